@@ -1,0 +1,373 @@
+"""The bundle: a folder that answers without PyTorch, and the manifest that describes it.
+
+A bundle holds ``manifest.json`` (this schema, plain JSON that C++ reads as easily), ``model.onnx``
+with its weights beside it in ``model.onnx.data``, and ``tokenizer.json``. Every file but the
+manifest is listed there with its size and sha256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bert_export.errors import BundleError
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "CalibrationRecord",
+    "FileRecord",
+    "GraphRecord",
+    "LayerPlan",
+    "Manifest",
+    "ModelRecord",
+    "ParityCase",
+    "ParityRecord",
+    "QuantizationPlan",
+    "TensorSpec",
+    "TokenizerRecord",
+    "hash_file",
+    "read_manifest",
+    "replace_folder",
+    "verify_files",
+    "write_manifest",
+]
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+_CHUNK = 1 << 20
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the schema: immutable, keyword-only, unknown fields refused."""
+
+
+class TensorSpec(Record, frozen=True, kw_only=True):
+    """A graph input or output.
+
+    Args:
+        name: The ONNX name.
+        dtype: numpy's name for it, such as ``int64``.
+        shape: One entry per axis: a size, or the name of a dynamic axis.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[str | int, ...]
+
+
+class FileRecord(Record, frozen=True, kw_only=True):
+    """Size in bytes and sha256 (hex) of a file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+class ModelRecord(Record, frozen=True, kw_only=True):
+    """Where the weights came from, and the sizes that a reader may need.
+
+    Args:
+        source: Directory name, hub id or ``demo:<name>``, as given.
+        architecture: The traced head's class.
+        weights_sha256: sha256 over names, dtypes, shapes and bytes of the checkpoint's tensors.
+        parameters: How many numbers the traced head holds.
+        attribution: Whom the weights and their training data are owed to, where that is recorded.
+    """
+
+    source: str
+    architecture: str
+    weights_sha256: str
+    parameters: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    vocab_size: int
+    type_vocab_size: int
+    max_position_embeddings: int
+    attribution: str | None = None
+
+
+class GraphRecord(Record, frozen=True, kw_only=True):
+    """The graph file, its opset and its interface."""
+
+    file: str
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class TokenizerRecord(Record, frozen=True, kw_only=True):
+    """What a service must know about the tokenizer beyond ``tokenizer.json``.
+
+    Args:
+        max_length: Tokens per row, special tokens included; never above the position table.
+        do_lower_case: Whether the text is lower-cased before it is split.
+        cls_token, sep_token, pad_token, mask_token, unk_token: The special tokens' texts; ids are
+            looked up in ``tokenizer.json``.
+    """
+
+    file: str
+    max_length: int
+    do_lower_case: bool
+    cls_token: str = "[CLS]"
+    sep_token: str = "[SEP]"
+    pad_token: str = "[PAD]"
+    mask_token: str = "[MASK]"
+    unk_token: str = "[UNK]"
+
+
+class LayerPlan(Record, frozen=True, kw_only=True):
+    """How one linear layer computes.
+
+    Args:
+        layer: The checkpoint's module name, such as ``bert.encoder.layer.0.attention.self.query``.
+        precision: ``int8`` or ``fp32``.
+        activation_scale, activation_zero_point: Of the input, for ``int8``.
+        reason: Why the layer stayed in float, where it did.
+    """
+
+    layer: str
+    precision: str
+    activation_scale: float | None = None
+    activation_zero_point: int | None = None
+    reason: str | None = None
+
+
+class CalibrationRecord(Record, frozen=True, kw_only=True):
+    """Which inputs set the activation ranges."""
+
+    source: str
+    sha256: str
+    examples: int
+    rows: int
+    tokens: int
+    seed: int
+
+
+class QuantizationPlan(Record, frozen=True, kw_only=True):
+    """Every choice behind an INT8 graph, layer by layer."""
+
+    mode: str
+    weight_type: str
+    activation_type: str
+    observer: str
+    layers: tuple[LayerPlan, ...]
+    calibration: CalibrationRecord
+
+
+class ParityCase(Record, frozen=True, kw_only=True):
+    """Largest absolute difference from the PyTorch head on one kind of input."""
+
+    name: str
+    rows: int
+    max_abs_difference: float
+
+
+class ParityRecord(Record, frozen=True, kw_only=True):
+    """The verification gate's figures.
+
+    Args:
+        reference: What was compared with, such as ``pytorch fp32``.
+        tolerance: Bound on ``max_abs_difference``; ``None`` where agreement is the gate.
+        agreement: Share (or mean cosine) of equal answers, in [0, 1].
+        min_agreement: The bound that ``agreement`` met.
+        agreement_kind: See :class:`bert_export.tasks.Task`.
+    """
+
+    reference: str
+    max_abs_difference: float
+    tolerance: float | None
+    agreement: float
+    min_agreement: float
+    agreement_kind: str
+    cases: tuple[ParityCase, ...]
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """``manifest.json``.
+
+    Args:
+        labels: Label names in id order; empty where the task has none.
+        postprocessing: The task's own parameters, read by its pipeline.
+        versions: Versions of the tools that wrote the bundle.
+        files: Every other file of the bundle by name.
+    """
+
+    schema_version: int
+    task: str
+    precision: str
+    labels: tuple[str, ...]
+    model: ModelRecord
+    graph: GraphRecord
+    tokenizer: TokenizerRecord
+    postprocessing: dict[str, Any]
+    quantization: QuantizationPlan | None
+    parity: ParityRecord | None
+    versions: dict[str, str]
+    files: dict[str, FileRecord]
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+# What bytes that are no JSON of the schema raise; deep nesting exhausts the parser's stack.
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def hash_file(path: Path) -> FileRecord:
+    """Size and sha256 of a file, read in chunks."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileRecord(bytes=size, sha256=digest.hexdigest())
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` into a folder: two-space indents, one final newline."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    (folder / MANIFEST).write_bytes(text + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check ``manifest.json`` (the files' hashes are :func:`verify_files`'s work).
+
+    Raises:
+        BundleError: There is no manifest, it is not JSON of this schema and version, or it names a
+            file outside the folder.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            f"bundle {folder} has no {MANIFEST}",
+            expected="a folder written by bert-export",
+            got="a folder without it" if folder.is_dir() else "no such folder",
+        )
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(folder, MANIFEST, error) from error
+    try:
+        version = msgspec.json.decode(text, type=_Version).schema_version
+    except _MALFORMED as error:
+        raise BundleError(
+            f"bundle {folder} has a malformed {MANIFEST}",
+            expected="JSON with a schema_version", got=str(error),
+            fix="Export the bundle again",
+        ) from error
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"bundle {folder} has another schema version",
+            expected=SCHEMA_VERSION, got=version,
+            fix="Upgrade bert-export" if version > SCHEMA_VERSION else "Export the bundle again",
+        )
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except _MALFORMED as error:
+        raise BundleError(
+            f"bundle {folder} has a malformed {MANIFEST}",
+            expected=f"schema version {SCHEMA_VERSION}", got=str(error),
+            fix="Export the bundle again",
+        ) from error
+    for name in (manifest.graph.file, manifest.tokenizer.file, *manifest.files):
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise BundleError(
+                f"bundle {folder} names a file outside its folder",
+                expected="a plain name",
+                got=repr(name),
+            )
+    return manifest
+
+
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Compare every file of the bundle with its recorded size and sha256.
+
+    Raises:
+        BundleError: A file is missing, truncated or altered, or the graph or the tokenizer is not
+            among the files.
+    """
+    for name in (manifest.graph.file, manifest.tokenizer.file):
+        if name not in manifest.files:
+            raise BundleError(
+                f"bundle {folder} does not list the file {name}",
+                expected="its size and sha256",
+                got="none",
+                fix="Export the bundle again",
+            )
+    for name, record in manifest.files.items():
+        try:
+            found = hash_file(folder / name)
+        except FileNotFoundError:
+            raise BundleError(
+                f"bundle {folder} lacks the file {name}", fix="Export or copy the bundle again"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise _unreadable(folder, name, error) from error
+        if found != record:
+            wrong, expected, got = (
+                ("size", f"{record.bytes} bytes", f"{found.bytes} bytes")
+                if found.bytes != record.bytes
+                else ("sha256", record.sha256, found.sha256)
+            )
+            raise BundleError(
+                f"bundle {folder} file {name} has the wrong {wrong}", expected=expected, got=got,
+                fix="Export or copy the bundle again",
+            )
+
+
+def _unreadable(folder: Path, name: str, error: Exception) -> BundleError:
+    return BundleError(
+        f"bundle {folder} file {name} cannot be read", expected="a readable file", got=str(error)
+    )
+
+
+@contextlib.contextmanager
+def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``target`` that becomes it when the block succeeds.
+
+    When the block fails nothing is left behind, and a ``target`` that existed is untouched.
+
+    Raises:
+        BundleError: ``target`` exists and ``force`` is not set, or it is no bundle, or nothing can
+            be written beside it.
+    """
+    if target.exists():
+        if not force:
+            raise BundleError(
+                f"output {target} exists already", fix="Pass --force to replace it, or another -o"
+            )
+        if not (target / MANIFEST).is_file():
+            raise BundleError(
+                f"output {target} exists and is not a bundle", expected=f"a {MANIFEST} in it",
+                got="something else", fix="Remove it yourself, or pass another -o",
+            )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise BundleError(
+            f"output {target} cannot be written",
+            expected="a folder that can be made and written to",
+            got=str(error),
+        ) from error
+    # The holder is private; the folder inside it has the permissions that any new folder gets.
+    work, old = holder / "new", holder / "old"
+    try:
+        work.mkdir()
+        yield work
+        if target.exists():
+            target.replace(old)
+        work.replace(target)
+    finally:
+        if old.exists() and not target.exists():
+            old.replace(target)
+        shutil.rmtree(holder)

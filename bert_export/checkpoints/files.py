@@ -1,0 +1,168 @@
+"""The files of a checkpoint folder: JSON objects, and tensors in one file or in shards."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bert_export.errors import BertExportError, CheckpointError
+
+__all__ = ["WEIGHTS", "read_json", "read_json_list", "read_tensor_file", "read_weights"]
+
+
+def read_json(path: Path, *, error: type[BertExportError] = CheckpointError) -> dict[str, Any]:
+    """Parse a file that must hold one JSON object.
+
+    Args:
+        path: The file.
+        error: What to raise.
+
+    Raises:
+        BertExportError: As ``error`` says: the file is missing, or holds something else.
+    """
+    parsed = _parse(path, error)
+    if not isinstance(parsed, dict):
+        raise error(
+            f"file {path} is malformed", expected="a JSON object", got=type(parsed).__name__
+        )
+    return parsed
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """Parse a file that must hold one JSON list.
+
+    Raises:
+        CheckpointError: The file is missing, or holds something else.
+    """
+    parsed = _parse(path, CheckpointError)
+    if not isinstance(parsed, list):
+        raise CheckpointError(
+            f"file {path} is malformed", expected="a JSON list", got=type(parsed).__name__
+        )
+    return parsed
+
+
+def _parse(path: Path, error: type[BertExportError]) -> object:
+    try:
+        parsed: object = json.loads(path.read_bytes())
+    except FileNotFoundError as cause:
+        raise error(f"checkpoint {path.parent} has no {path.name}") from cause
+    except OSError as cause:
+        raise error(f"file {path} cannot be read", got=cause.strerror) from cause
+    except (ValueError, RecursionError) as cause:
+        raise error(f"file {path} is malformed", expected="JSON", got=cause) from cause
+    return parsed
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the first weights file of :data:`WEIGHTS` that the folder holds.
+
+    Returns:
+        Tensors by the names that the file gives them.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
+    """
+    for name, read in WEIGHTS:
+        if (folder / name).is_file():
+            return read(folder / name)
+    others = sorted(path.name for path in folder.iterdir() if path.is_file())
+    raise CheckpointError(
+        f"checkpoint {folder} has no weights",
+        expected=f"one of {', '.join(name for name, _ in WEIGHTS)}",
+        got=", ".join(others) or "an empty folder",
+    )
+
+
+def read_tensor_file(path: Path) -> dict[str, Tensor]:
+    """Read one file of tensors, by its ending.
+
+    Raises:
+        CheckpointError: It is truncated, corrupt or holds more than tensors.
+    """
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors as views of the mapped file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """Tensors of a ``torch.save`` file; mapped where the file is a zip, as all new ones are."""
+    try:
+        state = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except Exception as error:  # unpickling raises whatever the bytes lead to
+        raise _unreadable(path, error) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
+        raise CheckpointError(
+            f"file {path} holds no weights",
+            expected="a mapping of names to tensors",
+            got=type(state).__name__,
+            fix="Save the model's state_dict()",
+        )
+    return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
+    return CheckpointError(
+        f"file {path} cannot be read",
+        expected="a complete weights file",
+        got=reason[:200],
+        fix="Download or copy it again",
+    )
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """Tensors of all the files that an index names."""
+    shard_of = read_json(index).get("weight_map")
+    if not isinstance(shard_of, dict) or not all(
+        isinstance(shard, str) and Path(shard).name == shard for shard in shard_of.values()
+    ):
+        raise CheckpointError(
+            f"file {index} is malformed", expected="a weight_map of tensor names to file names",
+            got=type(shard_of).__name__,
+        )  # fmt: skip
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(set(shard_of.values())):
+        path = index.parent / shard
+        if not path.is_file():
+            raise CheckpointError(
+                f"checkpoint {index.parent} lacks the shard {shard}",
+                expected=f"every file that {index.name} names",
+                got="no such file",
+                fix="Download or copy it again",
+            )
+        tensors |= read_tensor_file(path)
+    for name, shard in shard_of.items():
+        if name not in tensors:
+            raise CheckpointError(
+                f"checkpoint {index.parent} shard {shard} lacks the tensor {name}",
+                expected=f"what {index.name} names",
+                fix="Download or copy it again",
+            )
+    return tensors
+
+
+WEIGHTS: tuple[tuple[str, Callable[[Path], dict[str, Tensor]]], ...] = (
+    ("model.safetensors", _read_safetensors),
+    ("model.safetensors.index.json", _read_shards),
+    ("pytorch_model.bin", _read_pickle),
+    ("pytorch_model.bin.index.json", _read_shards),
+)

@@ -1,0 +1,85 @@
+"""Checkpoints of the Hugging Face hub, through the optional ``huggingface_hub``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bert_export.errors import CheckpointError, MissingExtraError
+
+__all__ = ["fetch_snapshot", "is_hub_id", "weight_files"]
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_TEXTS = ("*.json", "*.txt")
+# In order of preference; with them the shards' names.
+_WEIGHTS = tuple(
+    re.compile(rf"(0_\w+/)?{stem}(-\d+-of-\d+)?\.{ending}")
+    for stem, ending in (("model", "safetensors"), ("pytorch_model", "bin"))
+)
+_DENSE = re.compile(r"\d+_Dense/(model\.safetensors|pytorch_model\.bin)")
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a text has the form ``name`` or ``owner/name``."""
+    return _ID.fullmatch(model) is not None
+
+
+def fetch_snapshot(model: str) -> Path:
+    """Download a model's config, tokenizer and weights, or find them in the hub's cache.
+
+    Args:
+        model: A hub id.
+
+    Returns:
+        The folder that holds the files.
+
+    Raises:
+        CheckpointError: The id is unknown, or the hub out of reach and nothing cached.
+        MissingExtraError: ``huggingface_hub`` is not installed.
+    """
+    try:
+        import huggingface_hub  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise MissingExtraError(
+            f"checkpoint {model} of the Hugging Face hub", extra="hub"
+        ) from error
+    try:
+        names = huggingface_hub.list_repo_files(model)
+        weights = weight_files(names)
+        return Path(huggingface_hub.snapshot_download(model, allow_patterns=[*_TEXTS, *weights]))
+    except Exception as error:  # each HTTP library below has its own tree
+        cached = _find_cached(model)
+        if cached is not None:
+            return cached
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
+        raise CheckpointError(
+            f"checkpoint {model} is no folder here and cannot be fetched from the Hugging Face hub",
+            got=reason[:200],
+            fix="Give a folder, check the name, or log in if the model is private",
+        ) from error
+
+
+def weight_files(names: list[str]) -> list[str]:
+    """Choose what to fetch: the first weight format that is there, and sentence modules' weights.
+
+    Args:
+        names: Every file of a repository.
+
+    Returns:
+        Those of ``names`` that hold the weights.
+    """
+    dense = [name for name in names if _DENSE.fullmatch(name)]
+    for pattern in _WEIGHTS:
+        found = [name for name in names if pattern.fullmatch(name)]
+        if found:
+            return found + dense
+    return dense
+
+
+def _find_cached(model: str) -> Path | None:
+    import huggingface_hub  # noqa: PLC0415 - an extra
+
+    try:
+        return Path(huggingface_hub.snapshot_download(model, local_files_only=True))
+    except (OSError, ValueError):
+        return None

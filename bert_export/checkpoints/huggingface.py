@@ -1,0 +1,144 @@
+"""Checkpoints as ``transformers`` writes them: ``config.json`` beside PyTorch weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bert_export.checkpoints.checkpoint import Checkpoint
+from bert_export.checkpoints.files import read_json, read_weights
+from bert_export.checkpoints.tokenizer_files import read_tokenizer
+from bert_export.errors import CheckpointError, ConfigError
+
+__all__ = [
+    "CONFIG",
+    "RENAMES",
+    "canonical_name",
+    "canonical_tensors",
+    "read_checkpoint",
+    "read_config",
+]
+
+CONFIG = "config.json"
+
+# Foreign name -> ours, applied in this order: old layer norms first, then the missing prefix.
+RENAMES: tuple[tuple[str, str], ...] = (
+    (r"LayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"LayerNorm\.beta$", "LayerNorm.bias"),
+    (r"^(embeddings|encoder|pooler)\.", r"bert.\1."),
+)
+
+# Buffers that old versions stored beside the parameters: they follow from the config.
+_BUFFERS = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)")
+
+_PARAMETER = r"(weight|bias)"
+_KNOWN = re.compile(
+    "|".join(
+        (
+            r"bert\.embeddings\.(word|position|token_type)_embeddings\.weight",
+            rf"bert\.embeddings\.LayerNorm\.{_PARAMETER}",
+            rf"bert\.encoder\.layer\.\d+\.attention\.self\.(query|key|value)\.{_PARAMETER}",
+            r"bert\.encoder\.layer\.\d+\.attention\.self\.distance_embedding\.weight",
+            rf"bert\.encoder\.layer\.\d+\.(attention\.)?output\.(dense|LayerNorm)\.{_PARAMETER}",
+            rf"bert\.encoder\.layer\.\d+\.intermediate\.dense\.{_PARAMETER}",
+            rf"bert\.pooler\.dense\.{_PARAMETER}",
+            rf"cls\.predictions\.transform\.(dense|LayerNorm)\.{_PARAMETER}",
+            rf"cls\.predictions\.decoder\.{_PARAMETER}",
+            r"cls\.predictions\.bias",
+            rf"(cls\.seq_relationship|classifier|qa_outputs)\.{_PARAMETER}",
+        )
+    )
+)
+
+
+def read_checkpoint(folder: Path, source: str) -> Checkpoint:
+    """Read a folder that holds ``config.json``, weights and tokenizer files.
+
+    Args:
+        folder: Where the files are.
+        source: What the user asked for, kept in the result.
+
+    Returns:
+        The checkpoint, without sentence modules.
+
+    Raises:
+        CheckpointError: A file is missing, unreadable or of another model.
+        ConfigError: The config is of another architecture.
+        TokenizerError: The tokenizer files are missing, malformed or too large for the model.
+    """
+    config = read_config(folder)
+    return Checkpoint(
+        source=source,
+        config=config,
+        tensors=canonical_tensors(read_weights(folder), source),
+        tokenizer=read_tokenizer(folder, vocab_size=config.get("vocab_size", 30522)),
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Parse ``config.json`` and make sure that it is a BERT's.
+
+    Raises:
+        CheckpointError: The file is missing or no JSON object.
+        ConfigError: ``model_type`` is another than ``bert``.
+    """
+    config = read_json(folder / CONFIG)
+    if config.get("model_type", "bert") != "bert":
+        raise ConfigError(
+            f"checkpoint {folder} is of another architecture",
+            expected="model_type 'bert'",
+            got=repr(config["model_type"]),
+            fix="Export a BERT checkpoint",
+        )
+    return config
+
+
+def canonical_name(name: str) -> str:
+    """Our name for a tensor that a checkpoint calls ``name``."""
+    for pattern, replacement in RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Rename a checkpoint's tensors and drop its buffers.
+
+    Args:
+        tensors: By foreign names.
+        source: What the user asked for, for the messages.
+
+    Returns:
+        By canonical names.
+
+    Raises:
+        CheckpointError: Some tensor is of no known head, or two have one name.
+    """
+    renamed: dict[str, Tensor] = {}
+    for foreign, tensor in tensors.items():
+        name = canonical_name(foreign)
+        if _BUFFERS.fullmatch(name):
+            continue
+        if not _KNOWN.fullmatch(name):
+            raise CheckpointError(
+                f"checkpoint {source} tensor {foreign} is not of a BERT encoder or head",
+                expected=f"names such as {_first_known(tensors)}",
+                got=f"shape {tuple(tensor.shape)}",
+                fix="Remove the tensor, or export the model without what it adds to BERT",
+            )
+        if name in renamed:
+            raise CheckpointError(
+                f"checkpoint {source} tensor {name} is stored twice",
+                expected="one name per tensor",
+                got=f"also {foreign}",
+            )
+        renamed[name] = tensor
+    return renamed
+
+
+def _first_known(names: Iterable[str]) -> str:
+    known = (name for name in names if _KNOWN.fullmatch(canonical_name(name)))
+    return next(known, "bert.embeddings.word_embeddings.weight")

@@ -1,0 +1,262 @@
+"""Checkpoints as ``sentence-transformers`` writes them: ``modules.json`` names what follows BERT.
+
+::
+
+    modules.json                         the modules in order: transformer, pooling, dense ...
+    sentence_bert_config.json            max_seq_length, do_lower_case; beside the transformer
+    config_sentence_transformers.json    prompts, similarity
+    1_Pooling/config.json                which tokens make the sentence's vector
+    2_Dense/config.json                  with model.safetensors or pytorch_model.bin
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bert_export.checkpoints.files import read_json, read_json_list, read_weights
+from bert_export.errors import CheckpointError
+
+__all__ = ["MODULES", "POOLING_MODES", "Dense", "SentenceModules", "read_sentence_modules"]
+
+MODULES = "modules.json"
+POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken")
+
+# Flags of older versions, in the order in which the pooled vectors are concatenated.
+_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_ACTIVATIONS = {
+    "GELU": "gelu",
+    "Identity": "identity",
+    "ReLU": "relu",
+    "SiLU": "silu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """A linear layer on the sentence's vector.
+
+    Args:
+        in_features: Width of what comes in.
+        out_features: Width of what goes out.
+        activation: One of gelu, identity, relu, sigmoid, silu, tanh.
+        weight: (out_features, in_features), as stored.
+        bias: (out_features,), ``None`` where the layer has none.
+    """
+
+    in_features: int
+    out_features: int
+    activation: str
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceModules:
+    """How token vectors become one sentence vector.
+
+    Args:
+        pooling: Of :data:`POOLING_MODES`, concatenated in this order.
+        include_prompt: Whether a prompt's tokens count in the pooling.
+        dense: Linear layers after the pooling.
+        normalize: Whether the result is scaled to length 1.
+        max_seq_length: Longest row, ``None`` where the checkpoint does not say.
+        do_lower_case: Whether the text is lower-cased before it is tokenised.
+        prompts: Texts to put in front, by name.
+        default_prompt_name: The prompt that is used unasked.
+        similarity_fn_name: How two vectors are compared, where the checkpoint says.
+    """
+
+    pooling: tuple[str, ...] = ("mean",)
+    include_prompt: bool = True
+    dense: tuple[Dense, ...] = ()
+    normalize: bool = False
+    max_seq_length: int | None = None
+    do_lower_case: bool = False
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity_fn_name: str | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The dense layers' weights by the names that the head gives them: ``dense.0.weight``."""
+        named: dict[str, Tensor] = {}
+        for index, layer in enumerate(self.dense):
+            named[f"dense.{index}.weight"] = layer.weight
+            if layer.bias is not None:
+                named[f"dense.{index}.bias"] = layer.bias
+        return named
+
+
+def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules]:
+    """Read ``modules.json`` and what it names.
+
+    Args:
+        folder: Where ``modules.json`` is.
+
+    Returns:
+        The folder of the transformer itself, and the modules after it.
+
+    Raises:
+        CheckpointError: A file is missing or malformed, or a module is not supported.
+    """
+    rows = _read_rows(folder)
+    kinds = [kind for kind, _ in rows]
+    _refuse_other_orders(folder, kinds)
+    transformer = rows[0][1]
+    settings = _optional_json(transformer / "sentence_bert_config.json")
+    prompting = _optional_json(folder / "config_sentence_transformers.json")
+    pooling, include_prompt = _read_pooling(rows[1][1] / "config.json")
+    return transformer, SentenceModules(
+        pooling=pooling,
+        include_prompt=include_prompt,
+        dense=tuple(_read_dense(path) for kind, path in rows if kind == "Dense"),
+        normalize="Normalize" in kinds,
+        max_seq_length=_typed(settings, "max_seq_length", int, transformer),
+        do_lower_case=bool(_typed(settings, "do_lower_case", bool, transformer)),
+        prompts=_prompts(prompting, folder),
+        default_prompt_name=_typed(prompting, "default_prompt_name", str, folder),
+        similarity_fn_name=_typed(prompting, "similarity_fn_name", str, folder),
+    )
+
+
+def _read_rows(folder: Path) -> list[tuple[str, Path]]:
+    """Class name and folder of every module, in order; dropout does nothing after training."""
+    rows: list[tuple[str, Path]] = []
+    for row in read_json_list(folder / MODULES):
+        kind, path = (row.get("type"), row.get("path", "")) if isinstance(row, dict) else (None, "")
+        if not isinstance(kind, str) or not isinstance(path, str) or ".." in Path(path).parts:
+            raise CheckpointError(
+                f"file {folder / MODULES} is malformed",
+                expected="modules with a type and a path inside the folder",
+                got=repr(row),
+            )
+        package, _, name = kind.rpartition(".")
+        if package.split(".")[0] != "sentence_transformers" or name not in _SUPPORTED:
+            raise CheckpointError(
+                f"checkpoint {folder} module {kind} is not supported",
+                expected=f"sentence-transformers' {', '.join(sorted(_SUPPORTED))}",
+                fix="Export a checkpoint without it",
+            )
+        if name != "Dropout":
+            rows.append((name, folder / path.lstrip("/")))
+    return rows
+
+
+_SUPPORTED = frozenset({"Dense", "Dropout", "Normalize", "Pooling", "Transformer"})
+
+
+def _refuse_other_orders(folder: Path, kinds: list[str]) -> None:
+    tail = kinds[2:]
+    dense = [kind for kind in tail if kind == "Dense"]
+    if kinds[:2] != ["Transformer", "Pooling"] or tail not in (dense, [*dense, "Normalize"]):
+        raise CheckpointError(
+            f"checkpoint {folder} has its modules in an unsupported order",
+            expected="Transformer, Pooling, Dense ..., Normalize",
+            got=", ".join(kinds) or "none",
+        )
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
+    config = read_json(path)
+    stated = config.get("pooling_mode")
+    if stated is None:
+        modes = [mode for flag, mode in _FLAGS.items() if config.get(flag) is True] or ["mean"]
+    else:
+        modes = list(stated) if isinstance(stated, list) else [stated]
+        modes = ["mean_sqrt_len" if mode == "mean_sqrt_len_tokens" else mode for mode in modes]
+    unknown = [mode for mode in modes if mode not in POOLING_MODES]
+    if unknown or not modes:
+        raise CheckpointError(
+            f"file {path} has an unsupported pooling_mode",
+            expected=f"of {', '.join(POOLING_MODES)}",
+            got=repr(stated),
+        )
+    include_prompt = _typed(config, "include_prompt", bool, path.parent)
+    return tuple(modes), include_prompt is not False
+
+
+def _read_dense(folder: Path) -> Dense:
+    path = folder / "config.json"
+    config = read_json(path)
+    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    ends = {config.get(end) for end in ("module_input_name", "module_output_name")}
+    if not ends <= {None, "sentence_embedding"}:
+        raise CheckpointError(
+            f"file {path} does not work on the sentence's vector",
+            expected="module_input_name and module_output_name 'sentence_embedding'",
+            got=sorted(str(end) for end in ends),
+        )
+    if not name.startswith("torch.nn.") or name.rpartition(".")[2] not in _ACTIVATIONS:
+        raise CheckpointError(
+            f"file {path} has an unsupported activation_function",
+            expected=f"torch.nn's {', '.join(sorted(_ACTIVATIONS))}",
+            got=name,
+        )
+    tensors = read_weights(folder)
+    bias = tensors.get("linear.bias")
+    has_bias = _typed(config, "bias", bool, folder) is not False
+    wanted = {"linear.weight", *(("linear.bias",) if has_bias else ())}
+    if set(tensors) != wanted:
+        raise CheckpointError(
+            f"checkpoint {folder} has other tensors than a dense layer",
+            expected=", ".join(sorted(wanted)),
+            got=", ".join(sorted(tensors)),
+        )
+    return Dense(
+        in_features=_width(config, "in_features", path),
+        out_features=_width(config, "out_features", path),
+        activation=_ACTIVATIONS[name.rpartition(".")[2]],
+        weight=tensors["linear.weight"],
+        bias=bias,
+    )
+
+
+def _width(config: Mapping[str, Any], key: str, path: Path) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CheckpointError(
+            f"file {path} field {key} is malformed", expected="a width", got=repr(value)
+        )
+    return value
+
+
+def _typed(config: Mapping[str, Any], key: str, kind: type, folder: Path) -> Any:
+    """The value of a field, ``None`` where it is absent or null."""
+    value = config.get(key)
+    wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    if value is not None and (wrong or (kind is int and value < 1)):
+        raise CheckpointError(
+            f"checkpoint {folder} field {key} is malformed",
+            expected=f"a value of type {kind.__name__}",
+            got=repr(value),
+        )
+    return value
+
+
+def _prompts(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    prompts = _typed(config, "prompts", dict, folder) or {}
+    if not all(isinstance(text, str) for text in prompts.values()):
+        raise CheckpointError(
+            f"checkpoint {folder} field prompts is malformed",
+            expected="an object of name: text",
+            got=repr(prompts),
+        )
+    return prompts

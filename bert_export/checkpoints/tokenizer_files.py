@@ -1,0 +1,394 @@
+"""The tokenizer as one ``tokenizer.json``, whatever files the checkpoint keeps it in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+
+from bert_export.checkpoints.files import read_json
+from bert_export.errors import TokenizerError
+
+__all__ = ["TokenizerFiles", "read_tokenizer"]
+
+_JSON, _VOCABULARY = "tokenizer.json", "vocab.txt"
+_CONFIG, _SPECIAL, _ADDED = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# In the order in which the original adds those that the vocabulary lacks.
+_DEFAULTS = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+_SPECIAL_KEYS = ("bos_token", "eos_token", *_DEFAULTS)
+# Tokenizer classes that split as BERT does: their flags rule over what tokenizer.json stores.
+_BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MobileBert")
+_SANE_LENGTH = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerFiles:
+    """What the runtime needs of a tokenizer.
+
+    Args:
+        json: Contents of a ``tokenizer.json`` without truncation and padding.
+        max_length: Longest row that the tokenizer's config allows, ``None`` where it is silent.
+        do_lower_case: Whether the text is lower-cased before it is split.
+        cls_token: Text of the first token.
+        sep_token: Text of the token after each segment.
+        pad_token: Text of the token that fills rows.
+        mask_token: Text of the token that hides a word.
+        unk_token: Text of the token for what the vocabulary cannot spell.
+    """
+
+    json: str
+    max_length: int | None
+    do_lower_case: bool
+    cls_token: str
+    sep_token: str
+    pad_token: str
+    mask_token: str
+    unk_token: str
+
+    def with_lower_case(self) -> TokenizerFiles:
+        """The same, lower-casing the text before anything else is done to it."""
+        tokenizer = Tokenizer.from_str(self.json)
+        present = tokenizer.normalizer
+        steps = [normalizers.Lowercase()] if present is None else [normalizers.Lowercase(), present]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+        return replace(self, json=tokenizer.to_str(), do_lower_case=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """The tokenizer's config files, merged and checked."""
+
+    is_bert: bool
+    do_lower_case: bool
+    strip_accents: bool | None
+    tokenize_chinese_chars: bool
+    max_length: int | None
+    specials: dict[str, AddedToken | str]
+    additional: tuple[AddedToken | str, ...]
+    added: dict[int, AddedToken]
+
+    def text(self, key: str) -> str:
+        return str(_content(self.specials.get(key, _DEFAULTS[key])))
+
+    def texts(self) -> dict[str, str]:
+        return {key: self.text(key) for key in _DEFAULTS}
+
+
+def read_tokenizer(folder: Path, *, vocab_size: int) -> TokenizerFiles:
+    """Read ``tokenizer.json``, else ``vocab.txt``, with the settings beside it.
+
+    Args:
+        folder: Where the files are.
+        vocab_size: Rows of the word table; no token's id may lie beyond.
+
+    Returns:
+        The tokenizer, which splits as ``BertTokenizerFast`` of that folder does.
+
+    Raises:
+        TokenizerError: Files are missing, malformed, contradictory or too large for the model.
+    """
+    settings = _read_settings(folder)
+    stored = (folder / _JSON).is_file()
+    if stored:
+        tokenizer = _read_stored(folder / _JSON)
+    elif settings.is_bert:
+        tokenizer = _build(_read_vocabulary(folder / _VOCABULARY), settings.text("unk_token"))
+    else:
+        raise TokenizerError(
+            f"checkpoint {folder} needs {_JSON}, for its tokenizer does not split as BERT's does"
+        )
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if settings.is_bert:
+        _apply_flags(tokenizer, settings)
+    _add_tokens(tokenizer, settings)
+    _check_specials(folder, tokenizer, settings)
+    if not stored:
+        tokenizer.post_processor = _template(tokenizer, settings)
+    _check_size(folder, tokenizer, vocab_size)
+    return TokenizerFiles(
+        json=tokenizer.to_str(),
+        max_length=settings.max_length,
+        do_lower_case=_lower_cases(tokenizer),
+        **settings.texts(),
+    )
+
+
+def _read_stored(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(
+            f"file {path} is malformed", expected="a tokenizer of the tokenizers library",
+            got=_first_line(error),
+        ) from error  # fmt: skip
+
+
+def _read_vocabulary(path: Path) -> dict[str, int]:
+    """Token to line number; the last of two equal lines wins, as in the original."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            vocabulary = {line.rstrip("\n"): index for index, line in enumerate(file)}
+    except FileNotFoundError as error:
+        raise TokenizerError(
+            f"checkpoint {path.parent} has no tokenizer",
+            expected=f"{_JSON} or {_VOCABULARY}",
+            got="neither",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(
+            f"file {path} cannot be read", expected="UTF-8 text, one token a line", got=error
+        ) from error
+    return vocabulary
+
+
+def _build(vocabulary: dict[str, int], unknown: str) -> Tokenizer:
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unknown))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return tokenizer
+
+
+def _template(tokenizer: Tokenizer, settings: _Settings) -> processors.TemplateProcessing:
+    """``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``, the second segment of type 1."""
+    cls, sep = settings.text("cls_token"), settings.text("sep_token")
+    try:
+        return processors.TemplateProcessing(
+            single=[f"{cls}:0", "$A:0", f"{sep}:0"],
+            pair=[f"{cls}:0", "$A:0", f"{sep}:0", "$B:1", f"{sep}:1"],
+            special_tokens=[(text, tokenizer.token_to_id(text)) for text in (cls, sep)],
+        )
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(
+            "special tokens cannot frame a text",
+            expected="a cls_token and a sep_token without blanks and colons",
+            got=f"{cls!r} and {sep!r}",
+        ) from error
+
+
+def _apply_flags(tokenizer: Tokenizer, settings: _Settings) -> None:
+    """Let the config rule over the normaliser, where that is BERT's."""
+    if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            clean_text=tokenizer.normalizer.clean_text,
+            handle_chinese_chars=settings.tokenize_chinese_chars,
+            strip_accents=settings.strip_accents,
+            lowercase=settings.do_lower_case,
+        )
+
+
+def _add_tokens(tokenizer: Tokenizer, settings: _Settings) -> None:
+    """Add what the settings declare and the tokenizer does not know yet, in their order."""
+    present = tokenizer.get_added_tokens_decoder()
+    known_forms = {repr(token) for token in present.values()}
+    known_texts = {token.content for token in present.values()}
+    specials = list(_all_specials(settings))
+    special_texts = {_content(token) for token in specials}
+    added: list[AddedToken] = []
+    for _, token in sorted(settings.added.items()):
+        if repr(token) not in known_forms:
+            token.special = token.special or token.content in special_texts
+            added.append(token)
+            known_texts.add(token.content)
+    for special in specials:
+        if _content(special) not in known_texts:
+            token = AddedToken(special, special=True) if isinstance(special, str) else special
+            token.special = True
+            added.append(token)
+            known_texts.add(token.content)
+    if added:
+        tokenizer.add_tokens(added)
+
+
+def _all_specials(settings: _Settings) -> Iterator[AddedToken | str]:
+    """Declared specials, BERT's defaults for those that are not, then the additional ones."""
+    for key in _SPECIAL_KEYS:
+        if key in settings.specials:
+            yield settings.specials[key]
+        elif settings.is_bert and key in _DEFAULTS:
+            yield _DEFAULTS[key]
+    yield from settings.additional
+
+
+def _check_specials(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> None:
+    for key in ("cls_token", "sep_token", "pad_token"):
+        if tokenizer.token_to_id(settings.text(key)) is None:
+            raise TokenizerError(
+                f"checkpoint {folder} tokenizer has no {key}",
+                expected=f"{settings.text(key)!r} in the vocabulary, or {key} in {_CONFIG}",
+            )
+    unknown = settings.text("unk_token")
+    if isinstance(tokenizer.model, WordPiece) and unknown not in tokenizer.get_vocab(
+        with_added_tokens=False
+    ):
+        raise TokenizerError(
+            f"checkpoint {folder} vocabulary has no unknown token",
+            expected=f"{unknown!r}, the unk_token",
+        )
+
+
+def _check_size(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
+    largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if isinstance(vocab_size, int) and largest[1] >= vocab_size:
+        raise TokenizerError(
+            f"checkpoint {folder} tokenizer has more tokens than the model has vectors",
+            expected=f"ids below {vocab_size}, the config's vocab_size",
+            got=f"{largest[1]} for {largest[0]!r}",
+            fix="Check that tokenizer and config.json belong together",
+        )
+
+
+def _lower_cases(tokenizer: Tokenizer) -> bool:
+    """Whether some step of the normaliser lower-cases."""
+    if tokenizer.normalizer is None:
+        return False
+    state = json.loads(tokenizer.to_str())["normalizer"]
+    steps = state["normalizers"] if state["type"] == "Sequence" else [state]
+    return any(step["type"] == "Lowercase" or step.get("lowercase", False) for step in steps)
+
+
+def _read_settings(folder: Path) -> _Settings:
+    config = _read_object(folder / _CONFIG)
+    declared: dict[str, Any] = {
+        key: config[key] for key in _SPECIAL_KEYS if config.get(key) is not None
+    }
+    additional = _as_list(config.get("additional_special_tokens"), folder / _CONFIG)
+    added: dict[int, AddedToken] = {}
+    if "added_tokens_decoder" in config:
+        added = _read_added(config["added_tokens_decoder"], folder / _CONFIG)
+    else:
+        old = _read_object(folder / _SPECIAL)
+        declared |= {key: old[key] for key in _SPECIAL_KEYS if old.get(key) is not None}
+        additional += _as_list(old.get("additional_special_tokens"), folder / _SPECIAL)
+        for text, index in _read_object(folder / _ADDED).items():
+            special = any(_content(token) == text for token in (*declared.values(), *additional))
+            added[_as_id(index, folder / _ADDED)] = AddedToken(
+                text, normalized=not special, special=special
+            )
+    where = folder / _CONFIG
+    by_text = {token.content: token for token in added.values()}
+    specials = {key: _as_token(value, where) for key, value in declared.items()}
+    return _Settings(
+        is_bert=_is_bert(config, where),
+        do_lower_case=_flag(config, "do_lower_case", True, where),
+        strip_accents=_flag(config, "strip_accents", None, where),
+        tokenize_chinese_chars=_flag(config, "tokenize_chinese_chars", True, where),
+        max_length=_max_length(config),
+        specials={
+            key: by_text.get(_content(token), token) for key, token in specials.items()
+        },
+        additional=tuple(_as_token(token, where) for token in additional),
+        added=added,
+    )  # fmt: skip
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no such file."""
+    return read_json(path, error=TokenizerError) if path.is_file() else {}
+
+
+def _read_added(raw: object, path: Path) -> dict[int, AddedToken]:
+    if not isinstance(raw, dict):
+        raise TokenizerError(f"file {path} field added_tokens_decoder is malformed",
+                             expected="an object of id: token", got=type(raw).__name__)  # fmt: skip
+    added: dict[int, AddedToken] = {}
+    for index, form in raw.items():
+        token = _as_token(form, path)
+        if isinstance(token, str):
+            raise TokenizerError(f"file {path} added token {index} is malformed",
+                                 expected="an object with its content", got=repr(form))  # fmt: skip
+        added[_as_id(index, path)] = token
+    return added
+
+
+def _as_id(raw: object, path: Path) -> int:
+    try:
+        return int(raw)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError) as error:
+        raise TokenizerError(
+            f"file {path} has a malformed token id", expected="an integer", got=repr(raw)
+        ) from error
+
+
+def _as_list(raw: object, path: Path) -> list[Any]:
+    if raw is None:
+        return []
+    if not isinstance(raw, list):
+        raise TokenizerError(
+            f"file {path} field additional_special_tokens is malformed",
+            expected="a list",
+            got=type(raw).__name__,
+        )
+    return list(raw)
+
+
+def _as_token(raw: object, path: Path) -> AddedToken | str:
+    """A token given as text, or as an object of its text and matching flags."""
+    if isinstance(raw, str) and raw:
+        return raw
+    if isinstance(raw, Mapping) and isinstance(raw.get("content"), str) and raw["content"]:
+        flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+        given = {flag: raw[flag] for flag in flags if isinstance(raw.get(flag), bool)}
+        return AddedToken(raw["content"], **given)
+    raise TokenizerError(
+        f"file {path} holds a malformed special token",
+        expected="its text, or an object with its content",
+        got=repr(raw),
+    )
+
+
+def _content(token: object) -> str:
+    if isinstance(token, Mapping):
+        return str(token.get("content"))
+    return token.content if isinstance(token, AddedToken) else str(token)
+
+
+def _is_bert(config: Mapping[str, Any], path: Path) -> bool:
+    """Whether the class splits as BERT's does; ``PreTrainedTokenizerFast`` and others do not."""
+    name = config.get("tokenizer_class")
+    if _flag(config, "split_special_tokens", False, path):
+        raise TokenizerError(f"file {path} field split_special_tokens is not supported",
+                             expected="false", got="true")  # fmt: skip
+    if name is None:
+        return True
+    if not isinstance(name, str):
+        raise TokenizerError(f"file {path} field tokenizer_class is malformed", expected="a name",
+                             got=repr(name))  # fmt: skip
+    return name in {f"{known}Tokenizer{fast}" for known in _BERT_CLASSES for fast in ("", "Fast")}
+
+
+def _flag(config: Mapping[str, Any], key: str, default: bool | None, path: Path) -> Any:
+    value = config.get(key, default)
+    if not isinstance(value, bool) and not (value is None and default is None):
+        raise TokenizerError(
+            f"file {path} field {key} is malformed",
+            expected="true or false" if default is not None else "true, false or null",
+            got=repr(value),
+        )
+    return value
+
+
+def _max_length(config: Mapping[str, Any]) -> int | None:
+    value = config.get("model_max_length", config.get("max_len"))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and 0 < value < _SANE_LENGTH else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

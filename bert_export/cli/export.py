@@ -1,0 +1,164 @@
+"""``bert-export``: from a checkpoint to a verified bundle."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Self
+
+import click
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from bert_export.cli.console import errors_on_one_line, print_json, size_text, stderr, stdout
+from bert_export.errors import InputError, MissingExtraError
+from bert_export.tasks import TASKS, find_task
+
+__all__ = ["export_command"]
+
+
+@click.command("export")
+@click.option("--task", help=f"One of {', '.join(TASKS)}; read from the checkpoint if not given.")
+@click.option(
+    "--model",
+    default="demo",
+    show_default=True,
+    help="A directory, a hub id, `demo` (the task's demonstration checkpoint) or `demo:NAME`.",
+)
+@click.option("--output", "-o", help="The bundle's folder.  [default: TASK-PRECISION]")
+@click.option("--precision", help="fp32 or int8.  [default: fp32]")
+@click.option("--int8", "flag", flag_value="int8", help="Short for --precision int8.")
+@click.option("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
+@click.option("--calibration", help="A built-in set, or a .jsonl or .txt file.")
+@click.option("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
+@click.option("--opset", type=int, help="ONNX opset of the graph.")
+@click.option("--threads", type=int, help="Threads while calibrating and verifying.")
+@click.option("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--example", help="Text that the finished bundle answers.")
+def export_command(
+    *,
+    precision: str | None,
+    flag: str | None,
+    opset: int | None,
+    quiet: bool,
+    as_json: bool,
+    example: str | None,
+    **options: Any,
+) -> None:
+    """Export a checkpoint into a bundle that answers without PyTorch."""
+    with errors_on_one_line():
+        if precision and flag and precision != flag:
+            raise InputError(
+                "precision is given twice",
+                expected="one of them",
+                got=f"--precision {precision} and --{flag}",
+            )
+        if opset is not None:
+            options["opset"] = opset
+        export = _import_export()
+        listener = _Drawn(quiet=quiet or as_json)
+        with listener:
+            done = export(precision=precision or flag or "fp32", listener=listener, **options)
+        record, answer = _answer(done, example)
+        if as_json:
+            print_json(
+                {
+                    "bundle": str(done.path),
+                    "task": done.manifest.task,
+                    "precision": done.manifest.precision,
+                    "stages": [
+                        {"name": stage.name, "seconds": stage.seconds, **stage.facts}
+                        for stage in done.stages
+                    ],
+                    "parity": done.manifest.parity,
+                    "example": record,
+                    "answer": answer,
+                }
+            )
+        elif not quiet:
+            stdout.print(f"wrote {done.path}", markup=False)
+            stdout.print(f"\n{_text(record)}", style="bold", markup=False)
+            stdout.print(_text(answer), markup=False)
+
+
+def _import_export() -> Any:
+    """The library call; PyTorch is only needed here."""
+    try:
+        from bert_export.exporter import export
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(f"export ({error.name})", extra="export") from error
+    return export
+
+
+def _answer(done: Any, example: str | None) -> tuple[dict[str, Any], Any]:
+    """What the finished bundle says to the example, loaded as a service would load it."""
+    from bert_export.runtime.loading import load
+
+    task = find_task(done.manifest.task)
+    record = dict(task.example)
+    if example is not None:
+        record[next(iter(record))] = example
+    with load(done.path) as pipeline:
+        return record, pipeline.ask(record, **task.example_options)
+
+
+def _text(value: Any) -> str:
+    """A record or an answer, short enough for a terminal."""
+    if hasattr(value, "shape"):
+        head = ", ".join(f"{number:.4f}" for number in value.reshape(-1)[:6])
+        return f"float32 {tuple(value.shape)} [{head}, ...]"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 1200 else f"{text[:1200]} ..."
+
+
+class _Drawn:
+    """Draws stages: a bar while one runs, a line when it is done."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=stderr,
+            transient=True,
+            disable=quiet,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start(self, stage: str) -> None:
+        self._row = self._progress.add_task(stage, total=None)
+
+    def advance(self, done: int, total: int) -> None:
+        self._progress.update(self._row, completed=done, total=total)
+
+    def finish(self, stage: Any) -> None:
+        self._progress.remove_task(self._row)
+        if not self._quiet:
+            stderr.print(
+                f"{stage.name:<10} {stage.seconds:6.1f} s   {_facts(stage.facts)}", markup=False
+            )
+
+
+def _facts(facts: Any) -> str:
+    """A stage's facts in words."""
+    words = []
+    for name, value in facts.items():
+        if name == "size":
+            words.append(size_text(value))
+        elif name == "difference":
+            words.append(f"largest difference from PyTorch {value:.2g}")
+        elif name == "agreement":
+            words.append(f"{facts['agreement_kind']} agreement {100 * value:.2f} %")
+        elif name != "agreement_kind":
+            words.append(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}")
+    return ", ".join(words)

@@ -1,0 +1,128 @@
+"""``bert-export inspect``: what a bundle is, and what was proved of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from bert_export.bundle import Manifest, read_manifest, verify_files
+from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+
+__all__ = ["inspect_command"]
+
+
+@click.command("inspect")
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
+def inspect_command(bundle: str, *, as_json: bool) -> None:
+    """Show BUNDLE: task, labels, interface, precision per layer, parity and checked hashes."""
+    with errors_on_one_line():
+        folder = Path(bundle)
+        manifest = read_manifest(folder)
+        verify_files(folder, manifest)
+        if as_json:
+            print_json(manifest)
+            return
+        for table in (
+            _summary(manifest),
+            _interface(manifest),
+            _layers(manifest),
+            _parity(manifest),
+            _files(manifest),
+        ):
+            if table is not None:
+                stdout.print(table)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, overflow="fold")
+    return table
+
+
+def _summary(manifest: Manifest) -> Table:
+    table = _table(manifest.task, "what", "value")
+    model, tokenizer = manifest.model, manifest.tokenizer
+    rows = {
+        "precision": manifest.precision,
+        "checkpoint": f"{model.source} ({model.architecture}, {model.parameters:,} parameters)",
+        "weights sha256": model.weights_sha256,
+        "sizes": f"{model.num_hidden_layers} layers, hidden {model.hidden_size}, "
+        f"{model.num_attention_heads} heads, vocabulary {model.vocab_size:,}",
+        "labels": ", ".join(manifest.labels) or "none",
+        "tokens per row": f"{tokenizer.max_length}",
+        "lower case": "yes" if tokenizer.do_lower_case else "no",
+        "opset": str(manifest.graph.opset),
+        "versions": ", ".join(f"{name} {value}" for name, value in manifest.versions.items()),
+    }
+    if manifest.postprocessing:
+        rows["post-processing"] = ", ".join(
+            f"{name} {value}" for name, value in manifest.postprocessing.items()
+        )
+    if model.attribution:
+        rows["attribution"] = model.attribution
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _interface(manifest: Manifest) -> Table:
+    table = _table("graph", "tensor", "name", "dtype", "shape")
+    for kind, specs in (("input", manifest.graph.inputs), ("output", manifest.graph.outputs)):
+        for spec in specs:
+            table.add_row(kind, spec.name, spec.dtype, f"({', '.join(map(str, spec.shape))})")
+    return table
+
+
+def _layers(manifest: Manifest) -> Table | None:
+    plan = manifest.quantization
+    if plan is None:
+        return None
+    calibration = plan.calibration
+    table = _table(
+        f"{plan.mode} quantisation: {plan.weight_type} weights, {plan.activation_type} inputs, "
+        f"{plan.observer} ranges from {calibration.source} ({calibration.examples} examples, "
+        f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:12]})",
+        "layer",
+        "precision",
+        "scale",
+        "zero point",
+        "reason",
+    )
+    for layer in plan.layers:
+        table.add_row(
+            layer.layer,
+            layer.precision,
+            "" if layer.activation_scale is None else f"{layer.activation_scale:.5g}",
+            "" if layer.activation_zero_point is None else str(layer.activation_zero_point),
+            layer.reason or "",
+        )
+    return table
+
+
+def _parity(manifest: Manifest) -> Table | None:
+    parity = manifest.parity
+    if parity is None:
+        return None
+    bound = "no bound" if parity.tolerance is None else f"bound {parity.tolerance:g}"
+    table = _table(
+        f"parity with {parity.reference}: {parity.agreement_kind} agreement {parity.agreement:.4f} "
+        f"(at least {parity.min_agreement:g}), largest difference "
+        f"{parity.max_abs_difference:.3g} ({bound})",
+        "case",
+        "rows",
+        "largest difference",
+    )
+    for case in parity.cases:
+        table.add_row(case.name, str(case.rows), f"{case.max_abs_difference:.3g}")
+    return table
+
+
+def _files(manifest: Manifest) -> Table:
+    table = _table("files (hashes checked)", "file", "size", "sha256")
+    for name, record in manifest.files.items():
+        table.add_row(name, size_text(record.bytes), record.sha256)
+    return table

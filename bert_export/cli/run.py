@@ -1,0 +1,86 @@
+"""``bert-export run``: a bundle answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from bert_export.cli.console import errors_on_one_line, print_json
+from bert_export.errors import InputError
+from bert_export.tasks import find_task
+
+__all__ = ["run_command"]
+
+
+@click.command("run")
+@click.argument("bundle")
+@click.argument("inputs", nargs=-1)
+@click.option("--task", help="Another task of the same head, such as zero-shot-classification.")
+@click.option(
+    "--option",
+    "-p",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the task's call, such as aggregation_strategy=simple; the value is JSON "
+    "where it can be.",
+)
+@click.option("--threads", type=int, help="Threads inside an operator.")
+def run_command(
+    bundle: str,
+    inputs: tuple[str, ...],
+    task: str | None,
+    options: tuple[str, ...],
+    threads: int | None,
+) -> None:
+    """Answer INPUTS with BUNDLE, one JSON line each.
+
+    An input is a text, or a JSON object with the task's fields such as
+    '{"question": "...", "context": "..."}'. Without inputs, lines are read from standard input.
+    """
+    with errors_on_one_line():
+        from bert_export.runtime.loading import load
+
+        with load(bundle, task=task, threads=threads) as pipeline:
+            required = find_task(pipeline.task).required
+            call_options = {name: value for name, value in map(_option, options)}
+            for line in inputs or _lines():
+                record = _record(line, [name for name in required if name not in call_options])
+                print_json(pipeline.ask(record, **call_options))
+
+
+def _lines() -> Iterator[str]:
+    for line in click.get_text_stream("stdin"):
+        if line.strip():
+            yield line.rstrip("\n")
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, found, value = text.partition("=")
+    if not found or not name.isidentifier():
+        raise InputError(f"option {text!r} is malformed", expected="NAME=VALUE", got=repr(text))
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _record(line: str, required: list[str]) -> dict[str, Any]:
+    """A line as a record: a JSON object with the task's fields, or a bare text."""
+    record: dict[str, Any] = {"text": line}
+    if line.lstrip().startswith("{"):
+        with contextlib.suppress(json.JSONDecodeError):  # then it is a text in braces
+            record = json.loads(line)
+    missing = [name for name in required if name not in record]
+    if missing:
+        fields = ", ".join(f'"{name}": ...' for name in required)
+        raise InputError(
+            "input lacks fields of the task",
+            expected=f"a JSON object {{{fields}}}",
+            got=", ".join(record),
+        )
+    return record

@@ -1,0 +1,52 @@
+"""``bert-export tasks``: the table of tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from bert_export.cli.console import print_json, stdout
+from bert_export.tasks import TASKS, Task
+
+__all__ = ["tasks_command"]
+
+
+@click.command("tasks")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def tasks_command(*, as_json: bool) -> None:
+    """List tasks with their head, demonstration checkpoint and outputs."""
+    if as_json:
+        print_json([_row(task) for task in TASKS.values()])
+        return
+    table = Table(show_edge=False)
+    for column in ("task", "head", "demonstration"):
+        table.add_column(column, no_wrap=True)
+    for column in ("outputs", "answers with"):
+        table.add_column(column, overflow="fold")
+    for task in TASKS.values():
+        table.add_row(
+            task.name,
+            task.head,
+            _demo(task) or "none",
+            ", ".join(output.name for output in task.outputs),
+            task.summary,
+        )
+    stdout.print(table)
+
+
+def _row(task: Task) -> dict[str, Any]:
+    """The task's facts for a machine."""
+    return {
+        "task": task.name,
+        "summary": task.summary,
+        "head": task.head,
+        "demo": _demo(task),
+        "outputs": [output.name for output in task.outputs],
+        "metric": task.metric,
+    }
+
+
+def _demo(task: Task) -> str | None:
+    return f"demo:{task.demo}" if task.demo else None

@@ -1,0 +1,126 @@
+"""Every error that bert-export raises for its users.
+
+::
+
+    BertExportError
+    ├── BundleError            a bundle is missing, tampered with, truncated or of another version
+    ├── CalibrationError       a calibration set is empty, malformed or too small
+    ├── CheckpointError        a checkpoint cannot be read, or its tensors do not fit its config
+    ├── ConfigError            config.json holds a value that the reference model does not implement
+    ├── InputError             a call, a flag or a tensor does not fit the task or the graph
+    ├── MissingExtraError      an optional dependency is not installed (also an ImportError)
+    ├── PassError              a graph pass refused a site that the recipe demands
+    ├── QuantizationError      a graph or range cannot be quantised
+    ├── TaskError              the task is unknown, or its head is not in the checkpoint
+    ├── TokenizerError         tokenizer files are missing, malformed or contradictory
+    ├── TracingError           the traced graph is not what the task promises
+    └── VerificationError      the exported graph does not answer as the PyTorch head does
+
+The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <what to do>.``
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BertExportError",
+    "BundleError",
+    "CalibrationError",
+    "CheckpointError",
+    "ConfigError",
+    "InputError",
+    "MissingExtraError",
+    "PassError",
+    "QuantizationError",
+    "TaskError",
+    "TokenizerError",
+    "TracingError",
+    "VerificationError",
+]
+
+
+class BertExportError(Exception):
+    """Base of the tree; its text is one line that a user can act on.
+
+    Args:
+        what: The thing, its name and what is wrong with it, without a final stop.
+        expected: What would have been right, if that can be said.
+        got: What was found instead.
+        fix: What the user can do, as a sentence without its final stop.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object | None = None,
+        got: object | None = None,
+        fix: str | None = None,
+    ) -> None:
+        clauses = []
+        if expected is not None:
+            clauses.append(f"expected {expected}")
+        if got is not None:
+            clauses.append(f"got {got}")
+        message = f"{what}: {', '.join(clauses)}." if clauses else f"{what}."
+        if fix is not None:
+            message = f"{message} {fix}."
+        super().__init__(message)
+
+
+class BundleError(BertExportError):
+    """A bundle is missing, tampered with, truncated or of another version."""
+
+
+class CalibrationError(BertExportError):
+    """A calibration set is empty, malformed or too small."""
+
+
+class CheckpointError(BertExportError):
+    """A checkpoint cannot be read, or its tensors do not fit its config."""
+
+
+class ConfigError(BertExportError):
+    """``config.json`` holds a value that the reference model does not implement."""
+
+
+class InputError(BertExportError):
+    """A call, a flag or a tensor does not fit the task or the graph."""
+
+
+class MissingExtraError(BertExportError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        feature: What the user asked for.
+        extra: The extra of this package that brings the dependency.
+    """
+
+    def __init__(self, feature: str, *, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs an optional dependency that is not installed",
+            fix=f"Run: pip install 'bert-export[{extra}]'",
+        )
+
+
+class PassError(BertExportError):
+    """A graph pass refused a site that the recipe demands."""
+
+
+class QuantizationError(BertExportError):
+    """A graph or range cannot be quantised."""
+
+
+class TaskError(BertExportError):
+    """The task is unknown, or its head is not in the checkpoint."""
+
+
+class TokenizerError(BertExportError):
+    """Tokenizer files are missing, malformed or contradictory."""
+
+
+class TracingError(BertExportError):
+    """The traced graph is not what the task promises."""
+
+
+class VerificationError(BertExportError):
+    """The exported graph does not answer as the PyTorch head does."""

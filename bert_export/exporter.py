@@ -1,0 +1,484 @@
+"""From a checkpoint to a verified bundle: the library call behind the command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import onnx_ir as ir
+import torch
+
+from bert_export.bundle import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    GraphRecord,
+    Manifest,
+    ModelRecord,
+    ParityRecord,
+    QuantizationPlan,
+    TensorSpec,
+    TokenizerRecord,
+    hash_file,
+    replace_folder,
+    write_manifest,
+)
+from bert_export.checkpoints import Checkpoint, load_checkpoint
+from bert_export.errors import InputError, TaskError
+from bert_export.models import BertConfig, BertHead, load_head
+from bert_export.quantization.calibration import CalibrationRows, make_rows, read_calibration
+from bert_export.quantization.observers import make_observer
+from bert_export.quantization.quantizer import find_sites, quantize_graph
+from bert_export.quantization.ranges import collect_ranges
+from bert_export.runtime.loading import open_pipeline
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.tokenization import Tokenizer
+from bert_export.targets.onnxruntime import DATA_FILE, GRAPH_FILE, lower_int8, save_graph
+from bert_export.tasks import TASKS, Task, find_task
+from bert_export.tracing import DEFAULT_OPSET, trace
+from bert_export.verification import FP32_TOLERANCE, make_cases, verify
+
+__all__ = ["PRECISIONS", "Export", "Listener", "Stage", "export"]
+
+PRECISIONS = ("fp32", "int8")
+_TOKENIZER_FILE = "tokenizer.json"
+_CALIBRATION_SEED = 0
+_TOOLS = ("bert-export", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One finished stage of an export.
+
+    Args:
+        name: Such as ``trace`` or ``verify``.
+        seconds: Wall time.
+        facts: What a reader wants to know of it: ``size`` in bytes, ``difference``, ``agreement``.
+    """
+
+    name: str
+    seconds: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """Hears how an export proceeds; the command line draws it."""
+
+    def start(self, stage: str) -> None:
+        """A stage begins."""
+        ...
+
+    def advance(self, done: int, total: int) -> None:
+        """The running stage has done so much of its work."""
+        ...
+
+    def finish(self, stage: Stage) -> None:
+        """The running stage has ended."""
+        ...
+
+
+class _Silent:
+    def start(self, stage: str) -> None: ...
+    def advance(self, done: int, total: int) -> None: ...
+    def finish(self, stage: Stage) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What an export wrote."""
+
+    path: Path
+    manifest: Manifest
+    stages: tuple[Stage, ...]
+
+
+def export(
+    *,
+    task: str | None = None,
+    model: str = "demo",
+    output: str | Path | None = None,
+    precision: str = "fp32",
+    calibration: str | None = None,
+    observer: str = "percentile",
+    max_length: int | None = None,
+    opset: int = DEFAULT_OPSET,
+    threads: int | None = None,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> Export:
+    """Export a checkpoint into a bundle.
+
+    Args:
+        task: A key of :data:`bert_export.tasks.TASKS`; read from the checkpoint's
+            ``architectures`` when ``None``.
+        model: A directory, a hub id, ``demo`` or ``demo:<name>``.
+        output: The bundle's folder; ``<task>-<precision>`` here when ``None``.
+        precision: ``fp32`` or ``int8``.
+        calibration: Name of a built-in set or a ``.jsonl`` or ``.txt`` file.
+        observer: How activation ranges are chosen: ``percentile`` or ``min-max``.
+        max_length: Tokens per row; the checkpoint's own when ``None``.
+        opset: ONNX opset.
+        threads: Threads inside an operator while calibrating and verifying.
+        force: Replace a bundle that exists.
+        listener: Hears how the export proceeds.
+
+    Returns:
+        Path, manifest and stages of the bundle.
+
+    Raises:
+        BertExportError: Anything that is wrong; nothing is left behind and what existed is kept.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"precision {precision!r} is unknown",
+            expected=f"one of {', '.join(PRECISIONS)}",
+            got=repr(precision),
+        )
+    if precision != "int8" and calibration is not None:
+        raise InputError(
+            f"calibration {calibration} has no use in {precision}",
+            expected="precision int8",
+            got=precision,
+            fix="Add --int8 or drop --calibration",
+        )
+    run = _Run(listener or _Silent())
+    with run.stage("load") as facts:
+        checkpoint, chosen = _load(model, task)
+        config = BertConfig.from_dict(checkpoint.config)
+        head = load_head(chosen.head, checkpoint)
+        facts["model"] = checkpoint.source
+        facts["parameters"] = sum(parameter.numel() for parameter in head.parameters())
+    target = Path(output) if output is not None else Path(f"{chosen.name}-{precision}")
+    with replace_folder(target, force=force) as folder:
+        manifest = _export_into(
+            folder,
+            _Job(
+                task=chosen,
+                checkpoint=checkpoint,
+                config=config,
+                head=head,
+                precision=precision,
+                calibration=calibration,
+                observer=observer,
+                max_length=_max_length(config, checkpoint, max_length),
+                opset=opset,
+                threads=threads,
+            ),
+            run,
+        )
+    return Export(target, manifest, tuple(run.stages))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One export's settled choices."""
+
+    task: Task
+    checkpoint: Checkpoint
+    config: BertConfig
+    head: BertHead
+    precision: str
+    calibration: str | None
+    observer: str
+    max_length: int
+    opset: int
+    threads: int | None
+
+
+class _Run:
+    """Times the stages and tells the listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.stages: list[Stage] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+        self.listener.start(name)
+        facts: dict[str, Any] = {}
+        start = time.perf_counter()
+        yield facts
+        stage = Stage(name, time.perf_counter() - start, facts)
+        self.stages.append(stage)
+        self.listener.finish(stage)
+
+
+def _load(model: str, name: str | None) -> tuple[Checkpoint, Task]:
+    """The checkpoint and the task that is asked for, or that it was trained for."""
+    task = find_task(name) if name is not None else None
+    if task is None and model == "demo":
+        raise TaskError("task is not given", expected=f"--task, one of {', '.join(TASKS)}")
+    checkpoint = load_checkpoint(model, demo=task.demo if task else None)
+    if task is not None:
+        return checkpoint, task
+    if checkpoint.sentence is not None:
+        return checkpoint, find_task("sentence-embedding")
+    architectures = [str(name) for name in checkpoint.config.get("architectures") or ()]
+    for architecture in architectures:
+        plain = architecture.removeprefix("TF").removeprefix("Flax")
+        for candidate in TASKS.values():
+            if plain in candidate.architectures:
+                return checkpoint, candidate
+    raise TaskError(
+        f"checkpoint {model} does not say which task it is for",
+        expected="a BERT head in the architectures of its config.json",
+        got=", ".join(architectures) or "none",
+        fix="Pass --task",
+    )
+
+
+def _max_length(config: BertConfig, checkpoint: Checkpoint, wanted: int | None) -> int:
+    """Tokens per row: at most the position table, less where tokenizer or caller say so."""
+    limit = config.max_position_embeddings
+    if wanted is not None:
+        if not 1 < wanted <= limit:
+            raise InputError(
+                f"max_length {wanted} does not fit the checkpoint",
+                expected=f"2 to {limit} (its max_position_embeddings)",
+                got=wanted,
+            )
+        return wanted
+    sentence = checkpoint.sentence
+    own = [sentence.max_seq_length if sentence else None, checkpoint.tokenizer.max_length]
+    return min([limit, *(length for length in own if length)])
+
+
+def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
+    """Fill an empty folder with the bundle."""
+    record = _tokenizer_record(job)
+    (folder / _TOKENIZER_FILE).write_text(job.checkpoint.tokenizer.json, encoding="utf-8")
+    tokenizer = Tokenizer.from_file(folder / _TOKENIZER_FILE, record)
+    with run.stage("trace") as facts:
+        inputs, outputs = _interface(job)
+        model = trace(
+            job.head, inputs=inputs, outputs=outputs, max_length=record.max_length, opset=job.opset
+        )
+        graph = GraphRecord(
+            file=GRAPH_FILE,
+            opset=job.opset,
+            inputs=tuple(map(_tensor_spec, model.graph.inputs)),
+            outputs=tuple(map(_tensor_spec, model.graph.outputs)),
+        )
+        facts["operators"] = len(model.graph)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        task=job.task.name,
+        precision=job.precision,
+        labels=job.config.labels if _has_labels(job.task) else (),
+        model=_model_record(job),
+        graph=graph,
+        tokenizer=record,
+        postprocessing=_postprocessing(job, graph),
+        quantization=None,
+        parity=None,
+        versions={name: version(name) for name in _TOOLS},
+        files={},
+    )
+    pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(graph))
+    rows = _calibration_rows(job, pipeline)
+    plan = None
+    if job.precision == "int8":
+        plan = _quantize(model, folder, job, pipeline, rows, run)
+    with run.stage("write") as facts:
+        save_graph(model, folder)
+        facts["size"] = sum((folder / name).stat().st_size for name in (GRAPH_FILE, DATA_FILE))
+    del model
+    with run.stage("verify") as facts:
+        parity = _verify(folder, job, manifest, pipeline, rows, run)
+        facts["difference"] = parity.max_abs_difference
+        facts["agreement"] = parity.agreement
+        facts["agreement_kind"] = parity.agreement_kind
+    manifest = msgspec.structs.replace(
+        manifest,
+        quantization=plan,
+        parity=parity,
+        files={
+            path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST
+        },
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _quantize(
+    model: ir.Model,
+    folder: Path,
+    job: _Job,
+    pipeline: Pipeline[Any, Any, Any],
+    rows: CalibrationRows,
+    run: _Run,
+) -> QuantizationPlan:
+    """Calibrate the float graph and rewrite it, in place."""
+    sites, kept = find_sites(model)
+    with run.stage("calibrate") as facts:
+        ranges = collect_ranges(
+            model,
+            tuple(dict.fromkeys(site.activation for site in sites)),
+            rows.rows,
+            folder=folder,
+            pad_id=pipeline.tokenizer.pad_id,
+            shape_feeds=pipeline.graph_feeds,
+            make_observer=lambda: make_observer(job.observer),
+            threads=job.threads,
+            advance=run.listener.advance,
+        )
+        facts["set"] = rows.record.source
+        facts["examples"] = rows.record.examples
+    with run.stage("quantize") as facts:
+        layers = quantize_graph(model, sites, ranges)
+        lower_int8(model, layers=len(sites))
+        facts["layers"] = len(layers)
+    return QuantizationPlan(
+        mode="static",
+        weight_type="int8 per channel, symmetric",
+        activation_type="uint8 per tensor",
+        observer=job.observer,
+        layers=(*layers, *kept),
+        calibration=rows.record,
+    )
+
+
+def _verify(
+    folder: Path,
+    job: _Job,
+    manifest: Manifest,
+    pipeline: Pipeline[Any, Any, Any],
+    rows: CalibrationRows,
+    run: _Run,
+) -> ParityRecord:
+    """Open the written graph as a service would, and compare it with the PyTorch head."""
+    names = [spec.name for spec in manifest.graph.outputs]
+    per_token = frozenset(
+        spec.name for spec in manifest.graph.outputs if spec.shape[1:2] == ("sequence",)
+    )
+
+    def reference(feeds: Feeds) -> Outputs:
+        tensors = [torch.from_numpy(feeds[spec.name]) for spec in manifest.graph.inputs]
+        with torch.inference_mode():
+            answers = job.head(*tensors)
+        parts = (answers,) if isinstance(answers, torch.Tensor) else answers
+        return {name: part.numpy() for name, part in zip(names, parts, strict=True)}
+
+    cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
+    with OnnxRuntimeSession(folder / GRAPH_FILE, threads=job.threads) as session:
+        return verify(
+            session.run,
+            reference,
+            cases,
+            kind=_agreement_kind(job),
+            per_token=per_token,
+            tolerance=FP32_TOLERANCE if job.precision == "fp32" else None,
+            advance=run.listener.advance,
+        )
+
+
+def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:
+    """Rows of real text, for calibration and for the gate alike."""
+    return make_rows(read_calibration(job.task, job.calibration), pipeline, seed=_CALIBRATION_SEED)
+
+
+def _interface(
+    job: _Job,
+) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[tuple[str, tuple[str | int, ...]], ...]]:
+    """Names and symbolic axes of the graph's inputs and outputs."""
+    choices = any("choices" in output.shape for output in job.task.outputs)
+    axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
+    shapes = {output.name: output.shape for output in job.task.outputs}
+    return (
+        tuple((name, axes) for name in job.head.inputs),
+        tuple((name, shapes[name]) for name in job.head.outputs),
+    )
+
+
+def _tensor_spec(value: ir.Value) -> TensorSpec:
+    assert value.shape is not None, "tracing declared it"
+    assert value.dtype is not None, "tracing declared it"
+    return TensorSpec(
+        name=str(value.name),
+        dtype=str(value.dtype.numpy()),
+        shape=tuple(axis if isinstance(axis, int) else str(axis.value) for axis in value.shape),
+    )
+
+
+def _tokenizer_record(job: _Job) -> TokenizerRecord:
+    files = job.checkpoint.tokenizer
+    return TokenizerRecord(
+        file=_TOKENIZER_FILE,
+        max_length=job.max_length,
+        do_lower_case=files.do_lower_case,
+        cls_token=files.cls_token,
+        sep_token=files.sep_token,
+        pad_token=files.pad_token,
+        mask_token=files.mask_token,
+        unk_token=files.unk_token,
+    )
+
+
+def _model_record(job: _Job) -> ModelRecord:
+    config = job.config
+    return ModelRecord(
+        source=job.checkpoint.source,
+        architecture=job.task.head,
+        weights_sha256=job.checkpoint.hash_tensors(),
+        parameters=sum(parameter.numel() for parameter in job.head.parameters()),
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        vocab_size=config.vocab_size,
+        type_vocab_size=config.type_vocab_size,
+        max_position_embeddings=config.max_position_embeddings,
+        attribution=job.checkpoint.attribution,
+    )
+
+
+def _has_labels(task: Task) -> bool:
+    return any("labels" in output.shape for output in task.outputs)
+
+
+def _postprocessing(job: _Job, graph: GraphRecord) -> dict[str, Any]:
+    """The task's parameters that its pipeline reads from the manifest."""
+    if job.task.head == "BertForSequenceClassification":
+        return {"problem_type": job.config.problem_type}
+    sentence = job.checkpoint.sentence
+    if job.task.name == "sentence-embedding" and sentence is not None:
+        return {
+            "normalize": sentence.normalize,
+            "prompts": dict(sentence.prompts),
+            "default_prompt_name": sentence.default_prompt_name,
+            "include_prompt": sentence.include_prompt,
+            "dimension": graph.outputs[0].shape[-1],
+        }
+    return {}
+
+
+def _agreement_kind(job: _Job) -> str:
+    """What "the same answer" means for this head."""
+    if job.task.head == "BertForSequenceClassification":
+        if job.config.problem_type == "multi_label_classification":
+            return "sign"
+        if job.config.problem_type == "regression" or job.config.num_labels == 1:
+            return "correlation"
+    return job.task.agreement
+
+
+class _Unopened:
+    """A session that only tells its interface: enough to encode calibration rows."""
+
+    def __init__(self, graph: GraphRecord) -> None:
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+
+    def run(self, feeds: Feeds) -> Outputs:
+        raise InputError("graph is not written yet", got=f"feeds {', '.join(feeds)}")
+
+    def close(self) -> None: ...
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...

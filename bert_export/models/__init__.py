@@ -1,0 +1,196 @@
+"""The reference heads in PyTorch, with a checkpoint's weights in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bert_export.checkpoints.checkpoint import Checkpoint
+from bert_export.checkpoints.sentence_transformers import SentenceModules
+from bert_export.errors import CheckpointError, ConfigError, TaskError
+from bert_export.models.config import BertConfig
+from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead, BertModel
+
+__all__ = ["HEADS", "BertConfig", "BertHead", "load_head"]
+
+_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
+_WORDS = "bert.embeddings.word_embeddings.weight"
+_POOLER = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+_DECODER = "cls.predictions.decoder.weight"
+_DECODER_BIAS = "cls.predictions.decoder.bias"
+_DECODER_BIAS_ALIAS = "cls.predictions.bias"
+# These three keep their weights under one name: only `architectures` tells them apart.
+_CLASSIFIERS = (
+    "BertForSequenceClassification",
+    "BertForMultipleChoice",
+    "BertForTokenClassification",
+)
+
+
+def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
+    """Build a head and put the checkpoint's weights in it.
+
+    Weights that are float32 already are shared with the checkpoint, not copied.
+
+    Args:
+        name: A key of :data:`bert_export.models.heads.HEADS`.
+        checkpoint: Where config and tensors come from.
+
+    Returns:
+        The head: evaluation mode, float32, without gradients. Its ``inputs`` and ``outputs`` name
+        what it takes and gives; :class:`BertModel` has no ``pooler_output`` where the checkpoint
+        has no pooler.
+
+    Raises:
+        CheckpointError: Encoder tensors are missing or left over, or a tensor has a wrong shape.
+        ConfigError: The config holds a value that the head does not implement.
+        TaskError: The checkpoint does not hold this head.
+    """
+    config = BertConfig.from_dict(checkpoint.config)
+    _refuse_other_classifier(name, checkpoint)
+    _refuse_other_depth(checkpoint, config)
+    with torch.device("meta"):
+        head = _build(name, config, checkpoint)
+    wanted = head.state_dict()
+    offered = _offered(checkpoint, config, wanted)
+    _refuse_left_overs(checkpoint, config, wanted)
+    state = {key: _fitting(checkpoint, name, key, wanted[key], offered) for key in wanted}
+    head.load_state_dict(state, assign=True)
+    if _DECODER in wanted and config.tie_word_embeddings:
+        decoder = head.get_submodule("cls.predictions.decoder")
+        decoder.weight = head.bert.embeddings.word_embeddings.weight
+    return head.eval().requires_grad_(requires_grad=False)
+
+
+def _build(name: str, config: BertConfig, checkpoint: Checkpoint) -> BertHead:
+    if name == "BertModel":
+        return BertModel(config, add_pooling_layer=_POOLER[0] in checkpoint.tensors)
+    if name == "BertForSentenceEmbedding":
+        if checkpoint.sentence is None:
+            raise TaskError(
+                f"checkpoint {checkpoint.source} does not say how to pool a sentence",
+                expected="modules.json as sentence-transformers writes it",
+                got="none",
+                fix="Export it with --task feature-extraction, or choose another checkpoint",
+            )
+        _refuse_other_widths(checkpoint.source, config, checkpoint.sentence)
+        return BertForSentenceEmbedding(config, checkpoint.sentence)
+    if name == "BertLMHeadModel" and not config.is_decoder:
+        raise ConfigError(
+            f"checkpoint {checkpoint.source} is no causal language model",
+            expected="is_decoder true in config.json",
+            got="is_decoder false",
+            fix="Set is_decoder to true if it was trained to predict the next token",
+        )
+    if name not in HEADS:
+        raise TaskError(f"head {name!r} is unknown", expected=f"one of {', '.join(HEADS)}")
+    return HEADS[name](config)  # type: ignore[call-arg]
+
+
+def _refuse_other_widths(source: str, config: BertConfig, modules: SentenceModules) -> None:
+    width = len(modules.pooling) * config.hidden_size
+    for index, layer in enumerate(modules.dense):
+        if layer.in_features != width:
+            raise CheckpointError(
+                f"checkpoint {source} dense layer {index} takes vectors of another width",
+                expected=width,
+                got=layer.in_features,
+            )
+        width = layer.out_features
+
+
+def _refuse_other_classifier(name: str, checkpoint: Checkpoint) -> None:
+    """Token, sequence and choice classifiers fit each other's shapes but not their meaning."""
+    named = checkpoint.architectures
+    others = [other for other in named if other in _CLASSIFIERS]
+    if name in _CLASSIFIERS and others and name not in named:
+        raise TaskError(
+            f"checkpoint {checkpoint.source} has no head for {name}",
+            expected=f"architectures with {name} in config.json",
+            got=", ".join(others),
+            fix="Choose the task that the checkpoint was trained for",
+        )
+
+
+def _refuse_other_depth(checkpoint: Checkpoint, config: BertConfig) -> None:
+    layers = (_LAYER.match(key) for key in checkpoint.tensors)
+    stored = 1 + max((int(layer[1]) for layer in layers if layer), default=-1)
+    if stored != config.num_hidden_layers:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.source} has another depth than its config",
+            expected=f"{config.num_hidden_layers} layers, the config's num_hidden_layers",
+            got=stored,
+            fix="Check that config.json belongs to these weights",
+        )
+
+
+def _offered(
+    checkpoint: Checkpoint, config: BertConfig, wanted: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The checkpoint's tensors under the head's names: aliases resolved, shared ones shared."""
+    offered = dict(checkpoint.tensors)
+    if _DECODER_BIAS_ALIAS in offered:
+        offered[_DECODER_BIAS] = offered[_DECODER_BIAS_ALIAS]
+    if config.tie_word_embeddings and _DECODER in wanted and _WORDS in offered:
+        offered[_DECODER] = offered[_WORDS]
+    if checkpoint.sentence is not None:
+        offered |= checkpoint.sentence.tensors
+    return offered
+
+
+def _refuse_left_overs(
+    checkpoint: Checkpoint, config: BertConfig, wanted: Mapping[str, Tensor]
+) -> None:
+    """An encoder tensor that the config has no place for means that the two do not fit."""
+    idle = set(_POOLER)
+    if config.position_embedding_type != "absolute":
+        idle.add("bert.embeddings.position_embeddings.weight")
+    for key in checkpoint.tensors:
+        if key.startswith("bert.") and key not in wanted and key not in idle:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.source} tensor {key} has no place in the model",
+                expected=f"what config.json says: {config.position_embedding_type} positions",
+                got=f"shape {tuple(checkpoint.tensors[key].shape)}",
+                fix="Check that config.json belongs to these weights",
+            )
+
+
+def _fitting(
+    checkpoint: Checkpoint,
+    name: str,
+    key: str,
+    wanted: Tensor,
+    offered: Mapping[str, Tensor],
+) -> Tensor:
+    """The checkpoint's tensor for a parameter, as float32."""
+    if key not in offered:
+        of_head = not key.startswith("bert.") or key in _POOLER
+        missing = TaskError if of_head else CheckpointError
+        raise missing(
+            f"checkpoint {checkpoint.source} has no "
+            + (f"head for {name}" if of_head else "complete encoder"),
+            expected=f"tensor {key} of shape {tuple(wanted.shape)}",
+            got="none of that name",
+            fix="Choose a task that the checkpoint was trained for"
+            if of_head
+            else "Check that config.json belongs to these weights",
+        )
+    tensor = offered[key]
+    if tensor.shape != wanted.shape:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.source} tensor {key} has the wrong shape",
+            expected=tuple(wanted.shape),
+            got=tuple(tensor.shape),
+            fix="Check that config.json (sizes, id2label) belongs to these weights",
+        )
+    if not tensor.is_floating_point():
+        raise CheckpointError(
+            f"checkpoint {checkpoint.source} tensor {key} has an unsupported dtype",
+            expected="float32, float16 or bfloat16",
+            got=str(tensor.dtype).removeprefix("torch."),
+            fix="Export the checkpoint before it was quantised",
+        )
+    return tensor.to(torch.float32)

@@ -1,0 +1,258 @@
+"""The BERT encoder, one small module per box of the paper's figure.
+
+Parameter names are those of the original checkpoints; shapes stand at line ends (B batch,
+S sequence, H hidden, N heads, D head width, V vocabulary).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bert_export.models.config import BertConfig
+
+__all__ = [
+    "Bert",
+    "BertAttention",
+    "BertEmbeddings",
+    "BertEncoder",
+    "BertIntermediate",
+    "BertLayer",
+    "BertOutput",
+    "BertPooler",
+    "BertSelfAttention",
+    "activate",
+]
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+_tanh_gelu = partial(functional.gelu, approximate="tanh")
+
+# The tanh forms differ in how they are written, not in what they compute.
+_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_fast": _tanh_gelu,
+    "gelu_new": _tanh_gelu,
+    "gelu_python": functional.gelu,
+    "gelu_pytorch_tanh": _tanh_gelu,
+    "quick_gelu": _quick_gelu,
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "swish": functional.silu,
+    "tanh": torch.tanh,
+}
+
+
+def activate(name: str, x: Tensor) -> Tensor:
+    """Apply the activation that ``hidden_act`` names.
+
+    Args:
+        name: One of :data:`bert_export.models.config.ACTIVATIONS`.
+        x: Any shape, float32.
+
+    Returns:
+        The same shape.
+    """
+    return _FUNCTIONS[name](x)
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    """A lookup table for a checkpoint's vectors: nothing is drawn at random first."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
+
+
+class BertEmbeddings(nn.Module):
+    """Sum the word, segment and position vectors and normalise (Devlin 2018, figure 2).
+
+    Relative position types add nothing here: see :class:`BertSelfAttention`.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.word_embeddings = _table(config.vocab_size, config.hidden_size)
+        self.position_embeddings = (
+            _table(config.max_position_embeddings, config.hidden_size)
+            if config.position_embedding_type == "absolute"
+            else None
+        )
+        self.token_type_embeddings = _table(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Look up ids of shape (B, S), int64; gives (B, S, H)."""
+        words: Tensor = self.word_embeddings(input_ids)  # (B, S, H)
+        states = words + self.token_type_embeddings(token_type_ids)  # (B, S, H)
+        if self.position_embeddings is not None:
+            states = states + self.position_embeddings.weight[: input_ids.size(1)]  # (S, H)
+        normalised: Tensor = self.LayerNorm(states)  # (B, S, H)
+        return normalised
+
+
+class BertSelfAttention(nn.Module):
+    """Let every token look at the others (Vaswani 2017, section 3.2).
+
+    With ``relative_key`` a score also holds query times the vector of the tokens' distance (Shaw
+    2018); ``relative_key_query`` adds key times that vector (Huang 2020, method 4).
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.heads, self.head_size = config.num_attention_heads, config.head_size
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.position_embedding_type = config.position_embedding_type
+        self.max_position_embeddings = config.max_position_embeddings
+        if config.position_embedding_type != "absolute":
+            distances = 2 * config.max_position_embeddings - 1
+            self.distance_embedding = _table(distances, config.head_size)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Attend from states (B, S, H) under an additive mask (B, 1, 1 or S, S)."""
+        query = self._split(self.query(states))  # (B, N, S, D)
+        key = self._split(self.key(states))  # (B, N, S, D)
+        value = self._split(self.value(states))  # (B, N, S, D)
+        scores = torch.matmul(query, key.transpose(-1, -2))  # (B, N, S, S)
+        if self.position_embedding_type != "absolute":
+            scores = scores + self._relative_scores(query, key)  # (B, N, S, S)
+        scores = scores / math.sqrt(self.head_size) + mask  # (B, N, S, S)
+        weights = functional.softmax(scores, dim=-1)  # (B, N, S, S)
+        context = torch.matmul(weights, value)  # (B, N, S, D)
+        return context.transpose(1, 2).flatten(2)  # (B, S, H)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, S, H) to (B, N, S, D)."""
+        return torch.unflatten(x, -1, (self.heads, self.head_size)).transpose(1, 2)
+
+    def _relative_scores(self, query: Tensor, key: Tensor) -> Tensor:
+        positions = torch.arange(query.size(2), device=query.device)  # (S,)
+        distance = positions.unsqueeze(1) - positions.unsqueeze(0)  # (S, S)
+        table = self.distance_embedding(distance + self.max_position_embeddings - 1)  # (S, S, D)
+        scores = torch.einsum("bnqd,qkd->bnqk", query, table)  # (B, N, S, S)
+        if self.position_embedding_type == "relative_key_query":
+            scores = scores + torch.einsum("bnkd,qkd->bnqk", key, table)  # (B, N, S, S)
+        return scores
+
+
+class BertOutput(nn.Module):
+    """Project, add what came in, normalise; after attention and after the feed-forward layer."""
+
+    def __init__(self, config: BertConfig, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Join x (B, S, width) and residual (B, S, H); gives (B, S, H)."""
+        joined: Tensor = self.LayerNorm(self.dense(x) + residual)  # (B, S, H)
+        return joined
+
+
+class BertAttention(nn.Module):
+    """Self-attention and its output projection."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.self = BertSelfAttention(config)
+        self.output = BertOutput(config, config.hidden_size)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States (B, S, H) and additive mask (B, 1, 1 or S, S); gives (B, S, H)."""
+        attended: Tensor = self.output(self.self(states, mask), states)  # (B, S, H)
+        return attended
+
+
+class BertIntermediate(nn.Module):
+    """The wide half of the feed-forward layer."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.hidden_act = config.hidden_act
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States (B, S, H); gives (B, S, intermediate)."""
+        return activate(self.hidden_act, self.dense(states))
+
+
+class BertLayer(nn.Module):
+    """One Transformer block, normalised after each half."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = BertAttention(config)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertOutput(config, config.intermediate_size)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States (B, S, H) and additive mask (B, 1, 1 or S, S); gives (B, S, H)."""
+        states = self.attention(states, mask)  # (B, S, H)
+        blocked: Tensor = self.output(self.intermediate(states), states)  # (B, S, H)
+        return blocked
+
+
+class BertEncoder(nn.Module):
+    """The stack of blocks."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States (B, S, H) and additive mask (B, 1, 1 or S, S); gives (B, S, H)."""
+        for layer in self.layer:
+            states = layer(states, mask)  # (B, S, H)
+        return states
+
+
+class BertPooler(nn.Module):
+    """The first token's vector through one tanh layer (Devlin 2018, appendix A.1)."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States (B, S, H); gives (B, H)."""
+        return torch.tanh(self.dense(states[:, 0]))
+
+
+class Bert(nn.Module):
+    """Embeddings, encoder and, where a head wants it, the pooler: the heads' ``bert.``."""
+
+    def __init__(self, config: BertConfig, *, add_pooling_layer: bool = True) -> None:
+        super().__init__()
+        self.is_decoder = config.is_decoder
+        self.embeddings = BertEmbeddings(config)
+        self.encoder = BertEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Encode three tensors of shape (B, S), int64; gives the last states (B, S, H)."""
+        states = self.embeddings(input_ids, token_type_ids)  # (B, S, H)
+        encoded: Tensor = self.encoder(states, self._additive(attention_mask))  # (B, S, H)
+        return encoded
+
+    def pool(self, states: Tensor) -> Tensor:
+        """Run the pooler on states (B, S, H); gives (B, H)."""
+        pooled: Tensor = cast("BertPooler", self.pooler)(states)  # (B, H)
+        return pooled
+
+    def _additive(self, attention_mask: Tensor) -> Tensor:
+        """0 where a token may be seen, the lowest float32 where not: (B, 1, 1 or S, S)."""
+        visible = attention_mask[:, None, None, :]  # (B, 1, 1, S)
+        if self.is_decoder:
+            positions = torch.arange(attention_mask.size(1), device=attention_mask.device)  # (S,)
+            earlier = positions.unsqueeze(0) <= positions.unsqueeze(1)  # (S, S)
+            visible = visible * earlier.to(attention_mask.dtype)  # (B, 1, S, S)
+        lowest = torch.finfo(torch.float32).min
+        return (1.0 - visible.to(torch.float32)) * lowest  # (B, 1, 1 or S, S)

@@ -1,0 +1,229 @@
+"""``config.json`` as a value: every field that changes the forward pass, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bert_export.errors import ConfigError
+
+__all__ = ["ACTIVATIONS", "POSITION_EMBEDDING_TYPES", "PROBLEM_TYPES", "BertConfig"]
+
+ACTIVATIONS = (
+    "gelu",
+    "gelu_fast",
+    "gelu_new",
+    "gelu_python",
+    "gelu_pytorch_tanh",
+    "quick_gelu",
+    "relu",
+    "silu",
+    "swish",
+    "tanh",
+)
+POSITION_EMBEDDING_TYPES = ("absolute", "relative_key", "relative_key_query")
+PROBLEM_TYPES = (
+    "regression",
+    "single_label_classification",
+    "multi_label_classification",
+)
+
+
+# Far above every real checkpoint; keeps a damaged file from asking for all of the memory.
+_LARGEST = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    """What the reference model needs to know; defaults are those of the original.
+
+    Dropout, initialisation and chunking fields are left out: they change no answer.
+
+    Args:
+        vocab_size: V, rows of the word table.
+        hidden_size: H, width of a token's vector.
+        num_hidden_layers: Encoder layers.
+        num_attention_heads: N; divides H.
+        intermediate_size: Width of the feed-forward layer.
+        hidden_act: One of :data:`ACTIVATIONS`.
+        max_position_embeddings: Longest sequence that has positions.
+        type_vocab_size: Rows of the segment table.
+        layer_norm_eps: Added to the variance in every layer norm.
+        pad_token_id: Id of the padding token.
+        position_embedding_type: One of :data:`POSITION_EMBEDDING_TYPES`.
+        is_decoder: Whether a token sees only itself and those before it.
+        tie_word_embeddings: Whether the vocabulary decoder shares the word table.
+        problem_type: One of :data:`PROBLEM_TYPES`, ``None`` where the checkpoint does not say.
+        labels: Label names in id order.
+
+    Source: Devlin 2018, section 3 (sizes); Shaw 2018 and Huang 2020, method 4 (relative
+    positions).
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    position_embedding_type: str = "absolute"
+    is_decoder: bool = False
+    tie_word_embeddings: bool = True
+    problem_type: str | None = None
+    labels: tuple[str, ...] = ("LABEL_0", "LABEL_1")
+
+    @property
+    def head_size(self) -> int:
+        """D, the width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def num_labels(self) -> int:
+        """L, how many labels the head scores."""
+        return len(self.labels)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> BertConfig:
+        """Read the parsed ``config.json``.
+
+        Args:
+            raw: The file's fields; unknown ones are ignored, known ones are checked.
+
+        Returns:
+            The checked config.
+
+        Raises:
+            ConfigError: A field has a wrong type or a value that the model does not implement.
+        """
+        _refuse_other_models(raw)
+        config = cls(
+            vocab_size=_size(raw, "vocab_size", 30522),
+            hidden_size=_size(raw, "hidden_size", 768),
+            num_hidden_layers=_size(raw, "num_hidden_layers", 12, least=0),
+            num_attention_heads=_size(raw, "num_attention_heads", 12),
+            intermediate_size=_size(raw, "intermediate_size", 3072),
+            hidden_act=_choice(raw, "hidden_act", "gelu", ACTIVATIONS),
+            max_position_embeddings=_size(raw, "max_position_embeddings", 512),
+            type_vocab_size=_size(raw, "type_vocab_size", 2),
+            layer_norm_eps=_epsilon(raw, "layer_norm_eps", 1e-12),
+            pad_token_id=_padding(raw),
+            position_embedding_type=_choice(
+                raw, "position_embedding_type", "absolute", POSITION_EMBEDDING_TYPES
+            ),
+            is_decoder=_flag(raw, "is_decoder", default=False),
+            tie_word_embeddings=_flag(raw, "tie_word_embeddings", default=True),
+            problem_type=(
+                None
+                if raw.get("problem_type") is None
+                else _choice(raw, "problem_type", "", PROBLEM_TYPES)
+            ),
+            labels=_labels(raw),
+        )
+        if config.hidden_size % config.num_attention_heads:
+            raise ConfigError(
+                "config field num_attention_heads does not divide hidden_size",
+                expected=f"a divisor of {config.hidden_size}",
+                got=config.num_attention_heads,
+            )
+        return config
+
+
+def _refuse_other_models(raw: Mapping[str, Any]) -> None:
+    if raw.get("model_type", "bert") != "bert":
+        raise ConfigError(
+            "config field model_type names another architecture",
+            expected="'bert'",
+            got=repr(raw["model_type"]),
+            fix="Export a BERT checkpoint",
+        )
+    if _flag(raw, "add_cross_attention", default=False):
+        raise ConfigError(
+            "config field add_cross_attention is not supported",
+            expected="false",
+            got="true",
+            fix="Export a checkpoint without an encoder to attend to",
+        )
+    if raw.get("pruned_heads"):
+        raise ConfigError(
+            "config field pruned_heads is not supported", expected="no pruned heads",
+            got=raw["pruned_heads"],
+        )  # fmt: skip
+
+
+def _size(raw: Mapping[str, Any], name: str, default: int, *, least: int = 1) -> int:
+    value = raw.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
+        raise ConfigError(
+            f"config field {name} is not a size",
+            expected=f"an integer from {least} to {_LARGEST}",
+            got=repr(value),
+        )
+    return value
+
+
+def _choice(raw: Mapping[str, Any], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = raw.get(name, default)
+    if not isinstance(value, str) or value not in choices:
+        raise ConfigError(
+            f"config field {name} has an unsupported value",
+            expected=f"one of {', '.join(choices)}",
+            got=repr(value),
+        )
+    return value
+
+
+def _epsilon(raw: Mapping[str, Any], name: str, default: float) -> float:
+    value = raw.get(name, default)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < 1 or not math.isfinite(value):
+        raise ConfigError(
+            f"config field {name} is not a small positive number", expected="0 <= x < 1",
+            got=repr(value),
+        )  # fmt: skip
+    return float(value)
+
+
+def _flag(raw: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = raw.get(name, default)
+    if not isinstance(value, bool):
+        raise ConfigError(
+            f"config field {name} is not a flag", expected="true or false", got=repr(value)
+        )
+    return value
+
+
+def _padding(raw: Mapping[str, Any]) -> int | None:
+    return None if raw.get("pad_token_id", 0) is None else _size(raw, "pad_token_id", 0, least=0)
+
+
+def _labels(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names in id order: ``id2label``, else ``LABEL_0`` ... as many as ``num_labels`` says."""
+    names = raw.get("id2label")
+    if names is None:
+        count = 2 if raw.get("num_labels") is None else _size(raw, "num_labels", 2)
+        return tuple(f"LABEL_{index}" for index in range(count))
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+        raise ConfigError(
+            "config field id2label is malformed",
+            expected="an object of id: label name",
+            got=repr(names),
+        )
+    try:
+        by_id = {int(key): name for key, name in names.items()}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            "config field id2label has a key that is no id", expected="integers", got=error
+        ) from error
+    if not names or sorted(by_id) != list(range(len(names))):
+        raise ConfigError(
+            "config field id2label does not number its labels",
+            expected="ids 0, 1, ... without gaps",
+            got=sorted(by_id),
+        )
+    return tuple(by_id[index] for index in range(len(by_id)))

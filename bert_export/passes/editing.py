@@ -1,0 +1,245 @@
+"""Reading and changing a graph in small steps; every pass is written with these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+__all__ = [
+    "Linear",
+    "attribute",
+    "constant",
+    "insert_node",
+    "is_vector",
+    "linear_layer",
+    "module_name",
+    "new_constant",
+    "other_input",
+    "producer",
+    "scalar",
+    "sole_reader",
+    "split_scalar",
+    "static_dim",
+    "substitute",
+    "use_count",
+]
+
+WEIGHT_SUFFIX = ".weight"
+
+
+class Linear:
+    """A linear layer in a graph: ``MatMul`` by a constant, and perhaps ``Add`` of a constant.
+
+    Args:
+        matmul: The product; float, or quantised in Q/DQ form.
+        add: The addition of the bias, ``None`` without one.
+        x: What comes in.
+        weight: The product's second input.
+        bias: (N,), ``None`` without one.
+    """
+
+    __slots__ = ("add", "bias", "matmul", "weight", "x")
+
+    def __init__(
+        self,
+        matmul: ir.Node,
+        add: ir.Node | None,
+        x: ir.Value,
+        weight: ir.Value,
+        bias: ir.Value | None,
+    ) -> None:
+        self.matmul, self.add, self.x, self.weight, self.bias = matmul, add, x, weight, bias
+
+    @property
+    def output(self) -> ir.Value:
+        """The layer's result."""
+        return (self.matmul if self.add is None else self.add).outputs[0]
+
+
+def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node that makes a value, if it is one of these standard operators."""
+    node = None if value is None else value.producer()
+    return node if node is not None and not node.domain and node.op_type in op_types else None
+
+
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """The array behind an initializer or a ``Constant``; ``None`` for anything else."""
+    if value is None:
+        return None
+    if value.is_initializer() and not value.is_graph_input() and value.const_value is not None:
+        return value.const_value.numpy()
+    node = producer(value, "Constant")
+    tensor = None if node is None else attribute(node, "value", None)
+    return None if tensor is None else np.asarray(tensor.numpy())
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number behind a constant with one element."""
+    array = constant(value)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def attribute(node: ir.Node, name: str, default: Any) -> Any:
+    """An attribute's value."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
+    """The second operand of a node with two."""
+    left, right = node.inputs
+    return right if left is value else left
+
+
+def split_scalar(node: ir.Node | None) -> tuple[ir.Value, float] | None:
+    """Variable and number of a commutative node with one constant operand."""
+    if node is None or len(node.inputs) != 2:
+        return None
+    for value, number in (tuple(node.inputs), tuple(reversed(node.inputs))):
+        found = scalar(number)
+        if found is not None and value is not None:
+            return value, found
+    return None
+
+
+def use_count(value: ir.Value) -> int:
+    """How many inputs of nodes and outputs of the graph a value feeds."""
+    return len(tuple(value.uses())) + value.is_graph_output()
+
+
+def sole_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
+    """The one node that reads a value, if it is the only one and one of these operators."""
+    uses = tuple(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    node = uses[0].node
+    return node if not node.domain and node.op_type in op_types else None
+
+
+def static_dim(value: ir.Value | None, axis: int) -> int | None:
+    """The size of an axis, where it is a number."""
+    if value is None or value.shape is None or not -len(value.shape) <= axis < len(value.shape):
+        return None
+    size = value.shape[axis]
+    return size if isinstance(size, int) else None
+
+
+def is_vector(value: ir.Value | None) -> bool:
+    """Whether a value is a constant with one axis."""
+    array = constant(value)
+    return array is not None and array.ndim == 1
+
+
+def linear_layer(value: ir.Value | None) -> Linear | None:
+    """The linear layer that makes a value."""
+    add = producer(value, "Add")
+    bias: ir.Value | None = None
+    product = value
+    if add is not None:
+        left, right = add.inputs
+        if is_vector(right):
+            product, bias = left, right
+        elif is_vector(left):
+            product, bias = right, left
+        else:
+            return None
+    matmul = producer(product, "MatMul")
+    if matmul is None or matmul.inputs[0] is None or matmul.inputs[1] is None:
+        return None
+    weight = matmul.inputs[1]
+    dequantize = producer(weight, "DequantizeLinear")
+    stored = weight if dequantize is None else dequantize.inputs[0]
+    if stored is None or constant(stored) is None or len(stored.shape or ()) != 2:
+        return None
+    return Linear(matmul, add, matmul.inputs[0], weight, bias)
+
+
+def module_name(linear: Linear | None) -> str | None:
+    """The module that a linear layer's weight is named after."""
+    if linear is None:
+        return None
+    name = str(linear.weight.name)
+    for suffix in (WEIGHT_SUFFIX, ".weight_dequantized"):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return None
+
+
+def new_constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
+    """Store an array under a name; one that is there with the same content is used again."""
+    content = np.asarray(array)
+    known = graph.initializers.get(name)
+    if known is not None:
+        present = constant(known)
+        if (
+            present is not None
+            and present.dtype == content.dtype
+            and present.shape == content.shape
+            and np.array_equal(present, content)
+        ):
+            return known
+        name = _free_name(graph, name)
+    tensor = ir.tensor(content, name=name)
+    value = ir.Value(
+        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def insert_node(
+    graph: ir.Graph,
+    before: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    name: str,
+    shape: Sequence[Any] | ir.Shape | None = None,
+    dtype: ir.DataType | None = None,
+    domain: str = "",
+) -> ir.Value:
+    """Put a node with one output in front of another.
+
+    Args:
+        graph: Where both stand.
+        before: The node in front of which the new one goes.
+        op_type: The operator.
+        inputs: Its operands.
+        attributes: Its attributes.
+        name: Of the node and of its output.
+        shape: Of the output, where it is known.
+        dtype: Of the output, where it is known.
+        domain: The operator's.
+
+    Returns:
+        The output.
+    """
+    output = ir.Value(
+        name=name,
+        shape=shape if shape is None or isinstance(shape, ir.Shape) else ir.Shape(shape),
+        type=None if dtype is None else ir.TensorType(dtype),
+    )
+    node = ir.node(op_type, inputs, dict(attributes or {}), domain=domain, name=name, outputs=[output])
+    graph.insert_before(before, node)
+    return output
+
+
+def substitute(old: ir.Value, new: ir.Value) -> None:
+    """Let ``new`` take the place, the name and the shape of ``old``, which loses its readers."""
+    name = old.name
+    new.shape, new.type = old.shape, old.type
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    old.name = f"{name}.replaced"
+    new.name = name
+
+
+def _free_name(graph: ir.Graph, name: str) -> str:
+    number = 1
+    while f"{name}.{number}" in graph.initializers:
+        number += 1
+    return f"{name}.{number}"

@@ -1,0 +1,210 @@
+"""The quantiser: linear layers of a float graph into explicit Q/DQ form, with the plan of what it did.
+
+The form is the standard one that every engine reads: the activation goes through QuantizeLinear and
+DequantizeLinear with one scale, the weight is stored in int8 behind a DequantizeLinear with one scale
+per output channel. A target's recipe lowers it further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bert_export.bundle import LayerPlan
+from bert_export.errors import QuantizationError
+from bert_export.tracing import linear_layers
+
+__all__ = [
+    "AffineParameters",
+    "LinearSite",
+    "affine_parameters",
+    "find_sites",
+    "quantize_graph",
+    "quantize_weight",
+]
+
+QUANTIZED_PREFIXES = ("bert.encoder.", "bert.pooler.")
+_U8_LEVELS, _S8_BOUND = 255, 127
+
+
+@dataclass(frozen=True, slots=True)
+class LinearSite:
+    """A linear layer of the graph: its module's name, its MatMul and its input's name."""
+
+    layer: str
+    node: ir.Node
+    activation: str
+
+
+@dataclass(frozen=True, slots=True)
+class AffineParameters:
+    """``real = scale * (quantised - zero_point)``."""
+
+    scale: float
+    zero_point: int
+
+
+def find_sites(model: ir.Model) -> tuple[list[LinearSite], list[LayerPlan]]:
+    """Linear layers that INT8 covers, and a plan entry with a reason for each that stays float.
+
+    Raises:
+        QuantizationError: The graph has no linear layer inside the encoder.
+    """
+    sites: list[LinearSite] = []
+    kept: list[LayerPlan] = []
+    for layer, node in linear_layers(model.graph):
+        if layer.startswith(QUANTIZED_PREFIXES):
+            activation = cast("ir.Value", node.inputs[0])
+            sites.append(LinearSite(layer, node, str(activation.name)))
+        else:
+            kept.append(
+                LayerPlan(layer=layer, precision="fp32", reason="outside the encoder and pooler")
+            )
+    if not sites:
+        raise QuantizationError(
+            "graph has no linear layer to quantise",
+            expected="MatMul nodes named after bert.encoder or bert.pooler modules",
+            got="none",
+        )
+    return sites, kept
+
+
+def affine_parameters(low: float, high: float) -> AffineParameters:
+    """Scale and zero point of uint8 for a range.
+
+    Args:
+        low, high: The range; it is widened to hold 0, which padding and ReLU-like functions need
+            to be exact.
+
+    Raises:
+        QuantizationError: The bounds are not finite or not in order.
+    """
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise QuantizationError(
+            "activation range is not valid", expected="finite low <= high", got=f"{low}, {high}"
+        )
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / _U8_LEVELS)) or 1.0
+    return AffineParameters(scale, int(np.clip(round(-low / scale), 0, _U8_LEVELS)))
+
+
+def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 with one scale per output channel.
+
+    Args:
+        weight: float32 (K, N), as a MatMul's second input.
+
+    Returns:
+        int8 (K, N) and float32 scales (N,), so that ``weight`` is about ``int8 * scales``.
+    """
+    bound = np.abs(weight).max(axis=0)  # (N,)
+    scales = np.where(bound > 0, bound / _S8_BOUND, 1.0).astype(np.float32)
+    levels = np.rint(weight / scales)
+    return np.clip(levels, -_S8_BOUND, _S8_BOUND).astype(np.int8), scales
+
+
+def quantize_graph(
+    model: ir.Model, sites: Sequence[LinearSite], ranges: Mapping[str, tuple[float, float]]
+) -> list[LayerPlan]:
+    """Rewrite linear layers into Q/DQ form, in place.
+
+    Args:
+        model: The float graph.
+        sites: From :func:`find_sites`.
+        ranges: Bounds of every site's activation.
+
+    Returns:
+        One plan entry per site, in order.
+    """
+    graph = model.graph
+    dequantized: dict[str, tuple[ir.Value, AffineParameters]] = {}
+    plan: list[LayerPlan] = []
+    for site in sites:
+        if site.activation not in dequantized:
+            parameters = affine_parameters(*ranges[site.activation])
+            value = cast("ir.Value", site.node.inputs[0])
+            dequantized[site.activation] = (
+                _insert_activation(graph, value, site.node, parameters),
+                parameters,
+            )
+        value, parameters = dequantized[site.activation]
+        site.node.replace_input_with(0, value)
+        site.node.replace_input_with(1, _insert_weight(graph, site))
+        plan.append(
+            LayerPlan(
+                layer=site.layer,
+                precision="int8",
+                activation_scale=parameters.scale,
+                activation_zero_point=parameters.zero_point,
+            )
+        )
+    _drop_unused_initializers(graph)
+    return plan
+
+
+def _insert_activation(
+    graph: ir.Graph, value: ir.Value, before: ir.Node, parameters: AffineParameters
+) -> ir.Value:
+    """Quantise and dequantise a value in front of its first linear layer."""
+    name = str(value.name)
+    scale = _constant(graph, f"{name}.scale", np.float32(parameters.scale))
+    zero = _constant(graph, f"{name}.zero_point", np.uint8(parameters.zero_point))
+    quantize = ir.node(
+        "QuantizeLinear",
+        [value, scale, zero],
+        name=f"{name}.quantize",
+        outputs=[
+            ir.Value(
+                name=f"{name}.quantized", shape=value.shape, type=ir.TensorType(ir.DataType.UINT8)
+            )
+        ],
+    )
+    dequantize = ir.node(
+        "DequantizeLinear",
+        [quantize.outputs[0], scale, zero],
+        name=f"{name}.dequantize",
+        outputs=[ir.Value(name=f"{name}.dequantized", shape=value.shape, type=value.type)],
+    )
+    graph.insert_before(before, [quantize, dequantize])
+    return dequantize.outputs[0]
+
+
+def _insert_weight(graph: ir.Graph, site: LinearSite) -> ir.Value:
+    """Store a layer's weight in int8 behind a DequantizeLinear."""
+    weight = cast("ir.Value", site.node.inputs[1])
+    levels, scales = quantize_weight(cast("ir.TensorProtocol", weight.const_value).numpy())
+    stored = _constant(graph, f"{site.layer}.weight_int8", levels)
+    scale = _constant(graph, f"{site.layer}.weight_scale", scales)
+    dequantize = ir.node(
+        "DequantizeLinear",
+        [stored, scale],
+        {"axis": 1},
+        name=f"{site.layer}.dequantize",
+        outputs=[ir.Value(name=f"{site.layer}.weight_dequantized", type=weight.type)],
+    )
+    graph.insert_before(site.node, dequantize)
+    return dequantize.outputs[0]
+
+
+def _constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
+    tensor = ir.tensor(np.asarray(array), name=name)
+    value = ir.Value(
+        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _drop_unused_initializers(graph: ir.Graph) -> None:
+    unused: Iterable[str] = [
+        name
+        for name, value in graph.initializers.items()
+        if not value.uses() and not value.is_graph_output()
+    ]
+    for name in unused:
+        graph.initializers.pop(name)

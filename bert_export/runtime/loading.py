@@ -1,0 +1,86 @@
+"""From a bundle's folder to the pipeline that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bert_export.bundle import Manifest, read_manifest, verify_files
+from bert_export.errors import TaskError
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions.session import Session
+from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks import TASKS, Task, find_task
+
+__all__ = ["load", "open_pipeline"]
+
+
+def load(
+    path: str | Path,
+    *,
+    task: str | None = None,
+    threads: int | None = None,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    token_budget: int | None = None,
+    sort: bool = True,
+    verify: bool = True,
+) -> Pipeline[Any, Any, Any]:
+    """Open a bundle.
+
+    Args:
+        path: The bundle's folder.
+        task: Another task that the bundle's head serves, such as ``zero-shot-classification`` on a
+            text-classification bundle; the manifest's own when ``None``.
+        threads: Threads inside an operator; all cores when ``None``.
+        providers: ONNX Runtime execution providers in order of preference.
+        token_budget: Padded tokens per graph call.
+        sort: Whether a list's rows are sorted by length before they are batched.
+        verify: Whether every file is compared with its recorded sha256.
+
+    Returns:
+        The task's pipeline; safe to call from several threads, closed by ``close()`` or ``with``.
+
+    Raises:
+        BundleError: The bundle is missing, tampered with, truncated or of another version.
+        TaskError: ``task`` is unknown or needs another head.
+        InputError: A provider or thread count that this machine does not have.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    wanted = _check_task(manifest, task)
+    if verify:
+        verify_files(folder, manifest)
+    tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
+    session = OnnxRuntimeSession(
+        folder / manifest.graph.file, threads=threads, providers=providers
+    )
+    return open_pipeline(
+        wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort
+    )
+
+
+def open_pipeline(
+    task: Task, manifest: Manifest, tokenizer: Tokenizer, session: Session, **batching: Any
+) -> Pipeline[Any, Any, Any]:
+    """The task's pipeline over an opened session; only that pipeline's module is imported."""
+    module, name = task.pipeline.split(":")
+    pipeline = getattr(import_module(f"bert_export.runtime.pipelines.{module}"), name)
+    return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+
+
+def _check_task(manifest: Manifest, name: str | None) -> Task:
+    own = find_task(manifest.task)
+    if name is None:
+        return own
+    wanted = find_task(name)
+    if wanted.head != own.head:
+        raise TaskError(
+            f"task {name} does not fit the bundle",
+            expected=" or ".join(task.name for task in TASKS.values() if task.head == own.head),
+            got=name,
+            fix=f"Export the checkpoint again with --task {name}",
+        )
+    return wanted

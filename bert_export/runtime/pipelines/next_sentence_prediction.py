@@ -1,0 +1,131 @@
+"""Whether the second text follows the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.pipelines.softmax import softmax
+from bert_export.runtime.pipelines.texts import (
+    CUT,
+    check_text,
+    encode_texts,
+    field,
+    mapping_items,
+)
+from bert_export.runtime.sessions.session import Outputs
+
+__all__ = [
+    "NextSentencePredictionPipeline",
+    "NextSentencePredictionSettings",
+    "judge_next_sentence",
+    "text_pair_item",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NextSentencePredictionSettings:
+    """A call has nothing to choose."""
+
+
+def judge_next_sentence(logits: NDArray[np.float32]) -> dict[str, Any]:
+    """The verdict on one pair.
+
+    Args:
+        logits: float32 (2,); index 0 speaks for "is next".
+
+    Returns:
+        ``is_next``, and ``score``, the probability that it is.
+
+    Source: Devlin 2018, §3.1; the label order is that of the original checkpoints.
+    """
+    score = softmax(logits)[0]  # ()
+    return {"is_next": bool(logits[0] >= logits[1]), "score": float(score)}
+
+
+def text_pair_item(record: object) -> tuple[str, str]:
+    """A record's ``text`` and ``text_pair``.
+
+    Raises:
+        InputError: One is missing or no string.
+    """
+    return (
+        check_text(field(record, "text")),
+        check_text(field(record, "text_pair"), "text_pair"),
+    )
+
+
+class NextSentencePredictionPipeline(
+    Pipeline[tuple[str, str], NDArray[np.float32], NextSentencePredictionSettings]
+):
+    """Judges pairs of texts."""
+
+    task = "next-sentence-prediction"
+
+    def __call__(
+        self,
+        inputs: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
+        *,
+        text: str | None = None,
+        text_pair: str | None = None,
+        batch_size: int | None = None,
+    ) -> Any:
+        """Judge whether ``text_pair`` follows ``text``.
+
+        Args:
+            inputs: A mapping with both, a list of mappings, or any other iterable of them.
+            text: The first text of one pair, instead of ``inputs``.
+            text_pair: The second. A pair that is too long is cut, the longer text first.
+            batch_size: Rows per graph call at most.
+
+        Returns:
+            ``{"is_next": bool, "score": probability that it is}`` per pair; a list of them for a
+            list, an iterator for another iterable.
+
+        Raises:
+            InputError: A text is missing or no string.
+        """
+        single, items = mapping_items(inputs, text=text, text_pair=text_pair)
+        return self.respond(
+            inputs,
+            single=single,
+            items=map(self.item, items),
+            settings=self.default_settings(),
+            batch_size=batch_size,
+        )
+
+    def item(self, record: Mapping[str, Any]) -> tuple[str, str]:
+        """The record's ``text`` and ``text_pair``."""
+        return text_pair_item(record)
+
+    def default_settings(self) -> NextSentencePredictionSettings:
+        """The only settings."""
+        return NextSentencePredictionSettings()
+
+    def encode(
+        self, items: Sequence[tuple[str, str]], settings: NextSentencePredictionSettings
+    ) -> list[list[Row]]:
+        """One row per pair."""
+        return [[row] for row in encode_texts(self.tokenizer, items, CUT)]
+
+    def reduce(
+        self, row: Row, outputs: Outputs, settings: NextSentencePredictionSettings
+    ) -> NDArray[np.float32]:
+        """The pair's logits, float32 (2,)."""
+        return outputs["logits"]
+
+    def decode(
+        self,
+        item: tuple[str, str],
+        rows: Sequence[Row],
+        reduced: Sequence[NDArray[np.float32]],
+        settings: NextSentencePredictionSettings,
+    ) -> dict[str, Any]:
+        """The verdict."""
+        return judge_next_sentence(reduced[0])

@@ -1,0 +1,186 @@
+"""What every pipeline is: rows in, a graph, an answer out.
+
+A task's pipeline fills in three steps and a ``__call__`` with the upstream pipeline's signature:
+
+- ``encode``: items to rows (tokenise, truncate or stride);
+- ``reduce``: a row's outputs to the little that the answer needs;
+- ``decode``: an item's reduced rows to its answer.
+
+The steps get the call's settings as one frozen value, so a pipeline holds no state of a call and
+serves several threads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from bert_export.bundle import Manifest
+from bert_export.errors import InputError
+from bert_export.runtime.batching import Batching, Row
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
+from bert_export.runtime.tokenization import Tokenizer
+
+__all__ = ["Pipeline"]
+
+Item = TypeVar("Item")
+Reduced = TypeVar("Reduced")
+Settings = TypeVar("Settings")
+
+
+class Pipeline(ABC, Generic[Item, Reduced, Settings]):
+    """A loaded bundle that answers one task; safe to call from several threads.
+
+    Args:
+        manifest: The bundle's manifest.
+        tokenizer: Its tokenizer.
+        session: Its opened graph; the pipeline closes it.
+        token_budget: Padded tokens per graph call, the default of the batching when ``None``.
+        sort: Whether rows are sorted by length before they are batched.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokenizer: Tokenizer,
+        session: Session,
+        *,
+        token_budget: int | None = None,
+        sort: bool = True,
+    ) -> None:
+        self.manifest = manifest
+        self.tokenizer = tokenizer
+        self._session = session
+        batching = Batching(
+            run=lambda feeds: session.run(self.graph_feeds(feeds)),
+            pad_id=tokenizer.pad_id,
+            per_token=frozenset(
+                spec.name for spec in session.outputs if spec.shape[1:2] == ("sequence",)
+            ),
+            sort=sort,
+        )
+        self._batching = batching if token_budget is None else batching.with_budget(token_budget)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names in id order; empty where the task has none."""
+        return self.manifest.labels
+
+    @abstractmethod
+    def item(self, record: Mapping[str, Any]) -> Item:
+        """The item that a record of a calibration or evaluation file stands for."""
+
+    @abstractmethod
+    def default_settings(self) -> Settings:
+        """The settings of a call that names none."""
+
+    @abstractmethod
+    def encode(self, items: Sequence[Item], settings: Settings) -> list[list[Row]]:
+        """Rows of each item: one, or several where the item is strided or has choices."""
+
+    @abstractmethod
+    def reduce(self, row: Row, outputs: Outputs, settings: Settings) -> Reduced:
+        """What the answer needs of one row's outputs (batch axis and padding already removed)."""
+
+    @abstractmethod
+    def decode(
+        self, item: Item, rows: Sequence[Row], reduced: Sequence[Reduced], settings: Settings
+    ) -> Any:
+        """The answer to one item."""
+
+    @abstractmethod
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Answer inputs as the upstream pipeline of the task does."""
+
+    def ask(self, record: Mapping[str, Any], **options: Any) -> Any:
+        """Answer one record of a data file, with options of the call."""
+        return self(record["text"] if set(record) == {"text"} else record, **options)
+
+    def graph_feeds(self, feeds: Feeds) -> Feeds:
+        """Give padded rows (B, S) the axes of the graph's inputs; the same where they match."""
+        return feeds
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run the raw graph: named numpy arrays in, named numpy arrays out.
+
+        Raises:
+            InputError: A feed is missing, unknown, or of another dtype or shape.
+        """
+        return self._session.run(feeds)
+
+    def answers(
+        self, items: Iterable[Item], settings: Settings, *, batch_size: int | None = None
+    ) -> Iterator[Any]:
+        """Answer items in order, streaming.
+
+        Args:
+            items: Any iterable, read a chunk at a time.
+            settings: The call's settings.
+            batch_size: Rows per graph call at most, besides the token budget.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise InputError("batch_size is too small", expected="at least 1", got=batch_size)
+        batching = self._batching.with_rows(batch_size)
+        return batching.answers(
+            items,
+            encode=partial(self._encode, settings=settings),
+            reduce=partial(self._reduce, settings=settings),
+            decode=partial(self._decode, settings=settings),
+        )
+
+    def respond(
+        self,
+        inputs: Any,
+        *,
+        single: bool,
+        items: Iterable[Item],
+        settings: Settings,
+        batch_size: int | None = None,
+    ) -> Any:
+        """Answer in the shape of the call: an answer, a list of them, or an iterator.
+
+        Args:
+            inputs: What the caller passed.
+            single: Whether ``inputs`` is one item.
+            items: The items that ``inputs`` stands for.
+            settings: The call's settings.
+            batch_size: Rows per graph call at most, besides the token budget.
+
+        Returns:
+            One answer for one item, a list for a list or tuple, otherwise a lazy iterator.
+        """
+        answers = self.answers(items, settings, batch_size=batch_size)
+        if single:
+            return next(answers)
+        return list(answers) if isinstance(inputs, list | tuple) else answers
+
+    def _encode(self, items: Sequence[Item], *, settings: Settings) -> list[list[Row]]:
+        return self.encode(items, settings)
+
+    def _reduce(self, row: Row, outputs: Outputs, *, settings: Settings) -> Reduced:
+        return self.reduce(row, outputs, settings)
+
+    def _decode(
+        self, item: Item, rows: Sequence[Row], reduced: Sequence[Reduced], *, settings: Settings
+    ) -> Any:
+        return self.decode(item, rows, reduced, settings)
+
+    def close(self) -> None:
+        """Free the graph; later calls raise."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

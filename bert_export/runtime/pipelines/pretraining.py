@@ -1,0 +1,144 @@
+"""Both heads of pre-training in one pass: the masked words and the next sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.fill_mask import (
+    Candidates,
+    check_top_k,
+    describe_candidates,
+    find_candidates,
+    mask_id_of,
+)
+from bert_export.runtime.pipelines.next_sentence_prediction import (
+    judge_next_sentence,
+    text_pair_item,
+)
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.pipelines.texts import UNCUT, encode_texts, mapping_items
+from bert_export.runtime.sessions.session import Outputs
+
+__all__ = ["PretrainingPipeline", "PretrainingResult", "PretrainingSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingSettings:
+    """A call's choices.
+
+    Args:
+        top_k: Candidates per mask.
+    """
+
+    top_k: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingResult:
+    """What is kept of a row's outputs.
+
+    Args:
+        candidates: The best tokens of every mask.
+        next_sentence: Logits, float32 (2,).
+    """
+
+    candidates: Candidates
+    next_sentence: NDArray[np.float32]
+
+
+class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, PretrainingSettings]):
+    """Fills the masks of a pair of texts and judges whether the second follows the first."""
+
+    task = "pretraining"
+
+    def __call__(
+        self,
+        inputs: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None,
+        *,
+        text: str | None = None,
+        text_pair: str | None = None,
+        top_k: int = 5,
+        batch_size: int | None = None,
+    ) -> Any:
+        """Answer both questions of pre-training.
+
+        Args:
+            inputs: A mapping with ``text`` and ``text_pair``, a list of mappings, or any other
+                iterable of them.
+            text: The first text of one pair, instead of ``inputs``; masks may stand in either.
+            text_pair: The second.
+            top_k: Candidates per mask.
+            batch_size: Rows per graph call at most.
+
+        Returns:
+            ``{"next_sentence": {"is_next", "score"}, "masks": [...]}`` per pair, ``masks`` with one
+            list of candidates per mask, each as fill-mask gives it; a list of them for a list, an
+            iterator for another iterable.
+
+        Raises:
+            InputError: A text is missing or no string, the pair is too long (cutting it could lose
+                a mask), or ``top_k`` does not fit the vocabulary.
+        """
+        settings = PretrainingSettings(check_top_k(top_k))
+        single, items = mapping_items(inputs, text=text, text_pair=text_pair)
+        return self.respond(
+            inputs,
+            single=single,
+            items=map(self.item, items),
+            settings=settings,
+            batch_size=batch_size,
+        )
+
+    def item(self, record: Mapping[str, Any]) -> tuple[str, str]:
+        """The record's ``text`` and ``text_pair``."""
+        return text_pair_item(record)
+
+    def default_settings(self) -> PretrainingSettings:
+        """Five candidates per mask."""
+        return PretrainingSettings()
+
+    def encode(
+        self, items: Sequence[tuple[str, str]], settings: PretrainingSettings
+    ) -> list[list[Row]]:
+        """One row per pair."""
+        return [[row] for row in encode_texts(self.tokenizer, items, UNCUT)]
+
+    def reduce(
+        self, row: Row, outputs: Outputs, settings: PretrainingSettings
+    ) -> PretrainingResult:
+        """The best tokens of the masks and the next-sentence logits; logits (S, V) are not kept."""
+        return PretrainingResult(
+            find_candidates(
+                row.input_ids,
+                outputs["prediction_logits"],
+                mask_id=mask_id_of(self.tokenizer),
+                top_k=settings.top_k,
+            ),
+            outputs["seq_relationship_logits"],
+        )
+
+    def decode(
+        self,
+        item: tuple[str, str],
+        rows: Sequence[Row],
+        reduced: Sequence[PretrainingResult],
+        settings: PretrainingSettings,
+    ) -> dict[str, Any]:
+        """Both answers."""
+        return {
+            "next_sentence": judge_next_sentence(reduced[0].next_sentence),
+            "masks": describe_candidates(
+                self.tokenizer,
+                rows[0].input_ids,
+                reduced[0].candidates,
+                clean_up=bool(
+                    self.manifest.postprocessing.get("clean_up_tokenization_spaces", False)
+                ),
+            ),
+        }

@@ -1,0 +1,282 @@
+"""One vector per text: prompts before the graph, truncation and normalisation after it.
+
+Pooling and dense layers are inside the graph. What is left here follows sentence-transformers'
+``encode``: the prompt is written before the text, the vector is cut to ``truncate_dim`` and only
+then normalised.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.errors import BundleError, InputError
+from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.pipelines.texts import (
+    CUT,
+    check_text,
+    encode_texts,
+    field,
+    text_items,
+)
+from bert_export.runtime.sessions.session import Outputs
+
+__all__ = [
+    "SentenceEmbeddingOptions",
+    "SentenceEmbeddingPipeline",
+    "SentenceEmbeddingSettings",
+    "choose_prompt",
+    "finish_vectors",
+]
+
+_EPSILON = 1e-12
+"""Below this length a vector is divided by it instead of by its own length."""
+
+
+class SentenceEmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the manifest's ``postprocessing`` says of the embedding.
+
+    Args:
+        normalize: Whether the graph ends in a normalisation.
+        prompts: Texts that may be written before a sentence, by name.
+        default_prompt_name: The prompt of a call that names none.
+        include_prompt: Whether the prompt's tokens are pooled; if not, the graph takes
+            ``pooling_mask``.
+        dimension: Length of the graph's vectors; read from the graph when ``None``.
+    """
+
+    normalize: bool = False
+    prompts: dict[str, str] = {}
+    default_prompt_name: str | None = None
+    include_prompt: bool = True
+    dimension: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceEmbeddingSettings:
+    """A call's choices.
+
+    Args:
+        prompt: Written before every text.
+        truncate_dim: Numbers that a vector keeps; all when ``None``.
+        normalize: Whether vectors are scaled to length 1 after that.
+    """
+
+    prompt: str = ""
+    truncate_dim: int | None = None
+    normalize: bool = False
+
+
+def choose_prompt(
+    options: SentenceEmbeddingOptions, prompt: str | None, prompt_name: str | None
+) -> str:
+    """The text to write before every sentence: the given one, the named one, or the default's.
+
+    Raises:
+        InputError: No prompt is called so, or ``prompt`` is no string.
+    """
+    if prompt is not None:
+        if prompt_name is not None:
+            warnings.warn(
+                f"prompt_name {prompt_name!r} is ignored because prompt is given", stacklevel=3
+            )
+        return check_text(prompt, "prompt")
+    if prompt_name is not None:
+        if prompt_name not in options.prompts:
+            raise InputError(
+                f"prompt {prompt_name!r} is unknown",
+                expected=f"one of {', '.join(options.prompts)}" if options.prompts
+                else "a bundle with prompts",
+                got=repr(prompt_name),
+                fix="Pass the text itself as prompt",
+            )
+        return options.prompts[prompt_name]
+    return options.prompts.get(options.default_prompt_name or "", "")
+
+
+def finish_vectors(
+    vectors: NDArray[np.float32], *, truncate_dim: int | None, normalize: bool
+) -> NDArray[np.float32]:
+    """Cut vectors, then scale them to length 1.
+
+    Args:
+        vectors: float32 (..., D).
+        truncate_dim: Numbers that are kept of each.
+        normalize: Whether they are scaled; a zero vector stays zero.
+
+    Returns:
+        float32 (..., min(D, truncate_dim)).
+    """
+    vectors = vectors[..., :truncate_dim]
+    if not normalize:
+        return vectors
+    lengths = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True))  # (..., 1)
+    return np.asarray(vectors / np.maximum(lengths, np.float32(_EPSILON)))
+
+
+class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbeddingSettings]):
+    """Embeds texts as sentence-transformers' ``encode`` does."""
+
+    task = "sentence-embedding"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        try:
+            self.options = msgspec.convert(self.manifest.postprocessing, SentenceEmbeddingOptions)
+        except msgspec.ValidationError as error:
+            raise BundleError(
+                "bundle has malformed postprocessing", expected="options of sentence-embedding",
+                got=str(error), fix="Export the bundle again",
+            ) from error
+
+    @property
+    def dimension(self) -> int:
+        """Length of the graph's vectors."""
+        if self.options.dimension is not None:
+            return self.options.dimension
+        return cast("int", self.manifest.graph.outputs[0].shape[-1])
+
+    def __call__(
+        self,
+        inputs: str | Iterable[str],
+        *,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Embed texts; longer ones are cut at the tokenizer's limit.
+
+        Args:
+            inputs: A text, or any iterable of texts.
+            normalize: Whether vectors are scaled to length 1 after truncation; what the graph says
+                when ``None``.
+            truncate_dim: Numbers that a vector keeps.
+            prompt: Written before every text; the model's default prompt when ``None``.
+            prompt_name: Names one of the model's prompts instead.
+            batch_size: Rows per graph call at most.
+
+        Returns:
+            float32 (n, D), in the order of the texts; (D,) for a single text.
+
+        Raises:
+            InputError: A text is no string, a prompt is unknown, or ``normalize=False`` is asked of
+                a graph that normalises.
+        """
+        settings = self.settings(
+            normalize=normalize, truncate_dim=truncate_dim, prompt=prompt, prompt_name=prompt_name
+        )
+        single, items = text_items(inputs)
+        texts = list(items)
+        raw = replace(settings, truncate_dim=None, normalize=False)
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for index, vector in enumerate(self.answers(texts, raw, batch_size=batch_size)):
+            vectors[index] = vector
+        finished = finish_vectors(
+            vectors, truncate_dim=settings.truncate_dim, normalize=settings.normalize
+        )
+        return cast("NDArray[np.float32]", finished[0]) if single else finished
+
+    def stream(
+        self,
+        inputs: Iterable[str],
+        *,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Embed texts as they are read: vectors (D,) one by one, in bounded memory.
+
+        The arguments are those of a call; ``inputs`` may be endless.
+        """
+        settings = self.settings(
+            normalize=normalize, truncate_dim=truncate_dim, prompt=prompt, prompt_name=prompt_name
+        )
+        single, items = text_items(inputs)
+        if single:
+            raise InputError("inputs are of the wrong type", expected="an iterable of texts",
+                             got="a single text", fix="Call the pipeline itself")
+        return self.answers(items, settings, batch_size=batch_size)
+
+    def settings(
+        self,
+        *,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+    ) -> SentenceEmbeddingSettings:
+        """Check a call's arguments against the bundle; see :meth:`__call__`."""
+        if normalize is False and self.options.normalize:
+            raise InputError(
+                "normalize=False does not fit the bundle", expected="True or None",
+                got="a graph that ends in a normalisation",
+                fix="Export the checkpoint without its Normalize module",
+            )
+        if truncate_dim is not None and truncate_dim < 1:
+            raise InputError("truncate_dim is too small", expected="at least 1", got=truncate_dim)
+        return SentenceEmbeddingSettings(
+            choose_prompt(self.options, prompt, prompt_name), truncate_dim, bool(normalize)
+        )
+
+    def item(self, record: Mapping[str, Any]) -> str:
+        """The record's ``text`` (of a scored pair, the first; embed ``text_pair`` as its own)."""
+        return check_text(field(record, "text"))
+
+    def default_settings(self) -> SentenceEmbeddingSettings:
+        """The model's default prompt, the whole vector as the graph gives it."""
+        return self.settings()
+
+    def encode(self, items: Sequence[str], settings: SentenceEmbeddingSettings) -> list[list[Row]]:
+        """One row per text, with its ``pooling_mask`` where the graph takes one."""
+        texts = [f"{settings.prompt}{check_text(item)}" for item in items]
+        rows = encode_texts(self.tokenizer, texts, CUT)
+        if self.options.include_prompt:
+            return [[row] for row in rows]
+        skipped = self._prompt_tokens(settings.prompt)
+        return [[_with_pooling_mask(row, skipped)] for row in rows]
+
+    def reduce(
+        self, row: Row, outputs: Outputs, settings: SentenceEmbeddingSettings
+    ) -> NDArray[np.float32]:
+        """The row's vector, float32 (D,)."""
+        return cast("NDArray[np.float32]", outputs["sentence_embedding"])
+
+    def decode(
+        self,
+        item: str,
+        rows: Sequence[Row],
+        reduced: Sequence[NDArray[np.float32]],
+        settings: SentenceEmbeddingSettings,
+    ) -> NDArray[np.float32]:
+        """The vector, cut and scaled as asked."""
+        return finish_vectors(
+            reduced[0], truncate_dim=settings.truncate_dim, normalize=settings.normalize
+        )
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        """Tokens that a prompt takes up at a row's start, ``[CLS]`` included; 0 without a prompt.
+
+        Source: sentence-transformers, which counts the row of the prompt alone, less its ``[SEP]``:
+        a word that prompt and text would share counts as the prompt alone splits.
+        """
+        if not prompt:
+            return 0
+        (row,) = encode_texts(self.tokenizer, [prompt], CUT)
+        return len(row) - 1
+
+
+def _with_pooling_mask(row: Row, skipped: int) -> Row:
+    mask = np.ones(len(row), dtype=np.int64)  # (S,)
+    mask[:skipped] = 0
+    return replace(row, extra={"pooling_mask": mask})

@@ -1,0 +1,229 @@
+"""Label a text, or a pair of texts, as upstream's ``text-classification`` pipeline does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from bert_export.errors import InputError
+from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.pipelines.softmax import softmax
+from bert_export.runtime.pipelines.texts import Tokenization, check_text, encode_texts, text_items
+from bert_export.runtime.sessions.session import Array, Outputs
+
+__all__ = [
+    "Activation",
+    "TextClassificationPipeline",
+    "TextClassificationSettings",
+    "choose_activation",
+    "rank_labels",
+    "score_labels",
+]
+
+Activation = Literal["none", "sigmoid", "softmax"]
+TextItem = str | tuple[str, str]
+
+_ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid", "softmax")
+
+
+def choose_activation(problem_type: str | None, labels: int) -> Activation:
+    """What turns logits into scores when the call does not say.
+
+    Args:
+        problem_type: ``problem_type`` of the checkpoint's config.
+        labels: How many labels the head has.
+    """
+    if problem_type == "regression":
+        return "none"
+    if problem_type == "multi_label_classification" or labels == 1:
+        return "sigmoid"
+    return "softmax"
+
+
+def score_labels(logits: Array, activation: Activation) -> Array:
+    """Scores of every label.
+
+    Args:
+        logits: float32 (L,).
+        activation: What is applied to them.
+
+    Returns:
+        float32 (L,).
+    """
+    if activation == "none":
+        return logits
+    if activation == "sigmoid":
+        power = np.exp(-np.abs(logits))  # at most 1, so nothing overflows
+        return np.asarray(np.where(logits < 0, power, 1) / (1 + power))
+    return softmax(logits)
+
+
+def rank_labels(
+    scores: Array, labels: Sequence[str], top_k: int | None
+) -> list[dict[str, str | float]]:
+    """The best labels, best first; equal scores keep the labels' order.
+
+    Args:
+        scores: float32 (L,).
+        labels: L names.
+        top_k: How many to keep; all when ``None``.
+    """
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    return [{"label": labels[index], "score": float(scores[index])} for index in order]
+
+
+@dataclass(frozen=True, slots=True)
+class TextClassificationSettings:
+    """How a call scores and reports.
+
+    Args:
+        activation: What turns logits into scores; the checkpoint's own choice when ``None``.
+        top_k: How many labels are reported; all when ``None``.
+        bare: Whether the best label is reported as a mapping instead of a list of them.
+        tokenization: How the texts are cut.
+    """
+
+    activation: Activation | None = None
+    top_k: int | None = 1
+    bare: bool = True
+    tokenization: Tokenization = field(default_factory=lambda: Tokenization("longest_first"))
+
+
+class TextClassificationPipeline(
+    Pipeline[TextItem, Array, TextClassificationSettings]
+):
+    """One label, several labels or a score for a text or a pair of texts."""
+
+    task = "text-classification"
+
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        top_k: int | str | None = "",
+        function_to_apply: str | None = None,
+        truncation: bool | str = True,
+        max_length: int | None = None,
+        batch_size: int | None = None,
+    ) -> Any:
+        """Classify.
+
+        Args:
+            inputs: A text, a mapping with ``text`` and perhaps ``text_pair``, a list of these, or
+                any other iterable of them.
+            top_k: How many labels to report, best first; ``None`` for all. Left out, the answer is
+                the best label alone.
+            function_to_apply: ``sigmoid``, ``softmax``, ``none``, or ``default``: nothing for
+                regression, sigmoid for several labels at once or a single label, else softmax.
+            truncation: Whether an over-long input loses tokens, from the longer text of a pair
+                first; when false such an input is an error. (Upstream's default leaves it to
+                break inside the model.)
+            max_length: Tokens a row keeps; the tokenizer's own limit when ``None``.
+            batch_size: Rows per graph call at most, besides the token budget.
+
+        Returns:
+            Without ``top_k``: ``{"label", "score"}`` per input, and a list that holds it for a
+            single text. With it: a list of such mappings per input. Inputs that are neither a
+            single one nor a list are answered lazily.
+
+        Raises:
+            InputError: An input or an option is malformed, or too long and not to be truncated.
+        """
+        bare = isinstance(top_k, str)
+        settings = TextClassificationSettings(
+            _read_activation(function_to_apply),
+            1 if isinstance(top_k, str) else _read_top_k(top_k),
+            bare,
+            Tokenization.from_options({"truncation": truncation, "max_length": max_length}),
+        )
+        single, records = (True, [inputs]) if isinstance(inputs, Mapping) else text_items(inputs)
+        answer = self.respond(
+            inputs,
+            single=single,
+            items=map(_read_item, records),
+            settings=settings,
+            batch_size=batch_size,
+        )
+        return [answer] if bare and isinstance(inputs, str) else answer
+
+    def item(self, record: Mapping[str, Any]) -> TextItem:
+        return _read_item(
+            {name: record[name] for name in ("text", "text_pair") if name in record}
+        )
+
+    def default_settings(self) -> TextClassificationSettings:
+        return TextClassificationSettings()
+
+    def encode(
+        self, items: Sequence[TextItem], settings: TextClassificationSettings
+    ) -> list[list[Row]]:
+        rows = encode_texts(
+            self.tokenizer,
+            items,
+            settings.tokenization,
+            limit=self.manifest.model.max_position_embeddings,
+        )
+        return [[row] for row in rows]
+
+    def reduce(
+        self, row: Row, outputs: Outputs, settings: TextClassificationSettings
+    ) -> Array:
+        return outputs["logits"]  # (L,)
+
+    def decode(
+        self,
+        item: TextItem,
+        rows: Sequence[Row],
+        reduced: Sequence[Array],
+        settings: TextClassificationSettings,
+    ) -> Any:
+        (logits,) = reduced
+        activation = settings.activation or choose_activation(
+            self.manifest.postprocessing.get("problem_type"), len(self.labels)
+        )
+        answer = rank_labels(score_labels(logits, activation), self.labels, settings.top_k)
+        return answer[0] if settings.bare else answer
+
+
+def _read_item(record: object) -> TextItem:
+    """A text or a pair of them."""
+    if isinstance(record, str):
+        return record
+    if not isinstance(record, Mapping):
+        raise InputError(
+            "input is of the wrong type", expected="a string, or a mapping with 'text'",
+            got=type(record).__name__, fix="Pass a pair as {'text': ..., 'text_pair': ...}",
+        )
+    if "text" not in record or record.keys() - {"text", "text_pair"}:
+        raise InputError(
+            "input has the wrong fields", expected="'text' and perhaps 'text_pair'",
+            got=", ".join(map(repr, record)) or "none",
+        )
+    text = check_text(record["text"])
+    pair = record.get("text_pair")
+    if pair is None or not check_text(pair, "text_pair"):
+        return text  # upstream takes an empty second text for none
+    return text, pair
+
+
+def _read_activation(name: str | None) -> Activation | None:
+    if name is None or (isinstance(name, str) and name.lower() == "default"):
+        return None
+    for activation in _ACTIVATIONS:
+        if isinstance(name, str) and name.lower() == activation:
+            return activation
+    raise InputError(
+        "function_to_apply is unknown", expected=f"default, {', '.join(_ACTIVATIONS)}",
+        got=repr(name),
+    )
+
+
+def _read_top_k(top_k: int | None) -> int | None:
+    if top_k is None or (isinstance(top_k, int) and not isinstance(top_k, bool) and top_k >= 1):
+        return top_k
+    raise InputError("top_k is wrong", expected="a positive whole number, or None for all labels",
+                     got=repr(top_k))

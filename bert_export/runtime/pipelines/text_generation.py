@@ -1,0 +1,340 @@
+"""Text continued token by token by a causal BERT.
+
+Every step runs the graph over all tokens so far (there is no cache): simple, and exact. Prompts of
+like length are continued together, padded on the right, which the causal mask makes harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.errors import InputError
+from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.pipelines.softmax import softmax
+from bert_export.runtime.pipelines.texts import (
+    UNCUT,
+    check_text,
+    encode_texts,
+    field,
+    text_items,
+)
+from bert_export.runtime.sessions.session import Outputs
+
+__all__ = [
+    "Sampling",
+    "TextGenerationPipeline",
+    "TextGenerationSettings",
+    "draw_token",
+    "filter_logits",
+    "keep_top_k",
+    "keep_top_p",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a token is drawn.
+
+    Args:
+        temperature: Logits are divided by it.
+        top_k: Only that many of the likeliest tokens remain; 0 keeps all.
+        top_p: Only the likeliest tokens that together reach this probability remain.
+        seed: Of each prompt's own generator; fresh entropy when ``None``.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextGenerationSettings:
+    """A call's choices.
+
+    Args:
+        max_new_tokens: Tokens that a prompt grows by at most.
+        sampling: How tokens are drawn; the likeliest is taken when ``None``.
+        return_full_text: Whether the answer starts with the prompt.
+    """
+
+    max_new_tokens: int = 256
+    sampling: Sampling | None = None
+    return_full_text: bool = True
+
+
+def keep_top_k(logits: NDArray[np.float32], top_k: int) -> NDArray[np.float32]:
+    """Set all but the ``top_k`` largest logits to ``-inf``; those equal to the last remain too.
+
+    Args:
+        logits: float32 (V,).
+        top_k: How many remain; 0 keeps all.
+    """
+    if not 0 < top_k < len(logits):
+        return logits
+    bound = np.partition(logits, -top_k)[-top_k]
+    return np.where(logits < bound, np.float32(-np.inf), logits)
+
+
+def keep_top_p(logits: NDArray[np.float32], top_p: float) -> NDArray[np.float32]:
+    """Keep the smallest set of likeliest tokens that reaches ``top_p``, the likeliest always.
+
+    Args:
+        logits: float32 (V,).
+        top_p: Probability in [0, 1]; 1 keeps all.
+
+    Source: Holtzman 2019, "The Curious Case of Neural Text Degeneration", §3.1.
+    """
+    if top_p >= 1:
+        return logits
+    order = np.argsort(logits, kind="stable")  # least likely first
+    below = np.cumsum(softmax(logits[order]), dtype=np.float32)  # (V,)
+    dropped = order[:-1][below[:-1] <= np.float32(1 - top_p)]
+    kept = logits.copy()
+    kept[dropped] = -np.inf
+    return kept
+
+
+def filter_logits(logits: NDArray[np.float32], sampling: Sampling) -> NDArray[np.float32]:
+    """Temperature, then ``top_k``, then ``top_p``.
+
+    Args:
+        logits: float32 (V,).
+        sampling: The three.
+
+    Returns:
+        float32 (V,); ``-inf`` where a token cannot be drawn.
+    """
+    scaled = logits / np.float32(sampling.temperature)
+    return keep_top_p(keep_top_k(scaled, sampling.top_k), sampling.top_p)
+
+
+def draw_token(logits: NDArray[np.float32], generator: np.random.Generator) -> int:
+    """Draw from the softmax of logits by inverting its distribution function.
+
+    Args:
+        logits: float32 (V,); ``-inf`` is never drawn.
+        generator: Gives one number per call.
+    """
+    reach = np.cumsum(softmax(logits.astype(np.float64)))  # (V,)
+    return int(np.searchsorted(reach, generator.random() * reach[-1], side="right"))
+
+
+class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSettings]):
+    """Continues prompts until ``[SEP]``, ``max_new_tokens`` or the tokenizer's limit."""
+
+    task = "text-generation"
+
+    def __call__(
+        self,
+        inputs: str | Iterable[str],
+        *,
+        max_new_tokens: int = 256,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        top_k: int = 50,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        return_full_text: bool = True,
+        batch_size: int | None = None,
+    ) -> Any:
+        """Continue texts.
+
+        Args:
+            inputs: A prompt, a list of prompts, or any other iterable of them.
+            max_new_tokens: Tokens that a prompt grows by at most; the tokenizer's limit may end it
+                sooner.
+            do_sample: Draw tokens at random instead of taking the likeliest; the next four matter
+                only then.
+            temperature: Above 1 flattens, below 1 sharpens the distribution.
+            top_k: Draw among that many of the likeliest tokens; 0 for all.
+            top_p: Draw among the likeliest tokens that together reach this probability.
+            seed: Makes an answer repeatable, whichever prompts surround it.
+            return_full_text: Whether an answer starts with its prompt.
+            batch_size: Prompts that are continued together at most.
+
+        Returns:
+            ``[{"generated_text": ...}]`` per prompt; a list of them for a list, an iterator for
+            another iterable.
+
+        Raises:
+            InputError: A prompt is no string or leaves no room for a token, or an option is out of
+                range.
+        """
+        _check_whole("max_new_tokens", max_new_tokens, least=1)
+        _check_whole("top_k", top_k, least=0)
+        if seed is not None:
+            _check_whole("seed", seed, least=0)
+        if not 0 < temperature < np.inf:
+            raise InputError("temperature is out of range", expected="a number above 0",
+                             got=temperature, fix="Use do_sample=False for the likeliest token")
+        if not 0 <= top_p <= 1:
+            raise InputError("top_p is out of range", expected="0 to 1", got=top_p)
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        single, items = text_items(inputs)
+        return self.respond(
+            inputs,
+            single=single,
+            items=items,
+            settings=TextGenerationSettings(
+                max_new_tokens=max_new_tokens,
+                sampling=sampling if do_sample else None,
+                return_full_text=return_full_text,
+            ),
+            batch_size=batch_size,
+        )
+
+    def item(self, record: Mapping[str, Any]) -> str:
+        """The record's ``text``."""
+        return check_text(field(record, "text"))
+
+    def default_settings(self) -> TextGenerationSettings:
+        """The likeliest token each time."""
+        return TextGenerationSettings()
+
+    def encode(self, items: Sequence[str], settings: TextGenerationSettings) -> list[list[Row]]:
+        """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it."""
+        rows = encode_texts(self.tokenizer, [check_text(item) for item in items], UNCUT)
+        return [[_without_last(row)] for row in rows]
+
+    def reduce(
+        self, row: Row, outputs: Outputs, settings: TextGenerationSettings
+    ) -> NDArray[np.int64]:
+        """The likeliest next token, int64 (1,)."""
+        return np.asarray([outputs["logits"][-1].argmax()], dtype=np.int64)
+
+    def decode(
+        self,
+        item: str,
+        rows: Sequence[Row],
+        reduced: Sequence[NDArray[np.int64]],
+        settings: TextGenerationSettings,
+    ) -> list[dict[str, str]]:
+        """The prompt as it was written, and what the new tokens, int64 (N,), add to its spelling.
+
+        Source: upstream's ``text-generation`` pipeline, which cuts the decoded whole where the
+        decoded prompt would end.
+        """
+        prompt = rows[0].input_ids.tolist()
+        begun = self.tokenizer.decode(prompt)
+        whole = self.tokenizer.decode(prompt + reduced[0].tolist())
+        added = whole[len(begun) :]
+        return [{"generated_text": f"{item}{added}" if settings.return_full_text else added}]
+
+    def answers(
+        self,
+        items: Iterable[str],
+        settings: TextGenerationSettings,
+        *,
+        batch_size: int | None = None,
+    ) -> Iterator[list[dict[str, str]]]:
+        """Continue prompts in order, streaming: the graph runs once per new token of a batch.
+
+        Args:
+            items: Any iterable, read a chunk at a time.
+            settings: The call's settings.
+            batch_size: Prompts that are continued together at most.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise InputError("batch_size is too small", expected="at least 1", got=batch_size)
+        return self._continue_items(iter(items), settings, batch_size)
+
+    def _continue_items(
+        self, items: Iterator[str], settings: TextGenerationSettings, batch_size: int | None
+    ) -> Iterator[list[dict[str, str]]]:
+        batching, limit = self._batching, self.tokenizer.max_length
+        while chunk := list(islice(items, batching.chunk)):
+            rows = [row for (row,) in self.encode(chunk, settings)]
+            for index, row in enumerate(rows):
+                if len(row) >= limit:
+                    raise InputError(
+                        f"prompt {index} leaves no room for a new token",
+                        expected=f"less than {limit} tokens", got=len(row), fix="Shorten it",
+                    )
+            ids: list[NDArray[np.int64]] = [row.input_ids for row in rows]
+            for batch in batch_rows(
+                [min(len(row) + settings.max_new_tokens, limit) for row in rows],
+                token_budget=batching.token_budget,
+                max_rows=batch_size,
+                sort=batching.sort,
+            ):
+                added = self._continue_prompts([rows[index].input_ids for index in batch], settings)
+                for index, new in zip(batch, added, strict=True):
+                    ids[index] = new
+            for item, row, new in zip(chunk, rows, ids, strict=True):
+                yield self.decode(item, [row], [new], settings)
+
+    def _continue_prompts(
+        self, prompts: Sequence[NDArray[np.int64]], settings: TextGenerationSettings
+    ) -> list[NDArray[np.int64]]:
+        """The new tokens of each prompt, a final ``[SEP]`` included where there is one.
+
+        Args:
+            prompts: int64 (S,) each.
+            settings: The call's settings.
+
+        Returns:
+            int64 (N,) each.
+        """
+        begun = np.asarray([len(prompt) for prompt in prompts])  # (B,)
+        ends = np.minimum(begun + settings.max_new_tokens, self.tokenizer.max_length)
+        ids = np.full((len(prompts), ends.max()), self.tokenizer.pad_id, dtype=np.int64)
+        for row, prompt in zip(ids, prompts, strict=True):
+            row[: len(prompt)] = prompt
+        seed = settings.sampling.seed if settings.sampling is not None else None
+        generators = [np.random.default_rng(seed) for _ in prompts]
+        lengths = begun.copy()
+        active = np.arange(len(prompts))  # rows that still grow
+        while active.size:
+            own = lengths[active]  # (A,)
+            logits = self._next_logits(ids[active, : own.max()], own)  # (A, V)
+            if settings.sampling is None:
+                tokens = logits.argmax(axis=-1)
+            else:
+                tokens = np.asarray([
+                    draw_token(filter_logits(row, settings.sampling), generators[index])
+                    for row, index in zip(logits, active, strict=True)
+                ])
+            ids[active, own] = tokens
+            lengths[active] += 1
+            active = active[(tokens != self.tokenizer.sep_id) & (own + 1 < ends[active])]
+        return [
+            row[start:stop] for row, start, stop in zip(ids, begun, lengths, strict=True)
+        ]
+
+    def _next_logits(
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Logits behind each row's last token.
+
+        Args:
+            ids: int64 (A, S), padded on the right.
+            lengths: int64 (A,).
+
+        Returns:
+            float32 (A, V).
+        """
+        mask = np.arange(ids.shape[1]) < lengths[:, None]  # (A, S)
+        outputs = self._batching.run({
+            "input_ids": ids,
+            "attention_mask": mask.astype(np.int64),
+            "token_type_ids": np.zeros_like(ids),
+        })
+        return np.asarray(outputs["logits"][np.arange(len(ids)), lengths - 1])
+
+
+def _without_last(row: Row) -> Row:
+    return replace(row, input_ids=row.input_ids[:-1], token_type_ids=row.token_type_ids[:-1])
+
+
+def _check_whole(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is out of range", expected=f"a whole number, at least {least}",
+                         got=repr(value))

@@ -1,0 +1,1 @@
+"""One session per engine, all behind the interface of ``session.py``."""

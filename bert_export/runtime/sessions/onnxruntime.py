@@ -1,0 +1,131 @@
+"""ONNX Runtime behind the session interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import onnxruntime
+
+from bert_export.bundle import TensorSpec
+from bert_export.errors import BundleError, InputError
+from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+
+__all__ = ["OnnxRuntimeSession"]
+
+_SHOWN = 240
+_DTYPES = {
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+}
+
+
+class OnnxRuntimeSession:
+    """Opens a graph file with ONNX Runtime.
+
+    Args:
+        path: ``model.onnx``; its weights lie beside it.
+        threads: Threads inside an operator; ``None`` leaves ONNX Runtime's default, all cores.
+        providers: Execution providers in order of preference.
+
+    Raises:
+        InputError: A provider is not in this ONNX Runtime, none is given, or ``threads`` is below 1.
+        BundleError: ONNX Runtime cannot read the graph, or it has inputs of another type.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
+        available = onnxruntime.get_available_providers()
+        if not providers:
+            raise InputError(
+                "providers is empty", expected=f"some of {', '.join(available)}", got="none"
+            )
+        for provider in providers:
+            if provider not in available:
+                raise InputError(
+                    f"provider {provider} is not in this onnxruntime",
+                    expected=f"one of {', '.join(available)}",
+                    got=provider,
+                )
+        if threads is not None and threads < 1:
+            raise InputError("threads is too small", expected="at least 1", got=threads)
+        options = onnxruntime.SessionOptions()
+        # The graph already has the forms that were measured fastest: only constant folding and
+        # redundancies are left to the engine, whose extended level would undo them.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
+                str(path), options, providers=list(providers)
+            )
+        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+            raise BundleError(
+                f"graph {path} cannot be opened by onnxruntime {onnxruntime.__version__}",
+                expected="a readable ONNX graph",
+                got=_one_line(error),
+                fix="Export the bundle again",
+            ) from error
+        self.inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
+        self._output_names = [spec.name for spec in self.outputs]
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`."""
+        session = self._session
+        if session is None:
+            raise InputError("session is closed", fix="Load the bundle again")
+        check_feeds(self.inputs, feeds)
+        try:
+            arrays = session.run(self._output_names, dict(feeds))
+        except Exception as error:  # as above; an id beyond a table's rows ends up here
+            raise InputError(
+                "feeds make the graph fail",
+                expected="ids within the vocabulary, types and positions of the model",
+                got=_one_line(error),
+            ) from error
+        return dict(zip(self._output_names, arrays, strict=True))
+
+    def close(self) -> None:
+        """Free the engine; a run that is under way in another thread finishes first."""
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _spec(path: Path, node: onnxruntime.NodeArg) -> TensorSpec:
+    if node.type not in _DTYPES:
+        raise BundleError(
+            f"graph {path} has a tensor {node.name} of an unsupported type",
+            expected=f"one of {', '.join(_DTYPES)}",
+            got=node.type,
+        )
+    # An axis without a name is dynamic and agrees with no other: give it a name of its own.
+    shape = tuple(axis or f"{node.name}.{index}" for index, axis in enumerate(node.shape))
+    return TensorSpec(name=node.name, dtype=_DTYPES[node.type], shape=shape)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,87 @@
+"""What every engine offers to the pipelines: named numpy arrays in, named numpy arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.bundle import TensorSpec
+from bert_export.errors import InputError
+
+__all__ = ["Array", "Feeds", "Outputs", "Session", "check_feeds"]
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+Outputs = dict[str, Array]
+
+
+class Session(Protocol):
+    """Runs one graph; safe to call from several threads; leaving the context frees it."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run the graph once.
+
+        Raises:
+            InputError: A feed is missing, unknown, or of another dtype or shape (see
+                :func:`check_feeds`).
+        """
+        ...
+
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
+    """Compare feeds with the graph's inputs before the engine sees them.
+
+    Args:
+        inputs: The graph's inputs; a ``str`` axis is dynamic and must agree between inputs.
+        feeds: One array per input, by name.
+
+    Raises:
+        InputError: A name is missing or unknown, or a dtype, rank or axis does not fit.
+    """
+    names = {spec.name for spec in inputs}
+    if set(feeds) != names:
+        raise InputError(
+            "feeds do not name the graph's inputs",
+            expected=", ".join(sorted(names)),
+            got=", ".join(sorted(map(str, feeds))) or "none",
+        )
+    sizes: dict[str, int] = {}
+    for spec in inputs:
+        array = feeds[spec.name]
+        if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
+            raise InputError(
+                f"input {spec.name} has the wrong dtype",
+                expected=f"a numpy array of {spec.dtype}",
+                got=getattr(array, "dtype", type(array).__name__),
+            )
+        bound = tuple(
+            sizes.setdefault(axis, size) if isinstance(axis, str) else axis
+            for axis, size in zip(spec.shape, array.shape, strict=False)
+        )
+        if len(array.shape) != len(spec.shape) or array.shape != bound:
+            raise InputError(
+                f"input {spec.name} has the wrong shape",
+                expected=f"({', '.join(str(axis) for axis in spec.shape)})"
+                + (f" with {sizes}" if sizes else ""),
+                got=str(array.shape),
+            )
+        if 0 in array.shape:
+            raise InputError(
+                f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
+            )

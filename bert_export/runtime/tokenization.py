@@ -1,0 +1,558 @@
+"""WordPiece tokenization from ``tokenizer.json``, token for token that of the original BERT.
+
+One :class:`Tokenizer` serves several threads: the truncation of a ``tokenizers.Tokenizer`` is
+state, so every truncation setting has its own, sharing one vocabulary. A list of texts is encoded
+by several threads of the ``tokenizers`` library; a process that forks afterwards should set
+``TOKENIZERS_PARALLELISM=false`` itself. One text alone never starts those threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Literal, TypeAlias, TypeGuard
+
+import tokenizers
+from tokenizers import AddedToken, Encoding
+from tokenizers.models import WordPiece
+
+from bert_export.bundle import TokenizerRecord
+from bert_export.errors import InputError, TokenizerError
+
+__all__ = ["Text", "Tokenizer", "Truncation"]
+
+Text: TypeAlias = str | tuple[str, str] | Sequence[str]
+"""A text, a pair of texts, or the words of a text that is split already."""
+
+Truncation: TypeAlias = Literal["longest_first", "only_first", "only_second", "none"]
+"""Which text of a pair gives way when both do not fit; ``none``: too long is an error."""
+
+_TRUNCATIONS = ("longest_first", "only_first", "only_second", "none")
+_CACHED_SETTINGS = 16
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+_Prepared: TypeAlias = str | tuple[str, str] | list[str]
+
+
+class Tokenizer:
+    """BERT's tokenizer; safe to call from several threads.
+
+    Args:
+        backend: The ``tokenizers`` library's tokenizer; its truncation and padding are removed.
+        record: What the manifest says of it.
+
+    Raises:
+        TokenizerError: It is no WordPiece tokenizer, or contradicts the record.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, record: TokenizerRecord) -> None:
+        model = backend.model
+        if not isinstance(model, WordPiece):
+            raise TokenizerError(
+                f"tokenizer {record.file} is of another kind",
+                expected="a WordPiece model",
+                got=type(model).__name__,
+            )
+        self.record = record
+        self.continuing_prefix: str = model.continuing_subword_prefix
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+        self.cls_id = _require(backend, record, record.cls_token)
+        self.sep_id = _require(backend, record, record.sep_token)
+        self.pad_id = _require(backend, record, record.pad_token)
+        self.unk_id = _require(backend, record, record.unk_token)
+        self.mask_id: int | None = backend.token_to_id(record.mask_token)
+        _require(backend, record, model.unk_token)
+        self._special_ids = frozenset(
+            {self.cls_id, self.sep_id, self.pad_id, self.unk_id, self.mask_id} - {None}
+        )
+        backend.no_truncation()
+        backend.no_padding()
+        _mark_special(backend, record)
+        self._backend = backend
+        self._check_special_tokens()
+        self._truncating: OrderedDict[tuple[int, str, int], tokenizers.Tokenizer] = OrderedDict()
+        self._lock = Lock()
+
+    @classmethod
+    def from_file(cls, path: Path, record: TokenizerRecord) -> Tokenizer:
+        """Read ``tokenizer.json``.
+
+        Raises:
+            TokenizerError: The file is missing, unreadable or malformed, or contradicts the record.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise TokenizerError(
+                f"tokenizer {path} cannot be read", expected="a UTF-8 file", got=str(error)
+            ) from error
+        return cls.from_json(text, record)
+
+    @classmethod
+    def from_json(cls, text: str, record: TokenizerRecord) -> Tokenizer:
+        """The tokenizer that the text of a ``tokenizer.json`` describes.
+
+        Raises:
+            TokenizerError: The text is malformed or contradicts the record.
+        """
+        try:
+            backend = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises plain Exceptions
+            raise TokenizerError(
+                f"tokenizer {record.file} is malformed",
+                expected=f"a tokenizer.json that tokenizers {tokenizers.__version__} reads",
+                got=str(error),
+            ) from error
+        return cls(backend, record)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens per row, special tokens included."""
+        return self.record.max_length
+
+    @property
+    def cls_token(self) -> str:
+        """Text of the token that opens a row."""
+        return self.record.cls_token
+
+    @property
+    def sep_token(self) -> str:
+        """Text of the token that closes each text of a row."""
+        return self.record.sep_token
+
+    @property
+    def pad_token(self) -> str:
+        """Text of the token that fills a row up."""
+        return self.record.pad_token
+
+    @property
+    def mask_token(self) -> str:
+        """Text of the token that stands for a hidden word."""
+        return self.record.mask_token
+
+    @property
+    def unk_token(self) -> str:
+        """Text of the token that stands for an unknown word."""
+        return self.record.unk_token
+
+    def token_to_id(self, text: str) -> int | None:
+        """The token's id, ``None`` where it is not in the vocabulary."""
+        found: int | None = self._backend.token_to_id(text)
+        return found
+
+    def id_to_token(self, index: int) -> str:
+        """The token of an id.
+
+        Raises:
+            InputError: No token has that id.
+        """
+        token: str | None = self._backend.id_to_token(int(index)) if index >= 0 else None
+        if token is None:
+            raise InputError(
+                f"token id {index} is not in the vocabulary",
+                expected=f"0 to {self.vocab_size - 1}",
+                got=index,
+            )
+        return token
+
+    def ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
+        """The tokens of ids; see :meth:`id_to_token`."""
+        return [self.id_to_token(index) for index in ids]
+
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens of a text, without special tokens of the model and without truncation.
+
+        Raises:
+            InputError: It is no text, or not valid Unicode.
+        """
+        prepared = _prepare([text], is_split_into_words=False)
+        (encoding,) = self._run(self._backend, prepared, add_special_tokens=False)
+        tokens: list[str] = encoding.tokens
+        return tokens
+
+    def decode(
+        self, ids: Iterable[int], *, skip_special_tokens: bool = True, clean_up: bool = True
+    ) -> str:
+        """The text that ids spell; an id without a token spells nothing.
+
+        Args:
+            ids: Token ids, (S,).
+            skip_special_tokens: Whether ``[CLS]`` and its like are left out.
+            clean_up: Whether spaces before English punctuation and contractions are removed beyond
+                what ``tokenizer.json``'s own decoder removes (upstream's
+                ``clean_up_tokenization_spaces``).
+
+        Raises:
+            InputError: An id is negative.
+        """
+        plain = [int(index) for index in ids]
+        if any(index < 0 for index in plain):
+            raise InputError("token ids are out of range", expected="none below 0", got=min(plain))
+        text: str = self._backend.decode(plain, skip_special_tokens=skip_special_tokens)
+        if clean_up:
+            for spaced in _SPACED:
+                text = text.replace(spaced, spaced.strip(" "))
+        return text
+
+    def encode(
+        self,
+        texts: Sequence[Text],
+        *,
+        max_length: int | None = None,
+        truncation: Truncation = "longest_first",
+        stride: int = 0,
+        windows: bool = False,
+        add_special_tokens: bool = True,
+        is_split_into_words: bool = False,
+    ) -> list[list[Encoding]]:
+        """Encode texts, pairs of texts or lists of words.
+
+        Args:
+            texts: One ``str`` or ``(text, text_pair)`` each; a sequence of words each with
+                ``is_split_into_words``.
+            max_length: Tokens per encoding, special tokens included; the record's when ``None``.
+            truncation: Which text of a pair is cut; ``none`` cuts nothing.
+            stride: Tokens that a window shares with the one before.
+            windows: Whether the rest of a cut text follows as further windows.
+            add_special_tokens: Whether ``[CLS]`` and ``[SEP]`` are added.
+            is_split_into_words: Whether each text is a sequence of words.
+
+        Returns:
+            For each text its encoding, followed by its further windows with ``windows``.
+
+        Raises:
+            InputError: A text is no text or too long to be cut as told, or an option does not fit.
+        """
+        prepared = _prepare(texts, is_split_into_words=is_split_into_words)
+        limit = self._limit(max_length)
+        if truncation not in _TRUNCATIONS:
+            raise InputError(
+                f"truncation {truncation!r} is unknown",
+                expected=f"one of {', '.join(_TRUNCATIONS)}",
+                got=repr(truncation),
+            )
+        if not prepared:
+            return []
+        if truncation == "none":
+            whole = self._run(self._backend, prepared, add_special_tokens=add_special_tokens)
+            _refuse_longer(whole, limit)
+            return [[encoding] for encoding in whole]
+        paired = any(isinstance(text, tuple) for text in prepared)
+        added = self._backend.num_special_tokens_to_add(paired) if add_special_tokens else 0
+        if limit < max(added, 1):
+            raise InputError(
+                "max_length is too small", expected=f"at least {max(added, 1)}", got=limit
+            )
+        if stride < 0 or (stride > 0 and stride >= limit - added):
+            raise InputError(
+                f"stride {stride} does not fit max_length {limit}",
+                expected=f"0 to {max(limit - added - 1, 0)}",
+                got=stride,
+            )
+        encodings = self._truncate(
+            prepared, limit, truncation, stride, paired, add_special_tokens=add_special_tokens
+        )
+        if windows:
+            return [[encoding, *encoding.overflowing] for encoding in encodings]
+        return [[encoding] for encoding in encodings]
+
+    def build_inputs_with_special_tokens(
+        self, ids0: Sequence[int], ids1: Sequence[int] | None = None
+    ) -> list[int]:
+        """Ids of ``[CLS] A [SEP]``, or ``[CLS] A [SEP] B [SEP]`` for a pair."""
+        row = [self.cls_id, *ids0, self.sep_id]
+        return row if ids1 is None else [*row, *ids1, self.sep_id]
+
+    def get_special_tokens_mask(
+        self,
+        ids0: Sequence[int],
+        ids1: Sequence[int] | None = None,
+        already_has_special_tokens: bool = False,
+    ) -> list[int]:
+        """1 for each special token of the built row, 0 for each other.
+
+        Args:
+            ids0: Ids of the first text, or of the whole row.
+            ids1: Ids of the second text.
+            already_has_special_tokens: Whether ``ids0`` is a whole row.
+
+        Raises:
+            InputError: A second text is given beside a whole row.
+        """
+        if already_has_special_tokens:
+            if ids1 is not None:
+                raise InputError(
+                    "ids of a second text do not fit a whole row", expected="ids0 alone", got="both"
+                )
+            return [int(index in self._special_ids) for index in ids0]
+        mask = [1, *(0 for _ in ids0), 1]
+        return mask if ids1 is None else [*mask, *(0 for _ in ids1), 1]
+
+    def create_token_type_ids_from_sequences(
+        self, ids0: Sequence[int], ids1: Sequence[int] | None = None
+    ) -> list[int]:
+        """0 for each token of ``[CLS] A [SEP]``, 1 for each of ``B [SEP]``."""
+        types = [0] * (len(ids0) + 2)
+        return types if ids1 is None else types + [1] * (len(ids1) + 1)
+
+    def save_vocabulary(
+        self, folder: str | Path, filename_prefix: str | None = None
+    ) -> tuple[str]:
+        """Write ``vocab.txt``: one token a line, in the order of their ids.
+
+        Args:
+            folder: A folder that exists.
+            filename_prefix: Put before the name, with a dash.
+
+        Returns:
+            The path written.
+
+        Raises:
+            InputError: The folder does not exist.
+            TokenizerError: The ids have gaps or a token spans lines, which no such file can say.
+        """
+        target = Path(folder, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
+        if not target.parent.is_dir():
+            raise InputError(f"folder {folder} does not exist", fix="Create it first")
+        vocabulary: dict[str, int] = self._backend.get_vocab(with_added_tokens=False)
+        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        last = vocabulary[tokens[-1]]
+        if last != len(tokens) - 1 or any("\n" in token for token in tokens):
+            raise TokenizerError(
+                f"tokenizer {self.record.file} has a vocabulary that vocab.txt cannot hold",
+                expected="ids without gaps and tokens without line ends",
+                got=f"{len(tokens)} tokens, last id {last}",
+            )
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        work = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(f"{token}\n".encode() for token in tokens)
+            work.chmod(0o644)
+            work.replace(target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                work.unlink()
+            raise
+        return (str(target),)
+
+    def _limit(self, max_length: int | None) -> int:
+        if max_length is None:
+            return self.max_length
+        if max_length > self.max_length:
+            raise InputError(
+                "max_length is above the model's",
+                expected=f"at most {self.max_length}",
+                got=max_length,
+            )
+        return max_length
+
+    def _check_special_tokens(self) -> None:
+        single: list[int] = self._backend.encode("").ids
+        pair: list[int] = self._backend.encode("", "").ids
+        expected = [self.cls_id, self.sep_id]
+        if single != expected or pair != [*expected, self.sep_id]:
+            raise TokenizerError(
+                f"tokenizer {self.record.file} does not frame texts as BERT does",
+                expected=f"{self.cls_token} A {self.sep_token} B {self.sep_token}",
+                got=" ".join(self.ids_to_tokens(pair)) or "no special tokens",
+            )
+
+    def _truncating_backend(
+        self, limit: int, truncation: Truncation, stride: int
+    ) -> tokenizers.Tokenizer:
+        setting = (limit, truncation, stride)
+        with self._lock:
+            if setting in self._truncating:
+                self._truncating.move_to_end(setting)
+                return self._truncating[setting]
+            backend = _share(self._backend)
+            backend.enable_truncation(limit, stride=stride, strategy=truncation)
+            self._truncating[setting] = backend
+            if len(self._truncating) > _CACHED_SETTINGS:
+                self._truncating.popitem(last=False)
+            return backend
+
+    def _truncate(
+        self,
+        prepared: list[_Prepared],
+        limit: int,
+        truncation: Truncation,
+        stride: int,
+        paired: bool,
+        *,
+        add_special_tokens: bool,
+    ) -> list[Encoding]:
+        backend = self._truncating_backend(limit, truncation, stride)
+        may_fail = truncation == "only_second" or (paired and truncation == "only_first")
+        if not (may_fail or (paired and stride)):
+            return self._run(backend, prepared, add_special_tokens=add_special_tokens)
+        # Here the library can fail, and with a stride it aborts its thread: look before.
+        encodings = self._run(self._backend, prepared, add_special_tokens=add_special_tokens)
+        longer = [index for index, encoding in enumerate(encodings) if len(encoding) > limit]
+        for index in longer:
+            _check_room(index, prepared[index], encodings[index], limit, truncation, stride)
+        if longer:
+            cut = self._run(
+                backend,
+                [prepared[index] for index in longer],
+                add_special_tokens=add_special_tokens,
+            )
+            for index, encoding in zip(longer, cut, strict=True):
+                encodings[index] = encoding
+        return encodings
+
+    def _run(
+        self, backend: tokenizers.Tokenizer, prepared: list[_Prepared], *, add_special_tokens: bool
+    ) -> list[Encoding]:
+        words = isinstance(prepared[0], list)
+        try:
+            if len(prepared) == 1:
+                text = prepared[0]
+                first, second = text if isinstance(text, tuple) else (text, None)
+                return [backend.encode(first, second, words, add_special_tokens)]
+            encodings: list[Encoding] = backend.encode_batch(prepared, words, add_special_tokens)
+        except Exception as error:  # the library raises plain Exceptions
+            _refuse_surrogates(prepared)
+            raise InputError("texts cannot be tokenised", got=str(error)) from error
+        return encodings
+
+
+def _require(backend: tokenizers.Tokenizer, record: TokenizerRecord, token: str) -> int:
+    found: int | None = backend.token_to_id(token)
+    if found is None:
+        raise TokenizerError(
+            f"tokenizer {record.file} lacks the special token {token}",
+            expected=f"{token} in the vocabulary",
+            got="a vocabulary without it",
+        )
+    return found
+
+
+def _mark_special(backend: tokenizers.Tokenizer, record: TokenizerRecord) -> None:
+    """Keep the record's special tokens whole in texts, as upstream does on loading."""
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    texts = (
+        record.unk_token,
+        record.sep_token,
+        record.pad_token,
+        record.cls_token,
+        record.mask_token,
+    )
+    backend.add_special_tokens(
+        [
+            AddedToken(text, special=True, normalized=False)
+            for text in texts
+            if text not in known and backend.token_to_id(text) is not None
+        ]
+    )
+
+
+def _share(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Another tokenizer over the same vocabulary, without truncation."""
+    other = tokenizers.Tokenizer(backend.model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        value = getattr(backend, part)
+        if value is not None:
+            setattr(other, part, value)
+    added = backend.get_added_tokens_decoder()
+    other.add_tokens([added[index] for index in sorted(added)])
+    return other
+
+
+def _prepare(texts: Sequence[Text], *, is_split_into_words: bool) -> list[_Prepared]:
+    if isinstance(texts, str):
+        raise InputError("texts is a single text", expected="a list of texts", got="str")
+    prepared: list[_Prepared] = []
+    for index, text in enumerate(texts):
+        words = not isinstance(text, str) and _all_strings(text)
+        if is_split_into_words and words:
+            prepared.append(list(text))
+        elif not is_split_into_words and (isinstance(text, str) or (words and _is_pair(text))):
+            prepared.append(text)
+        else:
+            raise InputError(
+                f"text {index} is of the wrong type",
+                expected="a sequence of words" if is_split_into_words else "a str or a pair of str",
+                got=type(text).__name__,
+            )
+    return prepared
+
+
+def _all_strings(text: object) -> bool:
+    return isinstance(text, Sequence) and all(isinstance(part, str) for part in text)
+
+
+def _is_pair(text: object) -> TypeGuard[tuple[str, str]]:
+    return isinstance(text, tuple) and len(text) == len(("text", "text_pair"))
+
+
+def _refuse_longer(encodings: Sequence[Encoding], limit: int) -> None:
+    for index, encoding in enumerate(encodings):
+        if len(encoding) > limit:
+            raise InputError(
+                f"text {index} is too long",
+                expected=f"at most {limit} tokens, special tokens included",
+                got=f"{len(encoding)} tokens",
+                fix="Shorten it, or turn truncation on",
+            )
+
+
+def _refuse_surrogates(prepared: Sequence[_Prepared]) -> None:
+    for index, text in enumerate(prepared):
+        try:
+            "".join(text).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {index} is not valid Unicode",
+                expected="no lone surrogates",
+                got=f"{error.object[error.start]!a}",
+            ) from error
+
+
+def _check_room(
+    index: int,
+    text: _Prepared,
+    encoding: Encoding,
+    limit: int,
+    truncation: Truncation,
+    stride: int,
+) -> None:
+    """Refuse a text that the library could not cut to ``limit`` with that stride.
+
+    Args:
+        index, text: Which text, for the message.
+        encoding: The text's encoding, uncut.
+        limit: Tokens that it must not exceed.
+        truncation, stride: How it would be cut.
+    """
+    sides = encoding.sequence_ids
+    first, second = sides.count(0), sides.count(1)
+    excess = len(encoding) - limit
+    room = first + second - excess
+    if room == 0:  # then the library empties both
+        return
+    if truncation == "longest_first":
+        shorter, half = min(first, second), room // 2
+        kept = [room - shorter] if shorter <= half else [half, room - half]
+        fits = not any(0 < size <= stride for size in kept)
+    else:
+        cut = first if truncation == "only_first" else second
+        fits = cut - excess > stride
+        if truncation == "only_second" and not isinstance(text, tuple):
+            raise InputError(
+                f"text {index} is too long and has no second text to cut",
+                expected=f"at most {limit} tokens",
+                got=f"{len(encoding)} tokens",
+            )
+    if not fits:
+        raise InputError(
+            f"text {index} cannot be cut to max_length {limit}",
+            expected=f"room for more than {stride} tokens of the text that is cut ({truncation})",
+            got=f"a pair of {first} and {second} tokens",
+            fix="Shorten the text that is kept whole, or lower the stride",
+        )

@@ -1,0 +1,21 @@
+"""The masked-language-model head: which word stands behind ``[MASK]``."""
+
+from __future__ import annotations
+
+from bert_export.tasks.task import Output, Task
+
+__all__ = ["TASK"]
+
+TASK = Task(
+    name="fill-mask",
+    summary="the words that fit behind [MASK]",
+    head="BertForMaskedLM",
+    architectures=("BertForMaskedLM",),
+    outputs=(Output("logits", ("batch", "sequence", "vocabulary")),),
+    pipeline="fill_mask:FillMaskPipeline",
+    metric="masked-token accuracy",
+    agreement="token",
+    required=("text",),
+    demo="gutenberg",
+    example={"text": "She opened the old [MASK] and began to read."},
+)

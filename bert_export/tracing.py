@@ -1,0 +1,229 @@
+"""From a PyTorch head to an ``onnx_ir.Model`` with the field's names.
+
+``torch.export`` traces the head with symbolic batch and sequence axes; the result is renamed so
+that every linear layer's tensors carry the checkpoint's module name, and checked for what a trace
+can silently get wrong: a constant of the example's shape, a lost axis, an unnamed output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any, cast
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from bert_export.errors import TracingError
+
+__all__ = ["DEFAULT_OPSET", "DYNAMIC_AXES", "OPSETS", "WEIGHT_SUFFIX", "linear_layers", "trace"]
+
+DEFAULT_OPSET = 23
+OPSETS = range(20, 24)
+"""Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
+
+DYNAMIC_AXES = ("batch", "choices", "sequence")
+
+WEIGHT_SUFFIX = ".weight"
+_BIAS_SUFFIX = ".bias"
+
+# Sizes that no configuration of BERT shares with another axis, so that a leaked one is seen.
+_EXAMPLE_BATCH, _EXAMPLE_CHOICES, _EXAMPLE_SEQUENCE = 3, 5, 11
+
+
+def trace(
+    head: nn.Module,
+    *,
+    inputs: tuple[tuple[str, tuple[str, ...]], ...],
+    outputs: tuple[tuple[str, tuple[str | int, ...]], ...],
+    max_length: int,
+    opset: int = DEFAULT_OPSET,
+) -> ir.Model:
+    """Trace a head.
+
+    Args:
+        head: In evaluation mode; takes int64 tensors in the order of ``inputs``.
+        inputs: Names and symbolic axes (``batch``, ``choices``, ``sequence``).
+        outputs: Names and axes; those of :data:`DYNAMIC_AXES` are dynamic, the checkpoint fixes
+            the others.
+        max_length: The longest sequence that the position table holds.
+        opset: Opset of the default domain.
+
+    Returns:
+        The graph, valid for every batch and every sequence from 1 to ``max_length``. Weights are
+        the head's own memory wherever the exporter does not transpose them.
+
+    Raises:
+        TracingError: The opset is not supported, the head cannot be traced, or the traced graph
+            lost an axis or a name.
+
+    Source: https://onnx.ai/onnx/operators (opset 20 to 23).
+    """
+    if opset not in OPSETS:
+        raise TracingError(
+            f"opset {opset} is not supported",
+            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            got=opset,
+        )
+    sizes = {
+        "batch": _EXAMPLE_BATCH,
+        "choices": _EXAMPLE_CHOICES,
+        "sequence": min(_EXAMPLE_SEQUENCE, max_length),
+    }
+    dims = {
+        "batch": torch.export.Dim("batch", min=1),
+        "choices": torch.export.Dim("choices", min=1),
+        "sequence": torch.export.Dim("sequence", min=1, max=max_length),
+    }
+    example = tuple(
+        torch.ones([sizes[axis] for axis in axes], dtype=torch.int64) for _, axes in inputs
+    )
+    try:
+        with _quiet_exporter(), torch.no_grad():
+            program = torch.onnx.export(
+                head,
+                example,
+                dynamo=True,
+                opset_version=opset,
+                input_names=[name for name, _ in inputs],
+                output_names=[name for name, _ in outputs],
+                dynamic_shapes=tuple(
+                    {position: dims[axis] for position, axis in enumerate(axes)}
+                    for _, axes in inputs
+                ),
+                optimize=True,
+                verbose=False,
+                external_data=False,
+            )
+    except Exception as error:  # the exporter wraps whatever the head or a decomposition raised
+        raise TracingError(
+            f"head {type(head).__name__} cannot be traced by torch {torch.__version__}",
+            expected="a graph with dynamic batch and sequence",
+            got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+        ) from error
+    assert program is not None  # dynamo=True without a file name always returns a program
+    model = program.model
+    _name_weights(model.graph)
+    _declare_shapes(model.graph, inputs, outputs)
+    _strip_metadata(model)
+    return model
+
+
+def linear_layers(graph: ir.Graph) -> Iterator[tuple[str, ir.Node]]:
+    """Linear layers in order: module name and its ``MatMul`` by a two-dimensional weight."""
+    for node in graph:
+        if node.op_type != "MatMul" or node.domain:
+            continue
+        weight = node.inputs[1]
+        if (
+            weight is not None
+            and weight.is_initializer()
+            and (weight.name or "").endswith(WEIGHT_SUFFIX)
+        ):
+            yield cast("str", weight.name).removesuffix(WEIGHT_SUFFIX), node
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says about itself, not about the head."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*axis name.*will not be used.*")
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _name_weights(graph: ir.Graph) -> None:
+    """Give the transposed weight of every linear layer its module's name.
+
+    The exporter folds ``weight.T`` into a constant called ``val_17``; the bias that is added next
+    still has the name of its module.
+    """
+    for node in graph:
+        if node.op_type != "MatMul" or node.inputs[1] is None:
+            continue
+        weight, product = node.inputs[1], node.outputs[0]
+        if not weight.is_initializer() or len(weight.shape or ()) != 2:
+            continue
+        for use in product.uses():
+            if use.node.op_type != "Add":
+                continue
+            for value in use.node.inputs:
+                name = str(value.name) if value is not None and value.is_initializer() else ""
+                if name.endswith(_BIAS_SUFFIX):
+                    _rename(graph, weight, name.removesuffix(_BIAS_SUFFIX) + WEIGHT_SUFFIX)
+
+
+def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
+    if value.name == name:
+        return
+    if name in graph.initializers:
+        raise TracingError(
+            f"initializer {name} stands twice in the trace",
+            expected="one linear layer of that name",
+            got=f"{name} and {value.name}",
+        )
+    graph.initializers.pop(str(value.name))
+    value.name = name
+    if value.const_value is not None:
+        value.const_value.name = name
+    graph.initializers[name] = value
+
+
+def _declare_shapes(
+    graph: ir.Graph,
+    inputs: tuple[tuple[str, tuple[str, ...]], ...],
+    outputs: tuple[tuple[str, tuple[str | int, ...]], ...],
+) -> None:
+    """Check the graph's interface and name its symbolic axes."""
+    for kind, values, declared in (
+        ("input", graph.inputs, inputs),
+        ("output", graph.outputs, outputs),
+    ):
+        names = [value.name for value in values]
+        if names != [name for name, _ in declared]:
+            raise TracingError(
+                f"traced graph has other {kind}s",
+                expected=", ".join(name for name, _ in declared),
+                got=", ".join(map(str, names)),
+            )
+        for value, (name, axes) in zip(values, declared, strict=True):
+            found = tuple(value.shape or ())
+            if len(found) != len(axes) or any(
+                (axis in DYNAMIC_AXES) == isinstance(size, int)
+                for axis, size in zip(axes, found, strict=True)
+            ):
+                raise TracingError(
+                    f"{kind} {name} lost a dynamic axis", expected=str(axes), got=str(found)
+                )
+            value.shape = ir.Shape(
+                axis if axis in DYNAMIC_AXES else size
+                for axis, size in zip(axes, found, strict=True)
+            )
+
+
+def _strip_metadata(model: ir.Model) -> None:
+    """Drop the exporter's notes: they hold machine paths and double the file's header."""
+    model.producer_name, model.producer_version = "bert-export", None
+    model.doc_string = None
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        node.metadata_props.clear()
+        node.doc_string = None
+    values: list[Any] = [*model.graph.inputs, *model.graph.initializers.values()]
+    for node in model.graph:
+        values.extend(node.outputs)
+    for value in values:
+        value.metadata_props.clear()
+        value.doc_string = None
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.graph.name = "bert"

@@ -1,0 +1,237 @@
+"""The gate: an exported graph answers as the PyTorch head does, or there is no bundle.
+
+Both are run on rows of real text and on shapes that break exports: one token, the longest row, very
+unequal rows in one batch, a row that is nearly all padding, emoji, unknown characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.bundle import ParityCase, ParityRecord
+from bert_export.errors import VerificationError
+from bert_export.runtime.batching import Row, batch_rows, pad_rows, row_from_encoding
+from bert_export.runtime.sessions.session import Array, Feeds, Outputs
+from bert_export.runtime.tokenization import Tokenizer
+
+__all__ = ["FP32_TOLERANCE", "MIN_AGREEMENT", "Case", "agreement", "make_cases", "verify"]
+
+FP32_TOLERANCE = 1e-4
+"""Largest absolute difference of a float32 graph's outputs from the head's."""
+
+MIN_AGREEMENT: Mapping[str, float] = {
+    "label": 0.90,
+    "token": 0.90,
+    "span": 0.80,
+    "sign": 0.95,
+    "correlation": 0.98,
+    "cosine": 0.98,
+}
+"""Least agreement of an INT8 graph with the head on real text, by kind."""
+
+_TOKEN_BUDGET = 1024
+_AWKWARD_TEXTS = (
+    "🙂🚀👩‍👩‍👧 done ✅",
+    "ᚠᛇᚻ ᛒᛦᚦ 𒀀𒈾 ꧁꧂ unknown",
+    "naïve façade — Ünïcödé, 東京都, Привет",
+    "a",
+    "!?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Feeds of one batch and what is peculiar about them.
+
+    Args:
+        name: What the batch tries.
+        feeds: int64 arrays by input name, axes as the graph's.
+        real: Whether the rows are real text, on which agreement is measured.
+    """
+
+    name: str
+    feeds: Feeds
+    real: bool
+
+
+def make_cases(
+    tokenizer: Tokenizer,
+    rows: Sequence[Row],
+    *,
+    shape_feeds: Callable[[Feeds], Feeds],
+    real_rows: int = 128,
+    seed: int = 0,
+) -> list[Case]:
+    """Batches of real text and of awkward shapes.
+
+    Args:
+        tokenizer: Of the checkpoint; its ``max_length`` is tried.
+        rows: Rows of real text, as the task makes them.
+        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
+        real_rows: How many of ``rows`` are compared, spread over all of them.
+        seed: Of the random ids that fill the longest rows.
+    """
+    rng = np.random.default_rng(seed)
+    step = max(1, len(rows) // real_rows)
+    chosen = list(rows[::step][:real_rows])
+    extras = tuple(chosen[0].extra or ())
+    cases = []
+    for batch in batch_rows([len(row) for row in chosen], token_budget=_TOKEN_BUDGET):
+        feeds = pad_rows([chosen[index] for index in batch], pad_id=tokenizer.pad_id)
+        cases.append(Case("real text", shape_feeds(feeds), real=True))
+
+    def case(name: str, lengths: Sequence[int], *, padded: int | None = None) -> Case:
+        shape = (len(lengths), padded or max(lengths))
+        ids = rng.integers(0, tokenizer.vocab_size, shape)
+        mask = (np.arange(shape[1]) < np.array(lengths)[:, None]).astype(np.int64)  # (B, S)
+        ids = np.where(mask == 1, ids, tokenizer.pad_id)
+        ids[:, 0] = tokenizer.cls_id
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        return Case(name, shape_feeds(feeds | dict.fromkeys(extras, mask)), real=False)
+
+    longest = tokenizer.max_length
+    cases += [
+        case("one token", [1]),
+        case("longest row", [longest]),
+        case("unequal rows", [1, max(2, longest // 2), 3, longest]),
+        case("nearly all padding", [2, 2], padded=longest),
+        case("many short rows", [min(4, longest)] * 33),
+    ]
+    encoded = tokenizer.encode(list(_AWKWARD_TEXTS))
+    awkward = [row_from_encoding(windows[0]) for windows in encoded]
+    feeds = pad_rows(awkward, pad_id=tokenizer.pad_id)
+    for name in extras:
+        feeds[name] = feeds["attention_mask"]
+    cases.append(Case("emoji and unknown characters", shape_feeds(feeds), real=False))
+    return cases
+
+
+def verify(
+    run: Callable[[Feeds], Outputs],
+    reference: Callable[[Feeds], Outputs],
+    cases: Sequence[Case],
+    *,
+    kind: str,
+    per_token: frozenset[str],
+    tolerance: float | None,
+    advance: Callable[[int, int], None] | None = None,
+) -> ParityRecord:
+    """Compare a graph with the head it came from.
+
+    Args:
+        run: The graph.
+        reference: The PyTorch head in float32.
+        cases: From :func:`make_cases`.
+        kind: What "the same answer" means: a key of :data:`MIN_AGREEMENT`.
+        per_token: Outputs whose second axis is the sequence; only unpadded tokens are compared.
+        tolerance: Bound on the absolute difference; ``None`` gates on agreement alone.
+        advance: Called with (cases done, cases in all).
+
+    Returns:
+        The figures, all of them within their bounds.
+
+    Raises:
+        VerificationError: A figure is out of its bound, or an output is not finite.
+    """
+    worst: dict[str, tuple[int, float]] = {}
+    pairs: list[tuple[str, Array, Array, NDArray[np.bool_]]] = []
+    for done, case in enumerate(cases, 1):
+        mask = case.feeds["attention_mask"].astype(bool)  # (B, S) or (B, C, S)
+        found, expected = run(case.feeds), reference(case.feeds)
+        rows, difference = worst.get(case.name, (0, 0.0))
+        for name, right in expected.items():
+            kept = mask if name in per_token else np.ones(mask.shape[:1], dtype=bool)
+            left = found[name]
+            if left.shape != right.shape or not np.isfinite(left[kept]).all():
+                same = left.shape == right.shape
+                raise VerificationError(
+                    f"output {name} is wrong on {case.name!r}",
+                    expected=f"finite values of shape {right.shape}",
+                    got="values that are not" if same else f"shape {left.shape}",
+                )
+            difference = max(difference, float(np.abs(left[kept] - right[kept]).max()))
+            if case.real:
+                pairs.append((name, left, right, kept))
+        worst[case.name] = rows + mask.shape[0], difference
+        if advance is not None:
+            advance(done, len(cases))
+    parity = ParityRecord(
+        reference="PyTorch float32",
+        max_abs_difference=max(difference for _, difference in worst.values()),
+        tolerance=tolerance,
+        agreement=agreement(kind, pairs),
+        min_agreement=MIN_AGREEMENT[kind],
+        agreement_kind=kind,
+        cases=tuple(
+            ParityCase(name=name, rows=rows, max_abs_difference=difference)
+            for name, (rows, difference) in worst.items()
+        ),
+    )
+    _gate(parity)
+    return parity
+
+
+def agreement(kind: str, pairs: Sequence[tuple[str, Array, Array, NDArray[np.bool_]]]) -> float:
+    """Share of equal answers, mean cosine or correlation; the least over the outputs.
+
+    Args:
+        kind: A key of :data:`MIN_AGREEMENT`.
+        pairs: Output name, the graph's array, the head's array, and which entries are no padding.
+    """
+    scores: dict[str, list[NDArray[np.float64]]] = {}
+    for name, left, right, kept in pairs:
+        for part in _compare(kind, left, right, kept):
+            scores.setdefault(name, []).append(part)
+    return min(_summary(kind, parts) for parts in scores.values())
+
+
+def _compare(
+    kind: str, left: Array, right: Array, kept: NDArray[np.bool_]
+) -> Iterator[NDArray[np.float64]]:
+    """One figure per answer, or the two raw columns for a correlation."""
+    if kind == "span":  # the sequence axis itself is scored
+        low = np.where(kept, 0.0, -np.inf)
+        yield ((left + low).argmax(axis=-1) == (right + low).argmax(axis=-1)).astype(np.float64)
+        return
+    left, right = left[kept], right[kept]  # (rows, L)
+    if kind in ("label", "token"):
+        yield (left.argmax(axis=-1) == right.argmax(axis=-1)).astype(np.float64)
+    elif kind == "sign":
+        yield ((left > 0) == (right > 0)).astype(np.float64).reshape(-1)
+    elif kind == "correlation":
+        yield np.stack([left.reshape(-1), right.reshape(-1)], axis=1).astype(np.float64)
+    else:
+        norms = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+        yield (left * right).sum(axis=-1) / np.maximum(norms, 1e-12)
+
+
+def _summary(kind: str, parts: Sequence[NDArray[np.float64]]) -> float:
+    joined = np.concatenate(parts)
+    if kind != "correlation":
+        return float(joined.mean())
+    if np.ptp(joined[:, 1]) == 0:
+        return float(np.allclose(joined[:, 0], joined[:, 1]))
+    correlation: NDArray[np.float64] = np.corrcoef(joined.T)  # (2, 2)
+    return float(correlation[0, 1])
+
+
+def _gate(parity: ParityRecord) -> None:
+    if parity.tolerance is not None and parity.max_abs_difference > parity.tolerance:
+        worst = max(parity.cases, key=lambda case: case.max_abs_difference)
+        raise VerificationError(
+            f"graph differs from the PyTorch head on {worst.name!r}",
+            expected=f"at most {parity.tolerance:g}",
+            got=f"{parity.max_abs_difference:.3g}",
+            fix="No bundle was written; report the checkpoint's config",
+        )
+    if parity.agreement < parity.min_agreement:
+        raise VerificationError(
+            f"graph gives other answers than the PyTorch head ({parity.agreement_kind} agreement)",
+            expected=f"at least {parity.min_agreement:.3g}",
+            got=f"{parity.agreement:.4g}",
+            fix="No bundle was written; calibrate on text like your own, or export with --fp32",
+        )

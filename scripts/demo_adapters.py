@@ -1,0 +1,99 @@
+"""Low-rank updates of an encoder: attach them to a head, train, collect them as an adapter.
+
+Source: Hu 2021, LoRA: Low-Rank Adaptation of Large Language Models, arXiv:2106.09685.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bert_export.models import BertHead
+
+__all__ = ["LowRankLinear", "attach", "collect", "trainable_groups"]
+
+# Vectors and small tables of the encoder that are trained and stored whole.
+_SMALL = (".bias", ".LayerNorm.weight", "token_type_embeddings.weight")
+_DECODER = "cls.predictions.decoder"
+
+
+class LowRankLinear(nn.Module):
+    """A frozen linear layer and a trained update of its weight: ``W + lora_B @ lora_A``.
+
+    Args:
+        linear: The layer; its bias is trained, its weight is not.
+        rank: Rows of ``lora_A``.
+        dropout: Share of the r inner values that are left out in training.
+    """
+
+    def __init__(self, linear: nn.Linear, *, rank: int, dropout: float) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self.dropout = dropout
+        bound = 1 / math.sqrt(linear.in_features)
+        self.lora_A = nn.Parameter(torch.empty(rank, linear.in_features).uniform_(-bound, bound))
+        self.lora_B = nn.Parameter(torch.zeros(linear.out_features, rank))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Input (..., in); gives (..., out)."""
+        inner = functional.linear(x, self.lora_A)  # (..., r): cheaper to drop than (..., in)
+        inner = functional.dropout(inner, self.dropout, self.training)
+        return functional.linear(x, self.weight, self.bias) + functional.linear(inner, self.lora_B)
+
+
+def attach(head: BertHead, *, rank: int, dropout: float) -> None:
+    """Give every linear layer of the encoder an update, and free what is stored whole.
+
+    What is stored whole: biases, layer norms and segment vectors of the encoder, the pooler, and
+    the head without the tied word table.
+
+    Args:
+        head: Changed in place; its trainable parameters become copies of the checkpoint's.
+        rank: Of the updates.
+        dropout: Inside the updates.
+    """
+    for name, parameter in head.named_parameters():
+        small = name.startswith("bert.") and name.endswith(_SMALL)
+        whole = not name.startswith(("bert.encoder.", "bert.embeddings."))
+        if (small or whole) and name != f"{_DECODER}.weight":
+            parameter.data = parameter.data.clone()
+            parameter.requires_grad_()
+    for name, module in list(head.bert.encoder.named_modules()):
+        if isinstance(module, nn.Linear):
+            parent, _, child = name.rpartition(".")
+            update = LowRankLinear(module, rank=rank, dropout=dropout)
+            setattr(head.bert.encoder.get_submodule(parent), child, update)
+
+
+def trainable_groups(head: BertHead, *, rate: float) -> list[dict[str, object]]:
+    """Parameter groups: updates at the full rate with decay, everything else at a third of it."""
+    updates: list[nn.Parameter] = []
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for name, parameter in head.named_parameters():
+        if parameter.requires_grad:
+            if name.endswith(("lora_A", "lora_B")):
+                updates.append(parameter)
+            else:
+                (matrices if parameter.dim() > 1 else vectors).append(parameter)
+    return [
+        {"params": updates, "lr": rate, "weight_decay": 0.01},
+        {"params": matrices, "lr": rate / 3, "weight_decay": 0.01},
+        {"params": vectors, "lr": rate / 3, "weight_decay": 0.0},
+    ]
+
+
+def collect(head: BertHead) -> dict[str, Tensor]:
+    """What the adapter stores of a trained head, under the names of the format; float16."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in head.named_parameters():
+        if parameter.requires_grad:
+            base, _, leaf = name.rpartition(".")
+            key = f"{base}.weight.{leaf}" if leaf.startswith("lora_") else name
+            if key == f"{_DECODER}.bias":
+                key = "cls.predictions.bias"
+            tensors[key] = parameter.detach().to(torch.float16).contiguous()
+    return tensors

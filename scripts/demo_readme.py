@@ -1,0 +1,57 @@
+"""The table in ``bert_export/demonstrations/README.md``, written from the cards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_export.checkpoints.demo import ADAPTER, CARD
+
+__all__ = ["update_table"]
+
+_START, _END = "<!-- table: written by scripts/train_demo.py -->", "<!-- end of table -->"
+_HEADING = (
+    "| adapter | task | data (licence) | score on the test set | adapter's licence | size |\n"
+    "|---|---|---|---|---|---|\n"
+)
+
+
+def update_table(folder: Path) -> None:
+    """Put the cards of a folder into its README's table; without a README nothing happens.
+
+    Args:
+        folder: Of the adapters.
+    """
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return
+    before, _, rest = readme.read_text(encoding="utf-8").partition(_START)
+    after = rest.partition(_END)[2]
+    rows = "".join(_row(path.parent) for path in sorted(folder.glob(f"*/{CARD}")))
+    readme.write_text(f"{before}{_START}\n{_HEADING}{rows}{_END}{after}", encoding="utf-8")
+
+
+def _row(folder: Path) -> str:
+    card: Mapping[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    data = "; ".join(f"{entry['name']} ({entry['licence']})" for entry in card["data"])
+    size = (folder / ADAPTER).stat().st_size / 1e6
+    cells = (f"`{card['name']}`", card["task"], data, _score(card), card["licence"])
+    return f"| {' | '.join(cells)} | {size:.2f} MB |\n"
+
+
+def _score(card: Mapping[str, Any]) -> str:
+    """The headline, then the other figures of every test set."""
+    score = card["score"]
+    headline = f"{score['metric']} {score['value']:.3f}"
+    others = []
+    for part, figures in score["all"].items():
+        others += [
+            f"{part}: {metric} {value:.3f}" if len(score["all"]) > 1 else f"{metric} {value:.3f}"
+            for metric, value in figures.items()
+            if isinstance(value, float)
+            and (metric, value) != (score["metric"], score["value"])
+            and abs(value) <= 1
+        ]
+    return ", ".join([headline, *others])

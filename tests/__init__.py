@@ -1,0 +1,1 @@
+"""Tests of bert_export; the folders mirror the package."""

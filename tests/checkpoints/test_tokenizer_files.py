@@ -1,0 +1,233 @@
+"""The tokenizer that is built equals the original's, token for token."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from bert_export.checkpoints.tokenizer_files import TokenizerFiles, read_tokenizer
+from bert_export.errors import TokenizerError
+from tests.oracle import WORDS, write_vocabulary
+
+ROWS = 10_000
+MASK = {"content": "[MASK]", "lstrip": True, "rstrip": False, "normalized": False}
+ENTITY = {"content": "<ent>", "lstrip": False, "rstrip": False, "normalized": True}
+FORMS: list[dict[str, dict[str, Any]]] = [
+    {},
+    {"tokenizer_config.json": {"do_lower_case": False}},
+    {"tokenizer_config.json": {"strip_accents": False}},
+    {"tokenizer_config.json": {"strip_accents": True, "do_lower_case": False}},
+    {"tokenizer_config.json": {"tokenize_chinese_chars": False, "max_len": 9}},
+    {"tokenizer_config.json": {"do_basic_tokenize": False, "never_split": ["naïve"]}},
+    {"tokenizer_config.json": {"additional_special_tokens": ["<ent>", "[X1]"]}},
+    {"tokenizer_config.json": {"mask_token": "<mask>", "bos_token": "<s>"}},
+    {"tokenizer_config.json": {"cls_token": {"__type": "AddedToken", **MASK, "content": "cat"}}},
+    {"tokenizer_config.json": {}, "special_tokens_map.json": {"mask_token": MASK}},
+    {"tokenizer_config.json": {}, "special_tokens_map.json": {"unk_token": "[UNK]"}},
+    {
+        "tokenizer_config.json": {"additional_special_tokens": ["<a>"]},
+        "special_tokens_map.json": {"additional_special_tokens": ["<b>", "<a>"]},
+    },
+    {"tokenizer_config.json": {}, "added_tokens.json": {"<ent>": 300, "naive": 301}},
+    {
+        "tokenizer_config.json": {
+            "added_tokens_decoder": {"4": {**MASK, "special": True}, "300": ENTITY},
+            "mask_token": "[MASK]",
+        }
+    },
+]
+TEXTS = (
+    "The naïve CAT sat, École Ürün",
+    "中文 mixed 中a 한국어",
+    "emoji 😀👍🏽 x",
+    "a\x00b\x01\x7f\ufffd c\u200bd\u00a0e\u3000f",
+    "[CLS] a [MASK] b[SEP]c [mask] [PAD] <ent> <mask> [X1] <s>",
+    "\u0130stanbul ß \ufb01 e\u0301 \u0301",
+    "",
+    "  ",
+    "a" * 120,
+)
+ALPHABET = st.sampled_from(
+    [*WORDS, *"\u0301\u0130\u0131éÉß中𝒳\u00a0\u2028\t\x00\x7f\ufffd\u200d#<>[]", " ", "😀", "<ent>"]
+)
+NASTY = st.lists(ALPHABET, max_size=12).map("".join) | st.text(max_size=20)
+
+
+def _write(folder: Path, files: dict[str, dict[str, Any]], *, stored: bool) -> None:
+    write_vocabulary(folder)
+    if not stored:
+        for path in folder.glob("*.json"):
+            path.unlink()
+    else:
+        transformers.BertTokenizerFast.from_pretrained(folder).save_pretrained(folder)
+        for name in ("special_tokens_map.json", "added_tokens.json"):
+            (folder / name).unlink(missing_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+
+
+def _assert_equal(
+    original: transformers.BertTokenizerFast, ours: Tokenizer, text: str, pair: str | None
+) -> None:
+    # The original takes an empty second text for none.
+    pair = pair or None
+    expected = original(text, pair, return_offsets_mapping=True)
+    answered = ours.encode(text, pair)
+    assert answered.ids == expected["input_ids"], (text, pair)
+    assert answered.type_ids == expected["token_type_ids"]
+    assert answered.attention_mask == expected["attention_mask"]
+    assert answered.offsets == expected["offset_mapping"]
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize("files", FORMS, ids=json.dumps)
+def test_tokens_equal_the_original(
+    files: dict[str, dict[str, Any]], stored: bool, tmp_path: Path
+) -> None:
+    _write(tmp_path, files, stored=stored)
+    original = transformers.BertTokenizerFast.from_pretrained(tmp_path)
+    files_read = read_tokenizer(tmp_path, vocab_size=ROWS)
+    ours = Tokenizer.from_str(files_read.json)
+    assert ours.get_vocab() == original.get_vocab()
+    assert files_read.do_lower_case == original.do_lower_case
+    for key in ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token"):
+        assert getattr(files_read, key) == str(getattr(original, key))
+    limit = original.model_max_length
+    assert files_read.max_length == (limit if limit < 1e6 else None)
+    for text in TEXTS:
+        for pair in (None, "Zwei [MASK] Ünd"):
+            _assert_equal(original, ours, text, pair)
+
+
+@pytest.fixture(scope="module")
+def pairs(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[tuple[transformers.BertTokenizerFast, Tokenizer]]:
+    """Original and ours, for three settings."""
+    made = []
+    for index in (0, 1, 6):
+        folder = tmp_path_factory.mktemp("tokenizer")
+        _write(folder, FORMS[index], stored=False)
+        ours = Tokenizer.from_str(read_tokenizer(folder, vocab_size=ROWS).json)
+        made.append((transformers.BertTokenizerFast.from_pretrained(folder), ours))
+    return made
+
+
+@given(text=NASTY, pair=st.none() | NASTY)
+def test_nasty_tokens_equal_the_original(
+    pairs: list[tuple[transformers.BertTokenizerFast, Tokenizer]], text: str, pair: str | None
+) -> None:
+    for original, ours in pairs:
+        _assert_equal(original, ours, text, pair)
+
+
+@pytest.mark.parametrize(
+    "name", ["bert-base-cased", "bert-base-uncased", "bert-base-multilingual-uncased"]
+)
+def test_published_vocabularies_equal_the_original(name: str, shared_data: Path) -> None:
+    folder = shared_data / "vocab" / name
+    original = transformers.BertTokenizerFast.from_pretrained(folder)
+    ours = read_tokenizer(folder, vocab_size=len(original))
+    assert ours.max_length == 512
+    for text in TEXTS:
+        _assert_equal(original, Tokenizer.from_str(ours.json), text, None)
+
+
+def test_published_tokens_are_reproduced(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "vocab" / "bert-base-uncased"
+    shutil.copyfile(folder / "vocab.txt", tmp_path / "vocab.txt")
+    built = read_tokenizer(tmp_path, vocab_size=30522)
+    stored = read_tokenizer(folder, vocab_size=30522)
+    assert json.loads(built.json) == json.loads(stored.json)
+
+
+def test_stored_truncation_and_padding_are_dropped(tmp_path: Path) -> None:
+    _write(tmp_path, {}, stored=True)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer.from_str(read_tokenizer(tmp_path, vocab_size=ROWS).json)
+    assert len(ours.encode("the cat sat on the mat").ids) == 8
+    assert len(ours.encode("the cat").ids) == 4
+
+
+def test_other_tokenizer_classes_keep_their_normaliser(tmp_path: Path) -> None:
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}
+    _write(tmp_path, {"tokenizer_config.json": settings}, stored=True)
+    assert read_tokenizer(tmp_path, vocab_size=ROWS).do_lower_case
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(TokenizerError, match=r"needs tokenizer\.json"):
+        read_tokenizer(tmp_path, vocab_size=ROWS)
+
+
+def test_lower_casing_can_be_added(tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {"do_lower_case": False}}, stored=False)
+    cased = read_tokenizer(tmp_path, vocab_size=ROWS)
+    lowered = cased.with_lower_case()
+    assert (cased.do_lower_case, lowered.do_lower_case) == (False, True)
+    assert _tokens(cased, "Cat") == ["[CLS]", "Cat", "[SEP]"]
+    assert _tokens(lowered, "Cat") == ["[CLS]", "cat", "[SEP]"]
+    assert _tokens(lowered.with_lower_case(), "École") == _tokens(lowered, "École")
+
+
+def _tokens(files: TokenizerFiles, text: str) -> list[str]:
+    tokens: list[str] = Tokenizer.from_str(files.json).encode(text).tokens
+    return tokens
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"tokenizer_config.json": []}, "expected a JSON object, got list"),
+        ({"tokenizer_config.json": {"do_lower_case": "yes"}}, "do_lower_case is malformed"),
+        ({"tokenizer_config.json": {"do_lower_case": None}}, "expected true or false, got None"),
+        ({"tokenizer_config.json": {"strip_accents": 1}}, "expected true, false or null"),
+        ({"tokenizer_config.json": {"cls_token": 7}}, "malformed special token"),
+        ({"tokenizer_config.json": {"cls_token": {"content": 7}}}, "malformed special token"),
+        ({"tokenizer_config.json": {"cls_token": "a : b"}}, "cannot frame a text|has no cls_token"),
+        ({"tokenizer_config.json": {"unk_token": "<unk>"}}, "has no unknown token"),
+        ({"tokenizer_config.json": {"additional_special_tokens": "x"}}, "expected a list"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": []}}, "expected an object of id"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"1": "x"}}}, "added token 1 is malfo"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"x": MASK}}}, "malformed token id"),
+        ({"tokenizer_config.json": {"tokenizer_class": 3}}, "expected a name"),
+        ({"tokenizer_config.json": {"split_special_tokens": True}}, "is not supported"),
+        ({"added_tokens.json": {"x": None}}, "malformed token id"),
+    ],
+)
+def test_malformed_settings_are_refused(
+    files: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    _write(tmp_path, files, stored=False)
+    with pytest.raises(TokenizerError, match=message):
+        read_tokenizer(tmp_path, vocab_size=ROWS)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"the\ncat\n"])
+def test_unusable_vocabulary_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes(content)
+    with pytest.raises(TokenizerError):
+        read_tokenizer(tmp_path, vocab_size=ROWS)
+
+
+def test_tokens_beyond_the_word_table_are_refused(tmp_path: Path) -> None:
+    _write(tmp_path, {}, stored=False)
+    size = len(dict.fromkeys(WORDS))
+    read_tokenizer(tmp_path, vocab_size=size)
+    with pytest.raises(TokenizerError, match=f"expected ids below {size - 1}"):
+        read_tokenizer(tmp_path, vocab_size=size - 1)
+
+
+@pytest.mark.parametrize("stated", [0, -1, 1e30, "512", None, True])
+def test_senseless_length_is_no_length(stated: object, tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {"model_max_length": stated}}, stored=False)
+    assert read_tokenizer(tmp_path, vocab_size=ROWS).max_length is None

@@ -1,0 +1,245 @@
+"""Candidates behind masks equal upstream's pipeline's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from bert_export.errors import InputError
+from bert_export.runtime.pipelines.fill_mask import (
+    FillMaskPipeline,
+    best_candidates,
+    find_candidates,
+    mask_word,
+)
+from tests.oracle import save_tiny
+from tests.support import open_tiny
+
+ONE = "The cat [MASK] on the mat."
+TWO = "The [MASK] sat on the [MASK], don't you think?"
+TEXTS = [
+    ONE,
+    TWO,
+    "[MASK]",
+    "[MASK] [MASK] [MASK]",
+    "a [PAD] b [MASK] [SEP] c",
+    "  naïve [MASK] — 中文  ",
+    "zzz 😀 [MASK]!",
+]
+LONG = "the [MASK] sat on the mat " * 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("masked")
+    save_tiny("BertForMaskedLM", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def oracle(folder: Path) -> Any:
+    return transformers.pipeline("fill-mask", model=str(folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder: Path) -> FillMaskPipeline:
+    options = {"clean_up_tokenization_spaces": True}  # as the tokenizer was saved
+    opened = open_tiny("fill-mask", folder, postprocessing=options, token_budget=64)
+    assert isinstance(opened, FillMaskPipeline)
+    return opened
+
+
+def assert_answers(found: Any, expected: Any) -> None:
+    """Equal keys in equal order, equal strings and ids, scores to 1e-5."""
+    if isinstance(expected, list):
+        assert type(found) is list
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_answers(one, other)
+        return
+    assert list(found) == list(expected)
+    assert [type(value) for value in found.values()] == [type(v) for v in expected.values()]
+    assert found["score"] == pytest.approx(expected["score"], abs=1e-5)
+    assert {**found, "score": 0} == {**expected, "score": 0}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("options", [{}, {"top_k": 1}, {"top_k": 20}, {"top_k": 0}])
+def test_answers_equal_upstreams(
+    pipeline: FillMaskPipeline, oracle: Any, text: str, options: dict[str, Any]
+) -> None:
+    assert_answers(pipeline(text, **options), oracle(text, **options))
+
+
+@pytest.mark.parametrize("size", [None, 1, 3])
+def test_lists_equal_upstreams_whatever_the_batches(
+    pipeline: FillMaskPipeline, oracle: Any, size: int | None
+) -> None:
+    assert_answers(pipeline(TEXTS, batch_size=size), oracle(TEXTS))
+
+
+def test_a_list_of_one_is_answered_bare_as_upstream(
+    pipeline: FillMaskPipeline, oracle: Any
+) -> None:
+    assert_answers(pipeline([ONE]), oracle([ONE]))
+    assert_answers(pipeline([TWO]), oracle([TWO]))
+    assert pipeline([]) == []
+
+
+@pytest.mark.parametrize(
+    "targets",
+    ["cat", ["cat"], ["dog", "cat", "cat"], ["##s", "[CLS]", "the", "a", "on", "run", "mat"]],
+)
+@pytest.mark.parametrize("text", [ONE, TWO])
+def test_targets_equal_upstreams(
+    pipeline: FillMaskPipeline, oracle: Any, text: str, targets: str | list[str]
+) -> None:
+    for options in ({}, {"top_k": 2}):
+        assert_answers(
+            pipeline(text, targets=targets, **options), oracle(text, targets=targets, **options)
+        )
+
+
+@pytest.mark.parametrize(
+    ("targets", "warned"),
+    [
+        (["catdog", "mat"], "'catdog' is not in the vocabulary; its first token 'cat'"),
+        (["Dog", "cat"], "'Dog' is not in the vocabulary; its first token 'dog'"),
+        (["", "cat"], "'' holds no token"),
+        (["☃", "cat"], r"'☃' is not in the vocabulary; its first token '\[UNK\]'"),
+    ],
+)
+def test_targets_out_of_the_vocabulary_warn(
+    pipeline: FillMaskPipeline, oracle: Any, targets: list[str], warned: str
+) -> None:
+    expected = oracle(ONE, targets=targets)
+    with pytest.warns(UserWarning, match=warned):
+        found = pipeline(ONE, targets=targets)
+    assert_answers(found, expected)
+
+
+def test_truncation_is_upstreams(pipeline: FillMaskPipeline, oracle: Any) -> None:
+    for options in ({"truncation": True}, {"truncation": True, "max_length": 9}):
+        assert_answers(
+            pipeline(LONG, tokenizer_kwargs=options), oracle(LONG, tokenizer_kwargs=options)
+        )
+
+
+def test_a_tokenizer_that_cleans_spaces_up_is_followed(tmp_path: Path) -> None:
+    save_tiny("BertForMaskedLM", tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    for clean in (True, False):
+        config["clean_up_tokenization_spaces"] = clean
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        oracle = transformers.pipeline("fill-mask", model=str(tmp_path), device="cpu")
+        pipeline = open_tiny(
+            "fill-mask", tmp_path, postprocessing={"clean_up_tokenization_spaces": clean}
+        )
+        for text in (TWO, "it's [MASK] ' n't . !"):
+            assert_answers(pipeline(text), oracle(text))  # type: ignore[operator]
+
+
+def test_an_iterable_is_answered_lazily(pipeline: FillMaskPipeline) -> None:
+    answers = pipeline(text for text in TEXTS)
+    assert iter(answers) is answers
+    assert_answers(list(answers), pipeline(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        ("no mask here", {}, r"text 0 has no mask: expected \[MASK\] in it"),
+        ("", {}, "has no mask"),
+        ([ONE, "none"], {}, "text 1 has no mask"),
+        (LONG, {}, "too long"),
+        (7, {}, "inputs are of the wrong type"),
+        ({"text": ONE}, {}, "inputs are of the wrong type"),
+        ([ONE, None], {}, "text is of the wrong type"),
+        (ONE, {"top_k": -1}, "top_k is wrong"),
+        (ONE, {"top_k": "3"}, "top_k is wrong"),
+        (ONE, {"top_k": 10**6}, "top_k is too large"),
+        (ONE, {"targets": []}, "targets are empty"),
+        (ONE, {"targets": [3]}, "target is of the wrong type"),
+        (ONE, {"tokenizer_kwargs": {"other": 1}}, "tokenizer option 'other' is unknown"),
+    ],
+)
+def test_malformed_calls_say_what_is_wrong(
+    pipeline: FillMaskPipeline, inputs: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        pipeline(inputs, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:target '' holds no token")
+def test_targets_without_a_token_are_refused(pipeline: FillMaskPipeline) -> None:
+    with pytest.raises(InputError, match="targets are empty"):
+        pipeline(ONE, targets="")
+
+
+def test_a_record_without_a_mask_gets_one(pipeline: FillMaskPipeline) -> None:
+    assert pipeline.item({"text": ONE}) == ONE
+    masked = pipeline.item({"text": "the cat sat"})
+    assert masked == pipeline.item({"text": "the cat sat"})
+    assert masked in ("[MASK] cat sat", "the [MASK] sat", "the cat [MASK]")
+    with pytest.raises(InputError, match="no word to mask"):
+        pipeline.item({"text": "1 2 ."})
+
+
+@given(st.text())
+def test_a_masked_word_can_be_put_back(text: str) -> None:
+    try:
+        masked, word = mask_word(text, "\0")
+    except InputError:
+        return
+    assert masked.replace("\0", word) == text or "\0" in text
+    assert len(word) >= 2
+
+
+@given(
+    arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.integers(1, 12)),
+        elements=st.floats(-50, 50, width=32),
+    ),
+    st.data(),
+)
+def test_candidates_are_sorted_probabilities(logits: np.ndarray[Any, Any], data: Any) -> None:
+    width = logits.shape[1]
+    targets = data.draw(
+        st.none() | st.lists(st.integers(0, width - 1), min_size=1, unique=True)
+    )
+    top_k = data.draw(st.integers(0, width))
+    ids, scores = best_candidates(logits, top_k=top_k, targets=targets)
+    count = top_k if targets is None else min(top_k, len(targets))
+    probabilities = torch.tensor(logits).softmax(-1)
+    kept = probabilities if targets is None else probabilities[:, targets]
+    assert ids.shape == scores.shape == (len(logits), count)
+    np.testing.assert_allclose(scores, kept.topk(count).values, atol=1e-6)
+    np.testing.assert_allclose(scores, probabilities.gather(1, torch.tensor(ids)), atol=1e-6)
+    for row in ids.tolist():
+        assert len(set(row)) == count
+        assert targets is None or set(row) <= set(targets)
+
+
+def test_equal_candidates_come_in_the_order_of_ids() -> None:
+    ids, _ = best_candidates(np.float32([[1, 2, 2, 0, 2, 1]]), top_k=4)
+    assert ids.tolist() == [[1, 2, 4, 0]]
+
+
+def test_only_the_rows_of_masks_are_ranked() -> None:
+    logits = np.float32([[9, 0, 0], [0, 9, 0], [0, 0, 9]])
+    found = find_candidates(np.array([5, 4, 4]), logits, mask_id=4, top_k=1)
+    assert found.positions.tolist() == [1, 2]
+    assert found.ids.tolist() == [[1], [2]]
+    empty = find_candidates(np.array([5, 5, 5]), logits, mask_id=4, top_k=2)
+    assert empty.ids.shape == empty.scores.shape == (0, 2)

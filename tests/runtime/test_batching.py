@@ -1,0 +1,238 @@
+"""Batches hold every row once and the budget, and no answer depends on them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Encoding
+
+from bert_export.errors import InputError
+from bert_export.runtime.batching import (
+    TOKEN_BUDGET,
+    Batching,
+    Row,
+    batch_rows,
+    pad_rows,
+    row_from_encoding,
+)
+from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.tokenization import Tokenizer
+from tests.runtime.vocabulary import small_tokenizer
+
+PAD = 9
+Item = list[int]
+
+
+def row(ids: Sequence[int], **extra: Sequence[int]) -> Row:
+    return Row(
+        np.array(ids, dtype=np.int64),
+        np.ones(len(ids), dtype=np.int64),
+        Encoding(),
+        {name: np.array(values, dtype=np.int64) for name, values in extra.items()} or None,
+    )
+
+
+class Graph:
+    """Squares every id and sums each row; notes the shape of every batch."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def run(self, feeds: Feeds) -> Outputs:
+        ids, mask = feeds["input_ids"], feeds["attention_mask"]
+        assert np.all((ids == PAD) | (mask == 1))
+        assert np.array_equal(feeds["token_type_ids"], mask)
+        self.shapes.append(ids.shape)
+        return {"squares": ids**2, "sum": (ids * mask).sum(axis=1)}
+
+
+def batching(graph: Graph, **options: Any) -> Batching:
+    return Batching(run=graph.run, pad_id=PAD, per_token=frozenset({"squares"}), **options)
+
+
+def split(items: Sequence[Item]) -> list[list[Row]]:
+    """A row per five ids: none for an empty item, several for a long one."""
+    return [
+        [row(item[start : start + 5]) for start in range(0, len(item), 5)] for item in items
+    ]
+
+
+def keep(_: Row, outputs: Outputs) -> tuple[list[int], int]:
+    return outputs["squares"].tolist(), int(outputs["sum"])
+
+
+def answer(item: Item, rows: Sequence[Row], kept: Sequence[Any]) -> tuple[Item, int, list[Any]]:
+    return item, len(rows), list(kept)
+
+
+def wanted(item: Item) -> tuple[Item, int, list[Any]]:
+    parts = [item[start : start + 5] for start in range(0, len(item), 5)]
+    return item, len(parts), [([value**2 for value in part], sum(part)) for part in parts]
+
+
+def answers(graph: Graph, items: Any, **options: Any) -> Iterator[Any]:
+    return batching(graph, **options).answers(items, encode=split, reduce=keep, decode=answer)
+
+
+lengths_of_rows = st.lists(st.integers(0, 60), max_size=60)
+
+
+class TestBatchRows:
+    @given(lengths_of_rows, st.integers(1, 200), st.none() | st.integers(1, 5), st.booleans())
+    def test_invariants(
+        self, lengths: list[int], budget: int, max_rows: int | None, sort: bool
+    ) -> None:
+        batches = batch_rows(lengths, token_budget=budget, max_rows=max_rows, sort=sort)
+        flat = [index for batch in batches for index in batch]
+        assert sorted(flat) == list(range(len(lengths)))
+        for batch in batches:
+            assert batch
+            assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+            assert max_rows is None or len(batch) <= max_rows
+        if sort:
+            assert [lengths[i] for i in flat] == sorted(lengths, reverse=True)
+        else:
+            assert flat == list(range(len(lengths)))
+
+    @given(lengths_of_rows, st.integers(1, 200), st.booleans())
+    def test_no_batch_could_take_the_next_row(
+        self, lengths: list[int], budget: int, sort: bool
+    ) -> None:
+        batches = batch_rows(lengths, token_budget=budget, sort=sort)
+        for batch, following in zip(batches, batches[1:], strict=False):
+            joined = [*batch, following[0]]
+            assert len(joined) * max(lengths[i] for i in joined) > budget
+
+    def test_sorting_saves_padding(self) -> None:
+        lengths = [1, 100] * 50
+
+        def padded(batches: list[list[int]]) -> int:
+            return sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+
+        unsorted = padded(batch_rows(lengths, sort=False))
+        assert padded(batch_rows(lengths, sort=True)) < 0.7 * unsorted
+
+    def test_default_budget(self) -> None:
+        assert batch_rows([128] * 16) == [list(range(16))]
+        assert len(batch_rows([128] * 17)) == 2
+        assert TOKEN_BUDGET == 2048
+
+
+class TestPadRows:
+    @given(st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=6))
+    def test_right(self, items: list[list[int]]) -> None:
+        feeds = pad_rows([row(ids, pooling_mask=[1] * len(ids)) for ids in items], pad_id=PAD)
+        longest = max(map(len, items))
+        assert set(feeds) == {"input_ids", "attention_mask", "token_type_ids", "pooling_mask"}
+        for index, ids in enumerate(items):
+            padding = longest - len(ids)
+            assert feeds["input_ids"][index].tolist() == ids + [PAD] * padding
+            for name in ("attention_mask", "token_type_ids", "pooling_mask"):
+                assert feeds[name][index].tolist() == [1] * len(ids) + [0] * padding
+        assert {array.dtype for array in feeds.values()} == {np.dtype(np.int64)}
+
+    def test_row_from_encoding(self) -> None:
+        tokenizer: Tokenizer = small_tokenizer()
+        ((encoding,),) = tokenizer.encode([("the cat", "sat")])
+        made = row_from_encoding(encoding)
+        assert made.input_ids.tolist() == encoding.ids
+        assert made.token_type_ids.tolist() == [0, 0, 0, 0, 1, 1]
+        assert len(made) == len(encoding)
+        assert made.encoding is encoding
+        assert made.extra is None
+
+
+class TestAnswers:
+    @settings(deadline=None)
+    @given(
+        items=st.lists(st.lists(st.integers(0, 99), max_size=17), max_size=30),
+        options=st.fixed_dictionaries(
+            {
+                "token_budget": st.integers(1, 60),
+                "max_rows": st.none() | st.integers(1, 4),
+                "sort": st.booleans(),
+                "chunk": st.integers(1, 12),
+            }
+        ),
+    )
+    def test_independent_of_batching(self, items: list[Item], options: dict[str, Any]) -> None:
+        graph = Graph()
+        assert list(answers(graph, items, **options)) == [wanted(item) for item in items]
+        for rows, longest in graph.shapes:
+            assert rows == 1 or rows * longest <= options["token_budget"]
+            assert options["max_rows"] is None or rows <= options["max_rows"]
+
+    def test_nothing(self) -> None:
+        graph = Graph()
+        assert list(answers(graph, [])) == []
+        assert list(answers(graph, [[]])) == [([], 0, [])]
+        assert graph.shapes == []
+
+    def test_a_generator_is_answered_while_it_is_read(self) -> None:
+        read: list[int] = []
+
+        def items() -> Iterator[Item]:
+            for index in range(100):
+                read.append(index)
+                yield [index]
+
+        stream = answers(Graph(), items(), chunk=8)
+        assert read == []
+        for count in range(1, 101):
+            assert next(stream) == wanted([count - 1])
+            assert count <= len(read) <= count + 7
+        with pytest.raises(StopIteration):
+            next(stream)
+
+    def test_an_endless_generator(self) -> None:
+        def endless() -> Iterator[Item]:
+            while True:
+                yield [1, 2, 3]
+
+        stream = answers(Graph(), endless(), chunk=4)
+        assert [next(stream) for _ in range(9)] == [wanted([1, 2, 3])] * 9
+
+    def test_outputs_are_freed_batch_by_batch(self) -> None:
+        """What ``reduce`` does not keep is gone before the next batch has run."""
+        alive: list[weakref.ref[Any]] = []
+
+        class Tracked(Graph):
+            def run(self, feeds: Feeds) -> Outputs:
+                gc.collect()
+                assert all(ref() is None for ref in alive)
+                outputs = super().run(feeds)
+                alive.append(weakref.ref(outputs["squares"]))
+                return outputs
+
+        graph = Tracked()
+        list(answers(graph, [[index] for index in range(10)], max_rows=1))
+        assert len(graph.shapes) == 10
+
+    def test_an_error_of_the_graph_reaches_the_caller(self) -> None:
+        def fail(_: Feeds) -> Outputs:
+            raise InputError("session is closed")
+
+        made = Batching(run=fail, pad_id=PAD, per_token=frozenset())
+        stream = made.answers([[1]], encode=split, reduce=keep, decode=answer)
+        with pytest.raises(InputError, match="session is closed"):
+            next(stream)
+
+
+class TestOptions:
+    def test_copies(self) -> None:
+        made = batching(Graph())
+        assert made.with_budget(7).token_budget == 7
+        assert made.with_rows(3).max_rows == 3
+        assert made.with_rows(3).with_rows(None).max_rows is None
+        assert made.token_budget == TOKEN_BUDGET
+
+    def test_budget_below_one(self) -> None:
+        with pytest.raises(InputError, match="token_budget is too small: expected at least 1, got 0"):
+            batching(Graph()).with_budget(0)

@@ -1,0 +1,366 @@
+"""A bundle is read back as it was written, and anything else is refused by name."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from bert_export.bundle import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    CalibrationRecord,
+    FileRecord,
+    GraphRecord,
+    LayerPlan,
+    Manifest,
+    ModelRecord,
+    ParityCase,
+    ParityRecord,
+    QuantizationPlan,
+    TensorSpec,
+    TokenizerRecord,
+    hash_file,
+    read_manifest,
+    replace_folder,
+    verify_files,
+    write_manifest,
+)
+from bert_export.errors import BundleError
+
+FILES = {
+    "model.onnx": b"graph",
+    "model.onnx.data": bytes(range(256)) * 9000,
+    "tokenizer.json": b"{}",
+}
+
+
+def make_manifest(folder: Path, **changes: Any) -> Manifest:
+    fields: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "task": "text-classification",
+        "precision": "int8",
+        "labels": ("négatif", "positif"),
+        "model": ModelRecord(
+            source="demo:snips",
+            architecture="BertForSequenceClassification",
+            weights_sha256="0" * 64,
+            parameters=10,
+            hidden_size=8,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            vocab_size=30,
+            type_vocab_size=2,
+            max_position_embeddings=32,
+        ),
+        "graph": GraphRecord(
+            file="model.onnx",
+            opset=20,
+            inputs=(TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence")),),
+            outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 2)),),
+        ),
+        "tokenizer": TokenizerRecord(file="tokenizer.json", max_length=32, do_lower_case=True),
+        "postprocessing": {"problem_type": None},
+        "quantization": QuantizationPlan(
+            mode="static",
+            weight_type="int8",
+            activation_type="uint8",
+            observer="percentile",
+            layers=(
+                LayerPlan(
+                    layer="bert.pooler.dense",
+                    precision="int8",
+                    activation_scale=0.1,
+                    activation_zero_point=128,
+                ),
+                LayerPlan(layer="classifier", precision="fp32", reason="the last layer"),
+            ),
+            calibration=CalibrationRecord(
+                source="calibration/text-classification",
+                sha256="1" * 64,
+                examples=64,
+                rows=64,
+                tokens=900,
+                seed=0,
+            ),
+        ),
+        "parity": ParityRecord(
+            reference="pytorch fp32",
+            max_abs_difference=0.25,
+            tolerance=None,
+            agreement=0.99,
+            min_agreement=0.98,
+            agreement_kind="label",
+            cases=(ParityCase(name="short", rows=3, max_abs_difference=0.25),),
+        ),
+        "versions": {"torch": "2.13.0"},
+        "files": {name: hash_file(folder / name) for name in FILES},
+    }
+    return Manifest(**(fields | changes))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    write_manifest(folder, make_manifest(folder))
+    return folder
+
+
+def edit(bundle: Path, *path: str, value: Any) -> None:
+    """Change one value of ``manifest.json``."""
+    content = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (bundle / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
+
+
+class TestRoundTrip:
+    def test_read_what_was_written(self, bundle: Path) -> None:
+        manifest = read_manifest(bundle)
+        assert manifest == make_manifest(bundle)
+        verify_files(bundle, manifest)
+
+    def test_without_the_optional_records(self, bundle: Path) -> None:
+        manifest = make_manifest(bundle, quantization=None, parity=None, labels=())
+        write_manifest(bundle, manifest)
+        assert read_manifest(bundle) == manifest
+
+    def test_text(self, bundle: Path) -> None:
+        text = (bundle / MANIFEST).read_text(encoding="utf-8")
+        assert text.startswith('{\n  "schema_version": 1,\n')
+        assert text.endswith("}\n")
+        assert "négatif" in text
+        assert json.loads(text)["graph"]["inputs"][0]["shape"] == ["batch", "sequence"]
+
+    def test_hash_file(self, bundle: Path) -> None:
+        assert hash_file(bundle / "tokenizer.json") == FileRecord(
+            bytes=2, sha256="44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+        )
+        assert hash_file(bundle / "model.onnx.data").bytes == 256 * 9000
+
+    def test_records_are_immutable(self, bundle: Path) -> None:
+        with pytest.raises(AttributeError):
+            read_manifest(bundle).task = "fill-mask"  # type: ignore[misc]
+
+
+class TestReadManifest:
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match=r"has no manifest\.json: .* got no such folder"):
+            read_manifest(tmp_path / "absent")
+
+    def test_missing_manifest(self, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match="got a folder without it"):
+            read_manifest(tmp_path)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b"not json",
+            b"{}",
+            b"[]",
+            b"null",
+            b'{"schema_version": "1"}',
+            b'{"schema_version": 1}',
+            b"[" * 100_000,
+            b'{"schema_version": 1, "deep": ' + b"[" * 100_000,
+            b'{"schema_version": 1, "text": "\xff"}',
+        ],
+    )
+    def test_malformed(self, tmp_path: Path, text: bytes) -> None:
+        (tmp_path / MANIFEST).write_bytes(text)
+        with pytest.raises(BundleError, match="has a malformed manifest"):
+            read_manifest(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("version", "fix"), [(SCHEMA_VERSION + 1, "Upgrade bert-export"), (0, "Export the bundle")]
+    )
+    def test_other_version(self, bundle: Path, version: int, fix: str) -> None:
+        """The version decides before any field that this version does not know."""
+        edit(bundle, "schema_version", value=version)
+        edit(bundle, "novelty", value=True)
+        with pytest.raises(BundleError, match=f"expected 1, got {version}. {fix}"):
+            read_manifest(bundle)
+
+    @pytest.mark.parametrize(
+        "path", [("novelty",), ("graph", "novelty"), ("tokenizer", "novelty")]
+    )
+    def test_unknown_field(self, bundle: Path, path: tuple[str, ...]) -> None:
+        edit(bundle, *path, value=1)
+        with pytest.raises(BundleError, match="novelty"):
+            read_manifest(bundle)
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            (("task",), None),
+            (("labels",), "positive"),
+            (("graph", "opset"), "20"),
+            (("tokenizer", "max_length"), 1.5),
+            (("files", "model.onnx"), {}),
+        ],
+    )
+    def test_wrong_type(self, bundle: Path, path: tuple[str, ...], value: Any) -> None:
+        edit(bundle, *path, value=value)
+        with pytest.raises(BundleError, match=rf"malformed manifest\.json: .*\$\.{path[0]}"):
+            read_manifest(bundle)
+
+    @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", ".", "", "./x", "x/"])
+    @pytest.mark.parametrize("place", ["graph", "tokenizer", "files"])
+    def test_name_that_leaves_the_folder(self, bundle: Path, place: str, name: str) -> None:
+        if place == "files":
+            edit(bundle, "files", name, value={"bytes": 1, "sha256": "0"})
+        else:
+            edit(bundle, place, "file", value=name)
+        with pytest.raises(BundleError, match="names a file outside its folder") as caught:
+            read_manifest(bundle)
+        assert repr(name) in str(caught.value)
+
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.binary(max_size=60) | st.from_regex(rb'\{"schema_version": ?1,?.*', fullmatch=True))
+    @example(b'{"schema_version": 1}')
+    @example(b"\xef\xbb\xbf{}")
+    def test_random_bytes(self, tmp_path: Path, text: bytes) -> None:
+        (tmp_path / MANIFEST).write_bytes(text)
+        with pytest.raises(BundleError):
+            read_manifest(tmp_path)
+
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(place=st.integers(0, 10_000), byte=st.integers(0, 255))
+    def test_one_byte_changed(self, bundle: Path, place: int, byte: int) -> None:
+        """A damaged manifest is refused or still one of the schema."""
+        whole = bytearray(msgspec.json.encode(make_manifest(bundle)))
+        whole[place % len(whole)] = byte
+        (bundle / MANIFEST).write_bytes(whole)
+        try:
+            manifest = read_manifest(bundle)
+            verify_files(bundle, manifest)
+        except BundleError:
+            return
+        assert isinstance(manifest, Manifest)
+
+
+class TestVerifyFiles:
+    @pytest.mark.parametrize("name", FILES)
+    def test_missing(self, bundle: Path, name: str) -> None:
+        (bundle / name).unlink()
+        with pytest.raises(BundleError, match=f"lacks the file {name}"):
+            verify_files(bundle, read_manifest(bundle))
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_tampered(self, bundle: Path, name: str) -> None:
+        content = bytearray((bundle / name).read_bytes())
+        content[-1] ^= 1
+        (bundle / name).write_bytes(content)
+        with pytest.raises(BundleError, match=f"file {name} has the wrong sha256"):
+            verify_files(bundle, read_manifest(bundle))
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_truncated(self, bundle: Path, name: str) -> None:
+        content = FILES[name]
+        (bundle / name).write_bytes(content[:-1])
+        message = f"wrong size: expected {len(content)} bytes, got {len(content) - 1} bytes"
+        with pytest.raises(BundleError, match=message):
+            verify_files(bundle, read_manifest(bundle))
+
+    def test_folder_in_place_of_a_file(self, bundle: Path) -> None:
+        (bundle / "tokenizer.json").unlink()
+        (bundle / "tokenizer.json").mkdir()
+        with pytest.raises(BundleError, match=r"file tokenizer\.json cannot be read"):
+            verify_files(bundle, read_manifest(bundle))
+
+    @pytest.mark.parametrize("name", ["x" * 300, "nul\0"])
+    def test_impossible_name(self, bundle: Path, name: str) -> None:
+        edit(bundle, "files", name, value={"bytes": 1, "sha256": "0"})
+        with pytest.raises(BundleError, match="cannot be read"):
+            verify_files(bundle, read_manifest(bundle))
+
+    @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+    def test_unlisted(self, bundle: Path, name: str) -> None:
+        files = {other: hash_file(bundle / other) for other in FILES if other != name}
+        with pytest.raises(BundleError, match=f"does not list the file {name}"):
+            verify_files(bundle, make_manifest(bundle, files=files))
+
+
+class TestReplaceFolder:
+    def test_new(self, tmp_path: Path) -> None:
+        target = tmp_path / "deep" / "bundle"
+        with replace_folder(target) as work:
+            (work / "file").write_text("new")
+            assert not target.exists()
+            assert work.parent.parent == target.parent
+        assert (target / "file").read_text() == "new"
+        assert [path.name for path in target.parent.iterdir()] == ["bundle"]
+
+    def test_permissions_are_those_of_any_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "usual").mkdir()
+        with replace_folder(tmp_path / "bundle") as work:
+            (work / "file").touch()
+        usual = stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+        assert stat.S_IMODE((tmp_path / "bundle").stat().st_mode) == usual
+
+    def test_force_replaces_a_bundle(self, bundle: Path) -> None:
+        with replace_folder(bundle, force=True) as work:
+            (work / "file").write_text("new")
+            assert (bundle / MANIFEST).is_file()
+        assert [path.name for path in bundle.iterdir()] == ["file"]
+        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+    def test_without_force(self, bundle: Path) -> None:
+        with pytest.raises(BundleError, match="exists already. Pass --force"), replace_folder(
+            bundle
+        ):
+            pytest.fail("the block must not run")
+        verify_files(bundle, read_manifest(bundle))
+
+    def test_force_spares_what_is_no_bundle(self, tmp_path: Path) -> None:
+        precious = tmp_path / "home"
+        precious.mkdir()
+        (precious / "letter").write_text("dear")
+        for target in (precious, precious / "letter"):
+            with pytest.raises(BundleError, match="is not a bundle"), replace_folder(
+                target, force=True
+            ):
+                pytest.fail("the block must not run")
+        assert (precious / "letter").read_text() == "dear"
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+    def test_failure_inside_keeps_the_old(
+        self, bundle: Path, error: type[BaseException]
+    ) -> None:
+        with pytest.raises(error), replace_folder(bundle, force=True) as work:
+            (work / "half").write_text("half")
+            raise error
+        assert read_manifest(bundle) == make_manifest(bundle)
+        verify_files(bundle, read_manifest(bundle))
+        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+    def test_failure_inside_leaves_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="inside"), replace_folder(tmp_path / "x") as work:
+            (work / "half").write_text("half")
+            raise ValueError("inside")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_swap_itself_fails(self, bundle: Path) -> None:
+        """The new folder vanished before it could take the old one's place."""
+        with pytest.raises(FileNotFoundError), replace_folder(bundle, force=True) as work:
+            work.rmdir()
+        assert read_manifest(bundle) == make_manifest(bundle)
+        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+    def test_nothing_can_be_made_there(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        target = tmp_path / "file" / "deep" / "bundle"
+        with pytest.raises(BundleError, match="cannot be written"), replace_folder(target):
+            pytest.fail("the block must not run")
