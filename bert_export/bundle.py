@@ -261,13 +261,15 @@ def read_manifest(folder: Path) -> Manifest:
     except _MALFORMED as error:
         raise BundleError(
             f"bundle {folder} has a malformed {MANIFEST}",
-            expected="JSON with a schema_version", got=str(error),
+            expected="JSON with a schema_version",
+            got=str(error),
             fix="Export the bundle again",
         ) from error
     if version != SCHEMA_VERSION:
         raise BundleError(
             f"bundle {folder} has another schema version",
-            expected=SCHEMA_VERSION, got=version,
+            expected=SCHEMA_VERSION,
+            got=version,
             fix="Upgrade bert-export" if version > SCHEMA_VERSION else "Export the bundle again",
         )
     try:
@@ -275,7 +277,8 @@ def read_manifest(folder: Path) -> Manifest:
     except _MALFORMED as error:
         raise BundleError(
             f"bundle {folder} has a malformed {MANIFEST}",
-            expected=f"schema version {SCHEMA_VERSION}", got=str(error),
+            expected=f"schema version {SCHEMA_VERSION}",
+            got=str(error),
             fix="Export the bundle again",
         ) from error
     for name in (manifest.graph.file, manifest.tokenizer.file, *manifest.files):
@@ -319,7 +322,9 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
                 else ("sha256", record.sha256, found.sha256)
             )
             raise BundleError(
-                f"bundle {folder} file {name} has the wrong {wrong}", expected=expected, got=got,
+                f"bundle {folder} file {name} has the wrong {wrong}",
+                expected=expected,
+                got=got,
                 fix="Export or copy the bundle again",
             )
 
@@ -347,8 +352,10 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
             )
         if not (target / MANIFEST).is_file():
             raise BundleError(
-                f"output {target} exists and is not a bundle", expected=f"a {MANIFEST} in it",
-                got="something else", fix="Remove it yourself, or pass another -o",
+                f"output {target} exists and is not a bundle",
+                expected=f"a {MANIFEST} in it",
+                got="something else",
+                fix="Remove it yourself, or pass another -o",
             )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import nn
@@ -106,6 +107,7 @@ def trace(
         ) from error
     assert program is not None  # dynamo=True without a file name always returns a program
     model = program.model
+    _split_gemms(model.graph)
     _name_weights(model.graph)
     _declare_shapes(model.graph, inputs, outputs)
     _strip_metadata(model)
@@ -140,6 +142,48 @@ def _quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _split_gemms(graph: ir.Graph) -> None:
+    """Write every linear layer in one form, ``MatMul`` and ``Add``; on (B, H) the trace has Gemm."""
+    for node in list(graph):
+        if node.op_type != "Gemm":
+            continue
+        x, weight, bias = (cast("ir.Value", value) for value in node.inputs)
+        if node.attributes.get_int("transB", 0):
+            weight = _transposed(graph, weight)
+        product = ir.node("MatMul", [x, weight])
+        result = ir.node(
+            "Add", [product.outputs[0], bias], outputs=[ir.Value(name=node.outputs[0].name)]
+        )
+        value, output = result.outputs[0], node.outputs[0]
+        value.shape, value.type = output.shape, output.type
+        product.outputs[0].name = f"{output.name}.product"
+        product.outputs[0].shape, product.outputs[0].type = output.shape, output.type
+        graph.insert_before(node, [product, result])
+        ir.convenience.replace_all_uses_with(output, value, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+
+
+def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
+    """The initialiser (K, N) of a weight (N, K), under its name where nothing else reads it."""
+    stored = cast("ir.TensorProtocol", weight.const_value)
+    array = np.ascontiguousarray(stored.numpy().T)
+    name = str(weight.name)
+    if len(weight.uses()) == 1:
+        graph.initializers.pop(name)
+        weight.name = f"{name}.untransposed"
+    else:
+        name = f"{name}.transposed"
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
 
 
 def _name_weights(graph: ir.Graph) -> None:

@@ -215,8 +215,8 @@ def _summary(kind: str, parts: Sequence[NDArray[np.float64]]) -> float:
         return float(joined.mean())
     if np.ptp(joined[:, 1]) == 0:
         return float(np.allclose(joined[:, 0], joined[:, 1]))
-    correlation: NDArray[np.float64] = np.corrcoef(joined.T)  # (2, 2)
-    return float(correlation[0, 1])
+    left, right = (joined - joined.mean(axis=0)).T  # (rows,) each
+    return float(left @ right / np.sqrt((left @ left) * (right @ right)))
 
 
 def _gate(parity: ParityRecord) -> None:

@@ -43,9 +43,7 @@ def write_vocabulary(folder: Path, **config: Any) -> int:
     return len(tokens)
 
 
-def save_tiny(
-    cls_name: str, folder: Path, *, seed: int = 0, **config: Any
-) -> transformers.PreTrainedModel:
+def save_tiny(cls_name: str, folder: Path, *, seed: int = 0, **config: Any) -> Any:
     """Save a random model of the original implementation with a usable tokenizer.
 
     Args:

@@ -72,9 +72,7 @@ class TorchSession:
         with torch.inference_mode():
             answer = module(*tensors)
         arrays = answer if isinstance(answer, tuple) else (answer,)
-        return {
-            spec.name: array.numpy() for spec, array in zip(self.outputs, arrays, strict=True)
-        }
+        return {spec.name: array.numpy() for spec, array in zip(self.outputs, arrays, strict=True)}
 
     def close(self) -> None:
         """Forget the head."""

@@ -197,12 +197,12 @@ def _read_dense(folder: Path) -> Dense:
     path = folder / "config.json"
     config = read_json(path)
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    ends = {config.get(end) for end in ("module_input_name", "module_output_name")}
-    if not ends <= {None, "sentence_embedding"}:
+    ends = [config.get(end) for end in ("module_input_name", "module_output_name")]
+    if any(end not in (None, "sentence_embedding") for end in ends):
         raise CheckpointError(
             f"file {path} does not work on the sentence's vector",
             expected="module_input_name and module_output_name 'sentence_embedding'",
-            got=sorted(str(end) for end in ends),
+            got=" and ".join(repr(end) for end in ends),
         )
     if not name.startswith("torch.nn.") or name.rpartition(".")[2] not in _ACTIVATIONS:
         raise CheckpointError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,14 +48,14 @@ def run_command(
 
         with load(bundle, task=task, threads=threads) as pipeline:
             required = find_task(pipeline.task).required
-            call_options = {name: value for name, value in map(_option, options)}
+            call_options = dict(_option(option) for option in options)
             for line in inputs or _lines():
                 record = _record(line, [name for name in required if name not in call_options])
                 print_json(pipeline.ask(record, **call_options))
 
 
 def _lines() -> Iterator[str]:
-    for line in click.get_text_stream("stdin"):
+    for line in sys.stdin:
         if line.strip():
             yield line.rstrip("\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
 WEIGHT_SUFFIX = ".weight"
 
 
+@dataclass(frozen=True, slots=True)
 class Linear:
     """A linear layer in a graph: ``MatMul`` by a constant, and perhaps ``Add`` of a constant.
 
@@ -42,17 +44,11 @@ class Linear:
         bias: (N,), ``None`` without one.
     """
 
-    __slots__ = ("add", "bias", "matmul", "weight", "x")
-
-    def __init__(
-        self,
-        matmul: ir.Node,
-        add: ir.Node | None,
-        x: ir.Value,
-        weight: ir.Value,
-        bias: ir.Value | None,
-    ) -> None:
-        self.matmul, self.add, self.x, self.weight, self.bias = matmul, add, x, weight, bias
+    matmul: ir.Node
+    add: ir.Node | None
+    x: ir.Value
+    weight: ir.Value
+    bias: ir.Value | None
 
     @property
     def output(self) -> ir.Value:

@@ -154,15 +154,12 @@ def _insert_activation(
     name = str(value.name)
     scale = _constant(graph, f"{name}.scale", np.float32(parameters.scale))
     zero = _constant(graph, f"{name}.zero_point", np.uint8(parameters.zero_point))
+    levels = ir.TensorType(ir.DataType.UINT8)
     quantize = ir.node(
         "QuantizeLinear",
         [value, scale, zero],
         name=f"{name}.quantize",
-        outputs=[
-            ir.Value(
-                name=f"{name}.quantized", shape=value.shape, type=ir.TensorType(ir.DataType.UINT8)
-            )
-        ],
+        outputs=[ir.Value(name=f"{name}.quantized", shape=value.shape, type=levels)],
     )
     dequantize = ir.node(
         "DequantizeLinear",
@@ -191,13 +188,17 @@ def _insert_weight(graph: ir.Graph, site: LinearSite) -> ir.Value:
     return dequantize.outputs[0]
 
 
-def _constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
-    tensor = ir.tensor(np.asarray(array), name=name)
-    value = ir.Value(
-        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+def _constant(graph: ir.Graph, name: str, value: Any) -> ir.Value:
+    array = np.asarray(value)
+    tensor = ir.tensor(array, name=name)
+    constant = ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
     )
-    graph.register_initializer(value)
-    return value
+    graph.register_initializer(constant)
+    return constant
 
 
 def _drop_unused_initializers(graph: ir.Graph) -> None:

@@ -18,7 +18,15 @@ from tokenizers import Encoding
 from bert_export.errors import InputError
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 
-__all__ = ["CHUNK", "TOKEN_BUDGET", "Batching", "Row", "batch_rows", "pad_rows", "row_from_encoding"]
+__all__ = [
+    "CHUNK",
+    "TOKEN_BUDGET",
+    "Batching",
+    "Row",
+    "batch_rows",
+    "pad_rows",
+    "row_from_encoding",
+]
 
 Item = TypeVar("Item")
 Reduced = TypeVar("Reduced")

@@ -54,12 +54,8 @@ def load(
     if verify:
         verify_files(folder, manifest)
     tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
-    session = OnnxRuntimeSession(
-        folder / manifest.graph.file, threads=threads, providers=providers
-    )
-    return open_pipeline(
-        wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort
-    )
+    session = OnnxRuntimeSession(folder / manifest.graph.file, threads=threads, providers=providers)
+    return open_pipeline(wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort)
 
 
 def open_pipeline(

@@ -215,7 +215,8 @@ class Tokenizer:
             texts: One ``str`` or ``(text, text_pair)`` each; a sequence of words each with
                 ``is_split_into_words``.
             max_length: Tokens per encoding, special tokens included; the record's when ``None``.
-            truncation: Which text of a pair is cut; ``none`` cuts nothing.
+            truncation: Which text of a pair is cut; ``none`` cuts nothing and refuses what is
+                longer than ``max_length``.
             stride: Tokens that a window shares with the one before.
             windows: Whether the rest of a cut text follows as further windows.
             add_special_tokens: Whether ``[CLS]`` and ``[SEP]`` are added.
@@ -254,7 +255,12 @@ class Tokenizer:
                 got=stride,
             )
         encodings = self._truncate(
-            prepared, limit, truncation, stride, paired, add_special_tokens=add_special_tokens
+            prepared,
+            limit,
+            truncation,
+            stride,
+            paired=paired,
+            add_special_tokens=add_special_tokens,
         )
         if windows:
             return [[encoding, *encoding.overflowing] for encoding in encodings]
@@ -271,7 +277,7 @@ class Tokenizer:
         self,
         ids0: Sequence[int],
         ids1: Sequence[int] | None = None,
-        already_has_special_tokens: bool = False,
+        already_has_special_tokens: bool = False,  # noqa: FBT001, FBT002 - upstream's signature
     ) -> list[int]:
         """1 for each special token of the built row, 0 for each other.
 
@@ -299,9 +305,7 @@ class Tokenizer:
         types = [0] * (len(ids0) + 2)
         return types if ids1 is None else types + [1] * (len(ids1) + 1)
 
-    def save_vocabulary(
-        self, folder: str | Path, filename_prefix: str | None = None
-    ) -> tuple[str]:
+    def save_vocabulary(self, folder: str | Path, filename_prefix: str | None = None) -> tuple[str]:
         """Write ``vocab.txt``: one token a line, in the order of their ids.
 
         Args:
@@ -383,8 +387,8 @@ class Tokenizer:
         limit: int,
         truncation: Truncation,
         stride: int,
-        paired: bool,
         *,
+        paired: bool,
         add_special_tokens: bool,
     ) -> list[Encoding]:
         backend = self._truncating_backend(limit, truncation, stride)
@@ -525,10 +529,12 @@ def _check_room(
     """Refuse a text that the library could not cut to ``limit`` with that stride.
 
     Args:
-        index, text: Which text, for the message.
-        encoding: The text's encoding, uncut.
+        index: Which text, for the message.
+        text: The text or pair.
+        encoding: Its encoding, uncut and too long.
         limit: Tokens that it must not exceed.
-        truncation, stride: How it would be cut.
+        truncation: Which text of a pair would be cut.
+        stride: Tokens that a window would share with the one before.
     """
     sides = encoding.sequence_ids
     first, second = sides.count(0), sides.count(1)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from bert_export.passes.lower_quantized_linear import lower_quantized_linear
+from bert_export.passes.graph_pass import require_count
+from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear
 
 __all__ = ["DATA_FILE", "GRAPH_FILE", "lower_int8", "save_graph"]
 
@@ -29,7 +30,7 @@ def lower_int8(model: ir.Model, *, layers: int) -> None:
     Raises:
         PassError: Another number was.
     """
-    lower_quantized_linear(model, expected=layers)
+    require_count(LowerQuantizedLinear()(model), layers, "quantised linear layers")
 
 
 def save_graph(model: ir.Model, folder: Path, *, data_file: str = DATA_FILE) -> None:

@@ -56,7 +56,9 @@ def test_cached_snapshot_is_read_offline(pretraining: Path, tmp_path: Path) -> N
 def test_missing_library_names_the_extra(tmp_path: Path) -> None:
     prelude = 'import sys\nsys.modules["huggingface_hub"] = None\n'
     output = _load("owner/name", tmp_path, prelude=prelude)
-    assert output.startswith("MissingExtraError checkpoint owner/name of the Hugging Face hub needs")
+    assert output.startswith(
+        "MissingExtraError checkpoint owner/name of the Hugging Face hub needs"
+    )
     assert "pip install 'bert-export[hub]'" in output
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,15 @@ def test_empty_folder_is_refused(tmp_path: Path) -> None:
         load_checkpoint(str(tmp_path))
 
 
+def _complaint(action: Callable[[], object]) -> str:
+    """What our error says, "" where there is none; any other error fails the test."""
+    try:
+        action()
+    except BertExportError as error:
+        return str(error)
+    return ""
+
+
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scratch")
@@ -285,10 +295,7 @@ def test_random_bytes_raise_only_our_errors(scratch: Path, name: str, content: b
     if name == "vocab.txt":
         (folder / "tokenizer.json").unlink(missing_ok=True)
     (folder / name).write_bytes(content)
-    try:
-        load_head("BertModel", load_checkpoint(str(folder)))
-    except BertExportError as error:
-        assert "\n" not in str(error)
+    assert "\n" not in _complaint(lambda: load_head("BertModel", load_checkpoint(str(folder))))
 
 
 @given(data=st.data())
@@ -298,10 +305,7 @@ def test_flipped_bytes_raise_only_our_errors(scratch: Path, data: st.DataObject)
         stored[data.draw(st.integers(0, 3000))] = data.draw(st.integers(0, 255))
     path = scratch.parent / "flipped.safetensors"
     path.write_bytes(stored)
-    try:
-        canonical_tensors(read_tensor_file(path), "x")
-    except BertExportError as error:
-        assert "\n" not in str(error)
+    assert "\n" not in _complaint(lambda: canonical_tensors(read_tensor_file(path), "x"))
 
 
 @given(content=st.binary(max_size=120), ending=st.sampled_from(("bin", "safetensors")))
@@ -310,10 +314,7 @@ def test_random_tensor_files_raise_only_our_errors(
 ) -> None:
     path = scratch.parent / f"random.{ending}"
     path.write_bytes(content)
-    try:
-        assert read_tensor_file(path) == {}
-    except CheckpointError as error:
-        assert "\n" not in str(error)
+    assert "\n" not in _complaint(lambda: read_tensor_file(path))
 
 
 def test_unreadable_json_names_the_reason(tmp_path: Path) -> None:

@@ -198,7 +198,9 @@ def test_embeddings_equal_sentence_transformers(
     library = pytest.importorskip("sentence_transformers")
     write_modules(sentence, pooling, *extra)
     if extra and extra[0][0] == "Dense":
-        _write_dense(sentence / "2_Dense", 32, activation_function="torch.nn.modules.activation.Tanh")
+        _write_dense(
+            sentence / "2_Dense", 32, activation_function="torch.nn.modules.activation.Tanh"
+        )
     (sentence / "sentence_bert_config.json").write_text('{"max_seq_length": 32}')
     original = library.SentenceTransformer(
         str(sentence), device="cpu", model_kwargs={"attn_implementation": "eager"}

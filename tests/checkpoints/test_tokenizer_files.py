@@ -56,7 +56,13 @@ TEXTS = (
     "a" * 120,
 )
 ALPHABET = st.sampled_from(
-    [*WORDS, *"\u0301\u0130\u0131éÉß中𝒳\u00a0\u2028\t\x00\x7f\ufffd\u200d#<>[]", " ", "😀", "<ent>"]
+    [
+        *WORDS,
+        *"\u0301\u0130\u0131éÉß中\U0001d4b3\u00a0\u2028\t\x00\x7f\ufffd\u200d#<>[]",
+        " ",
+        "😀",
+        "<ent>",
+    ]
 )
 NASTY = st.lists(ALPHABET, max_size=12).map("".join) | st.text(max_size=20)
 

@@ -93,10 +93,12 @@ def test_head_equals_the_original(head: str, config: dict[str, Any], tmp_path: P
     ours = load_head(head, load_checkpoint(str(tmp_path)))
     size = original.config.vocab_size
     for lengths in ((7, 3, 1, 5), (1,), (32, 31)):
-        batch = random_batch(size, lengths, type_vocab_size=original.config.type_vocab_size)
+        batch: tuple[Tensor, ...] = random_batch(
+            size, lengths, type_vocab_size=original.config.type_vocab_size
+        )
         if head == "BertForMultipleChoice":
             choices = 2 if len(lengths) > 1 else 1
-            batch = tuple(row.unflatten(0, (-1, choices)) for row in batch)  # type: ignore[assignment]
+            batch = tuple(row.view(-1, choices, row.size(1)) for row in batch)
         with torch.no_grad():
             expected = original(**dict(zip(ours.inputs, batch, strict=True)))
             answered = _tuple(ours(*batch))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,7 @@ def batching(graph: Graph, **options: Any) -> Batching:
 
 def split(items: Sequence[Item]) -> list[list[Row]]:
     """A row per five ids: none for an empty item, several for a long one."""
-    return [
-        [row(item[start : start + 5]) for start in range(0, len(item), 5)] for item in items
-    ]
+    return [[row(item[start : start + 5]) for start in range(0, len(item), 5)] for item in items]
 
 
 def keep(_: Row, outputs: Outputs) -> tuple[list[int], int]:
@@ -106,7 +104,7 @@ class TestBatchRows:
         self, lengths: list[int], budget: int, sort: bool
     ) -> None:
         batches = batch_rows(lengths, token_budget=budget, sort=sort)
-        for batch, following in zip(batches, batches[1:], strict=False):
+        for batch, following in pairwise(batches):
             joined = [*batch, following[0]]
             assert len(joined) * max(lengths[i] for i in joined) > budget
 
@@ -205,7 +203,6 @@ class TestAnswers:
 
         class Tracked(Graph):
             def run(self, feeds: Feeds) -> Outputs:
-                gc.collect()
                 assert all(ref() is None for ref in alive)
                 outputs = super().run(feeds)
                 alive.append(weakref.ref(outputs["squares"]))
@@ -234,5 +231,5 @@ class TestOptions:
         assert made.token_budget == TOKEN_BUDGET
 
     def test_budget_below_one(self) -> None:
-        with pytest.raises(InputError, match="token_budget is too small: expected at least 1, got 0"):
+        with pytest.raises(InputError, match=r"token_budget is too small: .* 1, got 0"):
             batching(Graph()).with_budget(0)

@@ -56,8 +56,8 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
 
         Args:
             inputs: A text, a list of texts, or any other iterable of them.
-            truncation: Whether a text is cut at the tokenizer's limit; otherwise one that exceeds it
-                is an error.
+            truncation: Whether a text is cut at the tokenizer's limit; otherwise a longer one is an
+                error.
             tokenize_kwargs: ``truncation``, ``max_length`` and ``add_special_tokens``, as upstream.
             return_arrays: Return float32 arrays (S, H), which differ in S, instead of lists.
             batch_size: Rows per graph call at most.

@@ -123,9 +123,7 @@ def find_candidates(
         targets: Ids that they are taken from.
     """
     positions = np.flatnonzero(input_ids == mask_id)  # (M,)
-    return Candidates(
-        positions, *best_candidates(logits[positions], top_k=top_k, targets=targets)
-    )
+    return Candidates(positions, *best_candidates(logits[positions], top_k=top_k, targets=targets))
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -196,7 +194,8 @@ def mask_word(text: str, mask_token: str) -> tuple[str, str]:
     words = list(_WORD.finditer(text))
     if not words:
         raise InputError(
-            "text has no word to mask", expected=f"{mask_token}, or a word of letters",
+            "text has no word to mask",
+            expected=f"{mask_token}, or a word of letters",
             got=repr(text),
         )
     word = words[zlib.crc32(text.encode("utf-8", "replace")) % len(words)]
@@ -222,7 +221,8 @@ def mask_id_of(tokenizer: Tokenizer) -> int:
     """
     if tokenizer.mask_id is None:
         raise InputError(
-            "tokenizer has no mask token", expected=f"{tokenizer.mask_token} in the vocabulary",
+            "tokenizer has no mask token",
+            expected=f"{tokenizer.mask_token} in the vocabulary",
             got="a vocabulary without it",
         )
     return tokenizer.mask_id
@@ -292,7 +292,8 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         for index, row in enumerate(rows):
             if mask_id not in row.input_ids:
                 raise InputError(
-                    f"text {index} has no mask", expected=f"{self.tokenizer.mask_token} in it",
+                    f"text {index} has no mask",
+                    expected=f"{self.tokenizer.mask_token} in it",
                     got=repr(items[index]),
                 )
         return [[row] for row in rows]
@@ -332,9 +333,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
                     [target], max_length=1, truncation="longest_first", add_special_tokens=False
                 )
                 if not row[0].ids:
-                    warnings.warn(
-                        f"target {target!r} holds no token and is ignored", stacklevel=3
-                    )
+                    warnings.warn(f"target {target!r} holds no token and is ignored", stacklevel=3)
                     continue
                 index = row[0].ids[0]
                 warnings.warn(

@@ -57,9 +57,7 @@ def choose(logits: NDArray[np.float32], choices: Sequence[str]) -> dict[str, Any
     return {"choice": best, "text": choices[best], "scores": softmax(logits).tolist()}
 
 
-class MultipleChoicePipeline(
-    Pipeline[Question, NDArray[np.float32], MultipleChoiceSettings]
-):
+class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleChoiceSettings]):
     """Picks the continuation that fits a prompt."""
 
     task = "multiple-choice"
@@ -102,8 +100,11 @@ class MultipleChoicePipeline(
         """The record's ``prompt`` and ``choices``."""
         prompt, choices = check_text(field(record, "prompt"), "prompt"), field(record, "choices")
         if isinstance(choices, str) or not isinstance(choices, Sequence):
-            raise InputError("choices are of the wrong type", expected="a list of strings",
-                             got=type(choices).__name__)
+            raise InputError(
+                "choices are of the wrong type",
+                expected="a list of strings",
+                got=type(choices).__name__,
+            )
         if not choices:
             raise InputError("choices are empty", expected="at least one", got="none")
         return Question(prompt, tuple(check_text(choice, "choice") for choice in choices))

@@ -92,7 +92,8 @@ def choose_prompt(
         if prompt_name not in options.prompts:
             raise InputError(
                 f"prompt {prompt_name!r} is unknown",
-                expected=f"one of {', '.join(options.prompts)}" if options.prompts
+                expected=f"one of {', '.join(options.prompts)}"
+                if options.prompts
                 else "a bundle with prompts",
                 got=repr(prompt_name),
                 fix="Pass the text itself as prompt",
@@ -132,8 +133,10 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             self.options = msgspec.convert(self.manifest.postprocessing, SentenceEmbeddingOptions)
         except msgspec.ValidationError as error:
             raise BundleError(
-                "bundle has malformed postprocessing", expected="options of sentence-embedding",
-                got=str(error), fix="Export the bundle again",
+                "bundle has malformed postprocessing",
+                expected="options of sentence-embedding",
+                got=str(error),
+                fix="Export the bundle again",
             ) from error
 
     @property
@@ -204,8 +207,12 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         )
         single, items = text_items(inputs)
         if single:
-            raise InputError("inputs are of the wrong type", expected="an iterable of texts",
-                             got="a single text", fix="Call the pipeline itself")
+            raise InputError(
+                "inputs are of the wrong type",
+                expected="an iterable of texts",
+                got="a single text",
+                fix="Call the pipeline itself",
+            )
         return self.answers(items, settings, batch_size=batch_size)
 
     def settings(
@@ -219,7 +226,8 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         """Check a call's arguments against the bundle; see :meth:`__call__`."""
         if normalize is False and self.options.normalize:
             raise InputError(
-                "normalize=False does not fit the bundle", expected="True or None",
+                "normalize=False does not fit the bundle",
+                expected="True or None",
                 got="a graph that ends in a normalisation",
                 fix="Export the checkpoint without its Normalize module",
             )

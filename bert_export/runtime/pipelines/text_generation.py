@@ -173,8 +173,12 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         if seed is not None:
             _check_whole("seed", seed, least=0)
         if not 0 < temperature < np.inf:
-            raise InputError("temperature is out of range", expected="a number above 0",
-                             got=temperature, fix="Use do_sample=False for the likeliest token")
+            raise InputError(
+                "temperature is out of range",
+                expected="a number above 0",
+                got=temperature,
+                fix="Use do_sample=False for the likeliest token",
+            )
         if not 0 <= top_p <= 1:
             raise InputError("top_p is out of range", expected="0 to 1", got=top_p)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
@@ -200,7 +204,10 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         return TextGenerationSettings()
 
     def encode(self, items: Sequence[str], settings: TextGenerationSettings) -> list[list[Row]]:
-        """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it."""
+        """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it.
+
+        Its place is left for a new token, so a prompt that fits the limit can always grow.
+        """
         rows = encode_texts(self.tokenizer, [check_text(item) for item in items], UNCUT)
         return [[_without_last(row)] for row in rows]
 
@@ -252,12 +259,6 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         batching, limit = self._batching, self.tokenizer.max_length
         while chunk := list(islice(items, batching.chunk)):
             rows = [row for (row,) in self.encode(chunk, settings)]
-            for index, row in enumerate(rows):
-                if len(row) >= limit:
-                    raise InputError(
-                        f"prompt {index} leaves no room for a new token",
-                        expected=f"less than {limit} tokens", got=len(row), fix="Shorten it",
-                    )
             ids: list[NDArray[np.int64]] = [row.input_ids for row in rows]
             for batch in batch_rows(
                 [min(len(row) + settings.max_new_tokens, limit) for row in rows],
@@ -298,16 +299,16 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             if settings.sampling is None:
                 tokens = logits.argmax(axis=-1)
             else:
-                tokens = np.asarray([
-                    draw_token(filter_logits(row, settings.sampling), generators[index])
-                    for row, index in zip(logits, active, strict=True)
-                ])
+                tokens = np.asarray(
+                    [
+                        draw_token(filter_logits(row, settings.sampling), generators[index])
+                        for row, index in zip(logits, active, strict=True)
+                    ]
+                )
             ids[active, own] = tokens
             lengths[active] += 1
             active = active[(tokens != self.tokenizer.sep_id) & (own + 1 < ends[active])]
-        return [
-            row[start:stop] for row, start, stop in zip(ids, begun, lengths, strict=True)
-        ]
+        return [row[start:stop] for row, start, stop in zip(ids, begun, lengths, strict=True)]
 
     def _next_logits(
         self, ids: NDArray[np.int64], lengths: NDArray[np.int64]
@@ -322,11 +323,13 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             float32 (A, V).
         """
         mask = np.arange(ids.shape[1]) < lengths[:, None]  # (A, S)
-        outputs = self._batching.run({
-            "input_ids": ids,
-            "attention_mask": mask.astype(np.int64),
-            "token_type_ids": np.zeros_like(ids),
-        })
+        outputs = self._batching.run(
+            {
+                "input_ids": ids,
+                "attention_mask": mask.astype(np.int64),
+                "token_type_ids": np.zeros_like(ids),
+            }
+        )
         return np.asarray(outputs["logits"][np.arange(len(ids)), lengths - 1])
 
 
@@ -336,5 +339,6 @@ def _without_last(row: Row) -> Row:
 
 def _check_whole(name: str, value: object, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is out of range", expected=f"a whole number, at least {least}",
-                         got=repr(value))
+        raise InputError(
+            f"{name} is out of range", expected=f"a whole number, at least {least}", got=repr(value)
+        )

@@ -63,14 +63,17 @@ class Tokenization:
         known = ("truncation", "max_length", "add_special_tokens")
         if unknown := [name for name in options if name not in known]:
             raise InputError(
-                f"tokenizer option {unknown[0]!r} is unknown", expected=" or ".join(known),
+                f"tokenizer option {unknown[0]!r} is unknown",
+                expected=" or ".join(known),
                 got=repr(unknown[0]),
             )
         length = options.get("max_length")
-        if length is not None and (isinstance(length, bool) or not isinstance(length, int)
-                                   or length < 1):
-            raise InputError("max_length is wrong", expected="a positive whole number",
-                             got=repr(length))
+        if length is not None and (
+            isinstance(length, bool) or not isinstance(length, int) or length < 1
+        ):
+            raise InputError(
+                "max_length is wrong", expected="a positive whole number", got=repr(length)
+            )
         truncation = options.get("truncation")
         if truncation is None:
             truncation = length is not None
@@ -98,8 +101,9 @@ def check_text(value: object, name: str = "text") -> str:
         InputError: It is anything else.
     """
     if not isinstance(value, str):
-        raise InputError(f"{name} is of the wrong type", expected="a string",
-                         got=type(value).__name__)
+        raise InputError(
+            f"{name} is of the wrong type", expected="a string", got=type(value).__name__
+        )
     return value
 
 
@@ -110,11 +114,17 @@ def field(record: object, name: str) -> Any:
         InputError: The record is no mapping, or lacks the field.
     """
     if not isinstance(record, Mapping):
-        raise InputError("item is of the wrong type", expected=f"a mapping with {name!r}",
-                         got=type(record).__name__)
+        raise InputError(
+            "item is of the wrong type",
+            expected=f"a mapping with {name!r}",
+            got=type(record).__name__,
+        )
     if name not in record:
-        raise InputError(f"item lacks {name!r}", expected=f"a mapping with {name!r}",
-                         got=", ".join(map(repr, record)) or "an empty mapping")
+        raise InputError(
+            f"item lacks {name!r}",
+            expected=f"a mapping with {name!r}",
+            got=", ".join(map(repr, record)) or "an empty mapping",
+        )
     return record[name]
 
 
@@ -128,8 +138,11 @@ def text_items(inputs: object) -> tuple[bool, Iterable[Any]]:
         return True, [inputs]
     if isinstance(inputs, Iterable) and not isinstance(inputs, Mapping | bytes | bytearray):
         return False, inputs
-    raise InputError("inputs are of the wrong type", expected="a string or an iterable of strings",
-                     got=type(inputs).__name__)
+    raise InputError(
+        "inputs are of the wrong type",
+        expected="a string or an iterable of strings",
+        got=type(inputs).__name__,
+    )
 
 
 def mapping_items(inputs: object, **fields: object) -> tuple[bool, Iterable[Any]]:
@@ -153,7 +166,8 @@ def mapping_items(inputs: object, **fields: object) -> tuple[bool, Iterable[Any]
     if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | bytearray):
         return False, inputs
     raise InputError(
-        "inputs are of the wrong type", expected=f"{names}, or an iterable of mappings with them",
+        "inputs are of the wrong type",
+        expected=f"{names}, or an iterable of mappings with them",
         got="nothing" if inputs is None else type(inputs).__name__,
     )
 
@@ -185,9 +199,17 @@ def encode_texts(
     rows = [row_from_encoding(encoding) for (encoding,) in encodings]
     for index, row in enumerate(rows):
         if len(row) == 0:
-            raise InputError(f"text {index} is empty", expected="at least one token", got="none",
-                             fix="Leave add_special_tokens on")
+            raise InputError(
+                f"text {index} is empty",
+                expected="at least one token",
+                got="none",
+                fix="Leave add_special_tokens on",
+            )
         if limit is not None and len(row) > limit:
-            raise InputError(f"text {index} is too long", expected=f"at most {limit} tokens",
-                             got=len(row), fix="Shorten it, or turn truncation on")
+            raise InputError(
+                f"text {index} is too long",
+                expected=f"at most {limit} tokens",
+                got=len(row),
+                fix="Shorten it, or turn truncation on",
+            )
     return rows

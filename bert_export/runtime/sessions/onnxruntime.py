@@ -35,7 +35,7 @@ class OnnxRuntimeSession:
         providers: Execution providers in order of preference.
 
     Raises:
-        InputError: A provider is not in this ONNX Runtime, none is given, or ``threads`` is below 1.
+        InputError: A provider is not in this ONNX Runtime, none is named, or ``threads`` < 1.
         BundleError: ONNX Runtime cannot read the graph, or it has inputs of another type.
     """
 
@@ -64,7 +64,7 @@ class OnnxRuntimeSession:
         # The graph already has the forms that were measured fastest: only constant folding and
         # redundancies are left to the engine, whose extended level would undo them.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, and need no second line on stderr
         if threads is not None:
             options.intra_op_num_threads = threads
         try:

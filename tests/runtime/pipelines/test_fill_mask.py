@@ -145,7 +145,7 @@ def test_a_tokenizer_that_cleans_spaces_up_is_followed(tmp_path: Path) -> None:
             "fill-mask", tmp_path, postprocessing={"clean_up_tokenization_spaces": clean}
         )
         for text in (TWO, "it's [MASK] ' n't . !"):
-            assert_answers(pipeline(text), oracle(text))  # type: ignore[operator]
+            assert_answers(pipeline(text), oracle(text))
 
 
 def test_an_iterable_is_answered_lazily(pipeline: FillMaskPipeline) -> None:
@@ -215,9 +215,7 @@ def test_a_masked_word_can_be_put_back(text: str) -> None:
 )
 def test_candidates_are_sorted_probabilities(logits: np.ndarray[Any, Any], data: Any) -> None:
     width = logits.shape[1]
-    targets = data.draw(
-        st.none() | st.lists(st.integers(0, width - 1), min_size=1, unique=True)
-    )
+    targets = data.draw(st.none() | st.lists(st.integers(0, width - 1), min_size=1, unique=True))
     top_k = data.draw(st.integers(0, width))
     ids, scores = best_candidates(logits, top_k=top_k, targets=targets)
     count = top_k if targets is None else min(top_k, len(targets))

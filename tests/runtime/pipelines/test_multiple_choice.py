@@ -49,8 +49,11 @@ def expected(folder: Path) -> list[list[float]]:
     for question in QUESTIONS:
         choices = list(question["choices"])
         encoded = tokenizer(
-            [question["prompt"]] * len(choices), choices, truncation="longest_first",
-            padding=True, return_tensors="pt",
+            [question["prompt"]] * len(choices),
+            choices,
+            truncation="longest_first",
+            padding=True,
+            return_tensors="pt",
         )
         with torch.no_grad():
             logits = model(**{name: ids[None] for name, ids in encoded.items()}).logits  # (1, C)

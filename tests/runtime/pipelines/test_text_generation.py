@@ -35,9 +35,7 @@ from tests.support import open_tiny
 PROMPTS = ["the cat sat", "", "The  Dog isn't on 中文!", "a b c d e f g h i j k", "the", "run."]
 LIMIT = 32
 
-LOGITS = arrays.arrays(
-    np.float32, st.integers(1, 40), elements=st.floats(-30, 30, width=32)
-)
+LOGITS = arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-30, 30, width=32))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +99,7 @@ def test_greedy_answers_equal_generates_on_other_weights(tmp_path: Path, seed: i
     save_tiny("BertLMHeadModel", tmp_path, is_decoder=True, seed=seed)
     oracle, pipeline = Oracle(tmp_path), open_tiny("text-generation", tmp_path, token_budget=64)
     expected = [oracle(text, 1000) for text in PROMPTS]
-    assert pipeline(PROMPTS, max_new_tokens=1000) == expected  # type: ignore[operator]
+    assert pipeline(PROMPTS, max_new_tokens=1000) == expected
 
 
 def test_a_prompt_ends_at_its_separator_or_the_limit(tmp_path: Path) -> None:
@@ -160,9 +158,7 @@ def test_the_separator_stops_a_row_while_others_go_on(pipeline: TextGenerationPi
     scripted = TextGenerationPipeline(pipeline.manifest, pipeline.tokenizer, session)
     prompts = [np.array([6]), np.array([3, 7]), np.array([9, 7, 7]), np.array([2, 7])]
     added = scripted._continue_prompts(prompts, scripted.default_settings())
-    assert [new.tolist() for new in added] == [
-        [9] * 5 + [sep], [9, sep], [9] * 6 + [sep], [sep]
-    ]
+    assert [new.tolist() for new in added] == [[9] * 5 + [sep], [9, sep], [9] * 6 + [sep], [sep]]
     assert session.rows == [4, 3, 2, 2, 2, 2, 1]
 
 
@@ -245,15 +241,15 @@ def test_filters_equal_the_warpers(
     logits: np.ndarray[Any, Any], temperature: float, top_k: int, top_p: float
 ) -> None:
     scores = torch.tensor(logits)[None]
-    scaled = TemperatureLogitsWarper(temperature)(None, scores)  # type: ignore[arg-type]
+    scaled = TemperatureLogitsWarper(temperature)(None, scores)
     np.testing.assert_allclose(
         logits / np.float32(temperature), scaled[0].numpy(), rtol=1e-6, atol=0
     )
     if top_k:
-        kept = TopKLogitsWarper(top_k)(None, scores)[0].numpy()  # type: ignore[arg-type]
+        kept = TopKLogitsWarper(top_k)(None, scores)[0].numpy()
         np.testing.assert_array_equal(keep_top_k(logits, top_k), kept)
     if _far_from_bounds(logits, top_p):
-        kept = TopPLogitsWarper(top_p)(None, scores)[0].numpy()  # type: ignore[arg-type]
+        kept = TopPLogitsWarper(top_p)(None, scores)[0].numpy()
         np.testing.assert_array_equal(keep_top_p(logits, top_p), kept)
 
 
@@ -262,16 +258,22 @@ def _far_from_bounds(logits: np.ndarray[Any, Any], top_p: float) -> bool:
     ordered = np.sort(logits.astype(np.float64))
     powers = np.exp(ordered - ordered[-1])
     below = np.cumsum(powers / powers.sum())
-    return len(set(logits.tolist())) == len(logits) and float(
-        np.abs(below - (1 - top_p)).min()
-    ) > 1e-5
+    return (
+        len(set(logits.tolist())) == len(logits) and float(np.abs(below - (1 - top_p)).min()) > 1e-5
+    )
 
 
 @pytest.mark.parametrize("width", [5, 300, 30522])
-@pytest.mark.parametrize("sampling", [
-    Sampling(), Sampling(temperature=0.7), Sampling(top_k=0, top_p=0.9),
-    Sampling(temperature=1.3, top_k=20, top_p=0.5), Sampling(top_k=0, top_p=0.0),
-])
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(),
+        Sampling(temperature=0.7),
+        Sampling(top_k=0, top_p=0.9),
+        Sampling(temperature=1.3, top_k=20, top_p=0.5),
+        Sampling(top_k=0, top_p=0.0),
+    ],
+)
 def test_the_chain_of_filters_equals_upstreams(width: int, sampling: Sampling) -> None:
     logits = np.random.default_rng(width).normal(size=width, scale=3).astype(np.float32)
     scores = torch.tensor(logits)[None]

@@ -1,0 +1,187 @@
+"""Score the vocabulary at the tokens that are asked for, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from bert_export.passes.editing import (
+    insert_node,
+    linear_layer,
+    new_constant,
+    static_dim,
+)
+from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
+from bert_export.passes.prune_first_token import prune_tokens
+from bert_export.passes.row_selection import find_region, move_selection
+
+__all__ = ["MASKED_POSITIONS", "PruneLastPosition", "PruneMaskedPositions"]
+
+MASKED_POSITIONS = "masked_positions"
+"""The graph's input: row-major places of tokens in (B, S), so ``row * S + column``; int64 (M,)."""
+
+_MASK_INPUT = "attention_mask"
+
+
+class PruneMaskedPositions(GraphPass):
+    """Give the graph an input that says which tokens are scored.
+
+    Before::
+
+        attention -> (B, S, H) -> dense, norms, feed-forward -> transform -> decoder -> (B, S, V)
+
+    After::
+
+        attention -> (B, S, H) -> Reshape (B * S, H) -> Gather(masked_positions) -> (M, H)
+            -> dense, norms, feed-forward -> transform -> decoder -> (M, V)
+
+    The places are flat so that texts may have any number of them, and so that one ``Gather`` on the
+    first axis does it. Attention itself keeps all queries: they are one axis per text.
+    """
+
+    name = "prune_masked_positions"
+
+    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
+        """Prune in front of the scores."""
+        graph = model.graph
+        states = _scored(graph)
+        if isinstance(states, Refusal):
+            return 0, (states,)
+        if states is None:
+            return 0, ()
+        region = find_region(states, through_attention=False)
+        if not region.nodes:
+            return 0, (Refusal("nothing before the scores is row-wise", str(states.name), 2),)
+        positions = ir.Value(
+            name=MASKED_POSITIONS,
+            shape=ir.Shape(["masked"]),
+            type=ir.TensorType(ir.DataType.INT64),
+        )
+        graph.inputs.append(positions)
+
+        def select(value: ir.Value, before: ir.Node) -> ir.Value:
+            width = static_dim(value, 2)
+            flat = insert_node(
+                graph,
+                before,
+                "Reshape",
+                [value, new_constant(graph, f"rows.{width}", np.array([-1, width], np.int64))],
+                name=f"{value.name}.rows",
+                shape=[None, width],
+                dtype=value.dtype,
+            )
+            return insert_node(
+                graph,
+                before,
+                "Gather",
+                [flat, positions],
+                {"axis": 0},
+                name=f"{value.name}.masked",
+                shape=["masked", width],
+                dtype=value.dtype,
+            )
+
+        move_selection(region, select, None, ("masked",))
+        remove_unused(graph)
+        return 1, ()
+
+
+class PruneLastPosition(GraphPass):
+    """Score the token after the last one of every text only.
+
+    Before::
+
+        x (B, S, H) -> last layer -> transform -> decoder -> logits (B, S, V)
+
+    After::
+
+        attention_mask -> last place of a 1 (B, 1, 1) ─┐
+        x (B, S, H) ─┬> keys, values                   │
+                     └────────────────────────────> GatherND (B, 1, H) -> queries -> Attention
+            -> ... -> Squeeze (B, H) -> transform -> decoder -> logits (B, V)
+
+    Padding may stand on either side: the place is the last that the attention mask keeps.
+    """
+
+    name = "prune_last_position"
+
+    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
+        """Prune in front of the scores."""
+        graph = model.graph
+        logits = _scored(graph)
+        if isinstance(logits, Refusal):
+            return 0, (logits,)
+        if logits is None:
+            return 0, ()
+        place = _last_place(graph)
+        if place is None:
+            return 0, (Refusal(f"the graph has no input {_MASK_INPUT}", str(logits.name), 2),)
+        assert logits.shape is not None
+        batch, _, width = logits.shape
+        if not prune_tokens(graph, logits, place):
+            return 0, (Refusal("nothing before the scores is row-wise", str(logits.name), 3),)
+        _squeeze_output(graph, logits, [batch, width])
+        remove_unused(graph)
+        return 1, ()
+
+
+def _scored(graph: ir.Graph) -> ir.Value | Refusal | None:
+    """The output of a head that scores the vocabulary at every token, and nothing else."""
+    outputs = list(graph.outputs)
+    logits = outputs[0]
+    at = logits.producer()
+    name = str(logits.name if at is None else at.name)
+    if len(outputs) != 1:
+        others = ", ".join(str(value.name) for value in outputs[1:])
+        return Refusal(f"outputs {others} are read too", name)
+    if len(logits.shape or ()) != 3:
+        pruned = len(logits.shape or ()) == 2 and linear_layer(logits) is not None
+        return None if pruned else Refusal(f"output {logits.name} is not one row per token", name)
+    if linear_layer(logits) is None:
+        return Refusal(f"output {logits.name} does not come from a linear layer", name, 1)
+    if any(True for _ in logits.uses()):
+        return Refusal(f"output {logits.name} is read inside the graph", name, 1)
+    return logits
+
+
+def _last_place(graph: ir.Graph) -> ir.Value | None:
+    """The last place that the attention mask keeps, as (B, 1, 1)."""
+    mask = next((value for value in graph.inputs if value.name == _MASK_INPUT), None)
+    if mask is None or mask.shape is None:
+        return None
+    first = graph[0]
+    batch, length = mask.shape
+    kept = insert_node(
+        graph,
+        first,
+        "ArgMax",
+        [mask],
+        {"axis": 1, "keepdims": 1, "select_last_index": 1},
+        name="last.place",
+        shape=[batch, 1],
+        dtype=ir.DataType.INT64,
+    )
+    return insert_node(
+        graph,
+        first,
+        "Unsqueeze",
+        [kept, new_constant(graph, "last.axis", np.array([2], np.int64))],
+        name="last.index",
+        shape=[batch, 1, 1],
+        dtype=ir.DataType.INT64,
+    )
+
+
+def _squeeze_output(graph: ir.Graph, value: ir.Value, shape: list[ir.SymbolicDim | int]) -> None:
+    """Take the axis of one token out of an output, which keeps its name."""
+    name = str(value.name)
+    value.name = f"{name}.token"
+    axis = new_constant(graph, "token.axis", np.array([1], np.int64))
+    node = ir.node(
+        "Squeeze",
+        [value, axis],
+        name=f"{name}.squeeze",
+        outputs=[ir.Value(name=name, shape=ir.Shape(shape), type=value.type)],
+    )
+    graph.append(node)
+    graph.outputs[0] = node.outputs[0]

@@ -1,0 +1,181 @@
+"""Every command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bert_export.cli import main
+from bert_export.exporter import Export
+from bert_export.tasks import TASKS
+
+LABELS = {"num_labels": 3}
+
+
+def invoke(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), input=stdin)
+
+
+@pytest.fixture
+def classifier(tiny_export: Callable[..., Export]) -> Path:
+    return tiny_export("text-classification", "BertForSequenceClassification", **LABELS).path
+
+
+def test_export_is_the_default_command(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    model = str(tiny("BertForSequenceClassification", **LABELS))
+    result = invoke("--model", model, "-o", str(target), "--example", "the cat sat")
+    assert result.exit_code == 0, result.output
+    for stage in ("load", "trace", "write", "verify"):
+        assert stage in result.stderr
+    assert "largest difference from PyTorch" in result.stderr
+    assert "label agreement 100.00 %" in result.stderr
+    assert f"wrote {target}" in result.stdout
+    assert "the cat sat" in result.stdout
+    assert "LABEL_" in result.stdout
+
+
+def test_quiet_export_prints_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    model = str(tiny("BertForSequenceClassification", **LABELS))
+    result = invoke("--model", model, "-o", str(tmp_path / "bundle"), "--quiet")
+    assert result.exit_code == 0
+    assert result.output == ""
+
+
+def test_json_export_is_one_object(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    model = str(tiny("BertForSequenceClassification", **LABELS))
+    result = invoke("--model", model, "-o", str(tmp_path / "bundle"), "--json", "--fp32")
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert told["task"] == "text-classification"
+    assert told["precision"] == "fp32"
+    assert told["parity"]["max_abs_difference"] <= 1e-4
+    assert {stage["name"] for stage in told["stages"]} >= {"load", "trace", "verify"}
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "translation"], "task 'translation' is unknown"),
+        (["--int8", "--precision", "fp32"], "precision is given twice"),
+        (["--task", "text-generation"], "text-generation"),
+        (["--model", "/no/such/checkpoint"], "/no/such/checkpoint"),
+        (["--task", "fill-mask", "--precision", "int3"], "precision 'int3' is unknown"),
+        (["run", "/no/such/bundle", "hi"], "/no/such/bundle"),
+        (["inspect", "/no/such/bundle"], "/no/such/bundle"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_answers_texts_and_standard_input(classifier: Path) -> None:
+    result = invoke("run", str(classifier), "the cat", "the dog")
+    assert result.exit_code == 0, result.output
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(answers) == 2
+    again = invoke("run", str(classifier), stdin="the cat\n\nthe dog\n")
+    assert again.stdout == result.stdout
+
+
+def test_run_takes_options_and_json_records(classifier: Path) -> None:
+    pair = json.dumps({"text": "the cat", "text_pair": "sat"})
+    result = invoke("run", str(classifier), pair, "-p", "top_k=null")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert [set(row) for row in answer] == [{"label", "score"}] * 3
+
+
+def test_run_serves_another_task_of_the_same_head(tiny_export: Callable[..., Export]) -> None:
+    labels = {0: "contradiction", 1: "neutral", 2: "entailment"}
+    bundle = tiny_export("text-classification", "BertForSequenceClassification", id2label=labels)
+    result = invoke(
+        "run", str(bundle.path), "the cat", "--task", "zero-shot-classification",
+        "-p", 'candidate_labels=["dog", "cat"]',
+    )
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout)["labels"]) == {"dog", "cat"}
+    wrong = invoke("run", str(bundle.path), "the cat", "--task", "fill-mask")
+    assert wrong.exit_code == 1
+    assert "task fill-mask does not fit the bundle" in wrong.stderr
+
+
+def test_run_names_missing_fields(tiny_export: Callable[..., Export]) -> None:
+    bundle = tiny_export("question-answering", "BertForQuestionAnswering")
+    result = invoke("run", str(bundle.path), "who?")
+    assert result.exit_code == 1
+    assert '{"question": ..., "context": ...}' in result.stderr
+
+
+@pytest.mark.parametrize("option", ["top_k", "=1", "top k=1"])
+def test_a_malformed_option_is_named(classifier: Path, option: str) -> None:
+    result = invoke("run", str(classifier), "hi", "-p", option)
+    assert result.exit_code == 1
+    assert "expected NAME=VALUE" in result.stderr
+
+
+def test_inspect_shows_what_the_manifest_holds(classifier: Path) -> None:
+    result = invoke("inspect", str(classifier))
+    assert result.exit_code == 0
+    for text in ("text-classification", "LABEL_2", "input_ids", "int64", "nearly all padding"):
+        assert text in result.stdout
+    manifest: dict[str, Any] = json.loads(invoke("inspect", str(classifier), "--json").stdout)
+    assert manifest["files"]["model.onnx"]["sha256"][:12] in result.stdout
+
+
+def test_inspect_lists_the_precision_of_every_layer(embedding_int8: Export) -> None:
+    result = invoke("inspect", str(embedding_int8.path))
+    assert result.exit_code == 0
+    for layer in range(6):
+        assert f"bert.encoder.layer.{layer}.output.dense" in result.stdout
+    assert "int8" in result.stdout
+
+
+def test_inspect_refuses_a_tampered_bundle(classifier: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in classifier.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    with (copy / "model.onnx.data").open("r+b") as file:
+        file.write(b"tampered")
+    result = invoke("inspect", str(copy))
+    assert result.exit_code == 1
+    assert "model.onnx.data has the wrong sha256" in result.stderr
+
+
+def test_tasks_are_all_listed() -> None:
+    result = invoke("tasks")
+    assert result.exit_code == 0
+    for task in TASKS.values():
+        assert task.name in result.stdout
+        assert task.head in result.stdout
+    assert [row["task"] for row in json.loads(invoke("tasks", "--json").stdout)] == list(TASKS)
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    script = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from bert_export.cli import main\n"
+        "for words in (['--help'], ['export', '--help'], ['--version'], ['tasks']):\n"
+        "    assert CliRunner().invoke(main, words).exit_code == 0, words\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'transformers', 'onnx_ir'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

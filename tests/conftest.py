@@ -1,0 +1,72 @@
+"""What the whole suite shares: bundles that several tests read, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bert_export.checkpoints.demo import find_base
+from bert_export.errors import MissingExtraError
+from bert_export.exporter import Export, export
+from tests.oracle import save_tiny
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The real weights of all-MiniLM-L6-v2; skipped where the extra ``demo`` is absent."""
+    try:
+        return find_base()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a checkpoint of random tiny weights, once per class and config."""
+    made: dict[str, Path] = {}
+
+    def make(cls_name: str, **config: Any) -> Path:
+        key = repr((cls_name, sorted(config.items(), key=repr)))
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("tiny") / cls_name
+            save_tiny(cls_name, made[key], **config)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_export(
+    tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Export]:
+    """Exports random tiny weights in float32, once per task."""
+    made: dict[str, Export] = {}
+
+    def make(task: str, cls_name: str, **config: Any) -> Export:
+        key = repr((task, cls_name, sorted(config.items(), key=repr)))
+        if key not in made:
+            made[key] = export(
+                task=task,
+                model=str(tiny(cls_name, **config)),
+                output=tmp_path_factory.mktemp("bundle") / task,
+            )
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def embedding_int8(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The real weights as a calibrated INT8 bundle."""
+    return export(
+        task="sentence-embedding",
+        model=str(minilm),
+        output=tmp_path_factory.mktemp("bundle") / "embedding",
+        precision="int8",
+    )

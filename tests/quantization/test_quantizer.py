@@ -1,0 +1,148 @@
+"""The quantiser: its arithmetic, its sites, and the graph it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from bert_export.checkpoints import load_checkpoint
+from bert_export.errors import QuantizationError
+from bert_export.models import load_head
+from bert_export.quantization.observers import MinMaxObserver
+from bert_export.quantization.quantizer import (
+    affine_parameters,
+    find_sites,
+    quantize_graph,
+    quantize_weight,
+)
+from bert_export.quantization.ranges import collect_ranges
+from bert_export.runtime.batching import Row
+from tests.oracle import random_batch
+from tests.test_tracing import trace_head
+
+BOUND = st.floats(-1e4, 1e4, allow_nan=False)
+
+
+@given(low=BOUND, high=BOUND)
+def test_zero_and_both_bounds_survive(low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    chosen = affine_parameters(low, high)
+    assert chosen.scale > 0
+    assert 0 <= chosen.zero_point <= 255
+    for value in (0.0, low, high):
+        level = np.clip(np.rint(value / chosen.scale) + chosen.zero_point, 0, 255)
+        back = chosen.scale * (level - chosen.zero_point)
+        assert abs(back - value) <= chosen.scale * 1.001 + 1e-12
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (np.nan, 1.0), (-np.inf, 0.0)])
+def test_a_range_that_is_none_is_refused(bounds: tuple[float, float]) -> None:
+    with pytest.raises(QuantizationError, match="activation range is not valid"):
+        affine_parameters(*bounds)
+
+
+@given(
+    weight=arrays.arrays(np.float32, (5, 3), elements=st.floats(-100, 100, width=32)),
+)
+def test_weights_come_back_within_half_a_step(weight: np.ndarray) -> None:
+    levels, scales = quantize_weight(weight)
+    assert levels.dtype == np.int8
+    assert scales.shape == (3,)
+    assert levels.min() >= -127
+    assert (np.abs(levels * scales - weight) <= 0.5 * scales + 1e-6).all()
+
+
+@pytest.fixture
+def traced(tiny: Callable[..., Path]) -> ir.Model:
+    folder = tiny("BertForSequenceClassification", num_labels=3)
+    head = load_head("BertForSequenceClassification", load_checkpoint(str(folder)))
+    return trace_head(head, "text-classification")
+
+
+def rows() -> list[Row]:
+    ids, mask, types = random_batch(60, (9, 4, 1, 7))
+    return [
+        Row(ids[i, : int(n)].numpy(), types[i, : int(n)].numpy(), None)  # type: ignore[arg-type]
+        for i, n in enumerate(mask.sum(1))
+    ]
+
+
+def ranges_of(model: ir.Model, folder: Path) -> dict[str, tuple[float, float]]:
+    sites, _ = find_sites(model)
+    return collect_ranges(
+        model,
+        tuple(dict.fromkeys(site.activation for site in sites)),
+        rows(),
+        folder=folder,
+        pad_id=0,
+        shape_feeds=lambda feeds: feeds,
+        make_observer=MinMaxObserver,
+    )
+
+
+def test_sites_are_the_encoder_and_the_pooler(traced: ir.Model) -> None:
+    sites, kept = find_sites(traced)
+    assert len(sites) == 2 * 6 + 1
+    assert sites[-1].layer == "bert.pooler.dense"
+    assert [(plan.layer, plan.precision) for plan in kept] == [("classifier", "fp32")]
+    assert kept[0].reason
+
+
+def test_a_graph_without_an_encoder_is_refused(traced: ir.Model) -> None:
+    for site in find_sites(traced)[0]:
+        weight = site.node.inputs[1]
+        assert weight is not None
+        weight.name = f"other.{weight.name}"
+    with pytest.raises(QuantizationError, match="no linear layer to quantise"):
+        find_sites(traced)
+
+
+def test_ranges_do_not_see_padding(traced: ir.Model, tmp_path: Path) -> None:
+    before = ir.to_proto(traced).SerializeToString()
+    together = ranges_of(traced, tmp_path)
+    assert ir.to_proto(traced).SerializeToString() == before
+    assert list(tmp_path.iterdir()) == []
+    sites, _ = find_sites(traced)
+    alone = [
+        collect_ranges(
+            traced,
+            [sites[0].activation],
+            [row],
+            folder=tmp_path,
+            pad_id=0,
+            shape_feeds=lambda feeds: feeds,
+            make_observer=MinMaxObserver,
+        )[sites[0].activation]
+        for row in rows()
+    ]
+    low, high = together[sites[0].activation]
+    assert low == pytest.approx(min(bounds[0] for bounds in alone), rel=1e-5)
+    assert high == pytest.approx(max(bounds[1] for bounds in alone), rel=1e-5)
+
+
+def test_the_graph_has_explicit_levels_and_stays_close(traced: ir.Model, tmp_path: Path) -> None:
+    ids, mask, types = (tensor.numpy() for tensor in random_batch(60, (9, 4, 1, 7)))
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    exact = run(traced, feeds)
+    found = ranges_of(traced, tmp_path)
+    plan = quantize_graph(traced, find_sites(traced)[0], found)
+    assert [layer.precision for layer in plan] == ["int8"] * 13
+    types_ = [node.op_type for node in traced.graph]
+    assert types_.count("QuantizeLinear") == len(found)  # query, key and value share theirs
+    stored = [value.const_value.dtype for value in traced.graph.initializers.values()]
+    assert stored.count(ir.DataType.INT8) == 13
+    close = run(traced, feeds)
+    assert 0 < np.abs(close - exact).max() < 0.35 * np.abs(exact).max()
+
+
+def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    return session.run(None, feeds)[0]

@@ -1,0 +1,101 @@
+"""Messages have one form, and the tree in the docstring is the tree of the classes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bert_export
+from bert_export import errors
+from bert_export.errors import BertExportError, InputError, MissingExtraError
+
+CLASSES = {
+    name: value
+    for name, value in vars(errors).items()
+    if inspect.isclass(value) and value.__module__ == errors.__name__
+}
+
+
+def draw_tree() -> list[str]:
+    """The tree as the docstring draws it: name and meaning of each class."""
+    lines = (errors.__doc__ or "").split("::", 1)[1].split("The message is")[0].splitlines()
+    return [" ".join(line.replace("├──", "").replace("└──", "").split()) for line in lines if line]
+
+
+class TestMessage:
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (InputError("axis is empty"), "axis is empty."),
+            (InputError("a", expected=1), "a: expected 1."),
+            (InputError("a", got="two"), "a: got two."),
+            (InputError("a", fix="Do b"), "a. Do b."),
+            (
+                InputError("input x has the wrong rank", expected=2, got=(), fix="Add an axis"),
+                "input x has the wrong rank: expected 2, got (). Add an axis.",
+            ),
+            (InputError("a", expected=0, got=False), "a: expected 0, got False."),
+        ],
+    )
+    def test_form(self, error: BertExportError, text: str) -> None:
+        assert str(error) == text
+        assert error.args == (text,)
+
+    @given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
+    def test_every_part_is_in_it(self, what: str, expected: str, got: str, fix: str) -> None:
+        text = str(BertExportError(what, expected=expected, got=got, fix=fix))
+        assert text == f"{what}: expected {expected}, got {got}. {fix}."
+
+    def test_missing_extra(self) -> None:
+        error = MissingExtraError("exporting", extra="export")
+        assert isinstance(error, ImportError)
+        assert str(error) == (
+            "exporting needs an optional dependency that is not installed."
+            " Run: pip install 'bert-export[export]'."
+        )
+
+
+class TestTree:
+    def test_drawn_as_it_is(self) -> None:
+        root, *drawn = draw_tree()
+        assert root == "BertExportError"
+        assert [line.split()[0] for line in drawn] == sorted(CLASSES.keys() - {"BertExportError"})
+
+    def test_meanings_are_the_docstrings(self) -> None:
+        for line in draw_tree()[1:]:
+            name, meaning = line.split(maxsplit=1)
+            summary = (CLASSES[name].__doc__ or "").splitlines()[0].replace("`", "").rstrip(".")
+            assert meaning.startswith(summary[0].lower() + summary[1:]), name
+
+    def test_all_are_direct_children(self) -> None:
+        for name, error in CLASSES.items():
+            bases = error.__bases__
+            assert bases[0] is (Exception if name == "BertExportError" else BertExportError)
+            assert bases[1:] == ((ImportError,) if name == "MissingExtraError" else ())
+
+    def test_all_is_complete(self) -> None:
+        assert errors.__all__ == sorted(CLASSES)
+
+
+def test_every_module_sorts_its_names() -> None:
+    """Sorted as ruff sorts ``__all__``: constants, classes, then the rest."""
+
+    def rank(name: str) -> tuple[int, str]:
+        kind = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
+        return kind, name
+
+    light = ["bert_export.bundle", "bert_export.errors"]
+    for room in ("runtime", "tasks"):
+        package = importlib.import_module(f"{bert_export.__name__}.{room}")
+        prefix = f"{package.__name__}."
+        light += [info.name for info in pkgutil.walk_packages(package.__path__, prefix)]
+    for name in light:
+        module = importlib.import_module(name)
+        names = getattr(module, "__all__", [])
+        assert names == sorted(names, key=rank), name
+        assert all(hasattr(module, exported) for exported in names), name

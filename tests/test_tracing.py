@@ -1,0 +1,135 @@
+"""Tracing: names, dynamic axes, and what a trace must not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bert_export.checkpoints import load_checkpoint
+from bert_export.errors import TracingError
+from bert_export.models import BertHead, load_head
+from bert_export.tasks import TASKS
+from bert_export.tracing import linear_layers, trace
+from tests.oracle import random_batch
+
+AXES = ("batch", "sequence")
+
+
+def trace_head(head: BertHead, task: str, *, opset: int = 23, max_length: int = 32) -> ir.Model:
+    shapes = {output.name: output.shape for output in TASKS[task].outputs}
+    axes = ("batch", "choices", "sequence") if task == "multiple-choice" else AXES
+    return trace(
+        head,
+        inputs=tuple((name, axes) for name in head.inputs),
+        outputs=tuple((name, shapes[name]) for name in head.outputs),
+        max_length=max_length,
+        opset=opset,
+    )
+
+
+@pytest.mark.parametrize("opset", [20, 23])
+@pytest.mark.parametrize("positions", ["absolute", "relative_key_query"])
+def test_trace_is_valid_for_every_batch_and_sequence(
+    tiny: Callable[..., Path], opset: int, positions: str
+) -> None:
+    folder = tiny("BertModel", position_embedding_type=positions)
+    head = load_head("BertModel", load_checkpoint(str(folder)))
+    model = trace_head(head, "feature-extraction", opset=opset)
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    for lengths in ((1,), (32,), (5, 2, 9), (1,) * 17, (32, 1)):
+        inputs = random_batch(40, lengths)
+        with torch.inference_mode():
+            expected = [part.numpy() for part in head(*inputs)]
+        feeds = {name: array.numpy() for name, array in zip(head.inputs, inputs, strict=True)}
+        for left, right in zip(session.run(None, feeds), expected, strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-4)
+
+
+def test_linear_layers_carry_their_modules_names(tiny: Callable[..., Path]) -> None:
+    head = load_head(
+        "BertForSequenceClassification",
+        load_checkpoint(str(tiny("BertForSequenceClassification"))),
+    )
+    model = trace_head(head, "text-classification")
+    names = [name for name, _ in linear_layers(model.graph)]
+    modules = [name for name, module in head.named_modules() if isinstance(module, nn.Linear)]
+    assert sorted(names) == sorted(modules)
+    for name, node in linear_layers(model.graph):
+        weight = head.get_submodule(name).weight
+        stored = node.inputs[1].const_value.numpy()
+        np.testing.assert_array_equal(stored, weight.detach().numpy().T)
+
+
+def test_interface_is_named_and_symbolic(tiny: Callable[..., Path]) -> None:
+    folder = tiny("BertForMultipleChoice")
+    model = trace_head(
+        load_head("BertForMultipleChoice", load_checkpoint(str(folder))), "multiple-choice"
+    )
+    assert [value.name for value in model.graph.inputs] == [
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+    ]
+    assert [str(axis.value) for axis in model.graph.inputs[0].shape] == [
+        "batch",
+        "choices",
+        "sequence",
+    ]
+    assert [value.name for value in model.graph.outputs] == ["logits"]
+
+
+def test_no_machine_path_is_left_in_the_graph(tiny: Callable[..., Path]) -> None:
+    head = load_head("BertModel", load_checkpoint(str(tiny("BertModel"))))
+    text = ir.to_proto(trace_head(head, "feature-extraction")).SerializeToString()
+    assert str(Path.cwd()).encode() not in text
+    assert b"site-packages" not in text
+
+
+@pytest.mark.parametrize("opset", [19, 24])
+def test_other_opsets_are_refused(tiny: Callable[..., Path], opset: int) -> None:
+    head = load_head("BertModel", load_checkpoint(str(tiny("BertModel"))))
+    with pytest.raises(TracingError, match=rf"opset {opset} is not supported: expected 20 to 23"):
+        trace_head(head, "feature-extraction", opset=opset)
+
+
+class Branching(BertHead):
+    """A head that looks at a value in Python: no graph can hold that."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        if int(input_ids.sum()) > 3:
+            return attention_mask.float()
+        return token_type_ids.float()
+
+
+class Fixed(BertHead):
+    """A head whose answer does not depend on the sequence axis it promises."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        return (input_ids + attention_mask + token_type_ids).float()[:, :1].repeat(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [(Branching(), "cannot be traced"), (Fixed(), "lost a dynamic axis")],
+)
+def test_a_head_that_cannot_be_exported_is_named(head: BertHead, message: str) -> None:
+    with pytest.raises(TracingError, match=message):
+        trace(
+            head,
+            inputs=tuple((name, AXES) for name in BertHead.inputs),
+            outputs=(("logits", ("batch", "sequence")),),
+            max_length=32,
+        )
