@@ -145,7 +145,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _split_gemms(graph: ir.Graph) -> None:
-    """Write every linear layer in one form, ``MatMul`` and ``Add``; on (B, H) the trace has Gemm."""
+    """Write every linear layer as ``MatMul`` and ``Add``; on (B, H) the trace has Gemm."""
     for node in list(graph):
         if node.op_type != "Gemm":
             continue

@@ -13,6 +13,7 @@ turn that does not count. The demonstration of the task is exported unless a bun
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,7 @@ def _measure(
             "peak, MB": answer["peak_bytes"] / _MEGABYTE,
         }
 
-    contenders = [
-        Contender(way, lambda way=way: turn(way))  # type: ignore[misc]
-        for way in (OURS, upstream, BARE)
-    ]
+    contenders = [Contender(way, partial(turn, way)) for way in (OURS, upstream, BARE)]
     return take_turns(contenders, rounds=common.rounds, warm_up=True, announce=step)
 
 

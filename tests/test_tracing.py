@@ -123,7 +123,7 @@ class Fixed(BertHead):
 
 @pytest.mark.parametrize(
     ("head", "message"),
-    [(Branching(), "cannot be traced"), (Fixed(), "lost a dynamic axis")],
+    [(Branching().eval(), "cannot be traced"), (Fixed().eval(), "lost a dynamic axis")],
 )
 def test_a_head_that_cannot_be_exported_is_named(head: BertHead, message: str) -> None:
     with pytest.raises(TracingError, match=message):

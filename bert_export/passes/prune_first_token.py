@@ -13,7 +13,6 @@ from bert_export.passes.editing import (
     insert_node,
     new_constant,
     producer,
-    sole_reader,
     static_dim,
     substitute,
 )
@@ -21,6 +20,9 @@ from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.row_selection import find_region, move_selection
 
 __all__ = ["PruneFirstToken", "prune_tokens", "select_mask_row"]
+
+
+_POOLED = "pooled.token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,24 @@ class PruneFirstToken(GraphPass):
         graph = model.graph
         rewritten = 0
         refusals: list[Refusal] = []
-        for node in list(graph):
+        readers = [node for node in graph if _takes_one_token(node)]
+        for node in readers:
+            if static_dim(node.inputs[0], 1) == 1:
+                continue  # pruned before
             found = _match(graph, node)
             if isinstance(found, Refusal):
                 refusals.append(found)
-            elif found is not None and prune_tokens(graph, found.states, found.index):
+            elif prune_tokens(graph, found.states, found.index):
                 _read_selected(graph, node, found)
                 rewritten += 1
         if rewritten:
+            graph.sort()  # an index may have been made after the layer that it now selects for
             remove_unused(graph)
+        pooled = any(str(node.name).startswith(_POOLED) for node in graph)
+        if not readers and not pooled:
+            last = graph.outputs[0].producer()
+            name = str(graph.outputs[0].name if last is None else last.name)
+            refusals.append(Refusal("no node takes one token out of the encoder's result", name))
         return rewritten, tuple(refusals)
 
 
@@ -170,20 +181,23 @@ def select_mask_row(
     )
 
 
-def _match(graph: ir.Graph, node: ir.Node) -> _Reader | Refusal | None:
-    """A node that takes one token of every text out of the encoder's result."""
+def _takes_one_token(node: ir.Node) -> bool:
+    """Whether a node takes tokens out of the encoder's result, as the heads write it."""
     if node.domain or node.op_type not in ("Gather", "GatherElements"):
-        return None
+        return False
     states = node.inputs[0]
-    if states is None or producer(states, "LayerNormalization", "Mul") is None:
-        return None
-    if len(states.shape or ()) != 3 or attribute(node, "axis", 0) not in (1, -2):
-        return None
+    if len(getattr(states, "shape", None) or ()) != 3 or attribute(node, "axis", 0) not in (1, -2):
+        return False
+    return node.op_type == "GatherElements" or not (getattr(node.inputs[1], "shape", None) or ())
+
+
+def _match(graph: ir.Graph, node: ir.Node) -> _Reader | Refusal:
+    """Check that the token which a node takes is the only one that is read."""
+    states = node.inputs[0]
+    assert states is not None
     index = _place(graph, node)
     if index is None:
         return Refusal("the token's place is not one per text", str(node.name), 1)
-    if len(index.shape or ()) == 1 and static_dim(states, 1) == 1:
-        return None  # pruned before
     others = [use.node for use in states.uses() if use.node is not node]
     if states.is_graph_output():
         return Refusal(f"output {states.name} holds every token", str(node.name), 2)

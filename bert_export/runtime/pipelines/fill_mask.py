@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +34,11 @@ __all__ = [
     "describe_candidates",
     "find_candidates",
     "mask_id_of",
-    "mask_word",
 ]
 
-_WORD = re.compile(r"[^\W\d_]{2,}")
+
+_SHOWN = 60
+"""Characters of a text that an error quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,26 +181,6 @@ def describe_candidates(
     return answers
 
 
-def mask_word(text: str, mask_token: str) -> tuple[str, str]:
-    """Hide one word of a text; which one depends on the text alone.
-
-    Returns:
-        The text with ``mask_token`` in the word's place, and the word.
-
-    Raises:
-        InputError: The text has no word of two letters or more.
-    """
-    words = list(_WORD.finditer(text))
-    if not words:
-        raise InputError(
-            "text has no word to mask",
-            expected=f"{mask_token}, or a word of letters",
-            got=repr(text),
-        )
-    word = words[zlib.crc32(text.encode("utf-8", "replace")) % len(words)]
-    return f"{text[: word.start()]}{mask_token}{text[word.end() :]}", word.group()
-
-
 def check_top_k(value: object) -> int:
     """The value, if it is a whole number of candidates.
 
@@ -274,29 +253,17 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         return answer[0] if isinstance(inputs, list) and len(inputs) == 1 else answer
 
     def item(self, record: Mapping[str, Any]) -> str:
-        """The record's ``text``; one of its words is masked where it has no mask."""
-        text = check_text(field(record, "text"))
-        mask = self.tokenizer.mask_token
-        return text if mask in text else mask_word(text, mask)[0]
+        """The record's ``text``; whoever reads records masks those that have no mask."""
+        return check_text(field(record, "text"))
 
     def default_settings(self) -> FillMaskSettings:
         """The five best of the whole vocabulary."""
         return FillMaskSettings()
 
     def encode(self, items: Sequence[str], settings: FillMaskSettings) -> list[list[Row]]:
-        """One row per text, each with a mask at least."""
-        mask_id = mask_id_of(self.tokenizer)
-        rows = encode_texts(
-            self.tokenizer, [check_text(item) for item in items], settings.tokenization
-        )
-        for index, row in enumerate(rows):
-            if mask_id not in row.input_ids:
-                raise InputError(
-                    f"text {index} has no mask",
-                    expected=f"{self.tokenizer.mask_token} in it",
-                    got=repr(items[index]),
-                )
-        return [[row] for row in rows]
+        """One row per text."""
+        texts = [check_text(item) for item in items]
+        return [[row] for row in encode_texts(self.tokenizer, texts, settings.tokenization)]
 
     def reduce(self, row: Row, outputs: Outputs, settings: FillMaskSettings) -> Candidates:
         """The row's best tokens; its logits (S, V) are not kept."""
@@ -315,7 +282,17 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         reduced: Sequence[Candidates],
         settings: FillMaskSettings,
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
-        """The candidates of the only mask, or of each."""
+        """The candidates of the only mask, or of each.
+
+        Raises:
+            InputError: The row has no mask.
+        """
+        if len(reduced[0].positions) == 0:
+            raise InputError(
+                "text has no mask",
+                expected=f"{self.tokenizer.mask_token} in it",
+                got=repr(item if len(item) <= _SHOWN else f"{item[:_SHOWN]}..."),
+            )
         answers = describe_candidates(
             self.tokenizer,
             rows[0].input_ids,

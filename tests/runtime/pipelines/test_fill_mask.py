@@ -19,7 +19,6 @@ from bert_export.runtime.pipelines.fill_mask import (
     FillMaskPipeline,
     best_candidates,
     find_candidates,
-    mask_word,
 )
 from tests.oracle import save_tiny
 from tests.support import open_tiny
@@ -157,9 +156,10 @@ def test_an_iterable_is_answered_lazily(pipeline: FillMaskPipeline) -> None:
 @pytest.mark.parametrize(
     ("inputs", "options", "message"),
     [
-        ("no mask here", {}, r"text 0 has no mask: expected \[MASK\] in it"),
+        ("no mask here", {}, r"text has no mask: expected \[MASK\] in it, got 'no mask here'"),
         ("", {}, "has no mask"),
-        ([ONE, "none"], {}, "text 1 has no mask"),
+        ("a\n" * 15, {}, "has no mask"),
+        ([ONE, "none"], {}, "got 'none'"),
         (LONG, {}, "too long"),
         (7, {}, "inputs are of the wrong type"),
         ({"text": ONE}, {}, "inputs are of the wrong type"),
@@ -186,23 +186,22 @@ def test_targets_without_a_token_are_refused(pipeline: FillMaskPipeline) -> None
         pipeline(ONE, targets="")
 
 
-def test_a_record_without_a_mask_gets_one(pipeline: FillMaskPipeline) -> None:
-    assert pipeline.item({"text": ONE}) == ONE
-    masked = pipeline.item({"text": "the cat sat"})
-    assert masked == pipeline.item({"text": "the cat sat"})
-    assert masked in ("[MASK] cat sat", "the [MASK] sat", "the cat [MASK]")
-    with pytest.raises(InputError, match="no word to mask"):
-        pipeline.item({"text": "1 2 ."})
+def test_a_record_is_its_text_and_can_be_encoded_without_a_mask(
+    pipeline: FillMaskPipeline,
+) -> None:
+    for text in (ONE, "the cat"):
+        assert pipeline.item({"text": text}) == text
+        ((row,),) = pipeline.encode([text], pipeline.default_settings())
+        assert len(row) > 2
+    with pytest.raises(InputError, match="item lacks 'text'"):
+        pipeline.item({})
 
 
-@given(st.text())
-def test_a_masked_word_can_be_put_back(text: str) -> None:
-    try:
-        masked, word = mask_word(text, "\0")
-    except InputError:
-        return
-    assert masked.replace("\0", word) == text or "\0" in text
-    assert len(word) >= 2
+def test_texts_before_one_without_a_mask_are_answered(pipeline: FillMaskPipeline) -> None:
+    answers = pipeline(iter([ONE, "none"]))
+    assert_answers(next(answers), pipeline(ONE))
+    with pytest.raises(InputError, match="has no mask"):
+        next(answers)
 
 
 @given(

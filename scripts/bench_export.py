@@ -1,0 +1,137 @@
+"""Export: BERT-base size, random weights, to a calibrated and verified INT8 bundle.
+
+Usage::
+
+    python scripts/bench_export.py
+    python scripts/bench_export.py --task fill-mask --peers-python peers/bin/python
+
+Contenders: our command, and optimum's commands (export, then dynamic quantisation), which neither
+calibrate nor check more than dummy input. Commands run one after another; their times add up and
+the largest peak counts. The checkpoint has a real vocabulary and is made once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from measuring.checkpoints import export_command, random_checkpoint
+from measuring.children import run_command
+from measuring.figures import Bound, Samples, ratio
+from measuring.machine import describe_machine, installed_versions
+from measuring.options import PEERS_PYTHON, Common, benchmark, steps
+from measuring.peers import Peers, find_peers
+from measuring.report import Report, Section
+from measuring.turns import Contender, take_turns
+
+from bert_export.bundle import read_manifest
+
+OURS, THEIRS = "bert-export", "optimum"
+ARCHITECTURES = {"feature-extraction": "BertModel", "fill-mask": "BertForMaskedLM"}
+MOST_SECONDS, MOST_GIGABYTES = 75.0, 3.0
+_GIGABYTE = 1e9
+
+
+@benchmark(rounds=3)
+@click.option(
+    "--task",
+    type=click.Choice(list(ARCHITECTURES)),
+    default="feature-extraction",
+    show_default=True,
+)
+@click.option(
+    "--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True
+)
+@PEERS_PYTHON
+def main(common: Common, task: str, precision: str, peers_python: Path | None) -> Report:
+    """Time and memory from a checkpoint of BERT-base size to a bundle."""
+    peers, notes = find_peers(peers_python)
+    machine = describe_machine()
+    bundle = common.work / "bundles" / f"bert-base-{task}-{precision}"
+    with steps(1 + (1 if peers is None else 2) * common.rounds) as step:
+        step("checkpoint")
+        model = random_checkpoint(ARCHITECTURES[task], common.work, threads=common.threads)
+        ours = export_command(task, model, bundle, precision=precision, threads=common.threads)
+        contenders = [Contender(OURS, lambda: _run([ours], common.threads))]
+        if peers is not None:
+            output = common.work / "optimum" / "bench-export"
+            theirs = _commands(peers, task, model, output, quantise=precision == "int8")
+            contenders.append(
+                Contender(THEIRS, lambda: _run(theirs, common.threads, remove=output))
+            )
+        samples = take_turns(contenders, rounds=common.rounds, announce=step)
+    parity = read_manifest(bundle).parity
+    gate = () if parity is None else (
+        f"Verified: {parity.agreement_kind} agreement {parity.agreement:.4f} (at least "
+        f"{parity.min_agreement:g}), largest difference {parity.max_abs_difference:.3g}.",
+    )  # fmt: skip
+    return Report(
+        benchmark="bench_export",
+        machine=machine,
+        versions=installed_versions() | (peers.versions if peers else {}),
+        settings={
+            "task": task,
+            "precision": precision,
+            "threads": common.threads,
+            "runs": common.rounds,
+        },
+        sections=[_section(samples)],
+        samples=samples,
+        bounds=[
+            Bound("export", samples[OURS].median("seconds"), MOST_SECONDS, "at most", "s"),
+            Bound("peak memory", samples[OURS].median("peak, GB"), MOST_GIGABYTES, "at most", "GB"),
+        ],
+        notes=[*gate, *notes],
+    )
+
+
+def _commands(
+    peers: Peers, task: str, model: Path, output: Path, *, quantise: bool
+) -> list[list[str]]:
+    exported = str(output / "exported")
+    commands = [
+        peers.optimum("export", "onnx", "--model", str(model), "--task", task, exported),
+    ]
+    if quantise:
+        commands.append(
+            peers.optimum(
+                *("onnxruntime", "quantize", "--avx512_vnni"),
+                *("--onnx_model", exported, "-o", str(output / "quantised")),
+            )
+        )
+    return commands
+
+
+def _run(
+    commands: list[list[str]], threads: int, *, remove: Path | None = None
+) -> dict[str, float]:
+    if remove is not None:
+        shutil.rmtree(remove, ignore_errors=True)
+    usages = [run_command(command, threads=threads) for command in commands]
+    return {
+        "seconds": sum(usage.seconds for usage in usages),
+        "peak, GB": max(usage.peak_bytes for usage in usages) / _GIGABYTE,
+    }
+
+
+def _section(samples: Mapping[str, Samples]) -> Section:
+    ours = samples[OURS].median("seconds")
+    return Section(
+        "medians",
+        ("contender", "seconds", "peak, GB", "times ours"),
+        [
+            (
+                name,
+                found.median("seconds"),
+                found.median("peak, GB"),
+                ratio(found.median("seconds"), ours),
+            )
+            for name, found in samples.items()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

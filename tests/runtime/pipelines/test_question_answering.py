@@ -1,0 +1,470 @@
+"""Question answering answers as the original's pipeline does, or as the SQuAD v2 reference."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Encoding, models, normalizers, pre_tokenizers, processors
+
+from bert_export.errors import InputError
+from bert_export.runtime.pipelines.question_answering import (
+    QuestionAnsweringPipeline,
+    QuestionAnsweringSettings,
+    QuestionItem,
+    Window,
+    best_spans,
+    decode_answers,
+    decode_squad_v2,
+    locate_span,
+    most_context,
+    read_window,
+)
+from tests.oracle import WORDS, save_tiny
+from tests.runtime.pipelines.parity import assert_same
+from tests.support import open_tiny
+
+SHORT = "the cat sat on the mat in new york, 24 dogs ran."
+LONG = "A dog is running! The Cat sat on naïve mats, 中文 and Ω 😀 too: the CAT's running. " * 2
+CONTEXTS = (SHORT, LONG, "İstanbul ǅ e\u0301clair \u200b ﬁne 😀😀 cat😀dog", "a [SEP] dog [CLS] cat")
+QUESTION = "who sat?"
+Pipelines = tuple[QuestionAnsweringPipeline, Callable[..., Any]]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Pipelines:
+    folder = tmp_path_factory.mktemp("question-answering")
+    save_tiny("BertForQuestionAnswering", folder, max_position_embeddings=64)
+    pipeline = open_tiny("question-answering", folder)
+    assert isinstance(pipeline, QuestionAnsweringPipeline)
+    return pipeline, transformers.pipeline("question-answering", str(folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pipeline(both: Pipelines) -> QuestionAnsweringPipeline:
+    return both[0]
+
+
+@pytest.mark.parametrize("align_to_words", [True, False])
+@pytest.mark.parametrize("handle_impossible_answer", [True, False])
+@pytest.mark.parametrize("top_k", [1, 2, 5])
+@pytest.mark.parametrize("max_answer_len", [None, 1, 4, 100])
+def test_answers_as_upstream(
+    both: Pipelines,
+    *,
+    align_to_words: bool,
+    handle_impossible_answer: bool,
+    top_k: int,
+    max_answer_len: int | None,
+) -> None:
+    ours, theirs = both
+    options = {
+        "align_to_words": align_to_words,
+        "handle_impossible_answer": handle_impossible_answer,
+        "top_k": top_k,
+        "max_answer_len": max_answer_len,
+        "doc_stride": 8,
+    }
+    for context in CONTEXTS:
+        found = ours(question=QUESTION, context=context, **options)
+        assert_same(found, theirs(question=QUESTION, context=context, **options))
+        json.dumps(found)
+
+
+@pytest.mark.parametrize("max_seq_len", [None, 16, 20, 31])
+@pytest.mark.parametrize("doc_stride", [None, 0, 1, 7])
+@pytest.mark.parametrize("question", ["who?", "a", "Ω 😀 [SEP]"])
+def test_windows_lie_as_upstream(
+    both: Pipelines, max_seq_len: int | None, doc_stride: int | None, question: str
+) -> None:
+    ours, theirs = both
+    options = {
+        "max_seq_len": max_seq_len, "doc_stride": doc_stride, "handle_impossible_answer": True
+    }
+    if max_seq_len == 16 and doc_stride is None:
+        options["doc_stride"] = 3
+    for top_k in (1, 3):
+        options["top_k"] = top_k
+        assert_same(
+            ours(question=question, context=LONG, **options),
+            theirs(question=question, context=LONG, **options),
+        )
+
+
+def test_contexts_of_no_word_have_no_answer(both: Pipelines) -> None:
+    ours, theirs = both
+    for context in (" ", "\u200b \n"):
+        for impossible in (False, True):
+            call = {
+                "question": QUESTION, "context": context, "handle_impossible_answer": impossible
+            }
+            assert_same(ours(**call, align_to_words=False), theirs(**call, align_to_words=False))
+            assert ours(**call)["answer"] == ""
+
+
+def test_inputs_are_read_as_upstream(both: Pipelines) -> None:
+    ours, theirs = both
+    record = {"question": QUESTION, "context": SHORT}
+    other = {"question": "a dog?", "context": CONTEXTS[2]}
+    for call in (
+        {"question": [QUESTION, "a dog?"], "context": SHORT},
+        {"question": [QUESTION, "a dog?"], "context": [SHORT, CONTEXTS[2]]},
+        {"question": [QUESTION], "context": SHORT},
+        {"question": [QUESTION], "context": [SHORT]},
+        {"question": [], "context": SHORT},
+    ):
+        assert_same(ours(**call), theirs(**call))
+    with pytest.warns(FutureWarning):
+        expected = theirs([record, other], top_k=2)
+    assert_same(ours([record, other], top_k=2), expected)
+    assert_same(ours(record, other, top_k=2), expected)
+    assert_same(list(ours(iter([record, other]), top_k=2)), expected)
+    assert_same(ours(record, top_k=2), expected[0])
+    assert_same(ours([record], top_k=2), expected[0])
+    assert_same(ours((record,), top_k=2), expected[0])
+    assert_same(ours(QUESTION, SHORT, top_k=2), expected[0])
+    assert ours([]) == []
+
+
+def test_a_generator_is_answered_lazily(both: Pipelines) -> None:
+    ours, _ = both
+    read = []
+
+    def records() -> Iterator[dict[str, str]]:
+        for context in CONTEXTS:
+            read.append(context)
+            yield {"question": QUESTION, "context": context}
+
+    lazy = ours(records())
+    assert not read
+    assert_same(list(lazy), [ours(question=QUESTION, context=context) for context in CONTEXTS])
+
+
+def test_a_question_that_leaves_room_enough_is_never_cut(both: Pipelines) -> None:
+    ours, theirs = both
+    question = "the cat sat on a mat and the dog sat on a mat. who?"  # most of a window
+    call = {"question": question, "context": "a dog run", "max_question_len": 2, "top_k": 3}
+    assert_same(ours(**call), theirs(**call))
+    call |= {"context": LONG, "doc_stride": 2}
+    assert_same(ours(**call), theirs(**call))
+
+
+@pytest.mark.parametrize("method", ["pipeline", "squad_v2"])
+@pytest.mark.parametrize("question", [LONG, "who sat on a mat and where is my dog?", "?" * 99])
+def test_a_question_that_leaves_no_room_is_cut(
+    pipeline: QuestionAnsweringPipeline, question: str, method: Any
+) -> None:
+    for options in ({}, {"doc_stride": 32}, {"max_seq_len": 5}, {"max_question_len": 1}):
+        found = pipeline(question=question, context=LONG, method=method, **options)
+        assert LONG[found["start"] : found["end"]] == found["answer"]
+        assert found["answer"] or method == "squad_v2"
+    item = QuestionItem(question, LONG)
+    rows = pipeline.encode([item, QuestionItem("who?", SHORT)], pipeline.default_settings())
+    assert all(len(row) <= 32 for own in rows for row in own)
+    covered = {
+        offset
+        for row in rows[0]
+        for offset, sequence in zip(row.encoding.offsets, row.encoding.sequence_ids, strict=True)
+        if sequence == 1
+    }
+    whole = pipeline.tokenizer.encode([LONG[:29]], add_special_tokens=False)[0][0]
+    assert set(whole.offsets) <= covered
+
+
+def test_a_cut_question_keeps_its_first_tokens(pipeline: QuestionAnsweringPipeline) -> None:
+    settings = QuestionAnsweringSettings(max_question_len=5)
+    question = "naive cats unaffable " * 9
+    (rows,) = pipeline.encode([QuestionItem(question, LONG)], settings)
+    tokens = pipeline.tokenizer.encode([question], add_special_tokens=False)[0][0].tokens
+    assert len(rows) > 1
+    assert all(row.encoding.tokens[1:7] == [*tokens[:5], "[SEP]"] for row in rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_batches_do_not_change_answers(
+    pipeline: QuestionAnsweringPipeline, batch_size: int | None
+) -> None:
+    records = [{"question": QUESTION, "context": context} for context in CONTEXTS]
+    records.append({"question": LONG, "context": LONG})
+    alone = [pipeline(record, top_k=3) for record in records]
+    assert_same(pipeline(records, top_k=3, batch_size=batch_size), alone)
+
+
+def test_records_become_items(pipeline: QuestionAnsweringPipeline) -> None:
+    answers = {"text": [], "answer_start": []}
+    item = pipeline.item({"question": QUESTION, "context": SHORT, "answers": answers})
+    assert item == QuestionItem(QUESTION, SHORT)
+    assert_same(
+        list(pipeline.answers([item], pipeline.default_settings())),
+        [pipeline(question=QUESTION, context=SHORT)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({}, "question is missing"),
+        ({"question": "a"}, "context is missing"),
+        ({"context": "a"}, "question is missing"),
+        ({"question": "", "context": "a"}, "question is empty"),
+        ({"question": "a", "context": ""}, "context is empty"),
+        ({"question": 3, "context": "a"}, "question is of the wrong type"),
+        ({"question": "a", "context": 3}, "context is of the wrong type"),
+        ({"question": "a", "context": ["a"]}, "context is of the wrong type"),
+        ({"question": ["a", "b"], "context": ["a"]}, "expected a string, or a list of 2, got"),
+        ({"question": ["a"], "context": 3}, "context does not fit the questions"),
+        ({"question": [3], "context": "a"}, "question is of the wrong type"),
+        ({"question": "a", "context": "a", "top_k": 0}, "top_k is wrong"),
+        ({"question": "a", "context": "a", "top_k": None}, "top_k is wrong"),
+        ({"question": "a", "context": "a", "max_answer_len": 0}, "max_answer_len is wrong"),
+        ({"question": "a", "context": "a", "max_question_len": 0}, "max_question_len is wrong"),
+        ({"question": "a", "context": "a", "max_seq_len": 4}, "max_seq_len is wrong"),
+        ({"question": "a", "context": "a", "max_seq_len": 33}, "max_seq_len is above"),
+        ({"question": "a", "context": "a", "doc_stride": -1}, "doc_stride is wrong"),
+        ({"question": "a", "context": "a", "doc_stride": 33}, "doc_stride is larger"),
+        ({"question": "a", "context": "a", "doc_stride": 2.0}, "doc_stride is wrong"),
+        ({"question": "a", "context": "a", "method": "bert"}, "pipeline or squad_v2"),
+        ({"question": "a", "context": "a", "n_best_size": 0}, "n_best_size is wrong"),
+        ({"question": "a", "context": "a", "batch_size": 0}, "batch_size is too small"),
+    ],
+)
+def test_malformed_calls_are_refused(
+    pipeline: QuestionAnsweringPipeline, call: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        pipeline(**call)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("a", "inputs are of the wrong type"),
+        (3, "inputs are of the wrong type"),
+        (["a"], "item is of the wrong type"),
+        ({"question": "a"}, "item lacks 'context'"),
+        ([{"context": "a"}], "item lacks 'question'"),
+        ([{"question": "a", "context": None}], "context is of the wrong type"),
+        (iter([3]), "item is of the wrong type"),
+    ],
+)
+def test_malformed_records_are_refused(
+    pipeline: QuestionAnsweringPipeline, inputs: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        list(pipeline(inputs))
+    with pytest.raises(InputError, match="inputs are given twice"):
+        pipeline(inputs, question="a", context="b")
+
+
+def wordpiece(limit: int | None = None, stride: int = 0) -> tokenizers.Tokenizer:
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(WORDS))}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    if limit is not None:
+        tokenizer.enable_truncation(limit, stride=stride, strategy="only_second")
+    return tokenizer
+
+
+TOKENIZER = wordpiece(16, 4)
+texts = st.lists(
+    st.one_of(
+        st.sampled_from(["the", "cats", "Cat", "CAT", "Ω", "😀", "naïve", "don't", "中文"]),
+        st.text(max_size=5),
+    ),
+    max_size=20,
+).map(" ".join)
+options = st.builds(
+    QuestionAnsweringSettings,
+    top_k=st.integers(1, 30),
+    max_answer_len=st.one_of(st.none(), st.integers(1, 40)),
+    handle_impossible_answer=st.booleans(),
+    align_to_words=st.booleans(),
+    n_best_size=st.integers(1, 25),
+    null_score_diff_threshold=st.floats(-9, 9),
+)
+
+
+def windows_of(text: str, seed: int) -> list[Window]:
+    encoding = TOKENIZER.encode("who sat", text)
+    generator = np.random.default_rng(seed)
+    return [
+        read_window(
+            window,
+            *(3 * generator.normal(size=(2, len(window)))).astype(np.float32),
+            cls_id=2,
+        )
+        for window in (encoding, *encoding.overflowing)
+    ]
+
+
+@given(texts, st.integers(0, 99), options)
+def test_answers_lie_in_the_context(
+    text: str, seed: int, settings: QuestionAnsweringSettings
+) -> None:
+    answers = decode_answers(text, windows_of(text, seed), settings)
+    assert 1 <= len(answers) <= settings.top_k
+    scores = [answer["score"] for answer in answers]
+    assert scores == sorted(scores, reverse=True)
+    assert all(score >= 0 for score in scores)
+    for answer in answers:
+        assert list(answer) == ["score", "start", "end", "answer"]
+        assert 0 <= answer["start"] <= answer["end"] <= len(text)
+        assert text[answer["start"] : answer["end"]] == answer["answer"]
+    named = [answer["answer"].lower() for answer in answers if answer["answer"]]
+    assert len(set(named)) == len(named)
+    json.dumps(answers)
+
+
+@given(texts, st.integers(0, 99), options)
+def test_squad_v2_is_the_reference(
+    text: str, seed: int, settings: QuestionAnsweringSettings
+) -> None:
+    windows = windows_of(text, seed)
+    answers = decode_squad_v2(text, windows, settings)
+    prediction, n_best = reference_squad_v2(text, windows, settings)
+    assert answers[0]["answer"] == prediction
+    everything = decode_squad_v2(
+        text,
+        windows,
+        QuestionAnsweringSettings(
+            top_k=99,
+            max_answer_len=settings.max_answer_len,
+            n_best_size=settings.n_best_size,
+            null_score_diff_threshold=settings.null_score_diff_threshold,
+        ),
+    )
+    assert answers == everything[: settings.top_k]
+    assert sum(answer["score"] for answer in everything) == pytest.approx(1)
+    rest = [answer["score"] for answer in everything[1:]]
+    assert rest == sorted(rest, reverse=True)
+    if settings.n_best_size > 1:
+        found = {answer["answer"]: answer["score"] for answer in everything}
+        assert found == pytest.approx(n_best)
+    for answer in everything:
+        assert text[answer["start"] : answer["end"]] == answer["answer"]
+
+
+def reference_squad_v2(
+    text: str, windows: list[Window], settings: QuestionAnsweringSettings
+) -> tuple[str, dict[str, float]]:
+    """The reference's loops, plainly: the predicted text, and each listed text's probability."""
+    limit = 30 if settings.max_answer_len is None else settings.max_answer_len
+    nulls, spans = [], []
+    for number, window in enumerate(windows):
+        starts, ends = window.start_logits.tolist(), window.end_logits.tolist()
+        nulls.append(float(window.start_logits[0] + window.end_logits[0]))
+        order = range(len(starts))
+        for start in sorted(order, key=lambda i: -starts[i])[: settings.n_best_size]:
+            for end in sorted(order, key=lambda i: -ends[i])[: settings.n_best_size]:
+                inside = window.context[start] and window.context[end]
+                if inside and 0 <= end - start < limit and owner(windows, number, start) == number:
+                    total = float(window.start_logits[start] + window.end_logits[end])
+                    offsets = window.encoding.offsets
+                    spans.append((total, text[offsets[start][0] : offsets[end][1]]))
+    listed: dict[str, float] = {}
+    for total, answer in sorted([*spans, (min(nulls), "")], key=lambda span: -span[0]):
+        if len(listed) < settings.n_best_size:
+            listed.setdefault(answer, total)
+    listed.setdefault("", min(nulls))
+    best = max((total for total, _ in spans), default=-math.inf)
+    prediction = next((answer for total, answer in spans if total == best), "")
+    if min(nulls) - best > settings.null_score_diff_threshold:
+        prediction = ""
+    whole = sum(math.exp(total - max(listed.values())) for total in listed.values())
+    peak = max(listed.values())
+    return prediction, {name: math.exp(total - peak) / whole for name, total in listed.items()}
+
+
+def owner(windows: list[Window], number: int, position: int) -> int:
+    """The first window in which the token has the most context."""
+    span = windows[number].encoding.offsets[position]
+    best, found = -1.0, -1
+    for other, window in enumerate(windows):
+        inside = [i for i, is_context in enumerate(window.context) if is_context]
+        for place in inside:
+            if window.encoding.offsets[place] == span:
+                score = min(place - inside[0], inside[-1] - place) + 0.01 * len(inside)
+                if score > best:
+                    best, found = score, other
+    return found
+
+
+def test_a_threshold_decides_between_an_answer_and_none(
+    pipeline: QuestionAnsweringPipeline,
+) -> None:
+    call: dict[str, Any] = {"question": QUESTION, "context": LONG, "method": "squad_v2"}
+    never = pipeline(**call, null_score_diff_threshold=1e9, top_k=3)
+    always = pipeline(**call, null_score_diff_threshold=-1e9, top_k=3)
+    assert never[0]["answer"] != ""
+    assert (always[0]["answer"], always[0]["start"], always[0]["end"]) == ("", 0, 0)
+    assert len(never) == len(always) == 3
+    single = pipeline(**call)
+    assert isinstance(single, dict)
+
+
+@given(
+    st.integers(1, 12), st.integers(1, 40), st.integers(1, 15), st.integers(0, 999), st.booleans()
+)
+def test_best_spans_are_the_best(
+    size: int, top_k: int, longest: int, seed: int, tied: bool
+) -> None:
+    generator = np.random.default_rng(seed)
+    start, end = generator.random((2, size)).astype(np.float32)
+    if tied:
+        start, end = np.round(start, 1), np.round(end, 1)
+    context = generator.random(size) < 0.7
+    first, last, scores = best_spans(start, end, context, top_k=top_k, max_answer_len=longest)
+    expected = sorted(
+        (
+            (-float(start[i] * end[j]), i, j)
+            for i in range(size)
+            for j in range(i, min(size, i + longest))
+            if context[i] and context[j]
+        ),
+    )[:top_k]
+    found = zip((-scores).tolist(), first.tolist(), last.tolist(), strict=True)
+    assert list(found) == expected
+
+
+@given(texts)
+def test_every_token_has_most_context_in_one_window(text: str) -> None:
+    windows = windows_of(text, 0)
+    masks = most_context(windows)
+    chosen = [
+        window.encoding.offsets[position]
+        for window, mask in zip(windows, masks, strict=True)
+        for position in np.flatnonzero(mask)
+    ]
+    assert sorted(set(chosen)) == sorted(set(wordpiece().encode(text).offsets[1:-1]))
+    assert all((mask <= window.context).all() for window, mask in zip(windows, masks, strict=True))
+
+
+def test_a_span_is_widened_to_words() -> None:
+    text = "the cats running"
+    encoding: Encoding = wordpiece().encode("the", text)
+    assert encoding.tokens[3:8] == ["the", "cat", "##s", "run", "##n"]
+    assert locate_span(encoding, 5, 6, align_to_words=False) == (7, 12)
+    assert locate_span(encoding, 5, 6, align_to_words=True) == (4, 16)
+
+
+def test_equal_answers_are_one_with_the_sum_of_their_scores() -> None:
+    text = "Cat dog cat"
+    encoding = wordpiece().encode("who", text)
+    level = np.zeros(len(encoding), dtype=np.float32)
+    window = read_window(encoding, level, level, cls_id=2)
+    settings = QuestionAnsweringSettings(top_k=2, max_answer_len=1)
+    answers = decode_answers(text, [window], settings)
+    quarter = 1 / 4**2  # [CLS] and three words share the probability
+    assert [(answer["answer"], answer["start"]) for answer in answers] == [("Cat", 0), ("dog", 4)]
+    assert [answer["score"] for answer in answers] == pytest.approx([2 * quarter, quarter])
