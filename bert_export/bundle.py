@@ -121,6 +121,7 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
     pad_token: str = "[PAD]"
     mask_token: str = "[MASK]"
     unk_token: str = "[UNK]"
+    clean_up_tokenization_spaces: bool = False
 
 
 class LayerPlan(Record, frozen=True, kw_only=True):

@@ -213,6 +213,12 @@ class _Run:
 def _load(model: str, name: str | None) -> tuple[Checkpoint, Task]:
     """The checkpoint and the task that is asked for, or that it was trained for."""
     task = find_task(name) if name is not None else None
+    if task is not None and task.demo is None and model == "demo":
+        raise TaskError(
+            f"task {task.name} has no demonstration checkpoint",
+            expected="a directory or a hub id",
+            fix="Pass --model",
+        )
     if task is None and model == "demo":
         raise TaskError("task is not given", expected=f"--task, one of {', '.join(TASKS)}")
     checkpoint = load_checkpoint(model, demo=task.demo if task else None)
@@ -418,6 +424,7 @@ def _tokenizer_record(job: _Job) -> TokenizerRecord:
         pad_token=files.pad_token,
         mask_token=files.mask_token,
         unk_token=files.unk_token,
+        clean_up_tokenization_spaces=files.clean_up_tokenization_spaces,
     )
 
 

@@ -30,6 +30,7 @@ DYNAMIC_AXES = ("batch", "choices", "sequence")
 
 WEIGHT_SUFFIX = ".weight"
 _BIAS_SUFFIX = ".bias"
+_WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 
 # Sizes that no configuration of BERT shares with another axis, so that a leaked one is seen.
 _EXAMPLE_BATCH, _EXAMPLE_CHOICES, _EXAMPLE_SEQUENCE = 3, 5, 11
@@ -210,7 +211,11 @@ def _name_weights(graph: ir.Graph) -> None:
 def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
     if value.name == name:
         return
-    if name in graph.initializers:
+    taken = graph.initializers.get(name)
+    if taken is not None and all(use.node.op_type == "Gather" for use in taken.uses()):
+        # A tied decoder is traced under its own name: the table is the embedding's.
+        _rename(graph, taken, _WORD_EMBEDDINGS)
+    elif taken is not None:
         raise TracingError(
             f"initializer {name} stands twice in the trace",
             expected="one linear layer of that name",

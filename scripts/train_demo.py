@@ -5,6 +5,7 @@ Usage::
     python scripts/train_demo.py wnut17
     python scripts/train_demo.py all --data ../shared/data
     python scripts/train_demo.py snips --try          # train without the dev set, score on it
+    python scripts/train_demo.py snips --score        # score the adapter that is there again
 
 Needs, beside the extras ``demo`` and ``export``: scikit-learn, scipy and seqeval. Training runs on
 one thread in bfloat16; scores are those of the adapter read back from its file, in float32.
@@ -12,6 +13,7 @@ one thread in bfloat16; scores are those of the adapter read back from its file,
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import time
@@ -28,6 +30,7 @@ from demo_objectives import OBJECTIVES, Objective, Row
 from demo_readme import update_table
 from rich.console import Console
 from rich.progress import Progress
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -35,6 +38,7 @@ from bert_export.checkpoints import load_checkpoint
 from bert_export.checkpoints.demo import (
     ADAPTER,
     BASE_ATTRIBUTION,
+    CARD,
     DEMONSTRATIONS,
     load_adapter,
     save_adapter,
@@ -183,6 +187,8 @@ RECIPES: Mapping[str, Recipe] = {
 @click.option("--rate", type=float, help="Learning rate instead of the recipe's.")
 @click.option("--dropout", type=float, help="Instead of the recipe's.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--score", "scoring", is_flag=True,
+              help="Train nothing: score the adapter that is there again.")  # fmt: skip
 @click.option("--try", "trying", is_flag=True,
               help="Leave the dev set out of training, score on it, write nothing.")  # fmt: skip
 def main(
@@ -194,6 +200,7 @@ def main(
     dropout: float | None,
     seed: int,
     *,
+    scoring: bool,
     trying: bool,
 ) -> None:
     """Train the adapter NAME, or all of them."""
@@ -204,7 +211,9 @@ def main(
         for chosen in RECIPES if name == "all" else [name]:
             recipe = replace(RECIPES[chosen], **changes)
             splits = READERS[chosen](data, seed)
-            if trying:
+            if scoring:
+                _score(chosen, recipe, splits, output)
+            elif trying:
                 _try(chosen, recipe, splits, seed)
             else:
                 _make(chosen, recipe, splits, seed, output)
@@ -220,24 +229,33 @@ def _try(name: str, recipe: Recipe, splits: Splits, seed: int) -> None:
 
 
 def _make(name: str, recipe: Recipe, splits: Splits, seed: int, output: Path) -> None:
-    """Train on everything but the test set, write the adapter, read it back, score it."""
+    """Train on everything but the test set, write the adapter, then score what was written."""
     head, objective = _start(recipe, splits, seed)
     records = [*splits.train, *splits.dev]
     minutes = _train(name, head, objective, objective.encode(records), recipe, seed)
-    tensors = collect(head)
-    card = _card(name, recipe, splits, seed)
-    save_adapter(output / name, tensors, card)
-    scores = {}
-    written = load_head(recipe.head, load_adapter(name, demonstrations=output))
-    for part, test in splits.test.items():
-        scores[part] = {"examples": len(test), **_rounded(objective.score(written, test))}
-        _console.print(name, part, scores[part])
-    save_adapter(output / name, tensors, card | {"score": _headline(scores, splits)})
-    update_table(output)
+    save_adapter(output / name, collect(head), _card(name, recipe, splits, seed))
     size = (output / name / ADAPTER).stat().st_size
     _console.print(f"{name}: {size} bytes, trained for {minutes:.1f} minutes")
     if size > _LARGEST:
         raise click.ClickException(f"adapter {name} has {size} bytes: expected at most {_LARGEST}.")
+    _score(name, recipe, splits, output)
+
+
+def _score(name: str, recipe: Recipe, splits: Splits, output: Path) -> None:
+    """Read a written adapter back, score it in float32, put the figures into its card."""
+    checkpoint = load_adapter(name, demonstrations=output)
+    head = load_head(recipe.head, checkpoint)
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer.json)
+    objective = OBJECTIVES[recipe.objective](tokenizer, splits.labels)
+    scores = {}
+    for part, test in splits.test.items():
+        scores[part] = {"examples": len(test), **_rounded(objective.score(head, test))}
+        _console.print(name, part, scores[part])
+    folder = output / name
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card["score"] = _headline(scores, splits)
+    save_adapter(folder, load_file(folder / ADAPTER), card)
+    update_table(output)
 
 
 def _start(recipe: Recipe, splits: Splits, seed: int) -> tuple[BertHead, Objective]:

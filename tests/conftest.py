@@ -21,7 +21,7 @@ torch.set_num_threads(2)
 def minilm() -> Path:
     """The real weights of all-MiniLM-L6-v2; skipped where the extra ``demo`` is absent."""
     try:
-        return find_base()
+        return find_base("minilm")
     except MissingExtraError as error:
         pytest.skip(str(error))
 

@@ -128,6 +128,7 @@ def open_tiny(
         pad_token=files.pad_token,
         mask_token=files.mask_token,
         unk_token=files.unk_token,
+        clean_up_tokenization_spaces=files.clean_up_tokenization_spaces,
     )
     if labels is None:
         labels = config.labels if task.head in _LABELLED else ()

@@ -36,7 +36,10 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "text-classification": ("BertForSequenceClassification", LABELS),
     "zero-shot-classification": (
         "BertForSequenceClassification",
-        {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}},
+        {
+            "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
+            "max_position_embeddings": 128,  # room for letters: the tiny vocabulary spells words
+        },
     ),
     "token-classification": ("BertForTokenClassification", LABELS),
     "question-answering": ("BertForQuestionAnswering", {}),

@@ -38,7 +38,7 @@ def fetch_snapshot(model: str) -> Path:
         MissingExtraError: ``huggingface_hub`` is not installed.
     """
     try:
-        import huggingface_hub  # noqa: PLC0415 - an extra
+        import huggingface_hub
     except ImportError as error:
         raise MissingExtraError(
             f"checkpoint {model} of the Hugging Face hub", extra="hub"
@@ -77,7 +77,7 @@ def weight_files(names: list[str]) -> list[str]:
 
 
 def _find_cached(model: str) -> Path | None:
-    import huggingface_hub  # noqa: PLC0415 - an extra
+    import huggingface_hub
 
     try:
         return Path(huggingface_hub.snapshot_download(model, local_files_only=True))

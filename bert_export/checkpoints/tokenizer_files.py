@@ -49,6 +49,7 @@ class TokenizerFiles:
         pad_token: Text of the token that fills rows.
         mask_token: Text of the token that hides a word.
         unk_token: Text of the token for what the vocabulary cannot spell.
+        clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
     """
 
     json: str
@@ -59,6 +60,7 @@ class TokenizerFiles:
     pad_token: str
     mask_token: str
     unk_token: str
+    clean_up_tokenization_spaces: bool = False
 
     def with_lower_case(self) -> TokenizerFiles:
         """The same, lower-casing the text before anything else is done to it."""
@@ -77,6 +79,7 @@ class _Settings:
     do_lower_case: bool
     strip_accents: bool | None
     tokenize_chinese_chars: bool
+    clean_up: bool
     max_length: int | None
     specials: dict[str, AddedToken | str]
     additional: tuple[AddedToken | str, ...]
@@ -125,6 +128,7 @@ def read_tokenizer(folder: Path, *, vocab_size: int) -> TokenizerFiles:
         json=tokenizer.to_str(),
         max_length=settings.max_length,
         do_lower_case=_lower_cases(tokenizer),
+        clean_up_tokenization_spaces=settings.clean_up,
         **settings.texts(),
     )
 
@@ -286,9 +290,10 @@ def _read_settings(folder: Path) -> _Settings:
     specials = {key: _as_token(value, where) for key, value in declared.items()}
     return _Settings(
         is_bert=_is_bert(config, where),
-        do_lower_case=_flag(config, "do_lower_case", True, where),
-        strip_accents=_flag(config, "strip_accents", None, where),
-        tokenize_chinese_chars=_flag(config, "tokenize_chinese_chars", True, where),
+        do_lower_case=_flag(config, "do_lower_case", where, default=True),
+        strip_accents=_flag(config, "strip_accents", where, default=None),
+        tokenize_chinese_chars=_flag(config, "tokenize_chinese_chars", where, default=True),
+        clean_up=bool(_flag(config, "clean_up_tokenization_spaces", where, default=False)),
         max_length=_max_length(config),
         specials={
             key: by_text.get(_content(token), token) for key, token in specials.items()
@@ -362,7 +367,7 @@ def _content(token: object) -> str:
 def _is_bert(config: Mapping[str, Any], path: Path) -> bool:
     """Whether the class splits as BERT's does; ``PreTrainedTokenizerFast`` and others do not."""
     name = config.get("tokenizer_class")
-    if _flag(config, "split_special_tokens", False, path):
+    if _flag(config, "split_special_tokens", path, default=False):
         raise TokenizerError(f"file {path} field split_special_tokens is not supported",
                              expected="false", got="true")  # fmt: skip
     if name is None:
@@ -373,7 +378,7 @@ def _is_bert(config: Mapping[str, Any], path: Path) -> bool:
     return name in {f"{known}Tokenizer{fast}" for known in _BERT_CLASSES for fast in ("", "Fast")}
 
 
-def _flag(config: Mapping[str, Any], key: str, default: bool | None, path: Path) -> Any:
+def _flag(config: Mapping[str, Any], key: str, path: Path, *, default: bool | None) -> Any:
     value = config.get(key, default)
     if not isinstance(value, bool) and not (value is None and default is None):
         raise TokenizerError(

@@ -125,7 +125,7 @@ class _Drawn:
             TimeElapsedColumn(),
             console=stderr,
             transient=True,
-            disable=quiet,
+            disable=quiet or not stderr.is_terminal,
         )
 
     def __enter__(self) -> Self:

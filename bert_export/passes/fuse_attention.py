@@ -27,7 +27,6 @@ from bert_export.passes.graph_pass import GraphPass, Match, Refusal, Rule, RuleP
 
 __all__ = ["FuseAttention", "is_relative"]
 
-_OPSET = 23
 _LOWEST = float(np.finfo(np.float32).min)
 _HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3, 2]
 
@@ -60,13 +59,14 @@ class FuseAttention(RulePass):
     """
 
     name = "fuse_attention"
+    opset: ClassVar[int] = 23
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
         """Fuse every site, unless the opset has no ``Attention``."""
         opset = model.graph.opset_imports.get("", 0)
-        if opset >= _OPSET:
+        if opset >= self.opset:
             return super().apply(model)
-        reason = f"opset {opset} has no Attention, which came with opset {_OPSET}"
+        reason = f"opset {opset} has no Attention, which came with opset {self.opset}"
         sites = [node for node in model.graph if node.op_type == "Softmax"]
         return 0, tuple(Refusal(reason, str(node.name)) for node in sites)
 

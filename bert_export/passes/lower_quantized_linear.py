@@ -9,7 +9,7 @@ import onnx_ir as ir
 from bert_export.passes.editing import insert_node, is_vector, producer, sole_reader, substitute
 from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
-__all__ = ["LowerQuantizedLinear"]
+__all__ = ["LowerQuantizedLinear", "count_quantized"]
 
 _DOMAIN = "com.microsoft"
 
@@ -97,3 +97,12 @@ class LowerQuantizedLinear(RulePass):
         if rewritten:
             model.graph.opset_imports.setdefault(_DOMAIN, 1)
         return rewritten, refusals
+
+
+def count_quantized(model: ir.Model) -> int:
+    """How many products take two dequantised operands."""
+    return sum(
+        node.op_type == "MatMul"
+        and all(producer(value, "DequantizeLinear") is not None for value in node.inputs)
+        for node in model.graph
+    )

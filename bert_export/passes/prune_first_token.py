@@ -22,9 +22,6 @@ from bert_export.passes.row_selection import find_region, move_selection
 __all__ = ["PruneFirstToken", "prune_tokens", "select_mask_row"]
 
 
-_POOLED = "pooled.token"
-
-
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Where one token of every text is taken out.
@@ -76,8 +73,7 @@ class PruneFirstToken(GraphPass):
         if rewritten:
             graph.sort()  # an index may have been made after the layer that it now selects for
             remove_unused(graph)
-        pooled = any(str(node.name).startswith(_POOLED) for node in graph)
-        if not readers and not pooled:
+        if not readers:
             last = graph.outputs[0].producer()
             name = str(graph.outputs[0].name if last is None else last.name)
             refusals.append(Refusal("no node takes one token out of the encoder's result", name))

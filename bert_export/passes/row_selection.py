@@ -140,7 +140,8 @@ def _carriers(node: ir.Node, *, through_attention: bool) -> tuple[int, ...] | No
             carriers.append(index)
         elif array is None or array.ndim > 1:
             return None
-    return tuple(carriers) or None
+    axes = {tuple(map(str, list(inputs[index].shape or ())[:2])) for index in carriers}  # type: ignore[union-attr]
+    return tuple(carriers) if len(axes) == 1 else None  # an axis that is broadcast is no token
 
 
 def _tokens(value: ir.Value | None) -> bool:

@@ -154,7 +154,7 @@ def make_rows(
     Raises:
         InputError: A record's values do not fit the task.
     """
-    tokenizer, settings = pipeline.tokenizer, pipeline.default_settings()
+    tokenizer, settings = pipeline.tokenizer, pipeline.dataset_settings()
     rng = np.random.default_rng(seed)
     items = [pipeline.item(record) for record in calibration.records]
     rows = [row for rows in pipeline.encode(items, settings) for row in rows]

@@ -1,8 +1,8 @@
-"""The quantiser: linear layers of a float graph into explicit Q/DQ form, with the plan of what it did.
+"""The quantiser: linear layers of a float graph into explicit Q/DQ form, and the plan of it.
 
-The form is the standard one that every engine reads: the activation goes through QuantizeLinear and
-DequantizeLinear with one scale, the weight is stored in int8 behind a DequantizeLinear with one scale
-per output channel. A target's recipe lowers it further.
+The form is the standard one that every engine reads: the activation goes through QuantizeLinear
+and DequantizeLinear with one scale, the weight is stored in int8 behind a DequantizeLinear with
+one scale per output channel. A target's recipe lowers it further.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def affine_parameters(low: float, high: float) -> AffineParameters:
     """Scale and zero point of uint8 for a range.
 
     Args:
-        low, high: The range; it is widened to hold 0, which padding and ReLU-like functions need
-            to be exact.
+        low: Lower bound; the range is widened to hold 0, which must stay exact.
+        high: Upper bound.
 
     Raises:
         QuantizationError: The bounds are not finite or not in order.

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring.child import read_request, send
 from safetensors.torch import save_file
 
 from bert_export.checkpoints import load_checkpoint
 from bert_export.checkpoints.demo import find_base
+from measuring.child import read_request, send
 
 _TOKENIZER_FILES = (
     "vocab.txt",

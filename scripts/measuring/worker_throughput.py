@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from measuring.child import peak_bytes, read_request, send, threads
 
 Answer = Callable[[Sequence[str]], Any]

@@ -13,6 +13,7 @@ from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
+    CUT,
     UNCUT,
     Tokenization,
     check_text,
@@ -90,6 +91,10 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
     def default_settings(self) -> FeatureExtractionSettings:
         """Neither truncated nor arrays."""
         return FeatureExtractionSettings()
+
+    def dataset_settings(self) -> FeatureExtractionSettings:
+        """As a call that cuts long text."""
+        return FeatureExtractionSettings(CUT)
 
     def encode(self, items: Sequence[str], settings: FeatureExtractionSettings) -> list[list[Row]]:
         """One row per text."""

@@ -15,6 +15,7 @@ from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
+    CUT,
     UNCUT,
     Tokenization,
     check_text,
@@ -260,6 +261,10 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         """The five best of the whole vocabulary."""
         return FillMaskSettings()
 
+    def dataset_settings(self) -> FillMaskSettings:
+        """As a call that cuts long text."""
+        return FillMaskSettings(tokenization=CUT)
+
     def encode(self, items: Sequence[str], settings: FillMaskSettings) -> list[list[Row]]:
         """One row per text."""
         texts = [check_text(item) for item in items]
@@ -297,7 +302,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
             self.tokenizer,
             rows[0].input_ids,
             reduced[0],
-            clean_up=bool(self.manifest.postprocessing.get("clean_up_tokenization_spaces", False)),
+            clean_up=self.tokenizer.record.clean_up_tokenization_spaces,
         )
         return answers[0] if len(answers) == 1 else answers
 

@@ -79,6 +79,10 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
     def default_settings(self) -> Settings:
         """The settings of a call that names none."""
 
+    def dataset_settings(self) -> Settings:
+        """The settings for records of a data file: by default a call's; long text is cut."""
+        return self.default_settings()
+
     @abstractmethod
     def encode(self, items: Sequence[Item], settings: Settings) -> list[list[Row]]:
         """Rows of each item: one, or several where the item is strided or has choices."""

@@ -22,7 +22,13 @@ from bert_export.runtime.pipelines.next_sentence_prediction import (
     text_pair_item,
 )
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import UNCUT, encode_texts, mapping_items
+from bert_export.runtime.pipelines.texts import (
+    CUT,
+    UNCUT,
+    Tokenization,
+    encode_texts,
+    mapping_items,
+)
 from bert_export.runtime.sessions.session import Outputs
 
 __all__ = ["PretrainingPipeline", "PretrainingResult", "PretrainingSettings"]
@@ -34,9 +40,11 @@ class PretrainingSettings:
 
     Args:
         top_k: Candidates per mask.
+        tokenization: Truncation; none by default, for cutting could lose a mask.
     """
 
     top_k: int = 5
+    tokenization: Tokenization = UNCUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +111,15 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
         """Five candidates per mask."""
         return PretrainingSettings()
 
+    def dataset_settings(self) -> PretrainingSettings:
+        """As a call that cuts long text."""
+        return PretrainingSettings(tokenization=CUT)
+
     def encode(
         self, items: Sequence[tuple[str, str]], settings: PretrainingSettings
     ) -> list[list[Row]]:
         """One row per pair."""
-        return [[row] for row in encode_texts(self.tokenizer, items, UNCUT)]
+        return [[row] for row in encode_texts(self.tokenizer, items, settings.tokenization)]
 
     def reduce(
         self, row: Row, outputs: Outputs, settings: PretrainingSettings
@@ -137,8 +149,6 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
                 self.tokenizer,
                 rows[0].input_ids,
                 reduced[0].candidates,
-                clean_up=bool(
-                    self.manifest.postprocessing.get("clean_up_tokenization_spaces", False)
-                ),
+                clean_up=self.tokenizer.record.clean_up_tokenization_spaces,
             ),
         }

@@ -125,7 +125,8 @@ def best_spans(
     """The likeliest spans inside the context.
 
     Args:
-        start, end: Probability of each token to open or close the answer, float32 (S,).
+        start: Probability of each token to open the answer, float32 (S,).
+        end: Probability of each token to close it, float32 (S,).
         context: Which tokens are of the context, bool (S,).
         top_k: Spans at most.
         max_answer_len: Tokens of a span at most.
@@ -156,7 +157,8 @@ def locate_span(
 
     Args:
         encoding: The window.
-        first, last: The span's tokens, both included.
+        first: The span's first token.
+        last: Its last token.
         align_to_words: Whether it is widened to the words of its first and last token.
     """
     if align_to_words:
@@ -208,7 +210,10 @@ def decode_answers(
                 known["score"] += score
             else:
                 answers[answer.lower()] = {
-                    "score": score, "start": begin, "end": stop, "answer": answer
+                    "score": score,
+                    "start": begin,
+                    "end": stop,
+                    "answer": answer,
                 }
     found = list(answers.values())
     if settings.handle_impossible_answer:
@@ -288,8 +293,7 @@ def decode_squad_v2(
         answers.append(null)
     scores = softmax(np.array([answer["score"] for answer in answers]))
     return [
-        {**answer, "score": score}
-        for answer, score in zip(answers, scores.tolist(), strict=True)
+        {**answer, "score": score} for answer, score in zip(answers, scores.tolist(), strict=True)
     ][: settings.top_k]
 
 
@@ -384,7 +388,8 @@ class QuestionAnsweringPipeline(
         return self.respond(
             records,
             single=single,
-            items=map(_read_item, records) if isinstance(records, Iterator)
+            items=map(_read_item, records)
+            if isinstance(records, Iterator)
             else [_read_item(record) for record in records],
             settings=settings,
             batch_size=batch_size,
@@ -442,14 +447,16 @@ class QuestionAnsweringPipeline(
         elif length > self.tokenizer.max_length:
             raise InputError(
                 "max_seq_len is above the model's limit",
-                expected=f"at most {self.tokenizer.max_length}", got=length,
+                expected=f"at most {self.tokenizer.max_length}",
+                got=length,
             )
         stride = settings.doc_stride
         if stride is None:
             stride = min(length // 2, _DOC_STRIDE)
         elif stride > length:
-            raise InputError("doc_stride is larger than max_seq_len",
-                             expected=f"at most {length}", got=stride)
+            raise InputError(
+                "doc_stride is larger than max_seq_len", expected=f"at most {length}", got=stride
+            )
         return length, stride
 
     def _tokenize(self, texts: Sequence[str], length: int) -> list[Encoding]:
@@ -495,13 +502,12 @@ def _score(answer: Answer) -> float:
     return float(answer["score"])
 
 
-def _read_inputs(
-    inputs: tuple[Any, ...], question: Any, context: Any
-) -> list[Any] | Iterator[Any]:
+def _read_inputs(inputs: tuple[Any, ...], question: Any, context: Any) -> list[Any] | Iterator[Any]:
     """The records of a call: a list, or an iterator that is to be answered lazily."""
     if inputs and (question is not None or context is not None):
-        raise InputError("inputs are given twice",
-                         expected="records, or question and context", got="both")
+        raise InputError(
+            "inputs are given twice", expected="records, or question and context", got="both"
+        )
     if not inputs:
         return _pair_up(question, context)
     if len(inputs) == 1:
@@ -518,7 +524,8 @@ def _read_inputs(
         return list(inputs)
     raise InputError(
         "inputs are of the wrong type",
-        expected="question and context, or mappings with them", got=type(records).__name__,
+        expected="question and context, or mappings with them",
+        got=type(records).__name__,
     )
 
 
@@ -529,18 +536,25 @@ def _pair_up(question: Any, context: Any) -> list[Any]:
         raise InputError(f"{missing} is missing", expected="question and context", got="None")
     if isinstance(question, str):
         if not isinstance(context, str):
-            raise InputError("context is of the wrong type", expected="a string, as the question",
-                             got=type(context).__name__)
+            raise InputError(
+                "context is of the wrong type",
+                expected="a string, as the question",
+                got=type(context).__name__,
+            )
         return [{"question": question, "context": context}]
     if not isinstance(question, list | tuple):
-        raise InputError("question is of the wrong type", expected="a string or a list of strings",
-                         got=type(question).__name__)
+        raise InputError(
+            "question is of the wrong type",
+            expected="a string or a list of strings",
+            got=type(question).__name__,
+        )
     contexts = [context] * len(question) if isinstance(context, str) else context
     if not isinstance(contexts, list | tuple) or len(contexts) != len(question):
         raise InputError(
             "context does not fit the questions",
             expected=f"a string, or a list of {len(question)}",
-            got=f"a list of {len(contexts)}" if isinstance(contexts, list | tuple)
+            got=f"a list of {len(contexts)}"
+            if isinstance(contexts, list | tuple)
             else type(contexts).__name__,
         )
     return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
@@ -563,8 +577,9 @@ def _read_method(method: object) -> Method:
 
 def _at_least(least: int, name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is wrong", expected=f"a whole number, at least {least}",
-                         got=repr(value))
+        raise InputError(
+            f"{name} is wrong", expected=f"a whole number, at least {least}", got=repr(value)
+        )
     return value
 
 

@@ -93,9 +93,7 @@ class TextClassificationSettings:
     tokenization: Tokenization = field(default_factory=lambda: Tokenization("longest_first"))
 
 
-class TextClassificationPipeline(
-    Pipeline[TextItem, Array, TextClassificationSettings]
-):
+class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSettings]):
     """One label, several labels or a score for a text or a pair of texts."""
 
     task = "text-classification"
@@ -151,9 +149,7 @@ class TextClassificationPipeline(
         return [answer] if bare and isinstance(inputs, str) else answer
 
     def item(self, record: Mapping[str, Any]) -> TextItem:
-        return _read_item(
-            {name: record[name] for name in ("text", "text_pair") if name in record}
-        )
+        return _read_item({name: record[name] for name in ("text", "text_pair") if name in record})
 
     def default_settings(self) -> TextClassificationSettings:
         return TextClassificationSettings()
@@ -169,9 +165,7 @@ class TextClassificationPipeline(
         )
         return [[row] for row in rows]
 
-    def reduce(
-        self, row: Row, outputs: Outputs, settings: TextClassificationSettings
-    ) -> Array:
+    def reduce(self, row: Row, outputs: Outputs, settings: TextClassificationSettings) -> Array:
         return outputs["logits"]  # (L,)
 
     def decode(
@@ -195,12 +189,15 @@ def _read_item(record: object) -> TextItem:
         return record
     if not isinstance(record, Mapping):
         raise InputError(
-            "input is of the wrong type", expected="a string, or a mapping with 'text'",
-            got=type(record).__name__, fix="Pass a pair as {'text': ..., 'text_pair': ...}",
+            "input is of the wrong type",
+            expected="a string, or a mapping with 'text'",
+            got=type(record).__name__,
+            fix="Pass a pair as {'text': ..., 'text_pair': ...}",
         )
     if "text" not in record or record.keys() - {"text", "text_pair"}:
         raise InputError(
-            "input has the wrong fields", expected="'text' and perhaps 'text_pair'",
+            "input has the wrong fields",
+            expected="'text' and perhaps 'text_pair'",
             got=", ".join(map(repr, record)) or "none",
         )
     text = check_text(record["text"])
@@ -217,7 +214,8 @@ def _read_activation(name: str | None) -> Activation | None:
         if isinstance(name, str) and name.lower() == activation:
             return activation
     raise InputError(
-        "function_to_apply is unknown", expected=f"default, {', '.join(_ACTIVATIONS)}",
+        "function_to_apply is unknown",
+        expected=f"default, {', '.join(_ACTIVATIONS)}",
         got=repr(name),
     )
 
@@ -225,5 +223,8 @@ def _read_activation(name: str | None) -> Activation | None:
 def _read_top_k(top_k: int | None) -> int | None:
     if top_k is None or (isinstance(top_k, int) and not isinstance(top_k, bool) and top_k >= 1):
         return top_k
-    raise InputError("top_k is wrong", expected="a positive whole number, or None for all labels",
-                     got=repr(top_k))
+    raise InputError(
+        "top_k is wrong",
+        expected="a positive whole number, or None for all labels",
+        got=repr(top_k),
+    )

@@ -19,7 +19,9 @@ from bert_export.runtime.batching import Row, batch_rows
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
+    CUT,
     UNCUT,
+    Tokenization,
     check_text,
     encode_texts,
     field,
@@ -63,11 +65,13 @@ class TextGenerationSettings:
         max_new_tokens: Tokens that a prompt grows by at most.
         sampling: How tokens are drawn; the likeliest is taken when ``None``.
         return_full_text: Whether the answer starts with the prompt.
+        tokenization: Truncation of the prompt; none by default.
     """
 
     max_new_tokens: int = 256
     sampling: Sampling | None = None
     return_full_text: bool = True
+    tokenization: Tokenization = UNCUT
 
 
 def keep_top_k(logits: NDArray[np.float32], top_k: int) -> NDArray[np.float32]:
@@ -203,12 +207,18 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         """The likeliest token each time."""
         return TextGenerationSettings()
 
+    def dataset_settings(self) -> TextGenerationSettings:
+        """As a call that cuts long text."""
+        return TextGenerationSettings(tokenization=CUT)
+
     def encode(self, items: Sequence[str], settings: TextGenerationSettings) -> list[list[Row]]:
         """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it.
 
         Its place is left for a new token, so a prompt that fits the limit can always grow.
         """
-        rows = encode_texts(self.tokenizer, [check_text(item) for item in items], UNCUT)
+        rows = encode_texts(
+            self.tokenizer, [check_text(item) for item in items], settings.tokenization
+        )
         return [[_without_last(row)] for row in rows]
 
     def reduce(

@@ -178,7 +178,12 @@ def list_tokens(tokens: Tokens, table: TagTable) -> list[dict[str, Any]]:
             "end": int(end),
         }
         for label, row, index, word, start, end in zip(
-            best, tokens.scores, tokens.index, tokens.words, tokens.starts, tokens.ends,
+            best,
+            tokens.scores,
+            tokens.index,
+            tokens.words,
+            tokens.starts,
+            tokens.ends,
             strict=True,
         )
     ]
@@ -262,9 +267,7 @@ def merge_windows(entities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-class TokenClassificationPipeline(
-    Pipeline[TokenItem, Array, TokenClassificationSettings]
-):
+class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassificationSettings]):
     """A tag per token, grouped into entities."""
 
     task = "token-classification"
@@ -322,7 +325,8 @@ class TokenClassificationPipeline(
             return _split_item(record["tokens"], " ")
         if "text" not in record:
             raise InputError(
-                "record lacks its text", expected="'tokens' or 'text'",
+                "record lacks its text",
+                expected="'tokens' or 'text'",
                 got=", ".join(map(repr, record)) or "no field",
             )
         return TokenItem(check_text(record["text"]))
@@ -346,9 +350,7 @@ class TokenClassificationPipeline(
                 rows[index] = [row_from_encoding(window) for window in windows]
         return rows
 
-    def reduce(
-        self, row: Row, outputs: Outputs, settings: TokenClassificationSettings
-    ) -> Array:
+    def reduce(self, row: Row, outputs: Outputs, settings: TokenClassificationSettings) -> Array:
         return outputs["logits"]  # (S, L)
 
     def decode(
@@ -371,11 +373,10 @@ class TokenClassificationPipeline(
             elif settings.aggregation == "simple":
                 found = group_entities(tokens, table, join)
             else:
-                found = group_entities(
-                    merge_words(tokens, settings.aggregation, join), table, join
-                )
+                found = group_entities(merge_words(tokens, settings.aggregation, join), table, join)
             entities += (
-                entity for entity in found
+                entity
+                for entity in found
                 if entity.get("entity", entity.get("entity_group")) not in settings.ignore_labels
             )
         return merge_windows(entities) if len(rows) > 1 else entities
@@ -385,12 +386,14 @@ class TokenClassificationPipeline(
             return None
         room = self.tokenizer.max_length - len(("[CLS]", "[SEP]"))
         if isinstance(stride, bool) or not isinstance(stride, int) or not 0 <= stride < room:
-            raise InputError("stride is wrong", expected=f"a whole number from 0 to {room - 1}",
-                             got=repr(stride))
+            raise InputError(
+                "stride is wrong", expected=f"a whole number from 0 to {room - 1}", got=repr(stride)
+            )
         if aggregation == "none":
             raise InputError(
                 "stride does not fit aggregation_strategy 'none'",
-                expected=" or ".join(_AGGREGATIONS[1:]), got="'none'",
+                expected=" or ".join(_AGGREGATIONS[1:]),
+                got="'none'",
             )
         return stride
 
@@ -418,15 +421,18 @@ def _split_items(inputs: object, delimiter: object) -> Iterable[TokenItem]:
     if isinstance(inputs, Iterator):
         return (_split_item(words, separator) for words in inputs)
     raise InputError(
-        "inputs are of the wrong type", expected="a list of words, or a list of such lists",
-        got=type(inputs).__name__, fix="Leave out is_split_into_words to tag a text",
+        "inputs are of the wrong type",
+        expected="a list of words, or a list of such lists",
+        got=type(inputs).__name__,
+        fix="Leave out is_split_into_words to tag a text",
     )
 
 
 def _split_item(words: object, delimiter: str) -> TokenItem:
     if not isinstance(words, list | tuple):
-        raise InputError("words are of the wrong type", expected="a list of strings",
-                         got=type(words).__name__)
+        raise InputError(
+            "words are of the wrong type", expected="a list of strings", got=type(words).__name__
+        )
     return TokenItem.from_words([check_text(word, "word") for word in words], delimiter)
 
 
@@ -435,7 +441,8 @@ def _read_aggregation(name: object) -> Aggregation:
         if isinstance(name, str) and name.lower() == aggregation:
             return aggregation
     raise InputError(
-        "aggregation_strategy is unknown", expected=f"one of {', '.join(_AGGREGATIONS)}",
+        "aggregation_strategy is unknown",
+        expected=f"one of {', '.join(_AGGREGATIONS)}",
         got=repr(name),
     )
 
@@ -444,6 +451,7 @@ def _read_labels(labels: Iterable[str] | None) -> frozenset[str]:
     if labels is None:
         return TokenClassificationSettings().ignore_labels
     if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise InputError("ignore_labels are of the wrong type", expected="a list of labels",
-                         got=repr(labels))
+        raise InputError(
+            "ignore_labels are of the wrong type", expected="a list of labels", got=repr(labels)
+        )
     return frozenset(check_text(label, "ignored label") for label in labels)

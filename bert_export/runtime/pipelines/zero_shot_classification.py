@@ -88,9 +88,7 @@ def score_hypotheses(logits: Array, entailment: int, *, multi_label: bool) -> Ar
     return np.asarray(softmax(logits[:, [contradiction, entailment]])[:, 1])
 
 
-class ZeroShotClassificationPipeline(
-    Pipeline[ZeroShotItem, Array, ZeroShotClassificationSettings]
-):
+class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClassificationSettings]):
     """Labels that were never trained, scored by a natural-language-inference head.
 
     Raises:
@@ -182,9 +180,7 @@ class ZeroShotClassificationPipeline(
         )
         return [[next(rows) for _ in item.labels] for item in items]
 
-    def reduce(
-        self, row: Row, outputs: Outputs, settings: ZeroShotClassificationSettings
-    ) -> Array:
+    def reduce(self, row: Row, outputs: Outputs, settings: ZeroShotClassificationSettings) -> Array:
         return outputs["logits"]  # (L,)
 
     def decode(
@@ -234,10 +230,12 @@ def _check_template(template: object, labels: Sequence[str]) -> None:
     except (LookupError, ValueError, AttributeError) as error:
         raise InputError(
             f"hypothesis_template {text!r} cannot be filled in",
-            expected="one placeholder such as {}", got=f"{type(error).__name__}: {error}",
+            expected="one placeholder such as {}",
+            got=f"{type(error).__name__}: {error}",
         ) from error
     if not placeholders:
         raise InputError(
             f"hypothesis_template {text!r} has no placeholder",
-            expected="{} where the label goes", got="none",
+            expected="{} where the label goes",
+            got="none",
         )

@@ -26,10 +26,9 @@ def assert_same(found: Any, expected: Any) -> None:
         assert len(found) == len(expected), (found, expected)
         for own, value in zip(found, expected, strict=True):
             assert_same(own, value)
-    elif isinstance(expected, str) or expected is None:
+    elif isinstance(expected, str | int) or expected is None:
         assert found == expected
-    elif float(expected).is_integer() and type(found) is int:
-        assert found == expected
+        assert type(found) is type(expected)
     else:
         assert type(found) is float
         assert found == pytest.approx(float(expected), abs=1e-5)

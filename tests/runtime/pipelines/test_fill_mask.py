@@ -51,8 +51,7 @@ def oracle(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def pipeline(folder: Path) -> FillMaskPipeline:
-    options = {"clean_up_tokenization_spaces": True}  # as the tokenizer was saved
-    opened = open_tiny("fill-mask", folder, postprocessing=options, token_budget=64)
+    opened = open_tiny("fill-mask", folder, token_budget=64)
     assert isinstance(opened, FillMaskPipeline)
     return opened
 
@@ -140,9 +139,7 @@ def test_a_tokenizer_that_cleans_spaces_up_is_followed(tmp_path: Path) -> None:
         config["clean_up_tokenization_spaces"] = clean
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
         oracle = transformers.pipeline("fill-mask", model=str(tmp_path), device="cpu")
-        pipeline = open_tiny(
-            "fill-mask", tmp_path, postprocessing={"clean_up_tokenization_spaces": clean}
-        )
+        pipeline = open_tiny("fill-mask", tmp_path)
         for text in (TWO, "it's [MASK] ' n't . !"):
             assert_answers(pipeline(text), oracle(text))
 

@@ -34,8 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipeline(folder: Path) -> PretrainingPipeline:
-    options = {"clean_up_tokenization_spaces": True}  # as the tokenizer was saved
-    opened = open_tiny("pretraining", folder, postprocessing=options, token_budget=48)
+    opened = open_tiny("pretraining", folder, token_budget=48)
     assert isinstance(opened, PretrainingPipeline)
     return opened
 

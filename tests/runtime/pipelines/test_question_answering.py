@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +35,8 @@ from tests.support import open_tiny
 
 SHORT = "the cat sat on the mat in new york, 24 dogs ran."
 LONG = "A dog is running! The Cat sat on naïve mats, 中文 and Ω 😀 too: the CAT's running. " * 2
-CONTEXTS = (SHORT, LONG, "İstanbul ǅ e\u0301clair \u200b ﬁne 😀😀 cat😀dog", "a [SEP] dog [CLS] cat")
+STRANGE = "İstanbul ǅ e\u0301clair \u200b ﬁne 😀😀 cat😀dog"
+CONTEXTS = (SHORT, LONG, STRANGE, "a [SEP] dog [CLS] cat")
 QUESTION = "who sat?"
 Pipelines = tuple[QuestionAnsweringPipeline, Callable[..., Any]]
 
@@ -87,7 +89,9 @@ def test_windows_lie_as_upstream(
 ) -> None:
     ours, theirs = both
     options = {
-        "max_seq_len": max_seq_len, "doc_stride": doc_stride, "handle_impossible_answer": True
+        "max_seq_len": max_seq_len,
+        "doc_stride": doc_stride,
+        "handle_impossible_answer": True,
     }
     if max_seq_len == 16 and doc_stride is None:
         options["doc_stride"] = 3
@@ -104,7 +108,9 @@ def test_contexts_of_no_word_have_no_answer(both: Pipelines) -> None:
     for context in (" ", "\u200b \n"):
         for impossible in (False, True):
             call = {
-                "question": QUESTION, "context": context, "handle_impossible_answer": impossible
+                "question": QUESTION,
+                "context": context,
+                "handle_impossible_answer": impossible,
             }
             assert_same(ours(**call, align_to_words=False), theirs(**call, align_to_words=False))
             assert ours(**call)["answer"] == ""
@@ -122,7 +128,8 @@ def test_inputs_are_read_as_upstream(both: Pipelines) -> None:
         {"question": [], "context": SHORT},
     ):
         assert_same(ours(**call), theirs(**call))
-    with pytest.warns(FutureWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # upstream calls a list deprecated
         expected = theirs([record, other], top_k=2)
     assert_same(ours([record, other], top_k=2), expected)
     assert_same(ours(record, other, top_k=2), expected)

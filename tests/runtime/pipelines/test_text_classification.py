@@ -99,9 +99,7 @@ def test_options_act_as_upstream(both: Pipelines, options: dict[str, Any]) -> No
     ids=repr,
 )
 @pytest.mark.parametrize("options", [{}, {"top_k": None}], ids=str)
-def test_inputs_are_read_as_upstream(
-    both: Pipelines, inputs: Any, options: dict[str, Any]
-) -> None:
+def test_inputs_are_read_as_upstream(both: Pipelines, inputs: Any, options: dict[str, Any]) -> None:
     ours, theirs = both
     assert_same(ours(inputs, **options), theirs(inputs, **options))
 
@@ -194,9 +192,7 @@ def test_the_default_activation(problem_type: str | None, labels: int, expected:
     assert choose_activation(problem_type, labels) == expected
 
 
-logits = arrays.arrays(
-    np.float32, st.integers(1, 9), elements=st.floats(-1e4, 1e4, width=32)
-)
+logits = arrays.arrays(np.float32, st.integers(1, 9), elements=st.floats(-1e4, 1e4, width=32))
 
 
 @given(logits, st.sampled_from(["sigmoid", "softmax"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> TokenClassificationPip
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, "SIMPLE"])
-@pytest.mark.parametrize(
-    "ignore_labels", [None, [], ["PER"], ["O", "B-PER", "LOC"]], ids=str
-)
+@pytest.mark.parametrize("ignore_labels", [None, [], ["PER"], ["O", "B-PER", "LOC"]], ids=str)
 def test_answers_as_upstream(both: Pipelines, strategy: str, ignore_labels: Any) -> None:
     ours, theirs = both
     options = {"aggregation_strategy": strategy, "ignore_labels": ignore_labels}
@@ -105,9 +104,7 @@ def test_strides_act_as_upstream(
     both: Pipelines, stride: int, strategy: str, ignore_labels: list[str]
 ) -> None:
     ours, theirs = both
-    options = {
-        "aggregation_strategy": strategy, "stride": stride, "ignore_labels": ignore_labels
-    }
+    options = {"aggregation_strategy": strategy, "stride": stride, "ignore_labels": ignore_labels}
     texts = [LONG, "", LONG[::-2]]
     assert_same(ours(texts, **options), theirs(texts, **options))
 
@@ -123,7 +120,9 @@ def test_the_largest_stride_moves_by_a_token(both: Pipelines) -> None:
 def test_words_act_as_upstream(both: Pipelines, strategy: str, delimiter: str | None) -> None:
     ours, theirs = both
     options: dict[str, Any] = {
-        "aggregation_strategy": strategy, "is_split_into_words": True, "ignore_labels": [],
+        "aggregation_strategy": strategy,
+        "is_split_into_words": True,
+        "ignore_labels": [],
         "delimiter": delimiter,
     }
     for inputs in (SPLIT[1], list(SPLIT), [SPLIT[0]]):
@@ -192,9 +191,7 @@ def test_malformed_calls_are_refused(
     pipeline: TokenClassificationPipeline, inputs: Any, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        outcome = pipeline(inputs, **options)
-        if isinstance(outcome, Iterator):
-            list(outcome)
+        list(pipeline(inputs, **options))
     assert "\n" not in str(caught.value)
 
 
@@ -219,8 +216,10 @@ TOKENIZER = wordpiece()
 TABLE = TagTable.from_labels(("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC"))
 join = decoders.WordPiece(prefix="##", cleanup=True).decode
 texts = st.lists(
-    st.one_of(st.sampled_from(["the", "cats", "Ω", "😀", "naïve", "don't", "york", "中文"]),
-              st.text(max_size=5)),
+    st.one_of(
+        st.sampled_from(["the", "cats", "Ω", "😀", "naïve", "don't", "york", "中文"]),
+        st.text(max_size=5),
+    ),
     max_size=12,
 ).map(" ".join)
 
@@ -262,7 +261,7 @@ def test_words_agree_on_one_label(text: str, seed: int) -> None:
     surest = merge_words(tokens, "max", join)
     average = merge_words(tokens, "average", join)
     bounds = [*opening.tolist(), len(tokens.words)]
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(bounds)):
         own = tokens.scores[start:end]
         assert surest.scores[number].max() == own.max()
         assert average.scores[number] == pytest.approx(own.mean(axis=0), abs=1e-6)

@@ -73,7 +73,9 @@ def test_answers_as_upstream(both: Pipelines, labels: Any, multi_label: bool) ->
 def test_templates_act_as_upstream(both: Pipelines, template: str) -> None:
     ours, theirs = both
     call: dict[str, Any] = {
-        "candidate_labels": ["cat", "dog"], "hypothesis_template": template, "multi_label": True
+        "candidate_labels": ["cat", "dog"],
+        "hypothesis_template": template,
+        "multi_label": True,
     }
     assert_same(ours(TEXTS[0], **call), theirs(TEXTS[0], **call))
 

@@ -1,0 +1,213 @@
+"""Which passes run for a target and a precision, in which order, and why each stands where it does.
+
+A recipe has two phases: ``prepare`` works on the float graph before anything is observed or
+quantised, ``lower`` brings what the quantiser left to the target's own form. Between two passes
+the graph is checked against :mod:`bert_export.passes.legality`; where a recipe demands a number of
+sites and another is rewritten, the export fails and names the nearest miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from bert_export.errors import PassError
+from bert_export.passes.drop_noops import DropNoops
+from bert_export.passes.fold_constants import FoldConstants
+from bert_export.passes.fuse_attention import FuseAttention, is_relative
+from bert_export.passes.fuse_gelu import FuseGelu
+from bert_export.passes.fuse_layer_normalization import FuseLayerNormalization
+from bert_export.passes.graph_pass import GraphPass, Outcome, require_count
+from bert_export.passes.legality import check_legal
+from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, count_quantized
+from bert_export.passes.prune_first_token import PruneFirstToken
+from bert_export.passes.prune_positions import PruneLastPosition, PruneMaskedPositions
+from bert_export.passes.share_initializers import ShareInitializers
+from bert_export.tasks import Task
+
+__all__ = ["PHASES", "RECIPES", "Recipe", "Site", "Step", "optimize"]
+
+PHASES = ("prepare", "lower")
+
+_FIRST_TOKEN_HEADS = (
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForSequenceClassification",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a step may know of the model besides its graph.
+
+    Args:
+        task: What is exported.
+        layers: Of the encoder.
+    """
+
+    task: Task
+    layers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One position of a recipe.
+
+    Args:
+        run: The pass.
+        why: Why it stands here.
+        where: Whether it runs for a task; always when ``None``.
+        demand: How many sites it must rewrite; ``None``, or a call that gives ``None``, for any.
+        sites: What those are, in the plural.
+    """
+
+    run: GraphPass
+    why: str
+    where: Callable[[Task], bool] | None = None
+    demand: Callable[[ir.Model, Site], int | None] | None = None
+    sites: str = "sites"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """The passes of one target and precision."""
+
+    prepare: tuple[Step, ...]
+    lower: tuple[Step, ...]
+
+
+def _every_layer(model: ir.Model, site: Site) -> int | None:
+    """All layers, where the operator is there and can say what a layer does."""
+    opset = model.graph.opset_imports.get("", 0)
+    return site.layers if opset >= FuseAttention.opset and not is_relative(model) else None
+
+
+def _one_head(_: ir.Model, site: Site) -> int | None:
+    return 1 if site.layers and site.task.head in _FIRST_TOKEN_HEADS else None
+
+
+def _one_output(_: ir.Model, __: Site) -> int | None:
+    return 1
+
+
+def _every_quantized(model: ir.Model, _: Site) -> int | None:
+    return count_quantized(model)
+
+
+_PREPARE = (
+    Step(
+        run=FoldConstants(),
+        why="first: the patterns below look for constants, not for what computes them",
+    ),
+    Step(
+        run=DropNoops(),
+        why="before the fusions, whose patterns have no place for an identity",
+    ),
+    Step(
+        run=FuseLayerNormalization(),
+        why="before pruning, which knows the norm as row-wise and not its eight operators",
+    ),
+    Step(
+        run=FuseGelu(),
+        why="at any place before quantisation: its result is what is observed and quantised",
+    ),
+    Step(
+        run=FuseAttention(),
+        why="before pruning, which goes through queries of the fused form only; Attention with "
+        "three axes needs no Transpose and took 0.6 of the time of the written-out form, and the "
+        "boolean mask is made once for all layers",
+        demand=_every_layer,
+        sites="attention layers",
+    ),
+    Step(
+        run=PruneFirstToken(),
+        why="on the float graph: the pruned layer's activations are observed as they will be",
+        where=lambda task: "sequence" not in task.outputs[0].shape,
+        demand=_one_head,
+        sites="heads",
+    ),
+    Step(
+        run=PruneMaskedPositions(),
+        why="as above; changes the interface: input masked_positions, logits (M, V)",
+        where=lambda task: task.name == "fill-mask",
+        demand=_one_output,
+        sites="outputs",
+    ),
+    Step(
+        run=PruneLastPosition(),
+        why="as above; changes the interface: logits (B, V)",
+        where=lambda task: task.name == "text-generation",
+        demand=_one_output,
+        sites="outputs",
+    ),
+)
+
+_SHARE = Step(
+    run=ShareInitializers(),
+    why="last: names of weights are lost, which the quantiser and the lowering read",
+)
+
+_LOWER_INT8 = Step(
+    run=LowerQuantizedLinear(),
+    why="before anything that reads weights: it replaces Q/DQ, which ONNX Runtime would compute",
+    demand=_every_quantized,
+    sites="quantised linear layers",
+)
+
+RECIPES: Mapping[tuple[str, str], Recipe] = {
+    ("onnxruntime", "fp32"): Recipe(prepare=_PREPARE, lower=(_SHARE,)),
+    ("onnxruntime", "int8"): Recipe(prepare=_PREPARE, lower=(_LOWER_INT8, _SHARE)),
+}
+"""Left out, for no gain was measured: merge_qkv (the Split copies what the merged product saves),
+fold_scale (Attention scales inside its first product), drop_token_types (see its file)."""
+
+
+def optimize(
+    model: ir.Model,
+    *,
+    target: str,
+    precision: str,
+    task: Task,
+    config_layers: int,
+    phase: str,
+    skip: Collection[str] = (),
+) -> tuple[Outcome, ...]:
+    """Run one phase of a recipe, in place.
+
+    Args:
+        model: As traced (``prepare``), or prepared and perhaps quantised (``lower``).
+        target: Such as ``onnxruntime``.
+        precision: Such as ``int8``.
+        task: What is exported.
+        config_layers: ``num_hidden_layers`` of the checkpoint.
+        phase: One of :data:`PHASES`.
+        skip: Names of passes to leave out.
+
+    Returns:
+        What each pass did, in order.
+
+    Raises:
+        PassError: There is no such recipe, the graph is not legal, or a demand is not met.
+    """
+    recipe = RECIPES.get((target, precision))
+    if recipe is None or phase not in PHASES:
+        raise PassError(
+            f"recipe for {target} in {precision}, phase {phase}, is unknown",
+            expected=", ".join(f"{known} {kind}" for known, kind in RECIPES)
+            + f" and {' or '.join(PHASES)}",
+        )
+    site = Site(task, config_layers)
+    outcomes: list[Outcome] = []
+    check_legal(model, "tracing" if phase == "prepare" else "quantisation")
+    for step in recipe.prepare if phase == "prepare" else recipe.lower:
+        if step.run.name in skip or (step.where is not None and not step.where(task)):
+            continue
+        demand = None if step.demand is None else step.demand(model, site)
+        outcome = step.run(model)
+        check_legal(model, f"pass {step.run.name}")
+        if demand is not None:
+            require_count(outcome, demand, step.sites)
+        outcomes.append(outcome)
+    return tuple(outcomes)
