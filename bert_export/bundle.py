@@ -30,7 +30,9 @@ __all__ = [
     "ModelRecord",
     "ParityCase",
     "ParityRecord",
+    "PassRecord",
     "QuantizationPlan",
+    "RefusalRecord",
     "TensorSpec",
     "TokenizerRecord",
     "hash_file",
@@ -163,6 +165,31 @@ class QuantizationPlan(Record, frozen=True, kw_only=True):
     calibration: CalibrationRecord
 
 
+class RefusalRecord(Record, frozen=True, kw_only=True):
+    """A site that a pass left as it was: why, and the node that was in the way."""
+
+    reason: str
+    node: str
+
+
+class PassRecord(Record, frozen=True, kw_only=True):
+    """What one graph pass did.
+
+    Args:
+        name: Verb and object, as its file is called.
+        rewritten: Sites.
+        refusals: Sites that were left, in graph order.
+        operators_before: How often each operator stood in the graph.
+        operators_after: The same afterwards.
+    """
+
+    name: str
+    rewritten: int
+    refusals: tuple[RefusalRecord, ...]
+    operators_before: dict[str, int]
+    operators_after: dict[str, int]
+
+
 class ParityCase(Record, frozen=True, kw_only=True):
     """Largest absolute difference from the PyTorch head on one kind of input."""
 
@@ -197,6 +224,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     Args:
         labels: Label names in id order; empty where the task has none.
         postprocessing: The task's own parameters, read by its pipeline.
+        passes: What each graph pass did, in order.
         versions: Versions of the tools that wrote the bundle.
         files: Every other file of the bundle by name.
     """
@@ -209,6 +237,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     graph: GraphRecord
     tokenizer: TokenizerRecord
     postprocessing: dict[str, Any]
+    passes: tuple[PassRecord, ...]
     quantization: QuantizationPlan | None
     parity: ParityRecord | None
     versions: dict[str, str]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 import onnx_ir as ir
 import torch
 
@@ -21,7 +22,9 @@ from bert_export.bundle import (
     Manifest,
     ModelRecord,
     ParityRecord,
+    PassRecord,
     QuantizationPlan,
+    RefusalRecord,
     TensorSpec,
     TokenizerRecord,
     hash_file,
@@ -31,6 +34,8 @@ from bert_export.bundle import (
 from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.errors import InputError, TaskError
 from bert_export.models import BertConfig, BertHead, load_head
+from bert_export.passes.graph_pass import Outcome
+from bert_export.passes.recipes import optimize
 from bert_export.quantization.calibration import CalibrationRows, make_rows, read_calibration
 from bert_export.quantization.observers import make_observer
 from bert_export.quantization.quantizer import find_sites, quantize_graph
@@ -38,10 +43,11 @@ from bert_export.quantization.ranges import collect_ranges
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.targets.onnxruntime import DATA_FILE, GRAPH_FILE, lower_int8, save_graph
+from bert_export.targets.onnxruntime import DATA_FILE, GRAPH_FILE, save_graph
 from bert_export.tasks import TASKS, Task, find_task
+from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
 from bert_export.verification import FP32_TOLERANCE, make_cases, verify
 
@@ -266,12 +272,16 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         model = trace(
             job.head, inputs=inputs, outputs=outputs, max_length=record.max_length, opset=job.opset
         )
+        facts["operators"] = len(model.graph)
+    with run.stage("optimize") as facts:
+        outcomes = _optimize(model, job, "prepare")
         graph = GraphRecord(
             file=GRAPH_FILE,
             opset=job.opset,
             inputs=tuple(map(_tensor_spec, model.graph.inputs)),
             outputs=tuple(map(_tensor_spec, model.graph.outputs)),
         )
+        facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -282,6 +292,7 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         graph=graph,
         tokenizer=record,
         postprocessing=_postprocessing(job, graph),
+        passes=(),
         quantization=None,
         parity=None,
         versions={name: version(name) for name in _TOOLS},
@@ -292,6 +303,7 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     plan = None
     if job.precision == "int8":
         plan = _quantize(model, folder, job, pipeline, rows, run)
+    outcomes += _optimize(model, job, "lower")
     with run.stage("write") as facts:
         save_graph(model, folder)
         facts["size"] = sum((folder / name).stat().st_size for name in (GRAPH_FILE, DATA_FILE))
@@ -303,6 +315,7 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         facts["agreement_kind"] = parity.agreement_kind
     manifest = msgspec.structs.replace(
         manifest,
+        passes=tuple(map(_pass_record, outcomes)),
         quantization=plan,
         parity=parity,
         files={
@@ -339,7 +352,6 @@ def _quantize(
         facts["examples"] = rows.record.examples
     with run.stage("quantize") as facts:
         layers = quantize_graph(model, sites, ranges)
-        lower_int8(model, layers=len(sites))
         facts["layers"] = len(layers)
     return QuantizationPlan(
         mode="static",
@@ -366,11 +378,12 @@ def _verify(
     )
 
     def reference(feeds: Feeds) -> Outputs:
-        tensors = [torch.from_numpy(feeds[spec.name]) for spec in manifest.graph.inputs]
+        tensors = [torch.from_numpy(feeds[name]) for name in job.head.inputs]
         with torch.inference_mode():
             answers = job.head(*tensors)
         parts = (answers,) if isinstance(answers, torch.Tensor) else answers
-        return {name: part.numpy() for name, part in zip(names, parts, strict=True)}
+        arrays = [_pruned(part.numpy(), feeds, job.task) for part in parts]
+        return dict(zip(names, arrays, strict=True))
 
     cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
     with OnnxRuntimeSession(folder / GRAPH_FILE, threads=job.threads) as session:
@@ -383,6 +396,40 @@ def _verify(
             tolerance=FP32_TOLERANCE if job.precision == "fp32" else None,
             advance=run.listener.advance,
         )
+
+
+def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
+    """The head's logits at the tokens that the graph scores: the masks, or each row's last."""
+    rows: Array = array
+    if MASKED_POSITIONS in feeds:
+        rows = array.reshape(-1, array.shape[-1])[feeds[MASKED_POSITIONS]]  # (M, V)
+    elif task.name == "text-generation":
+        rows = array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1]  # (B, V)
+    return rows
+
+
+def _optimize(model: ir.Model, job: _Job, phase: str) -> tuple[Outcome, ...]:
+    """Run a phase of the target's recipe."""
+    return optimize(
+        model,
+        target="onnxruntime",
+        precision=job.precision,
+        task=job.task,
+        config_layers=job.config.num_hidden_layers,
+        phase=phase,
+    )
+
+
+def _pass_record(outcome: Outcome) -> PassRecord:
+    return PassRecord(
+        name=outcome.pass_name,
+        rewritten=outcome.rewritten,
+        refusals=tuple(
+            RefusalRecord(reason=refusal.reason, node=refusal.node) for refusal in outcome.refusals
+        ),
+        operators_before=dict(outcome.operators_before),
+        operators_after=dict(outcome.operators_after),
+    )
 
 
 def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:

@@ -90,6 +90,9 @@ def make_cases(
         mask = (np.arange(shape[1]) < np.array(lengths)[:, None]).astype(np.int64)  # (B, S)
         ids = np.where(mask == 1, ids, tokenizer.pad_id)
         ids[:, 0] = tokenizer.cls_id
+        if tokenizer.mask_id is not None:
+            longer = [row for row, length in enumerate(lengths) if length > 1]
+            ids[longer, [lengths[row] - 1 for row in longer]] = tokenizer.mask_id
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         return Case(name, shape_feeds(feeds | dict.fromkeys(extras, mask)), real=False)
 
@@ -144,7 +147,7 @@ def verify(
         found, expected = run(case.feeds), reference(case.feeds)
         rows, difference = worst.get(case.name, (0, 0.0))
         for name, right in expected.items():
-            kept = mask if name in per_token else np.ones(mask.shape[:1], dtype=bool)
+            kept = mask if name in per_token else np.ones(right.shape[:1], dtype=bool)
             left = found[name]
             if left.shape != right.shape or not np.isfinite(left[kept]).all():
                 same = left.shape == right.shape
@@ -153,7 +156,7 @@ def verify(
                     expected=f"finite values of shape {right.shape}",
                     got="values that are not" if same else f"shape {left.shape}",
                 )
-            difference = max(difference, float(np.abs(left[kept] - right[kept]).max()))
+            difference = max(difference, float(np.abs(left[kept] - right[kept]).max(initial=0.0)))
             if case.real:
                 pairs.append((name, left, right, kept))
         worst[case.name] = rows + mask.shape[0], difference

@@ -46,7 +46,7 @@ _MEGABYTE = 1e6
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A bundle of the task's demonstration, instead of exporting one in INT8.",
 )
-def main(common: Common, task: str | None, bundle: Path | None) -> Report:
+def main(common: Common, *, task: str | None, bundle: Path | None) -> Report:
     """Time and memory from a fresh interpreter to the first answer."""
     if bundle is not None:
         task = read_manifest(bundle).task
@@ -66,9 +66,7 @@ def main(common: Common, task: str | None, bundle: Path | None) -> Report:
         step("export")
         if bundle is None:
             bundle = common.work / "bundles" / f"{task}-int8"
-            export_bundle(
-                task, f"demo:{demo}", bundle, precision="int8", threads=common.threads
-            )
+            export_bundle(task, f"demo:{demo}", bundle, precision="int8", threads=common.threads)
         samples = _measure(common, task, bundle, model, upstream, step)
     return Report(
         benchmark="bench_cold_start",

@@ -21,8 +21,13 @@ from functools import partial
 from pathlib import Path
 
 import click
-from measuring.checkpoints import BASE_DEMO, demo_checkpoint, demo_of, export_bundle
-from measuring.checkpoints import random_checkpoint
+from measuring.checkpoints import (
+    BASE_DEMO,
+    demo_checkpoint,
+    demo_of,
+    export_bundle,
+    random_checkpoint,
+)
 from measuring.children import run_worker
 from measuring.figures import Bound, Samples, ratio
 from measuring.machine import describe_machine, installed_versions
@@ -39,6 +44,7 @@ OURS = {"int8": "ours INT8", "fp32": "ours FP32"}
 STOCK = {"int8": STOCK_INT8, "fp32": STOCK_FP32}
 REFERENCE = "exported FP32"
 _CLASSIFIER_LABELS = 7
+_PROFILED_RUNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,7 @@ ROWS: Mapping[str, Row] = {
         {(8, 128): 1.75},
         1.15,
     ),
-    "bert-base-fill-mask": Row(
-        "bert-base", "fill-mask", "BertForMaskedLM", {(8, 128): 1.60}, None
-    ),
+    "bert-base-fill-mask": Row("bert-base", "fill-mask", "BertForMaskedLM", {(8, 128): 1.60}, None),
 }
 
 
@@ -116,6 +120,7 @@ class Graph:
 @PEERS_PYTHON
 def main(
     common: Common,
+    *,
     only: Sequence[str],
     precisions: Sequence[str],
     ragged: bool,
@@ -142,7 +147,7 @@ def main(
             if profile:
                 sections += _profile(common, name, graphs, step)
                 continue
-            found = _measure(common, name, graphs, seconds, step)
+            found = _measure(common, name, graphs, seconds=seconds, step=step)
             sections.append(_section(name, found, precisions))
             bounds += _bounds(name, row, found, precisions)
             remarks += _compare(common, name, graphs)
@@ -251,7 +256,7 @@ def _request(graph: Graph, shapes: Sequence[Shape], seconds: float) -> dict[str,
 
 
 def _measure(
-    common: Common, name: str, graphs: Mapping[str, Graph], seconds: float, step: Steps
+    common: Common, name: str, graphs: Mapping[str, Graph], *, seconds: float, step: Steps
 ) -> dict[str, Samples]:
     """Milliseconds by shape of every graph; answers at the first shape are kept."""
     (common.work / "answers").mkdir(exist_ok=True)
@@ -261,9 +266,7 @@ def _measure(
         kept = [str(_answers_file(common, name, graph)), *[None for _ in SHAPES[1:]]]
         request = _request(graphs[graph], SHAPES, seconds) | {"answers": kept}
         messages, _ = run_worker("worker_graphs", request, threads=common.threads)
-        return {
-            _label(tuple(message["shape"])): 1000 * message["seconds"] for message in messages
-        }
+        return {_label(tuple(message["shape"])): 1000 * message["seconds"] for message in messages}
 
     contenders = [Contender(graph, partial(turn, graph)) for graph in graphs]
     return take_turns(contenders, rounds=common.rounds)
@@ -280,9 +283,7 @@ def _speed_up(samples: Mapping[str, Samples], precision: str, shape: Shape) -> f
     return ratio(_best(samples, STOCK[precision], shape), ours)
 
 
-def _section(
-    name: str, samples: Mapping[str, Samples], precisions: Sequence[str]
-) -> Section:
+def _section(name: str, samples: Mapping[str, Samples], precisions: Sequence[str]) -> Section:
     labels = [_label(shape) for shape in SHAPES]
     rows: list[tuple[str | float | None, ...]] = [
         (graph, *map(found.median, labels)) for graph, found in samples.items()
@@ -337,9 +338,7 @@ def _compare(common: Common, name: str, graphs: Mapping[str, Graph]) -> list[str
     return [f"{name}, {_label(SHAPES[0])} compared with {REFERENCE}: {'; '.join(parts)}."]
 
 
-def _profile(
-    common: Common, name: str, graphs: Mapping[str, Graph], step: Steps
-) -> list[Section]:
+def _profile(common: Common, name: str, graphs: Mapping[str, Graph], step: Steps) -> list[Section]:
     """Time by operator, one table per graph and shape."""
     folder = common.work / "profiles"
     folder.mkdir(exist_ok=True)
@@ -364,9 +363,6 @@ def _profile(
                 )
             )
     return sections
-
-
-_PROFILED_RUNS = 10
 
 
 if __name__ == "__main__":

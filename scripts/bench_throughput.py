@@ -47,16 +47,14 @@ _MEGABYTE = 1e6
     "tasks",
     type=click.Choice(TASKS),
     multiple=True,
-    help="May be repeated.  [default: sentence-embedding, and the first other with a demonstration]",
+    help="May be repeated.  [default: sentence-embedding, and one with a demonstration]",
 )
 @click.option(
     "--bundle",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A bundle of the task's demonstration, instead of exporting one; for a single --task.",
 )
-@click.option(
-    "--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True
-)
+@click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
 @click.option(
     "--texts",
     "file",
@@ -73,6 +71,7 @@ _MEGABYTE = 1e6
 )
 def main(
     common: Common,
+    *,
     tasks: Sequence[str],
     bundle: Path | None,
     precision: str,

@@ -156,6 +156,7 @@ def open_tiny(
         ),
         tokenizer=record,
         postprocessing=postprocessing,
+        passes=(),
         quantization=None,
         parity=None,
         versions={},

@@ -15,6 +15,7 @@ from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 __all__ = ["ShareInitializers"]
 
 _DOMAIN = "com.microsoft"
+_DECODER = "decoder.weight"
 
 
 class ShareInitializers(GraphPass):
@@ -54,7 +55,9 @@ class ShareInitializers(GraphPass):
                 continue
             table = next((v for v in fitting if np.array_equal(tables[v].T, array)), None)
             if table is None:
-                refusals.append(Refusal("the decoder is not tied to the word table", str(node.name)))
+                if str(weight.name).endswith(_DECODER):
+                    reason = "the decoder is not tied to the word table"
+                    refusals.append(Refusal(reason, str(node.name)))
                 continue
             product = insert_node(
                 graph,
@@ -80,8 +83,8 @@ def _share_equal(graph: ir.Graph) -> int:
     for value in list(graph.initializers.values()):
         if value.const_value is None or value.is_graph_output() or value.is_graph_input():
             continue
-        array = np.ascontiguousarray(value.const_value.numpy())
-        digest = hashlib.blake2b(array.view(np.uint8).reshape(-1) if array.size else b"").digest()
+        array = value.const_value.numpy()
+        digest = hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest()
         key = (value.const_value.dtype, array.shape, digest)
         first = known.setdefault(key, value)
         if first is not value:

@@ -26,6 +26,7 @@ __all__ = [
     "batch_rows",
     "pad_rows",
     "row_from_encoding",
+    "split_outputs",
 ]
 
 Item = TypeVar("Item")
@@ -123,21 +124,40 @@ def pad_rows(rows: Sequence[Row], *, pad_id: int) -> dict[str, Array]:
     return feeds
 
 
+def split_outputs(
+    rows: Sequence[Row], outputs: Outputs, *, per_token: frozenset[str]
+) -> list[Outputs]:
+    """Give each row its outputs, batch axis and padding removed.
+
+    Args:
+        rows: The batch's rows.
+        outputs: Arrays whose first axis is the row.
+        per_token: Names of those whose second axis is the sequence.
+    """
+    return [
+        {
+            name: array[index, : len(row)] if name in per_token else array[index]
+            for name, array in outputs.items()
+        }
+        for index, row in enumerate(rows)
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
     """Takes items through a graph.
 
     Args:
-        run: The graph: feeds of (B, S) to named outputs whose first axis is B.
+        run: The graph: feeds of (B, S) to named outputs.
         pad_id: Id of ``[PAD]``.
-        per_token: Names of the outputs whose second axis is the sequence.
+        split: A batch's rows and outputs to each row's own; see :func:`split_outputs`.
         token_budget, max_rows, sort: See :func:`batch_rows`.
         chunk: Items tokenised ahead.
     """
 
     run: Callable[[Feeds], Outputs]
     pad_id: int
-    per_token: frozenset[str]
+    split: Callable[[Sequence[Row], Outputs], Sequence[Outputs]]
     token_budget: int = TOKEN_BUDGET
     max_rows: int | None = None
     sort: bool = True
@@ -200,12 +220,5 @@ class Batching:
         """One batch; its outputs, which may be large, are gone when the next one runs."""
         outputs = self.run(pad_rows(rows, pad_id=self.pad_id))
         return [
-            reduce(
-                row,
-                {
-                    name: array[index, : len(row)] if name in self.per_token else array[index]
-                    for name, array in outputs.items()
-                },
-            )
-            for index, row in enumerate(rows)
+            reduce(row, own) for row, own in zip(rows, self.split(rows, outputs), strict=True)
         ]

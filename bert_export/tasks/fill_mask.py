@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bert_export.tasks.task import Output, Task
 
-__all__ = ["TASK"]
+__all__ = ["MASKED_POSITIONS", "TASK"]
+
+MASKED_POSITIONS = "masked_positions"
+"""Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
 
 TASK = Task(
     name="fill-mask",

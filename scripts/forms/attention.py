@@ -5,15 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from forms.form import CONTRIB, Array, Block, Drawing, Form, Problem, Size, Spec, Workload, fill
+from forms.form import (
+    CONTRIB,
+    Array,
+    Block,
+    Drawing,
+    Form,
+    Operand,
+    Problem,
+    Size,
+    Spec,
+    Workload,
+    fill,
+)
 
 __all__ = [
     "ATTENTION",
     "MASK",
+    "MASKS",
     "PADDED",
     "attend",
     "contrib",
@@ -23,10 +37,13 @@ __all__ = [
     "standard",
 ]
 
+_FormRow = tuple[str, Callable[..., list[ir.Value]], dict[str, Any]]
+
 PADDED, FULL = "padded", "nothing to mask"
+_OPSET, _OPSET_OF_LENGTHS = 23, 24
 _LOWEST = float(np.finfo(np.float32).min)
 _STATES = Spec(ir.DataType.FLOAT, ("B", "S", "H"))
-_MASKS = {
+MASKS = {
     "visible": Spec(ir.DataType.INT64, ("B", "S")),
     "visible_int32": Spec(ir.DataType.INT32, ("B", "S")),
     "lengths": Spec(ir.DataType.INT64, ("B",)),
@@ -71,7 +88,9 @@ def attend(query: Array, key: Array, value: Array, row: Array, heads: int) -> Ar
     """Scaled dot-product attention, text by text.
 
     Args:
-        query, key, value: (B, S, H).
+        query: (B, S, H).
+        key: (B, S, H).
+        value: (B, S, H).
         row: Booleans (B, 1, 1, S).
         heads: N.
     """
@@ -117,14 +136,12 @@ def decomposed(draw: Drawing, *, mask: str | None, scale: str) -> list[ir.Value]
     Args:
         draw: Where to draw.
         mask: The float mask that is added, if any.
-        scale: Where the scale goes: ``scores``, ``query``, or ``weights`` of the query's layer.
+        scale: Where the scale goes: ``scores``, or ``weights`` of the query's layer.
     """
     query, key, value = _parts(draw, scaled=scale == "weights")
     query, value = split_heads(draw, query), split_heads(draw, value)
     shape = np.array([0, 0, draw.size.heads, draw.size.head_width])
     turned = draw.op("Transpose", draw.op("Reshape", key, shape), perm=[0, 2, 3, 1])
-    if scale == "query":
-        query = draw.op("Mul", query, np.float32(_scale(draw)))
     scores = draw.op("MatMul", query, turned)  # (B, N, S, S)
     if scale == "scores":
         scores = draw.op("Div", scores, np.float32(1 / _scale(draw)))
@@ -168,16 +185,17 @@ def standard(
         axes: 3, or 4 with the transposes around it.
         scaled: Whether the scale is in the weights of the query's layer.
         lengths: Whether ``nonpad_kv_seqlen`` says what may be seen (opset 24).
-        parts: Queries, keys and values, if they are not the inputs.
+        parts: Queries, keys and values with so many axes, if they are not the inputs.
     """
-    parts = _parts(draw, scaled=scaled) if parts is None else parts
-    attributes = {"scale": 1.0 if scaled else _scale(draw)}
+    attributes: dict[str, Any] = {"scale": 1.0 if scaled else _scale(draw)}
     if axes == 3:
         heads = draw.size.heads
         attributes |= {"q_num_heads": heads, "kv_num_heads": heads}
-    else:
-        parts = [split_heads(draw, states) for states in parts]
-    operands = [*parts, None if mask is None else draw.input(mask)]
+    if parts is None:
+        parts = _parts(draw, scaled=scaled)
+        if axes == 4:
+            parts = [split_heads(draw, states) for states in parts]
+    operands: list[Operand] = [*parts, None if mask is None else draw.input(mask)]
     if lengths:
         operands += [None, None, draw.input("lengths")]
     result = draw.op("Attention", *operands, **attributes)
@@ -186,8 +204,6 @@ def standard(
 
 def unless_full(draw: Drawing, *, mask: str) -> list[ir.Value]:
     """``If`` with a branch that knows no mask, for batches that need none."""
-    _parts(draw)
-    draw.input(mask)
     return [
         draw.either(
             draw.input("full"),
@@ -207,94 +223,63 @@ def _attention_problem(size: Size, work: Workload, variant: str) -> Problem:
     return Problem({**states, **masks}, (expected,))
 
 
+_BOOL, _FLOAT = {"mask": "bool_square"}, {"mask": "float_square"}
+_ROW: dict[str, Any] = {"mask": "float_row"}
+
+_PADDED_FORMS: tuple[_FormRow, ...] = (
+    (
+        "MatMul, Softmax; scaled scores; float mask (B,1,1,S)",
+        decomposed,
+        _ROW | {"scale": "scores"},
+    ),
+    (
+        "MatMul, Softmax; scaled weights; float mask (B,1,1,S)",
+        decomposed,
+        _ROW | {"scale": "weights"},
+    ),
+    ("MultiHeadAttention; key padding mask (B,S)", contrib, {"padding": "visible_int32"}),
+    ("MultiHeadAttention; lengths (B)", contrib, {"padding": "lengths_int32"}),
+    ("MultiHeadAttention; attention bias (B,1,S,S)", contrib, {"bias": "float_square"}),
+    ("Attention 3-D; bool mask (B,1,S,S)", standard, _BOOL),
+    ("Attention 3-D; scaled weights; bool mask (B,1,S,S)", standard, _BOOL | {"scaled": True}),
+    ("Attention 3-D; bool mask (B,1,1,S)", standard, {"mask": "bool_row"}),
+    ("Attention 3-D; float mask (B,1,S,S)", standard, _FLOAT),
+    ("Attention 3-D; float mask (B,1,1,S)", standard, _ROW),
+    ("Attention 3-D; nonpad_kv_seqlen", standard, {"lengths": True}),
+    ("Attention 4-D; bool mask (B,1,S,S)", standard, _BOOL | {"axes": 4}),
+    ("Attention 4-D; nonpad_kv_seqlen", standard, {"lengths": True, "axes": 4}),
+    ("If full: Attention 3-D; bool mask (B,1,S,S)", unless_full, _BOOL),
+)
+_FULL_FORMS: tuple[_FormRow, ...] = (
+    ("MatMul, Softmax; scaled weights; no mask", decomposed, {"mask": None, "scale": "weights"}),
+    ("MultiHeadAttention; no mask", contrib, {}),
+    ("Attention 3-D; no mask", standard, {}),
+    ("Attention 4-D; no mask", standard, {"axes": 4}),
+    ("Attention 3-D; bool mask (B,1,S,S)", standard, _BOOL),
+    ("Attention 3-D; nonpad_kv_seqlen", standard, {"lengths": True}),
+    ("If full: Attention 3-D; bool mask (B,1,S,S)", unless_full, _BOOL),
+)
+
 ATTENTION = Block(
     name="attention",
     what=(
-        "Queries, keys and values (B, S, H) to the joined heads; the mask is ready, as one serves"
-        " all layers."
+        "Queries, keys and values (B, S, H) to the joined heads. The mask is ready: one serves all"
+        " layers. `scaled weights` is the softmax scale folded into the query's layer."
     ),
     inputs={
         **dict.fromkeys(("query", "scaled_query", "key", "value"), _STATES),
-        **_MASKS,
+        **MASKS,
     },
     problem=_attention_problem,
-    forms=(
-        *(
-            Form(name, partial(draw, **options), PADDED, opset=opset)
-            for name, draw, options, opset in (
-                (
-                    "MatMul, Softmax; scores scaled; float mask (B,1,1,S)",
-                    decomposed,
-                    {"mask": "float_row", "scale": "scores"},
-                    23,
-                ),
-                (
-                    "MatMul, Softmax; scale in the weights; float mask (B,1,1,S)",
-                    decomposed,
-                    {"mask": "float_row", "scale": "weights"},
-                    23,
-                ),
-                (
-                    "MultiHeadAttention; key padding mask (B,S)",
-                    contrib,
-                    {"padding": "visible_int32"},
-                    23,
-                ),
-                ("MultiHeadAttention; lengths (B)", contrib, {"padding": "lengths_int32"}, 23),
-                (
-                    "MultiHeadAttention; attention bias (B,1,S,S)",
-                    contrib,
-                    {"bias": "float_square"},
-                    23,
-                ),
-                ("Attention 3-D; bool mask (B,1,S,S)", standard, {"mask": "bool_square"}, 23),
-                (
-                    "Attention 3-D; bool mask (B,1,S,S); scale in the weights",
-                    standard,
-                    {"mask": "bool_square", "scaled": True},
-                    23,
-                ),
-                ("Attention 3-D; bool mask (B,1,1,S)", standard, {"mask": "bool_row"}, 23),
-                ("Attention 3-D; float mask (B,1,S,S)", standard, {"mask": "float_square"}, 23),
-                ("Attention 3-D; float mask (B,1,1,S)", standard, {"mask": "float_row"}, 23),
-                ("Attention 3-D; nonpad_kv_seqlen", standard, {"lengths": True}, 24),
-                (
-                    "Attention 4-D; bool mask (B,1,S,S)",
-                    standard,
-                    {"mask": "bool_square", "axes": 4},
-                    23,
-                ),
-                ("Attention 4-D; nonpad_kv_seqlen", standard, {"lengths": True, "axes": 4}, 24),
-                (
-                    "If: Attention 3-D without a mask, or bool mask (B,1,S,S)",
-                    unless_full,
-                    {"mask": "bool_square"},
-                    23,
-                ),
-            )
-        ),
-        *(
-            Form(name, partial(draw, **options), FULL, opset=opset)
-            for name, draw, options, opset in (
-                (
-                    "MatMul, Softmax; scale in the weights; no mask",
-                    decomposed,
-                    {"mask": None, "scale": "weights"},
-                    23,
-                ),
-                ("MultiHeadAttention; no mask", contrib, {}, 23),
-                ("Attention 3-D; no mask", standard, {}, 23),
-                ("Attention 4-D; no mask", standard, {"axes": 4}, 23),
-                ("Attention 3-D; bool mask (B,1,S,S)", standard, {"mask": "bool_square"}, 23),
-                ("Attention 3-D; nonpad_kv_seqlen", standard, {"lengths": True}, 24),
-                (
-                    "If: Attention 3-D without a mask, or bool mask (B,1,S,S)",
-                    unless_full,
-                    {"mask": "bool_square"},
-                    23,
-                ),
-            )
-        ),
+    forms=tuple(
+        Form(
+            name,
+            partial(draw, **options),
+            variant,
+            opset=_OPSET_OF_LENGTHS if "lengths" in options else _OPSET,
+        )
+        for variant, table in ((PADDED, _PADDED_FORMS), (FULL, _FULL_FORMS))
+        for name, draw, options in table
     ),
 )
 
@@ -340,7 +325,7 @@ def full(draw: Drawing) -> list[ir.Value]:
     return _typed(draw.op("Cast", lowest, to=ir.DataType.BOOL), ir.DataType.BOOL)
 
 
-def _mask_problem(size: Size, work: Workload, variant: str) -> Problem:
+def _mask_problem(_size: Size, work: Workload, variant: str) -> Problem:
     masks = padding_masks(work, PADDED)
     return Problem({"visible": masks["visible"]}, (masks[variant],))
 
@@ -356,7 +341,7 @@ _MASK_FORMS: tuple[tuple[str, str, Callable[[Drawing], list[ir.Value]]], ...] = 
 MASK = Block(
     name="mask",
     what="From ``attention_mask`` to the mask that attention reads; once for all layers.",
-    inputs=_MASKS,
+    inputs=MASKS,
     problem=_mask_problem,
     forms=tuple(Form(name, draw, variant) for variant, name, draw in _MASK_FORMS),
 )

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-Operand = ir.Value | Array | None
+Operand = ir.Value | Array | np.generic | None
 Level = Literal["disabled", "basic", "extended"]
 
 CONTRIB = "com.microsoft"
@@ -75,7 +75,7 @@ class Spec:
 
     Args:
         dtype: Its element type.
-        axes: Letters of axes that vary, numbers, or ``H`` for the hidden size.
+        axes: Numbers, letters of axes that vary, or ``H`` and ``4H``, which the size fixes.
     """
 
     dtype: ir.DataType
@@ -145,7 +145,7 @@ class Drawing:
     Args:
         size: The model's widths.
         inputs: What :meth:`input` may name.
-        around: The drawing in which this one is a branch.
+        around: The drawing in which this one is a branch; both have one set of inputs and names.
     """
 
     def __init__(
@@ -153,21 +153,20 @@ class Drawing:
     ) -> None:
         self.size = size
         self._specs = inputs
-        self._inputs: dict[str, ir.Value] = {} if around is None else around._inputs
-        self._numbers: count[int] = count() if around is None else around._numbers
+        self.inputs: dict[str, ir.Value] = {} if around is None else around.inputs
+        self.numbers: count[int] = count() if around is None else around.numbers
         self._tape = ir.tape.Tape()
 
     def input(self, name: str) -> ir.Value:
         """A graph input; only those asked for become inputs of the graph."""
-        if name not in self._inputs:
+        if name not in self.inputs:
             spec = self._specs[name]
-            shape = ir.Shape([self.size.hidden if axis == "H" else axis for axis in spec.axes])
-            self._inputs[name] = ir.Value(name=name, shape=shape, type=ir.TensorType(spec.dtype))
-        return self._inputs[name]
+            widths = {"H": self.size.hidden, "4H": 4 * self.size.hidden}
+            shape = ir.Shape([widths.get(str(axis), axis) for axis in spec.axes])
+            self.inputs[name] = ir.Value(name=name, shape=shape, type=ir.TensorType(spec.dtype))
+        return self.inputs[name]
 
-    def op(
-        self, op_type: str, *operands: Operand, domain: str = "", **attributes: Any
-    ) -> ir.Value:
+    def op(self, op_type: str, *operands: Operand, domain: str = "", **attributes: Any) -> ir.Value:
         """Draw an operator with one output; an array becomes an initializer."""
         (output,) = self.ops(op_type, *operands, outputs=1, domain=domain, **attributes)
         return output
@@ -180,7 +179,7 @@ class Drawing:
             op_type,
             [self._value(operand) for operand in operands],
             attributes,
-            outputs=[ir.Value(name=f"{op_type}.{next(self._numbers)}") for _ in range(outputs)],
+            outputs=[ir.Value(name=f"{op_type}.{next(self.numbers)}") for _ in range(outputs)],
             domain=domain,
         )
 
@@ -191,7 +190,7 @@ class Drawing:
         otherwise: Callable[[Drawing], ir.Value],
     ) -> ir.Value:
         """Draw an ``If`` with two branches of one output each."""
-        branches = {}
+        branches: dict[str, Any] = {}
         for name, draw in (("then_branch", then), ("else_branch", otherwise)):
             branch = Drawing(self.size, self._specs, self)
             output = draw(branch)
@@ -202,7 +201,7 @@ class Drawing:
         """Finish the graph; all outputs are float32 unless their type is set."""
         for output in outputs:
             output.type = output.type or ir.TensorType(ir.DataType.FLOAT)
-        graph = self._graph(tuple(self._inputs.values()), outputs, "form")
+        graph = self._graph(tuple(self.inputs.values()), outputs, "form")
         graph.opset_imports.update({"": opset, CONTRIB: 1})
         return ir.Model(graph, ir_version=10)
 
@@ -220,7 +219,9 @@ class Drawing:
     def _value(self, operand: Operand) -> ir.Value | None:
         if operand is None or isinstance(operand, ir.Value):
             return operand
-        return self._tape.initializer(ir.tensor(operand, name=f"constant.{next(self._numbers)}"))
+        return self._tape.initializer(
+            ir.tensor(np.asarray(operand), name=f"constant.{next(self.numbers)}")
+        )
 
 
 Build = Callable[[Drawing], Sequence[ir.Value]]

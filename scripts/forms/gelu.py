@@ -8,7 +8,19 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from forms.form import CONTRIB, Array, Block, Drawing, Form, Problem, Size, Spec, Workload, fill
+from forms.form import (
+    CONTRIB,
+    Array,
+    Block,
+    Drawing,
+    Form,
+    Operand,
+    Problem,
+    Size,
+    Spec,
+    Workload,
+    fill,
+)
 
 __all__ = ["GELU"]
 
@@ -35,7 +47,7 @@ def gelu(draw: Drawing, *, biased: bool, approximate: str) -> list[ir.Value]:
 
 def contrib(draw: Drawing, *, op_type: str, biased: bool = False) -> list[ir.Value]:
     """com.microsoft Gelu, FastGelu or BiasGelu; the last two add the bias themselves."""
-    operands = [draw.input("x"), *([_bias(draw.size)] if biased else [])]
+    operands: list[Operand] = [draw.input("x"), *([_bias(draw.size)] if biased else [])]
     return [draw.op(op_type, *operands, domain=CONTRIB)]
 
 
@@ -83,7 +95,7 @@ GELU = Block(
         Form("com.microsoft Gelu", partial(contrib, op_type="Gelu"), _ERF),
         Form("Erf chain", partial(erf_chain, biased=False), _ERF),
         Form(
-            "Erf chain, session without optimisation",
+            "Erf chain; nothing optimised",
             partial(erf_chain, biased=False),
             _ERF,
             level="disabled",

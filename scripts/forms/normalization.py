@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
-from forms.form import CONTRIB, Array, Block, Drawing, Form, Problem, Size, Spec, Workload, fill
+from forms.form import (
+    CONTRIB,
+    Array,
+    Block,
+    Drawing,
+    Form,
+    Level,
+    Operand,
+    Problem,
+    Size,
+    Spec,
+    Workload,
+    fill,
+)
 
 __all__ = ["NORMALIZATION"]
 
@@ -32,7 +46,7 @@ def _sum(draw: Drawing, *, biased: bool) -> ir.Value:
 def skip(draw: Drawing, *, biased: bool) -> list[ir.Value]:
     """com.microsoft SkipLayerNormalization."""
     weight, bias, before = _parameters(draw.size)
-    operands = [draw.input("x"), draw.input("residual"), weight, bias]
+    operands: list[Operand] = [draw.input("x"), draw.input("residual"), weight, bias]
     if biased:
         operands.append(before)
     return [draw.op("SkipLayerNormalization", *operands, domain=CONTRIB, epsilon=_EPSILON)]
@@ -67,26 +81,18 @@ def _problem(size: Size, work: Workload, variant: str) -> Problem:
     return Problem({"x": x, "residual": residual}, (centred / deviation * weight + bias,))
 
 
-_FORMS = tuple(
-    form
-    for variant in (_PLAIN, _BIASED)
-    for form in (
-        Form("SkipLayerNormalization", partial(skip, biased=variant == _BIASED), variant),
-        Form("Add + LayerNormalization", partial(standard, biased=variant == _BIASED), variant),
-        Form(
-            "Add + LayerNormalization, session at the extended level",
-            partial(standard, biased=variant == _BIASED),
-            variant,
-            level="extended",
-        ),
-        Form("Add + ReduceMean form", partial(decomposed, biased=variant == _BIASED), variant),
-        Form(
-            "Add + ReduceMean form, session without optimisation",
-            partial(decomposed, biased=variant == _BIASED),
-            variant,
-            level="disabled",
-        ),
-    )
+_TABLE: tuple[tuple[str, Callable[..., list[ir.Value]], Level, tuple[str, ...]], ...] = (
+    ("SkipLayerNormalization", skip, "basic", ()),
+    ("Add + LayerNormalization", standard, "basic", ()),
+    ("Add + LayerNormalization; extended level", standard, "extended", ()),
+    (
+        "Add + LayerNormalization; extended level without SkipLayerNormFusion",
+        standard,
+        "extended",
+        ("SkipLayerNormFusion",),
+    ),
+    ("Add + ReduceMean form", decomposed, "basic", ()),
+    ("Add + ReduceMean form; nothing optimised", decomposed, "disabled", ()),
 )
 
 NORMALIZATION = Block(
@@ -97,5 +103,15 @@ NORMALIZATION = Block(
     ),
     inputs={"x": _STATES, "residual": _STATES},
     problem=_problem,
-    forms=_FORMS,
+    forms=tuple(
+        Form(
+            name,
+            partial(draw, biased=variant == _BIASED),
+            variant,
+            level=level,
+            disabled=disabled,
+        )
+        for variant in (_PLAIN, _BIASED)
+        for name, draw, level, disabled in _TABLE
+    ),
 )

@@ -1,4 +1,4 @@
-"""The checkpoints that are measured, as directories that every tool reads, and our bundles of them."""
+"""The measured checkpoints, as directories that every tool reads, and our bundles of them."""
 
 from __future__ import annotations
 

@@ -44,16 +44,15 @@ def find_peers(python: Path | None) -> tuple[Peers | None, tuple[str, ...]]:
         The peers, or ``None`` and a note that says how to get them.
     """
     if python is not None:
-        asked = subprocess.run(
-            [python, "-c", _ASK], capture_output=True, text=True, check=False
-        )
+        asked = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False)
         if asked.returncode == 0:
             return Peers(str(python), json.loads(asked.stdout)), ()
         reason = f"{python} lacks optimum-onnx"
     else:
         reason = "no --peers-python was given"
-    return None, (
+    note = (
         f"optimum was not measured: {reason}. Make an environment for it with\n"
         f"    python -m venv peers && peers/bin/pip install {' '.join(_REQUIREMENTS)}\n"
-        "and pass --peers-python peers/bin/python.",
+        "and pass --peers-python peers/bin/python."
     )
+    return None, (note,)

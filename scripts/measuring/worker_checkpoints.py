@@ -67,8 +67,9 @@ def write_random(folder: Path, architecture: str) -> None:
     torch.manual_seed(_SEED)
     base = find_base("minilm")
     vocabulary = (base / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary), initializer_range=_INITIALIZER_RANGE
+    config = transformers.BertConfig(  # type: ignore[no-untyped-call]
+        vocab_size=len(vocabulary),
+        initializer_range=_INITIALIZER_RANGE,
     )
     model = getattr(transformers, architecture)(config)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring.child import read_request, send
 
 from bert_export import load
 from bert_export.runtime.batching import pad_rows
+from measuring.child import read_request, send
 
 _SEED = 0
 _SHORTEST_SHARE = 4  # a ragged row has at least a quarter of the longest one's tokens
@@ -41,9 +41,7 @@ def make_texts(
     return texts
 
 
-def make_lengths(
-    batch: int, sequence: int, *, ragged: bool, rng: np.random.Generator
-) -> list[int]:
+def make_lengths(batch: int, sequence: int, *, ragged: bool, rng: np.random.Generator) -> list[int]:
     """Tokens of each row: all the longest, or spread below it with one that is."""
     if not ragged:
         return [sequence] * batch
@@ -73,7 +71,8 @@ def build(request: dict[str, Any]) -> None:
             items = [pipeline.item({"text": text}) for text in texts]
             encoded = pipeline.encode(items, pipeline.default_settings())
             rows = [row for rows in encoded for row in rows]
-            assert [len(row) for row in rows] == lengths
+            if [len(row) for row in rows] != lengths:
+                raise RuntimeError("texts did not come out at the lengths that were asked for")
             padded = pad_rows(rows, pad_id=tokenizer.pad_id)
             masks = padded["input_ids"] == tokenizer.mask_id  # (B, S)
             np.savez(file, **{**padded, **pipeline.graph_feeds(padded), "masks": masks})

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from measuring.child import read_request, send, threads
 from numpy.typing import NDArray
+
+from measuring.child import read_request, send, threads
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -37,9 +38,7 @@ def open_graph(path: str) -> tuple[list[str], Run, Callable[[], None]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
     options.log_severity_level = 3
-    sessions = [
-        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    ]
+    sessions = [onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])]
     names = [node.name for node in sessions[0].get_inputs()]
     outputs = [node.name for node in sessions[0].get_outputs()]
 
@@ -88,11 +87,11 @@ def measure(request: Mapping[str, Any]) -> None:
         send("profile", operators=summarise(events, runs=len(request["shapes"])))
 
 
-def keep(outputs: Arrays, arrays: Arrays) -> Arrays:
+def keep(outputs: Arrays, arrays: Arrays) -> dict[str, Any]:
     """What is compared: outputs without padding, and of a row with masks only those places."""
     masks = arrays[_MASKS]  # (B, S)
     places = masks if masks.any() else arrays["attention_mask"].astype(bool)
-    kept = {}
+    kept: dict[str, Any] = {}
     for name, array in outputs.items():
         per_token = array.shape[:2] == places.shape and array.ndim > places.ndim
         kept[name] = array[places] if per_token else array.reshape(-1, array.shape[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ from bert_export.runtime.batching import (
     batch_rows,
     pad_rows,
     row_from_encoding,
+    split_outputs,
 )
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
@@ -54,7 +56,7 @@ class Graph:
 
 
 def batching(graph: Graph, **options: Any) -> Batching:
-    return Batching(run=graph.run, pad_id=PAD, per_token=frozenset({"squares"}), **options)
+    return Batching(run=graph.run, pad_id=PAD, split=partial(split_outputs, per_token=frozenset({"squares"})), **options)
 
 
 def split(items: Sequence[Item]) -> list[list[Row]]:
@@ -216,7 +218,7 @@ class TestAnswers:
         def fail(_: Feeds) -> Outputs:
             raise InputError("session is closed")
 
-        made = Batching(run=fail, pad_id=PAD, per_token=frozenset())
+        made = Batching(run=fail, pad_id=PAD, split=partial(split_outputs, per_token=frozenset()))
         stream = made.answers([[1]], encode=split, reduce=keep, decode=answer)
         with pytest.raises(InputError, match="session is closed"):
             next(stream)

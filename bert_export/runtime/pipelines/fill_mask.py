@@ -23,8 +23,9 @@ from bert_export.runtime.pipelines.texts import (
     field,
     text_items,
 )
-from bert_export.runtime.sessions.session import Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks.fill_mask import MASKED_POSITIONS
 
 __all__ = [
     "Candidates",
@@ -117,13 +118,15 @@ def find_candidates(
 
     Args:
         input_ids: int64 (S,).
-        logits: float32 (S, V), of which only the masks' rows are read.
+        logits: float32 (S, V), of which only the masks' rows are read, or just these, (M, V).
         mask_id: Which id is a mask.
         top_k: Candidates per mask.
         targets: Ids that they are taken from.
     """
     positions = np.flatnonzero(input_ids == mask_id)  # (M,)
-    return Candidates(positions, *best_candidates(logits[positions], top_k=top_k, targets=targets))
+    if len(logits) != len(positions):
+        logits = logits[positions]  # (M, V)
+    return Candidates(positions, *best_candidates(logits, top_k=top_k, targets=targets))
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -269,6 +272,25 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         """One row per text."""
         texts = [check_text(item) for item in items]
         return [[row] for row in encode_texts(self.tokenizer, texts, settings.tokenization)]
+
+    def graph_feeds(self, feeds: Feeds) -> Feeds:
+        """Name the masks' places, where the graph scores only those."""
+        if not self._scores_masks_only:
+            return feeds
+        masks = feeds["input_ids"].reshape(-1) == mask_id_of(self.tokenizer)  # (B * S,)
+        return {**feeds, MASKED_POSITIONS: np.flatnonzero(masks)}
+
+    def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
+        """Logits (M, V) of all masks, row by row; or (S, V) where every token is scored."""
+        if not self._scores_masks_only:
+            return super().split_outputs(rows, outputs)
+        mask_id = mask_id_of(self.tokenizer)
+        ends = np.cumsum([np.count_nonzero(row.input_ids == mask_id) for row in rows])
+        return [{"logits": own} for own in np.split(outputs["logits"], ends[:-1])]
+
+    @property
+    def _scores_masks_only(self) -> bool:
+        return any(spec.name == MASKED_POSITIONS for spec in self._session.inputs)
 
     def reduce(self, row: Row, outputs: Outputs, settings: FillMaskSettings) -> Candidates:
         """The row's best tokens; its logits (S, V) are not kept."""

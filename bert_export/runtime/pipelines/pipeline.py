@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from bert_export.bundle import Manifest
 from bert_export.errors import InputError
-from bert_export.runtime.batching import Batching, Row
+from bert_export.runtime.batching import Batching, Row, split_outputs
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 
@@ -56,12 +56,13 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         self.manifest = manifest
         self.tokenizer = tokenizer
         self._session = session
+        self._per_token = frozenset(
+            spec.name for spec in session.outputs if spec.shape[1:2] == ("sequence",)
+        )
         batching = Batching(
             run=lambda feeds: session.run(self.graph_feeds(feeds)),
             pad_id=tokenizer.pad_id,
-            per_token=frozenset(
-                spec.name for spec in session.outputs if spec.shape[1:2] == ("sequence",)
-            ),
+            split=self.split_outputs,
             sort=sort,
         )
         self._batching = batching if token_budget is None else batching.with_budget(token_budget)
@@ -108,6 +109,10 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
     def graph_feeds(self, feeds: Feeds) -> Feeds:
         """Give padded rows (B, S) the axes of the graph's inputs; the same where they match."""
         return feeds
+
+    def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
+        """Give each row of a batch its own outputs."""
+        return split_outputs(rows, outputs, per_token=self._per_token)
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the raw graph: named numpy arrays in, named numpy arrays out.

@@ -225,7 +225,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         self, row: Row, outputs: Outputs, settings: TextGenerationSettings
     ) -> NDArray[np.int64]:
         """The likeliest next token, int64 (1,)."""
-        return np.asarray([outputs["logits"][-1].argmax()], dtype=np.int64)
+        return np.asarray([np.atleast_2d(outputs["logits"])[-1].argmax()], dtype=np.int64)
 
     def decode(
         self,
@@ -340,7 +340,8 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
                 "token_type_ids": np.zeros_like(ids),
             }
         )
-        return np.asarray(outputs["logits"][np.arange(len(ids)), lengths - 1])
+        logits = outputs["logits"]  # (A, V), or (A, S, V) where every token is scored
+        return logits if logits.ndim == 2 else logits[np.arange(len(ids)), lengths - 1]
 
 
 def _without_last(row: Row) -> Row:

@@ -14,6 +14,9 @@ from bert_export.errors import InputError
 
 __all__ = ["Array", "Feeds", "Outputs", "Session", "check_feeds"]
 
+MAY_BE_EMPTY = frozenset({"masked"})
+"""Axes that may have size 0: a batch of texts may have no mask."""
+
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 Outputs = dict[str, Array]
@@ -81,7 +84,7 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
                 + (f" with {sizes}" if sizes else ""),
                 got=str(array.shape),
             )
-        if 0 in array.shape:
+        if 0 in array.shape and MAY_BE_EMPTY.isdisjoint(spec.shape):
             raise InputError(
                 f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
             )
