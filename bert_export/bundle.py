@@ -155,10 +155,23 @@ class CalibrationRecord(Record, frozen=True, kw_only=True):
 
 
 class QuantizationPlan(Record, frozen=True, kw_only=True):
-    """Every choice behind an INT8 graph, layer by layer."""
+    """Every choice behind an INT8 graph, layer by layer.
+
+    Args:
+        mode: ``static``: ranges were set by calibration.
+        processor: The kind that types and bits were chosen for.
+        weight_type: ``int8``, symmetric with one scale per output channel.
+        weight_bits: 8, or 7 where products of full 8-bit numbers would saturate.
+        activation_type: ``uint8`` or ``int8``, one scale and zero point per tensor.
+        observer: How ranges were chosen.
+        layers: One entry per linear layer.
+        calibration: What set the ranges.
+    """
 
     mode: str
+    processor: str
     weight_type: str
+    weight_bits: int
     activation_type: str
     observer: str
     layers: tuple[LayerPlan, ...]

@@ -38,10 +38,11 @@ from bert_export.passes.graph_pass import Outcome
 from bert_export.passes.recipes import optimize
 from bert_export.quantization.calibration import CalibrationRows, make_rows, read_calibration
 from bert_export.quantization.observers import make_observer
-from bert_export.quantization.quantizer import find_sites, quantize_graph
+from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
 from bert_export.quantization.ranges import collect_ranges
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.processor import PROCESSORS, detect_processor
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
@@ -113,6 +114,7 @@ def export(
     precision: str = "fp32",
     calibration: str | None = None,
     observer: str = "percentile",
+    cpu: str | None = None,
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
     threads: int | None = None,
@@ -129,6 +131,8 @@ def export(
         precision: ``fp32`` or ``int8``.
         calibration: Name of a built-in set or a ``.jsonl`` or ``.txt`` file.
         observer: How activation ranges are chosen: ``percentile`` or ``min-max``.
+        cpu: The kind of processor that INT8 is made for, one of
+            :data:`bert_export.runtime.processor.PROCESSORS`; this machine's when ``None``.
         max_length: Tokens per row; the checkpoint's own when ``None``.
         opset: ONNX opset.
         threads: Threads inside an operator while calibrating and verifying.
@@ -154,6 +158,10 @@ def export(
             got=precision,
             fix="Add --int8 or drop --calibration",
         )
+    if cpu is not None and cpu not in PROCESSORS:
+        raise InputError(
+            f"cpu {cpu!r} is unknown", expected=f"one of {', '.join(PROCESSORS)}", got=repr(cpu)
+        )
     run = _Run(listener or _Silent())
     with run.stage("load") as facts:
         checkpoint, chosen = _load(model, task)
@@ -173,6 +181,7 @@ def export(
                 precision=precision,
                 calibration=calibration,
                 observer=observer,
+                cpu=cpu or detect_processor(),
                 max_length=_max_length(config, checkpoint, max_length),
                 opset=opset,
                 threads=threads,
@@ -193,6 +202,7 @@ class _Job:
     precision: str
     calibration: str | None
     observer: str
+    cpu: str
     max_length: int
     opset: int
     threads: int | None
@@ -351,12 +361,15 @@ def _quantize(
         facts["set"] = rows.record.source
         facts["examples"] = rows.record.examples
     with run.stage("quantize") as facts:
-        layers = quantize_graph(model, sites, ranges)
+        scheme = SCHEMES[job.cpu]
+        layers = quantize_graph(model, sites, ranges, scheme=scheme)
         facts["layers"] = len(layers)
     return QuantizationPlan(
         mode="static",
-        weight_type="int8 per channel, symmetric",
-        activation_type="uint8 per tensor",
+        processor=job.cpu,
+        weight_type="int8",
+        weight_bits=scheme.weight_bits,
+        activation_type=scheme.activation_type,
         observer=job.observer,
         layers=(*layers, *kept),
         calibration=rows.record,

@@ -14,7 +14,7 @@ from bert_export.errors import MissingExtraError
 from bert_export.exporter import Export, export
 from tests.oracle import save_tiny
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny models: a second thread only waits
 
 
 @pytest.fixture(scope="session")

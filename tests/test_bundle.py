@@ -67,8 +67,11 @@ def make_manifest(folder: Path, **changes: Any) -> Manifest:
         ),
         "tokenizer": TokenizerRecord(file="tokenizer.json", max_length=32, do_lower_case=True),
         "postprocessing": {"problem_type": None},
+        "passes": (),
         "quantization": QuantizationPlan(
             mode="static",
+            processor="x86-64",
+            weight_bits=7,
             weight_type="int8",
             activation_type="uint8",
             observer="percentile",

@@ -45,7 +45,7 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "question-answering": ("BertForQuestionAnswering", {}),
     "multiple-choice": ("BertForMultipleChoice", {}),
     "next-sentence-prediction": ("BertForNextSentencePrediction", {}),
-    "pretraining": ("BertForPreTraining", {}),
+    "pretraining": ("BertForPreTraining", {"max_position_embeddings": 128}),
     "text-generation": ("BertLMHeadModel", {"is_decoder": True}),
 }
 
@@ -69,14 +69,20 @@ def test_bundle_equals_the_original(
         if task == "multiple-choice":
             inputs = tuple(tensor.unsqueeze(1).repeat(1, 3, 1) for tensor in inputs)
         names = ("input_ids", "attention_mask", "token_type_ids")
-        found = pipeline.run(
-            {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
-        )
+        feeds = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        if task == "fill-mask":
+            feeds["masked_positions"] = np.array([2, 9, 18, 21])
+        found = pipeline.run(feeds)
         with torch.inference_mode():
             expected = original(**dict(zip(names, inputs, strict=True)))
         assert tuple(found) == tuple(output.name for output in TASKS[task].outputs)
         for name, array in found.items():
-            np.testing.assert_allclose(array, expected[name].numpy(), atol=1e-4)
+            right = expected[name].numpy()
+            if task == "fill-mask":
+                right = right[[0, 1, 2, 2], [2, 0, 0, 3]]
+            elif task == "text-generation":
+                right = right[[0, 1, 2], [8, 0, 3]]
+            np.testing.assert_allclose(array, right, atol=1e-4)
         assert pipeline.ask(dict(TASKS[task].example)) is not None
     assert done.manifest.parity is not None
     assert done.manifest.parity.max_abs_difference <= 1e-4

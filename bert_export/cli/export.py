@@ -28,6 +28,7 @@ __all__ = ["export_command"]
 @click.option("--int8", "flag", flag_value="int8", help="Short for --precision int8.")
 @click.option("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
 @click.option("--calibration", help="A built-in set, or a .jsonl or .txt file.")
+@click.option("--cpu", help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]")
 @click.option("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
 @click.option("--opset", type=int, help="ONNX opset of the graph.")
 @click.option("--threads", type=int, help="Threads while calibrating and verifying.")

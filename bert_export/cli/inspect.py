@@ -83,7 +83,8 @@ def _layers(manifest: Manifest) -> Table | None:
         return None
     calibration = plan.calibration
     table = _table(
-        f"{plan.mode} quantisation: {plan.weight_type} weights, {plan.activation_type} inputs, "
+        f"{plan.mode} quantisation for {plan.processor}: {plan.weight_type} weights of "
+        f"{plan.weight_bits} bits, {plan.activation_type} activations, "
         f"{plan.observer} ranges from {calibration.source} ({calibration.examples} examples, "
         f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:12]})",
         "layer",

@@ -181,7 +181,8 @@ def remove_unused(graph: ir.Graph) -> int:
 def count_operators(graph: ir.Graph) -> Counter[str]:
     """How often each operator stands in the graph."""
     return Counter(
-        f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in graph
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        for node in ir.traversal.RecursiveGraphIterator(graph)
     )
 
 
@@ -225,16 +226,7 @@ def check_graph(model: ir.Model, stage: str) -> None:
     graph = model.graph
     known: set[ir.Value] = {*graph.inputs, *graph.initializers.values()}
     names = Counter(str(value.name) for value in known)
-    for node in graph:
-        for value in node.inputs:
-            if value is not None and value not in known:
-                raise PassError(
-                    f"pass {stage} left node {node.name} with a dangling input",
-                    expected="an input, an initializer or an earlier node's output",
-                    got=value.name,
-                )
-        known.update(node.outputs)
-        names.update(str(value.name) for value in node.outputs)
+    _check_nodes(graph, known, names, stage)
     for value in graph.outputs:
         if value not in known:
             raise PassError(
@@ -248,3 +240,22 @@ def check_graph(model: ir.Model, stage: str) -> None:
             expected="unique names",
             got=", ".join(twice),
         )
+
+
+def _check_nodes(
+    graph: ir.Graph, known: set[ir.Value], names: Counter[str], stage: str
+) -> None:
+    """Check a graph's nodes, and those of the branches inside them, which see all values before."""
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value not in known:
+                raise PassError(
+                    f"pass {stage} left node {node.name} with a dangling input",
+                    expected="an input, an initializer or an earlier node's output",
+                    got=value.name,
+                )
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                _check_nodes(attribute.as_graph(), known, names, stage)
+        known.update(node.outputs)
+        names.update(str(value.name) for value in node.outputs)

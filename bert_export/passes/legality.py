@@ -101,12 +101,14 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "Clip"): Legal((_FLOAT,), (1, 3)),
     ("", "ReduceL2"): Legal((_FLOAT,), (1, 2)),
     ("", "ReduceMax"): Legal((_FLOAT,), (1, 2)),
+    ("", "ReduceMin"): Legal((_INT64,), (1, 2)),
     ("", "ReduceMean"): Legal((_FLOAT,), (1, 2)),
     ("", "ReduceSum"): Legal(_NUMBER, (1, 2)),
     ("", "ArgMax"): Legal((_INT64,), (1, 1)),
     # masks
     ("", "And"): Legal((_BOOL,), (2, 2)),
     ("", "Equal"): Legal((_BOOL,), (2, 2)),
+    ("", "If"): Legal((_FLOAT,), (1, 1)),
     ("", "IsNaN"): Legal((_BOOL,), (1, 1)),
     ("", "LessOrEqual"): Legal((_BOOL,), (2, 2)),
     ("", "Not"): Legal((_BOOL,), (1, 1)),
@@ -139,7 +141,7 @@ def check_legal(model: ir.Model, stage: str) -> None:
     Raises:
         PassError: A node is not legal; the message names it.
     """
-    for node in model.graph:
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
         domain = node.domain
         legal = LEGAL.get((domain, node.op_type))
         name = f"{domain}.{node.op_type}" if domain else node.op_type

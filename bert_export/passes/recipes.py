@@ -25,6 +25,7 @@ from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, coun
 from bert_export.passes.prune_first_token import PruneFirstToken
 from bert_export.passes.prune_positions import PruneLastPosition, PruneMaskedPositions
 from bert_export.passes.share_initializers import ShareInitializers
+from bert_export.passes.skip_full_mask import SkipFullMask
 from bert_export.tasks import Task
 
 __all__ = ["PHASES", "RECIPES", "Recipe", "Site", "Step", "optimize"]
@@ -149,6 +150,11 @@ _SHARE = Step(
     why="last: names of weights are lost, which the quantiser and the lowering read",
 )
 
+_SKIP_MASK = Step(
+    run=SkipFullMask(),
+    why="after quantisation: no other pass looks into the branches of an If",
+)
+
 _LOWER_INT8 = Step(
     run=LowerQuantizedLinear(),
     why="before anything that reads weights: it replaces Q/DQ, which ONNX Runtime would compute",
@@ -157,8 +163,8 @@ _LOWER_INT8 = Step(
 )
 
 RECIPES: Mapping[tuple[str, str], Recipe] = {
-    ("onnxruntime", "fp32"): Recipe(prepare=_PREPARE, lower=(_SHARE,)),
-    ("onnxruntime", "int8"): Recipe(prepare=_PREPARE, lower=(_LOWER_INT8, _SHARE)),
+    ("onnxruntime", "fp32"): Recipe(prepare=_PREPARE, lower=(_SKIP_MASK, _SHARE)),
+    ("onnxruntime", "int8"): Recipe(prepare=_PREPARE, lower=(_LOWER_INT8, _SKIP_MASK, _SHARE)),
 }
 """Left out, for no gain was measured: merge_qkv (the Split copies what the merged product saves),
 fold_scale (Attention scales inside its first product), drop_token_types (see its file)."""

@@ -20,8 +20,10 @@ from bert_export.errors import QuantizationError
 from bert_export.tracing import linear_layers
 
 __all__ = [
+    "SCHEMES",
     "AffineParameters",
     "LinearSite",
+    "Scheme",
     "affine_parameters",
     "find_sites",
     "quantize_graph",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 QUANTIZED_PREFIXES = ("bert.encoder.", "bert.pooler.")
-_U8_LEVELS, _S8_BOUND = 255, 127
+_STEPS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,37 @@ class LinearSite:
     layer: str
     node: ir.Node
     activation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """Number formats that suit a processor.
+
+    Args:
+        activation_type: ``uint8`` or ``int8``.
+        weight_bits: Of the symmetric int8 weights; 7 keeps two products within 16 bits.
+    """
+
+    activation_type: str
+    weight_bits: int
+
+    @property
+    def lowest(self) -> int:
+        """The smallest activation level."""
+        return int(np.iinfo(self.activation_type).min)
+
+    @property
+    def weight_bound(self) -> int:
+        """The largest weight level."""
+        return int(2 ** (self.weight_bits - 1)) - 1
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "x86-64-vnni": Scheme("uint8", 8),
+    "x86-64": Scheme("uint8", 7),
+    "arm64": Scheme("int8", 8),
+}
+"""By kind of processor, see :mod:`bert_export.runtime.processor`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +107,13 @@ def find_sites(model: ir.Model) -> tuple[list[LinearSite], list[LayerPlan]]:
     return sites, kept
 
 
-def affine_parameters(low: float, high: float) -> AffineParameters:
-    """Scale and zero point of uint8 for a range.
+def affine_parameters(low: float, high: float, *, lowest: int = 0) -> AffineParameters:
+    """Scale and zero point of 256 levels for a range.
 
     Args:
         low: Lower bound; the range is widened to hold 0, which must stay exact.
         high: Upper bound.
+        lowest: The smallest level: 0 for uint8, -128 for int8.
 
     Raises:
         QuantizationError: The bounds are not finite or not in order.
@@ -89,27 +123,34 @@ def affine_parameters(low: float, high: float) -> AffineParameters:
             "activation range is not valid", expected="finite low <= high", got=f"{low}, {high}"
         )
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / _U8_LEVELS)) or 1.0
-    return AffineParameters(scale, int(np.clip(round(-low / scale), 0, _U8_LEVELS)))
+    scale = float(np.float32((high - low) / _STEPS)) or 1.0
+    return AffineParameters(scale, lowest + int(np.clip(round(-low / scale), 0, _STEPS)))
 
 
-def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize_weight(
+    weight: NDArray[np.float32], *, largest: int = 127
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric int8 with one scale per output channel.
 
     Args:
         weight: float32 (K, N), as a MatMul's second input.
+        largest: The largest level, 127 for 8 bits.
 
     Returns:
         int8 (K, N) and float32 scales (N,), so that ``weight`` is about ``int8 * scales``.
     """
     bound = np.abs(weight).max(axis=0)  # (N,)
-    scales = np.where(bound > 0, bound / _S8_BOUND, 1.0).astype(np.float32)
+    scales = np.where(bound > 0, bound / largest, 1.0).astype(np.float32)
     levels = np.rint(weight / scales)
-    return np.clip(levels, -_S8_BOUND, _S8_BOUND).astype(np.int8), scales
+    return np.clip(levels, -largest, largest).astype(np.int8), scales
 
 
 def quantize_graph(
-    model: ir.Model, sites: Sequence[LinearSite], ranges: Mapping[str, tuple[float, float]]
+    model: ir.Model,
+    sites: Sequence[LinearSite],
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    scheme: Scheme,
 ) -> list[LayerPlan]:
     """Rewrite linear layers into Q/DQ form, in place.
 
@@ -117,6 +158,7 @@ def quantize_graph(
         model: The float graph.
         sites: From :func:`find_sites`.
         ranges: Bounds of every site's activation.
+        scheme: Number formats.
 
     Returns:
         One plan entry per site, in order.
@@ -126,15 +168,15 @@ def quantize_graph(
     plan: list[LayerPlan] = []
     for site in sites:
         if site.activation not in dequantized:
-            parameters = affine_parameters(*ranges[site.activation])
+            parameters = affine_parameters(*ranges[site.activation], lowest=scheme.lowest)
             value = cast("ir.Value", site.node.inputs[0])
             dequantized[site.activation] = (
-                _insert_activation(graph, value, site.node, parameters),
+                _insert_activation(graph, value, site.node, parameters, scheme),
                 parameters,
             )
         value, parameters = dequantized[site.activation]
         site.node.replace_input_with(0, value)
-        site.node.replace_input_with(1, _insert_weight(graph, site))
+        site.node.replace_input_with(1, _insert_weight(graph, site, scheme))
         plan.append(
             LayerPlan(
                 layer=site.layer,
@@ -148,13 +190,19 @@ def quantize_graph(
 
 
 def _insert_activation(
-    graph: ir.Graph, value: ir.Value, before: ir.Node, parameters: AffineParameters
+    graph: ir.Graph,
+    value: ir.Value,
+    before: ir.Node,
+    parameters: AffineParameters,
+    scheme: Scheme,
 ) -> ir.Value:
     """Quantise and dequantise a value in front of its first linear layer."""
     name = str(value.name)
     scale = _constant(graph, f"{name}.scale", np.float32(parameters.scale))
-    zero = _constant(graph, f"{name}.zero_point", np.uint8(parameters.zero_point))
-    levels = ir.TensorType(ir.DataType.UINT8)
+    zero = _constant(
+        graph, f"{name}.zero_point", np.array(parameters.zero_point, scheme.activation_type)
+    )
+    levels = ir.TensorType(ir.DataType.from_numpy(np.dtype(scheme.activation_type)))
     quantize = ir.node(
         "QuantizeLinear",
         [value, scale, zero],
@@ -171,10 +219,12 @@ def _insert_activation(
     return dequantize.outputs[0]
 
 
-def _insert_weight(graph: ir.Graph, site: LinearSite) -> ir.Value:
+def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme) -> ir.Value:
     """Store a layer's weight in int8 behind a DequantizeLinear."""
     weight = cast("ir.Value", site.node.inputs[1])
-    levels, scales = quantize_weight(cast("ir.TensorProtocol", weight.const_value).numpy())
+    levels, scales = quantize_weight(
+        cast("ir.TensorProtocol", weight.const_value).numpy(), largest=scheme.weight_bound
+    )
     stored = _constant(graph, f"{site.layer}.weight_int8", levels)
     scale = _constant(graph, f"{site.layer}.weight_scale", scales)
     dequantize = ir.node(

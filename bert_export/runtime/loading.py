@@ -10,6 +10,7 @@ from typing import Any
 from bert_export.bundle import Manifest, read_manifest, verify_files
 from bert_export.errors import TaskError
 from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.processor import detect_processor, warn_if_unsuited
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
@@ -47,10 +48,15 @@ def load(
         BundleError: The bundle is missing, tampered with, truncated or of another version.
         TaskError: ``task`` is unknown or needs another head.
         InputError: A provider or thread count that this machine does not have.
+
+    Warns:
+        RuntimeWarning: The bundle's INT8 was made for another kind of processor.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
     wanted = _check_task(manifest, task)
+    if manifest.quantization is not None:
+        warn_if_unsuited(manifest.quantization.processor, detect_processor())
     if verify:
         verify_files(folder, manifest)
     tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)

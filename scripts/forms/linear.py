@@ -10,7 +10,6 @@ from functools import cached_property, lru_cache, partial
 import numpy as np
 import onnx_ir as ir
 
-from bert_export.quantization.quantizer import quantize_weight
 from forms.form import (
     CONTRIB,
     Array,
@@ -69,6 +68,8 @@ class Layer:
     @cached_property
     def quantized(self) -> tuple[Array, Array]:
         """int8 (K, N) and one scale per output channel, as an export has them."""
+        from bert_export.quantization.quantizer import quantize_weight  # which imports torch
+
         return quantize_weight(self.weight)
 
 

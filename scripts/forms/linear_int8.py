@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from bert_export.quantization.quantizer import affine_parameters
 from forms.form import CONTRIB, Array, Drawing, Operand
 from forms.linear import LAYERS, Layer, LinearForm, flat, linear_block, unflat
 
@@ -18,15 +17,21 @@ _RANGE = 4.0  # of the states; see fill
 _OUTPUT_RANGE = 8.0
 _S8_BOUND = 127
 _BLOCKS = (128, 32)  # of MatMulNBits along K, the first that divides it
-_U8 = affine_parameters(-_RANGE, _RANGE)
-_U8_OUTPUT = affine_parameters(-_OUTPUT_RANGE, _OUTPUT_RANGE)
 
 
 def quantized_input(*, signed: bool) -> tuple[Array, Array]:
     """Scale and zero point of the states."""
     if signed:
         return np.array(_RANGE / _S8_BOUND, np.float32), np.array(0, np.int8)
-    return np.array(_U8.scale, np.float32), np.array(_U8.zero_point, np.uint8)
+    return _unsigned(_RANGE)
+
+
+def _unsigned(bound: float) -> tuple[Array, Array]:
+    """Scale and zero point of u8, as an export has them."""
+    from bert_export.quantization.quantizer import affine_parameters  # which imports torch
+
+    found = affine_parameters(-bound, bound)
+    return np.array(found.scale, np.float32), np.array(found.zero_point, np.uint8)
 
 
 def static(
@@ -138,8 +143,7 @@ def quantized_output(draw: Drawing, x: ir.Value, layers: Sequence[Layer]) -> lis
     """QLinearMatMul to u8, DequantizeLinear, Add."""
     scale, zero = quantized_input(signed=False)
     levels = draw.op("QuantizeLinear", x, scale, zero)
-    out_scale = np.array(_U8_OUTPUT.scale, np.float32)
-    out_zero = np.array(_U8_OUTPUT.zero_point, np.uint8)
+    out_scale, out_zero = _unsigned(_OUTPUT_RANGE)
     outputs = []
     for layer in layers:
         weight, weight_scale = layer.quantized

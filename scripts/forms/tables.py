@@ -146,6 +146,7 @@ def as_markdown(results: Results) -> str:
     machine, settings = results.machine, results.settings
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     instructions = " ".join(machine["instructions"])
+    empty = f"{results.call_cost:.1f}"
     lines = [
         "# Forms, measured",
         "",
@@ -164,12 +165,12 @@ def as_markdown(results: Results) -> str:
         f"| versions | Python {machine['python']}, {versions} |",
         "",
         "Microseconds of a call: the forms of a block take turns, each turn has the median of its",
-        "calls, and the table the median over turns. A call that does nothing takes",
-        f"{results.call_cost:.1f} of them.",
-        f"In brackets: times the fastest of the same variant, which has a {_FASTEST}. **Bold**: what our",
-        "recipes emit. The error is relative to a float32 reference (root mean square). The last",
-        "column has what ONNX Runtime runs once it has optimised the graph at the basic level, or at",
-        "the level named. Weights stay in the caches from call to call; in a whole model they may not.",
+        f"calls, the table the median over turns; a call that does nothing takes {empty} µs. In",
+        f"brackets: times the fastest of the same variant, which has a {_FASTEST}. **Bold**: what",
+        "our recipes emit. The error is relative to a float32 reference (root mean square). The",
+        "last column has what ONNX Runtime runs once it has optimised the graph, at the basic",
+        "level or at the level named. Weights stay in the caches from call to call; in a whole",
+        "model they may not.",
     ]
     for outcome in results.outcomes:
         lines += ["", f"## {outcome.block.name}", "", outcome.block.what, ""]

@@ -28,6 +28,7 @@ _PLACE = re.compile(r"/\S+:\d+ .*?[)\]] ")
 _FATAL = 4
 _MICROSECOND = 1e6
 _WARM_CALLS = 2
+_LEAST_SECONDS = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,8 @@ def _take_turns(calls: Mapping[int, Callable[[], None]], pace: Pace) -> dict[int
     counts = {}
     for index, call in calls.items():
         call()
-        counts[index] = max(pace.calls, int(pace.seconds / max(_clock(call), 1e-7)))
+        quickest = min(_clock(call) for _ in range(_WARM_CALLS))
+        counts[index] = max(pace.calls, int(pace.seconds / max(quickest, _LEAST_SECONDS)))
     for _ in range(pace.rounds):
         for index, call in calls.items():
             for _ in range(_WARM_CALLS):

@@ -24,6 +24,9 @@ _SEED = 0
 # With the usual 0.02 the layers add so little to the embeddings that quantisation could hardly go
 # wrong; twice that makes every layer matter, so that the agreement gate has something to judge.
 _INITIALIZER_RANGE = 0.04
+# A fresh model's biases are 0 and its norms' weights 1; no trained tensor is constant, and equal
+# tensors are stored once by some tools, so these are spread as well.
+_SPREAD = 0.05
 
 
 def write_demo(folder: Path, name: str, random_labels: int | None) -> None:
@@ -72,6 +75,10 @@ def write_random(folder: Path, architecture: str) -> None:
         initializer_range=_INITIALIZER_RANGE,
     )
     model = getattr(transformers, architecture)(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += _SPREAD * torch.randn(parameter.shape)
     folder.mkdir(parents=True, exist_ok=True)
     for name in _TOKENIZER_FILES:
         shutil.copyfile(base / name, folder / name)

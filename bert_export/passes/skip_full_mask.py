@@ -1,0 +1,119 @@
+"""Leave the mask out of attention at run time when there is nothing to mask."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from bert_export.passes.editing import insert_node, producer, substitute
+from bert_export.passes.graph_pass import Match, Refusal, RulePass
+
+__all__ = ["SkipFullMask"]
+
+_MASK = 3
+_FULL = "visible.full"
+
+
+class _Rule:
+    root_op: ClassVar[str] = "Attention"
+
+    def match(self, node: ir.Node) -> Match | Refusal | None:
+        if len(node.inputs) <= _MASK or node.inputs[_MASK] is None:
+            return None
+        mask = node.inputs[_MASK]
+        expand = producer(mask, "Expand")
+        cast = producer(mask if expand is None else expand.inputs[0], "Cast")
+        visible = None if cast is None else cast.inputs[0]
+        if visible is None or visible.dtype != ir.DataType.INT64:
+            return Refusal("the mask is not cast from integers", str(node.name), 1)
+        if producer(visible, "Unsqueeze") is None:
+            return Refusal("the mask holds more than padding", str(node.name), 2)
+        return Match(node, node.outputs[0], values={"visible": visible})
+
+    def rewrite(self, graph: ir.Graph, match: Match) -> None:
+        node, visible = match.root, match.values["visible"]
+        assert visible is not None
+        full = _known(visible) or _make_full(graph, visible)
+        output = match.output
+        branches = []
+        for branch, inputs in (("full", node.inputs[:_MASK]), ("padded", node.inputs)):
+            value = ir.Value(name=f"{node.name}.{branch}", shape=output.shape, type=output.type)
+            attend = ir.node(
+                "Attention",
+                list(inputs),
+                {name: attribute.value for name, attribute in node.attributes.items()},
+                name=f"{node.name}.{branch}",
+                outputs=[value],
+            )
+            branches.append(
+                ir.Graph(
+                    [], [value], nodes=[attend], opset_imports=dict(graph.opset_imports),
+                    name=f"{node.name}.{branch}",
+                )  # fmt: skip
+            )
+        chosen = insert_node(
+            graph,
+            node,
+            "If",
+            [full],
+            {"then_branch": branches[0], "else_branch": branches[1]},
+            name=f"{node.name}.either",
+        )
+        substitute(output, chosen)
+
+
+class SkipFullMask(RulePass):
+    """Choose between attention with and without a mask, once per layer.
+
+    Before::
+
+        q, k, v, mask -> Attention -> y
+
+    After::
+
+        attention_mask -> ReduceMin -> Cast(bool) = full                 once for all layers
+        full -> If(then: q, k, v -> Attention, else: q, k, v, mask -> Attention) -> y
+
+    A mask that hides nothing changes no score, so both branches give the same numbers; the choice
+    costs a microsecond and saves a tenth of attention's time. It is per call: a batch of texts of
+    one length needs no mask. A causal mask always hides something and is left.
+    """
+
+    name = "skip_full_mask"
+    rules = (_Rule(),)
+
+
+def _known(visible: ir.Value) -> ir.Value | None:
+    for use in visible.uses():
+        if use.node.op_type == "ReduceMin":
+            reader = next(iter(use.node.outputs[0].uses()), None)
+            return None if reader is None else reader.node.outputs[0]
+    return None
+
+
+def _make_full(graph: ir.Graph, visible: ir.Value) -> ir.Value:
+    made = visible.producer()
+    assert made is not None
+    order = list(graph)
+    before = order[order.index(made) + 1]
+    least = insert_node(
+        graph,
+        before,
+        "ReduceMin",
+        [visible],
+        {"keepdims": 0},
+        name="visible.least",
+        shape=[],
+        dtype=ir.DataType.INT64,
+    )
+    return insert_node(
+        graph,
+        before,
+        "Cast",
+        [least],
+        {"to": ir.DataType.BOOL},
+        name=_FULL,
+        shape=[],
+        dtype=ir.DataType.BOOL,
+    )
