@@ -191,8 +191,14 @@ def test_an_existing_bundle_is_kept_unless_forced(
     with pytest.raises(BundleError, match="exists already"):
         export(task="fill-mask", model=model, output=old)
     with pytest.raises(CalibrationError):
-        export(task="fill-mask", model=model, output=old, force=True, precision="int8",
-               calibration=str(tmp_path / "missing.txt"))
+        export(
+            task="fill-mask",
+            model=model,
+            output=old,
+            force=True,
+            precision="int8",
+            calibration=str(tmp_path / "missing.txt"),
+        )
     assert (old / "manifest.json").read_bytes() == before
     export(task="fill-mask", model=model, output=old, force=True)
     assert read_manifest(old).task == "fill-mask"
@@ -206,9 +212,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(
     precious.mkdir()
     (precious / "cat.jpg").write_bytes(b"cat")
     with pytest.raises(BundleError, match="is not a bundle"):
-        export(
-            task="fill-mask", model=str(tiny("BertForMaskedLM")), output=precious, force=True
-        )
+        export(task="fill-mask", model=str(tiny("BertForMaskedLM")), output=precious, force=True)
     assert (precious / "cat.jpg").read_bytes() == b"cat"
 
 

@@ -219,6 +219,4 @@ class Batching:
     ) -> list[Reduced]:
         """One batch; its outputs, which may be large, are gone when the next one runs."""
         outputs = self.run(pad_rows(rows, pad_id=self.pad_id))
-        return [
-            reduce(row, own) for row, own in zip(rows, self.split(rows, outputs), strict=True)
-        ]
+        return [reduce(row, own) for row, own in zip(rows, self.split(rows, outputs), strict=True)]

@@ -174,6 +174,12 @@ class Tokenizer:
         tokens: list[str] = encoding.tokens
         return tokens
 
+    def join(self, tokens: Sequence[str]) -> str:
+        """The text that tokens spell, by ``tokenizer.json``'s own decoder."""
+        decoder = self._backend.decoder
+        text: str = " ".join(tokens) if decoder is None else decoder.decode(list(tokens))
+        return text
+
     def decode(
         self, ids: Iterable[int], *, skip_special_tokens: bool = True, clean_up: bool = True
     ) -> str:

@@ -106,8 +106,13 @@ def test_run_serves_another_task_of_the_same_head(tiny_export: Callable[..., Exp
     labels = {0: "contradiction", 1: "neutral", 2: "entailment"}
     bundle = tiny_export("text-classification", "BertForSequenceClassification", id2label=labels)
     result = invoke(
-        "run", str(bundle.path), "the cat", "--task", "zero-shot-classification",
-        "-p", 'candidate_labels=["dog", "cat"]',
+        "run",
+        str(bundle.path),
+        "the cat",
+        "--task",
+        "zero-shot-classification",
+        "-p",
+        'candidate_labels=["dog", "cat"]',
     )
     assert result.exit_code == 0, result.output
     assert set(json.loads(result.stdout)["labels"]) == {"dog", "cat"}

@@ -132,9 +132,7 @@ def test_masking_follows_the_paper() -> None:
     ids = np.arange(1000, 1000 + 40_000, dtype=np.int64)
     special = np.zeros(ids.size, dtype=bool)
     special[::10] = True
-    corrupted = mask_tokens(
-        ids, special, mask_id=103, vocab_size=900, rng=np.random.default_rng(0)
-    )
+    corrupted = mask_tokens(ids, special, mask_id=103, vocab_size=900, rng=np.random.default_rng(0))
     changed = corrupted != ids
     assert not changed[special].any()
     chosen = 0.15 * (~special).sum()

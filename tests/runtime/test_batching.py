@@ -56,7 +56,8 @@ class Graph:
 
 
 def batching(graph: Graph, **options: Any) -> Batching:
-    return Batching(run=graph.run, pad_id=PAD, split=partial(split_outputs, per_token=frozenset({"squares"})), **options)
+    own = partial(split_outputs, per_token=frozenset({"squares"}))
+    return Batching(run=graph.run, pad_id=PAD, split=own, **options)
 
 
 def split(items: Sequence[Item]) -> list[list[Row]]:

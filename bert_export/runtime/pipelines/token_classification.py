@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from tokenizers import Encoding, decoders
+from tokenizers import Encoding
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
@@ -362,7 +362,7 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
     ) -> list[dict[str, Any]]:
         table = TagTable.from_labels(self.labels)
         prefix = self.tokenizer.continuing_prefix
-        join = decoders.WordPiece(prefix=prefix, cleanup=True).decode
+        join = self.tokenizer.join
         entities: list[dict[str, Any]] = []
         for row, logits in zip(rows, reduced, strict=True):
             tokens = read_tokens(
