@@ -6,6 +6,7 @@ import click
 from click_default_group import DefaultGroup
 
 from bert_export import __version__
+from bert_export.cli.explain import explain_command
 from bert_export.cli.export import export_command
 from bert_export.cli.inspect import inspect_command
 from bert_export.cli.run import run_command
@@ -29,4 +30,5 @@ def main() -> None:
 main.add_command(export_command)
 main.add_command(run_command)
 main.add_command(inspect_command)
+main.add_command(explain_command)
 main.add_command(tasks_command)

@@ -9,7 +9,9 @@ import click
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stderr, stdout
+from bert_export.cli.explain import print_explanation
 from bert_export.errors import InputError, MissingExtraError
+from bert_export.explanation import explain
 from bert_export.tasks import TASKS, find_task
 
 __all__ = ["export_command"]
@@ -36,6 +38,9 @@ __all__ = ["export_command"]
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--example", help="Text that the finished bundle answers.")
+@click.option(
+    "--explain", "explains", is_flag=True, help="Show what each graph pass did, and what costs."
+)
 def export_command(
     *,
     precision: str | None,
@@ -44,6 +49,7 @@ def export_command(
     quiet: bool,
     as_json: bool,
     example: str | None,
+    explains: bool,
     **options: Any,
 ) -> None:
     """Export a checkpoint into a bundle that answers without PyTorch."""
@@ -61,6 +67,7 @@ def export_command(
         with listener:
             done = export(precision=precision or flag or "fp32", listener=listener, **options)
         record, answer = _answer(done, example)
+        explanation = explain(done.path) if explains else None
         if as_json:
             print_json(
                 {
@@ -75,9 +82,13 @@ def export_command(
                     "example": record,
                     "answer": answer,
                 }
+                | ({} if explanation is None else {"explanation": explanation})
             )
         elif not quiet:
             stdout.print(f"wrote {done.path}", markup=False)
+            if explanation is not None:
+                stdout.print()
+                print_explanation(explanation)
             stdout.print(f"\n{_text(record)}", style="bold", markup=False)
             stdout.print(_text(answer), markup=False)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from bert_export.passes.editing import attribute, constant, producer
+from bert_export.passes.editing import attribute, constant, is_output, producer
 from bert_export.passes.graph_pass import Match, Refusal, Rule, RulePass
 
 __all__ = ["DropNoops"]
@@ -46,8 +46,8 @@ class _Noop:
         source = _SOURCES[self.root_op](node)
         if source is None:
             return None
-        if node.outputs[0].is_graph_output() and (
-            source.is_graph_input() or source.is_graph_output() or source.is_initializer()
+        if is_output(node.outputs[0]) and (
+            source.is_graph_input() or is_output(source) or source.is_initializer()
         ):
             return Refusal("an input or another output would become an output", str(node.name))
         return Match(node, node.outputs[0], values={"source": source})
@@ -55,7 +55,7 @@ class _Noop:
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
         source = match.values["source"]
         assert source is not None
-        if match.output.is_graph_output():
+        if is_output(match.output):
             name = match.output.name
             match.output.name = f"{name}.dropped"
             source.name = name

@@ -15,6 +15,7 @@ __all__ = [
     "attribute",
     "constant",
     "insert_node",
+    "is_output",
     "is_vector",
     "linear_layer",
     "module_name",
@@ -102,15 +103,24 @@ def split_scalar(node: ir.Node | None) -> tuple[ir.Value, float] | None:
     return None
 
 
+def is_output(value: ir.Value) -> bool:
+    """Whether a graph gives a value back.
+
+    The graph's list is asked: a value that was taken off it by a slice still says that it is one.
+    """
+    graph = value.graph
+    return graph is not None and any(output is value for output in graph.outputs)
+
+
 def use_count(value: ir.Value) -> int:
     """How many inputs of nodes and outputs of the graph a value feeds."""
-    return len(tuple(value.uses())) + value.is_graph_output()
+    return len(tuple(value.uses())) + is_output(value)
 
 
 def sole_reader(value: ir.Value, *op_types: str) -> ir.Node | None:
     """The one node that reads a value, if it is the only one and one of these operators."""
     uses = tuple(value.uses())
-    if len(uses) != 1 or value.is_graph_output():
+    if len(uses) != 1 or is_output(value):
         return None
     node = uses[0].node
     return node if not node.domain and node.op_type in op_types else None

@@ -164,14 +164,15 @@ class RulePass(GraphPass):
 def remove_unused(graph: ir.Graph) -> int:
     """Take out nodes and initializers that nothing reads; gives how many nodes."""
     removed = 0
+    kept = set(graph.outputs)
     for node in reversed(list(graph)):
-        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+        if not any(output.uses() or output in kept for output in node.outputs):
             graph.remove(node, safe=True)
             removed += 1
     unused = [
         name
         for name, value in graph.initializers.items()
-        if not value.uses() and not value.is_graph_output()
+        if not value.uses() and value not in kept
     ]
     for name in unused:
         graph.initializers.pop(name)

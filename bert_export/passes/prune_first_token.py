@@ -11,6 +11,7 @@ from bert_export.passes.editing import (
     attribute,
     constant,
     insert_node,
+    is_output,
     new_constant,
     producer,
     static_dim,
@@ -195,7 +196,7 @@ def _match(graph: ir.Graph, node: ir.Node) -> _Reader | Refusal:
     if index is None:
         return Refusal("the token's place is not one per text", str(node.name), 1)
     others = [use.node for use in states.uses() if use.node is not node]
-    if states.is_graph_output():
+    if is_output(states):
         return Refusal(f"output {states.name} holds every token", str(node.name), 2)
     if others:
         return Refusal(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from bert_export.passes.editing import attribute, constant, static_dim
+from bert_export.passes.editing import attribute, constant, is_output, static_dim
 
 __all__ = ["Region", "find_region", "move_selection"]
 
@@ -62,7 +62,7 @@ def find_region(root: ir.Value, *, through_attention: bool) -> Region:
     start = position[last] if last is not None else -1
     for node in reversed(order[: max(start, 0)]):
         carriers = _carriers(node, through_attention=through_attention)
-        if carriers is None or len(node.outputs) != 1 or node.outputs[0].is_graph_output():
+        if carriers is None or len(node.outputs) != 1 or is_output(node.outputs[0]):
             continue
         uses = tuple(node.outputs[0].uses())
         if uses and all(

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bert_export.passes.editing import constant, insert_node, producer, substitute
+from bert_export.passes.editing import constant, insert_node, is_output, producer, substitute
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 
 __all__ = ["ShareInitializers"]
@@ -81,7 +81,7 @@ def _share_equal(graph: ir.Graph) -> int:
     known: dict[tuple[object, ...], ir.Value] = {}
     shared = 0
     for value in list(graph.initializers.values()):
-        if value.const_value is None or value.is_graph_output() or value.is_graph_input():
+        if value.const_value is None or is_output(value) or value.is_graph_input():
             continue
         array = value.const_value.numpy()
         digest = hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest()

@@ -83,8 +83,10 @@ class Report:
         for facts in (self.machine, self.versions, self.settings):
             console.print(_one_line(facts), markup=False, highlight=False, soft_wrap=True)
         for section in self.sections:
+            console.print(section.title, style="italic", markup=False, highlight=False)
             console.print(_table(section))
         if self.bounds:
+            console.print("bounds", style="italic")
             console.print(_verdicts(self.bounds))
         for note in self.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -124,7 +126,7 @@ def _cell(value: str | float | None) -> str:
 
 
 def _table(section: Section) -> Table:
-    table = Table(title=section.title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     for index, name in enumerate(section.header):
         numeric = any(not isinstance(row[index], str | None) for row in section.rows)
         table.add_column(name, justify="right" if numeric else "left")
@@ -134,7 +136,7 @@ def _table(section: Section) -> Table:
 
 
 def _verdicts(bounds: Sequence[Bound]) -> Table:
-    table = Table(title="bounds", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("what")
     table.add_column("measured", justify="right")
     table.add_column("bound", justify="right")

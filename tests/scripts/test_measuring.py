@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from measuring.peers import find_peers
 from measuring.report import Report, Section
 from measuring.texts import read_texts, vary
 from measuring.turns import Contender, interleave, take_turns
+from measuring.worker_graphs import summarise
 
 from bert_export.exporter import export
 from tests.oracle import save_tiny
@@ -269,3 +271,18 @@ def test_profile_names_operators(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "LayerNormalization" in operators
     assert sum(item["ms"] for item in operators.values()) > 0
     assert not list(tmp_path.glob("profile*"))
+
+
+def test_profile_counts_a_body_once() -> None:
+    def event(operator: str, start: int, duration: int) -> dict[str, Any]:
+        return {
+            "cat": "Node",
+            "name": f"{operator}_kernel_time",
+            "ts": start,
+            "dur": duration,
+            "args": {"op_name": operator},
+        }
+
+    events = [event("Add", 0, 1000), event("If", 1000, 5000), event("MatMul", 1500, 4000)]
+    found = {item["operator"]: item["ms"] for item in summarise(events, runs=2)}
+    assert found == {"MatMul": 2.0, "Add": 0.5, "If": 0.5}

@@ -1,0 +1,141 @@
+"""``bert-export explain``: what the passes did, and what is left to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import click
+from rich.table import Table
+
+from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+from bert_export.errors import InputError
+from bert_export.explanation import STAGES, Cost, Explanation, PassChanges, explain
+
+__all__ = ["explain_command", "print_explanation"]
+
+_GIGA = 1e9
+_IN_LAYERS = ("attention", "feed-forward", "normalisation", "quantisation")
+
+
+@click.command("explain")
+@click.argument("bundle")
+@click.option(
+    "--shape",
+    metavar="BxS",
+    help="Texts x tokens that costs are given for, such as 8x128; BxCxS with choices.  "
+    "[default: 1x128]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain_command(bundle: str, *, shape: str | None, as_json: bool) -> None:
+    """Show what each graph pass did to BUNDLE, and the graph's cost per stage and layer."""
+    with errors_on_one_line():
+        explanation = explain(bundle, shape=None if shape is None else _sizes(shape))
+        if as_json:
+            print_json(explanation)
+        else:
+            print_explanation(explanation)
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Print the tables of an explanation."""
+    stdout.print(_passes(explanation.passes))
+    refusals = _refusals(explanation.passes)
+    if refusals is not None:
+        stdout.print(refusals)
+    stdout.print(_stages(explanation))
+    if explanation.layers:
+        stdout.print(_layers(explanation))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(
+            f"shape {text!r} is malformed", expected="sizes such as 8x128", got=repr(text)
+        )
+    return tuple(map(int, parts))
+
+
+def _table(title: str, *columns: str, figures: Iterable[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", show_edge=False)
+    right = set(figures)
+    for index, column in enumerate(columns):
+        table.add_column(
+            column,
+            no_wrap=index == 0,
+            overflow="fold",
+            justify="right" if column in right else "left",
+        )
+    return table
+
+
+def _passes(passes: Iterable[PassChanges]) -> Table:
+    table = _table(
+        "passes", "pass", "sites", "refusals", "nodes", "operators", figures=("sites", "refusals")
+    )
+    for changes in passes:
+        before, after = changes.nodes
+        table.add_row(
+            changes.name,
+            str(changes.rewritten),
+            str(len(changes.refusals)),
+            f"{before} → {after}" if before != after else str(before),
+            ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes.operators.items()),
+        )
+    return table
+
+
+def _refusals(passes: Iterable[PassChanges]) -> Table | None:
+    """One row per pass and reason, with the nodes."""
+    nodes: dict[tuple[str, str], list[str]] = {}
+    for changes in passes:
+        for refusal in changes.refusals:
+            nodes.setdefault((changes.name, refusal.reason), []).append(refusal.node)
+    if not nodes:
+        return None
+    table = _table("\nrefusals", "pass", "not rewritten because", "nodes")
+    for (name, reason), names in nodes.items():
+        table.add_row(name, reason, ", ".join(names))
+    return table
+
+
+def _stages(explanation: Explanation) -> Table:
+    axes = ", ".join(f"{name} {size}" for name, size in explanation.axes.items())
+    figures = ("GFLOP", "integer GOP", "weights read", "activations written")
+    table = _table(f"\ncost at {axes}", "stage", *figures, figures=figures)
+    for stage, cost in explanation.stages.items():
+        table.add_row(stage, *_figures(cost))
+    table.add_row("total", *_figures(explanation.total), style="bold")
+    return table
+
+
+def _figures(cost: Cost) -> tuple[str, ...]:
+    return (
+        _giga(cost.flop),
+        _giga(cost.integer_op),
+        size_text(cost.weight_bytes),
+        size_text(cost.activation_bytes),
+    )
+
+
+def _layers(explanation: Explanation) -> Table:
+    stages = [stage for stage in _IN_LAYERS if stage in explanation.stages]
+    columns = (*stages, "all")
+    table = _table("\nGFLOP and integer GOP per encoder layer", "layer", *columns, figures=columns)
+    for index, costs in enumerate(explanation.layers):
+        table.add_row(str(index), *_operations(costs, stages))
+    return table
+
+
+def _operations(costs: Mapping[str, Cost], stages: Iterable[str]) -> Iterable[str]:
+    for stage in stages:
+        cost = costs.get(stage, Cost())
+        yield _giga(cost.flop + cost.integer_op)
+    yield _giga(
+        sum(costs[stage].flop + costs[stage].integer_op for stage in STAGES if stage in costs)
+    )
+
+
+def _giga(count: int) -> str:
+    value = count / _GIGA
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,187 @@
+"""The records of an explanation, and the call that makes one; heavy tools load inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from bert_export.bundle import Manifest, PassRecord, RefusalRecord, read_manifest
+from bert_export.errors import InputError, MissingExtraError
+
+__all__ = ["STAGES", "Cost", "Explanation", "PassChanges", "explain"]
+
+STAGES = (
+    "embeddings",
+    "mask",
+    "attention",
+    "feed-forward",
+    "normalisation",
+    "quantisation",
+    "head",
+)
+"""What every operator is counted to, in the order of a reader's way through the graph.
+
+``embeddings`` ends with its norm; ``normalisation`` is the residual sums and norms of the encoder;
+``quantisation`` is what changes number formats, wherever it stands; ``head`` is all that follows
+the encoder: pooler, pooling, transforms and decoders.
+"""
+
+_LENGTH, _CHOICES = 128, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a part of a graph computes and moves at one shape.
+
+    Args:
+        flop: Floating-point operations; an addition, a product and a function such as erf each
+            count as one.
+        integer_op: The same of integer matrix products.
+        weight_bytes: Of stored tensors that are read; of a table only the rows that are taken.
+        activation_bytes: Of results that are written; views of a result count nothing.
+    """
+
+    flop: int = 0
+    integer_op: int = 0
+    weight_bytes: int = 0
+    activation_bytes: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.flop + other.flop,
+            self.integer_op + other.integer_op,
+            self.weight_bytes + other.weight_bytes,
+            self.activation_bytes + other.activation_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PassChanges:
+    """What a pass did.
+
+    Args:
+        name: Verb and object, as its file is called.
+        rewritten: Sites.
+        refusals: Sites that were left, with reason and node.
+        nodes: Before and after.
+        operators: Before and after, of every operator whose count changed.
+    """
+
+    name: str
+    rewritten: int
+    refusals: tuple[RefusalRecord, ...]
+    nodes: tuple[int, int]
+    operators: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a bundle's graph looks as it does.
+
+    Args:
+        task: Of the bundle.
+        precision: Of the bundle.
+        axes: Sizes of the dynamic axes that the costs are given for.
+        passes: In the order in which they ran.
+        stages: Cost by stage, see :data:`STAGES`; stages that compute nothing are left out.
+        layers: Cost of each encoder layer by stage.
+        total: Cost of the whole graph.
+    """
+
+    task: str
+    precision: str
+    axes: Mapping[str, int]
+    passes: tuple[PassChanges, ...]
+    stages: Mapping[str, Cost]
+    layers: tuple[Mapping[str, Cost], ...]
+    total: Cost
+
+
+def explain(bundle: str | Path, *, shape: tuple[int, ...] | None = None) -> Explanation:
+    """Tell what the passes did and what the graph costs; the weights are not read.
+
+    Args:
+        bundle: The folder.
+        shape: Batch and sequence, or batch, choices and sequence where the graph has choices;
+            1 text of 128 tokens (with 4 choices) when ``None``, fewer where the bundle takes fewer.
+
+    Returns:
+        Figures that follow from the graph file and the manifest alone. Masked positions are one
+        per text. Where the graph decides at run time, the dearest branch counts.
+
+    Raises:
+        BundleError: The bundle is damaged, or its graph holds an operator without a known cost.
+        InputError: The shape does not fit the graph.
+        MissingExtraError: ``onnx_ir`` is not installed.
+    """
+    folder = Path(bundle)
+    manifest = read_manifest(folder)
+    axes = _axes(manifest, shape)
+    try:
+        from bert_export.explanation.stages import price_stages
+    except ImportError as error:
+        raise MissingExtraError(f"explain ({error.name})", extra="export") from error
+    priced = price_stages(
+        folder / manifest.graph.file, axes=axes, layers=manifest.model.num_hidden_layers
+    )
+    summed = {
+        stage: reduce(add, (cost for (_, other), cost in priced.items() if other == stage), Cost())
+        for stage in STAGES
+    }
+    return Explanation(
+        task=manifest.task,
+        precision=manifest.precision,
+        axes=axes,
+        passes=tuple(map(_changes, manifest.passes)),
+        stages={stage: cost for stage, cost in summed.items() if cost != Cost()},
+        layers=tuple(
+            {stage: priced[layer, stage] for stage in STAGES if (layer, stage) in priced}
+            for layer in range(manifest.model.num_hidden_layers)
+        ),
+        total=reduce(add, summed.values(), Cost()),
+    )
+
+
+def _axes(manifest: Manifest, shape: tuple[int, ...] | None) -> dict[str, int]:
+    """A size for every dynamic axis of the graph's inputs."""
+    names = ("batch", "choices", "sequence")
+    wanted = manifest.graph.inputs[0].shape
+    present = tuple(name for name in names if name in wanted)
+    longest = manifest.tokenizer.max_length
+    defaults = {"batch": 1, "choices": _CHOICES, "sequence": min(_LENGTH, longest)}
+    sizes = tuple(defaults[name] for name in present) if shape is None else shape
+    text = "x".join(map(str, sizes))
+    if len(sizes) != len(present):
+        raise InputError(
+            f"shape {text} does not fit task {manifest.task}",
+            expected=" x ".join(present),
+            got=f"{len(sizes)} sizes",
+        )
+    axes = dict(zip(present, sizes, strict=True))
+    if min(sizes) < 1 or axes["sequence"] > longest:
+        raise InputError(
+            f"shape {text} does not fit the bundle",
+            expected=f"sizes from 1, and a sequence of at most {longest}",
+            got=text,
+        )
+    if any("masked" in spec.shape for spec in manifest.graph.inputs):
+        axes["masked"] = axes["batch"]
+    return axes
+
+
+def _changes(record: PassRecord) -> PassChanges:
+    before, after = record.operators_before, record.operators_after
+    return PassChanges(
+        name=record.name,
+        rewritten=record.rewritten,
+        refusals=record.refusals,
+        nodes=(sum(before.values()), sum(after.values())),
+        operators={
+            name: (before.get(name, 0), after.get(name, 0))
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name, 0) != after.get(name, 0)
+        },
+    )

@@ -1,0 +1,1 @@
+"""The graphs that we emit, as text that is reviewed: see graphs/README.md."""

@@ -1,0 +1,66 @@
+"""The folder of golden graphs: which files it holds, how they differ from what we emit now."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from bert_export.passes.recipes import RECIPES
+from bert_export.tasks import TASKS, Task
+from goldens.text import graph_text
+from goldens.tiny import TinyTrace
+
+__all__ = ["GRAPHS", "UPDATE", "diff", "expected_files", "stale_files", "traced_elsewhere"]
+
+GRAPHS = Path(__file__).parents[2] / "graphs"
+UPDATE = "python scripts/update_graphs.py"
+_SUFFIX = ".onnx.txt"
+
+
+def expected_files(task: Task) -> Iterator[tuple[str, str]]:
+    """Name, below the folder, and text of every golden graph of a task."""
+    trace = TinyTrace(task)
+    torch_version = ".".join(torch.__version__.split(".")[:2])
+    yield (
+        f"traced/{task.name}{_SUFFIX}",
+        graph_text(trace.traced(), f"{task.name}, as traced by torch {torch_version}"),
+    )
+    for target, precision in RECIPES:
+        yield (
+            f"{task.name}.{target}.{precision}{_SUFFIX}",
+            graph_text(
+                trace.emitted(target, precision), f"{task.name} for {target} in {precision}"
+            ),
+        )
+
+
+def stale_files(folder: Path) -> list[Path]:
+    """Golden graphs of tasks, targets or precisions that are no more."""
+    known = {
+        folder / name
+        for task in TASKS
+        for name in (
+            f"traced/{task}{_SUFFIX}",
+            *(f"{task}.{target}.{precision}{_SUFFIX}" for target, precision in RECIPES),
+        )
+    }
+    return sorted(set(folder.rglob(f"*{_SUFFIX}")) - known)
+
+
+def traced_elsewhere(old: str, new: str) -> bool:
+    """Whether two texts of a trace come from other releases of torch, which may write it so."""
+    return "as traced by" in new and old.partition("\n")[0] != new.partition("\n")[0]
+
+
+def diff(name: str, old: str, new: str) -> str:
+    """The change of a file, as a unified diff; empty where there is none."""
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True),
+        new.splitlines(keepends=True),
+        f"graphs/{name}",
+        f"graphs/{name} (as emitted now)",
+    )
+    return "".join(lines)

@@ -1,0 +1,125 @@
+"""Two layers of random weights per task, through tracing, quantisation and recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from bert_export.checkpoints.checkpoint import Checkpoint
+from bert_export.checkpoints.sentence_transformers import SentenceModules
+from bert_export.checkpoints.tokenizer_files import TokenizerFiles
+from bert_export.models import HEADS, BertConfig, load_head
+from bert_export.models.heads import BertForSentenceEmbedding
+from bert_export.passes.recipes import optimize
+from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
+from bert_export.tasks import Task
+from bert_export.tracing import trace
+
+__all__ = ["SIZES", "TinyTrace"]
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 12,
+    "type_vocab_size": 2,
+    "id2label": {index: f"LABEL_{index}" for index in range(3)},
+}
+"""No two axes are of one size, but for what is always so, so that a reader can tell them apart."""
+
+_PROCESSOR = "x86-64-vnni"
+_TOKENIZER = TokenizerFiles(
+    json="{}",
+    max_length=None,
+    do_lower_case=True,
+    cls_token="[CLS]",
+    sep_token="[SEP]",
+    pad_token="[PAD]",
+    mask_token="[MASK]",
+    unk_token="[UNK]",
+)
+
+
+class TinyTrace:
+    """One task's head, traced once; each graph that is asked for is a copy.
+
+    Args:
+        task: Of :data:`bert_export.tasks.TASKS`.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        head = load_head(task.head, _checkpoint(task))
+        choices = any("choices" in output.shape for output in task.outputs)
+        axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
+        shapes = {output.name: output.shape for output in task.outputs}
+        model = trace(
+            head,
+            inputs=tuple((name, axes) for name in head.inputs),
+            outputs=tuple((name, shapes[name]) for name in head.outputs),
+            max_length=SIZES["max_position_embeddings"],
+        )
+        self._traced = ir.serde.serialize_model(model)
+
+    def traced(self) -> ir.Model:
+        """The graph as the passes get it."""
+        return ir.serde.deserialize_model(self._traced)
+
+    def emitted(self, target: str, precision: str) -> ir.Model:
+        """The graph as the bundle gets it; the steps are those of an export.
+
+        Args:
+            target: Such as ``onnxruntime``.
+            precision: ``fp32`` or ``int8``.
+        """
+        model = self.traced()
+        self._optimize(model, target, precision, "prepare")
+        if precision == "int8":
+            sites, _ = find_sites(model)
+            activations = dict.fromkeys(site.activation for site in sites)
+            # Ranges that no calibration can blur, all unlike so that no two scales are shared.
+            ranges = {name: (-1.0, 1.0 + index / 8) for index, name in enumerate(activations)}
+            quantize_graph(model, sites, ranges, scheme=SCHEMES[_PROCESSOR])
+        self._optimize(model, target, precision, "lower")
+        return model
+
+    def _optimize(self, model: ir.Model, target: str, precision: str, phase: str) -> None:
+        optimize(
+            model,
+            target=target,
+            precision=precision,
+            task=self._task,
+            config_layers=SIZES["num_hidden_layers"],
+            phase=phase,
+        )
+
+
+def _checkpoint(task: Task) -> Checkpoint:
+    """Random weights, no two of them equal, so that passes share only what a real model shares."""
+    fields = SIZES | {
+        "architectures": [task.head],
+        "is_decoder": task.head == "BertLMHeadModel",
+    }
+    config = BertConfig.from_dict(fields)
+    sentence = None
+    with torch.device("meta"):
+        if task.head == "BertForSentenceEmbedding":
+            sentence = SentenceModules(pooling=("mean",), normalize=True)
+            head: torch.nn.Module = BertForSentenceEmbedding(config, sentence)
+        else:
+            head = HEADS[task.head](config)  # type: ignore[call-arg]
+    generator = torch.Generator().manual_seed(0)
+    return Checkpoint(
+        source="tiny",
+        config=fields,
+        tensors={
+            name: torch.randn(tensor.shape, generator=generator)
+            for name, tensor in head.state_dict().items()
+        },
+        tokenizer=_TOKENIZER,
+        sentence=sentence,
+    )
