@@ -7,6 +7,7 @@ can silently get wrong: a constant of the example's shape, a lost axis, an unnam
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import logging
 import warnings
@@ -29,7 +30,7 @@ OPSETS = range(20, 24)
 DYNAMIC_AXES = ("batch", "choices", "sequence")
 
 WEIGHT_SUFFIX = ".weight"
-_BIAS_SUFFIX = ".bias"
+_SCOPES = "pkg.torch.onnx.name_scopes"
 _WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 
 # Sizes that no configuration of BERT shares with another axis, so that a leaked one is seen.
@@ -109,6 +110,7 @@ def trace(
     assert program is not None  # dynamo=True without a file name always returns a program
     model = program.model
     _split_gemms(model.graph)
+    _fold_transposes(model.graph)
     _name_weights(model.graph)
     _declare_shapes(model.graph, inputs, outputs)
     _strip_metadata(model)
@@ -150,20 +152,39 @@ def _split_gemms(graph: ir.Graph) -> None:
     for node in list(graph):
         if node.op_type != "Gemm":
             continue
-        x, weight, bias = (cast("ir.Value", value) for value in node.inputs)
+        x, weight = (cast("ir.Value", value) for value in node.inputs[:2])
+        bias = node.inputs[2] if len(node.inputs) > 2 else None  # a bias of zeros is left out
         if node.attributes.get_int("transB", 0):
             weight = _transposed(graph, weight)
-        product = ir.node("MatMul", [x, weight])
-        result = ir.node(
-            "Add", [product.outputs[0], bias], outputs=[ir.Value(name=node.outputs[0].name)]
-        )
-        value, output = result.outputs[0], node.outputs[0]
-        value.shape, value.type = output.shape, output.type
-        product.outputs[0].name = f"{output.name}.product"
-        product.outputs[0].shape, product.outputs[0].type = output.shape, output.type
-        graph.insert_before(node, [product, result])
-        ir.convenience.replace_all_uses_with(output, value, replace_graph_outputs=True)
+        output = node.outputs[0]
+        written = [
+            ir.node("MatMul", [x, weight], outputs=[_like(output, f"{output.name}.product")])
+        ]
+        if bias is not None:
+            product = written[0].outputs[0]
+            written.append(ir.node("Add", [product, bias], outputs=[_like(output, output.name)]))
+        written[0].metadata_props.update(node.metadata_props)
+        graph.insert_before(node, written)
+        result = written[-1].outputs[0]
+        ir.convenience.replace_all_uses_with(output, result, replace_graph_outputs=True)
         graph.remove(node, safe=True)
+        result.name = output.name
+
+
+def _like(value: ir.Value, name: str | None) -> ir.Value:
+    return ir.Value(name=name, shape=value.shape, type=value.type)
+
+
+def _fold_transposes(graph: ir.Graph) -> None:
+    """Store transposed what the exporter found too large to fold: the vocabulary decoder."""
+    for node in list(graph):
+        if node.op_type != "Transpose":
+            continue
+        weight = cast("ir.Value", node.inputs[0])
+        if weight.is_initializer() and len(weight.shape or ()) == 2:
+            folded = _transposed(graph, weight)
+            ir.convenience.replace_all_uses_with(node.outputs[0], folded)
+            graph.remove(node, safe=True)
 
 
 def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
@@ -190,22 +211,21 @@ def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
 def _name_weights(graph: ir.Graph) -> None:
     """Give the transposed weight of every linear layer its module's name.
 
-    The exporter folds ``weight.T`` into a constant called ``val_17``; the bias that is added next
-    still has the name of its module.
+    The exporter folds ``weight.T`` into a constant called ``val_17``, and keeps the module in the
+    node's metadata.
     """
     for node in graph:
-        if node.op_type != "MatMul" or node.inputs[1] is None:
+        weight = node.inputs[1] if node.op_type == "MatMul" else None
+        if weight is None or not weight.is_initializer() or len(weight.shape or ()) != 2:
             continue
-        weight, product = node.inputs[1], node.outputs[0]
-        if not weight.is_initializer() or len(weight.shape or ()) != 2:
-            continue
-        for use in product.uses():
-            if use.node.op_type != "Add":
-                continue
-            for value in use.node.inputs:
-                name = str(value.name) if value is not None and value.is_initializer() else ""
-                if name.endswith(_BIAS_SUFFIX):
-                    _rename(graph, weight, name.removesuffix(_BIAS_SUFFIX) + WEIGHT_SUFFIX)
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        if len(scopes) < 2:
+            raise TracingError(
+                f"node {node.name} does not say which module it comes from",
+                expected=f"{_SCOPES} in its metadata",
+                got=f"torch {torch.__version__} that writes none",
+            )
+        _rename(graph, weight, scopes[-2] + WEIGHT_SUFFIX)
 
 
 def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:

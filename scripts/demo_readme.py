@@ -19,7 +19,7 @@ _HEADING = (
 
 
 def update_table(folder: Path) -> None:
-    """Put the cards of a folder into its README's table; without a README nothing happens.
+    """Put the scored cards of a folder into its README's table, where there is a README.
 
     Args:
         folder: Of the adapters.
@@ -29,7 +29,9 @@ def update_table(folder: Path) -> None:
         return
     before, _, rest = readme.read_text(encoding="utf-8").partition(_START)
     after = rest.partition(_END)[2]
-    rows = "".join(_row(path.parent) for path in sorted(folder.glob(f"*/{CARD}")))
+    cards = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(f"*/{CARD}")]
+    scored = sorted(card["name"] for card in cards if "score" in card)
+    rows = "".join(_row(folder / name) for name in scored)
     readme.write_text(f"{before}{_START}\n{_HEADING}{rows}{_END}{after}", encoding="utf-8")
 
 

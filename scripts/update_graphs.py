@@ -22,9 +22,7 @@ from bert_export.tasks import TASKS
 
 
 @click.command()
-@click.option(
-    "--check", is_flag=True, help="Write nothing; print the diff, exit 1 if there is one."
-)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 on a difference.")
 @click.option("--task", "names", multiple=True, type=click.Choice(list(TASKS)), help="Only these.")
 @click.option("--folder", type=click.Path(path_type=Path), default=GRAPHS, show_default="graphs/")
 def main(*, check: bool, names: tuple[str, ...], folder: Path) -> None:

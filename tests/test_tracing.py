@@ -67,6 +67,33 @@ def test_linear_layers_carry_their_modules_names(tiny: Callable[..., Path]) -> N
         np.testing.assert_array_equal(stored, weight.detach().numpy().T)
 
 
+@pytest.mark.parametrize("cls_name", ["BertForPreTraining", "BertForSequenceClassification"])
+def test_equal_tensors_and_biases_of_zero_keep_their_layers_apart(
+    cls_name: str, tiny: Callable[..., Path]
+) -> None:
+    """A model fresh from its initialisation: the exporter merges equal tensors and drops zeros."""
+    head = load_head(cls_name, load_checkpoint(str(tiny(cls_name))))
+    for module in head.modules():
+        if isinstance(module, nn.Linear):
+            module.bias.zero_()
+        elif isinstance(module, nn.LayerNorm):
+            module.weight.fill_(1.0)
+            module.bias.zero_()
+    task = "pretraining" if cls_name == "BertForPreTraining" else "text-classification"
+    model = trace_head(head, task)
+    names = [name for name, _ in linear_layers(model.graph)]
+    modules = [name for name, module in head.named_modules() if isinstance(module, nn.Linear)]
+    assert sorted(names) == sorted(modules)
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    inputs = random_batch(40, (7, 3))
+    feeds = {name: array.numpy() for name, array in zip(head.inputs, inputs, strict=True)}
+    with torch.inference_mode():
+        answer = head(*inputs)
+    expected = answer if isinstance(answer, tuple) else (answer,)
+    for left, right in zip(session.run(None, feeds), expected, strict=True):
+        np.testing.assert_allclose(left, right.numpy(), atol=1e-4)
+
+
 def test_interface_is_named_and_symbolic(tiny: Callable[..., Path]) -> None:
     folder = tiny("BertForMultipleChoice")
     model = trace_head(

@@ -72,7 +72,7 @@ def quantized_attention(draw: Drawing) -> list[ir.Value]:
 
 def _problem(size: Size, work: Workload, _variant: str) -> Problem:
     x = fill(work.batch, work.sequence, size.hidden, seed=9)
-    query, key, value = (x @ layer.weight + layer.bias for layer in QKV.make(size))
+    query, key, value = (layer.apply(x) for layer in QKV.make(size))
     masks = padding_masks(work, PADDED)
     expected = attend(query, key, value, masks["bool_row"], size.heads)
     return Problem({"x": x, **masks}, (expected,))

@@ -83,9 +83,10 @@ class _Writer:
         for value in self._graph.initializers.values():
             name = str(value.name)
             root, dot, rest = name.rpartition(".")
-            if _is_literal(value):
+            literal = _literal(value)
+            if literal is not None:
                 self._literals.add(value)
-                self._names[value] = _literal(value)
+                self._names[value] = literal
             elif dot and root in renamed:
                 self._names[value] = f"{renamed[root]}.{rest}"
             elif dot:
@@ -125,25 +126,21 @@ def _branches(node: ir.Node) -> dict[str, ir.Graph]:
 
 
 def _type(value: ir.Value) -> str:
-    dtype = "?" if value.dtype is None else value.dtype.name.lower()
+    dtype = "?" if value.dtype is None else str(value.dtype.numpy())
     if value.shape is None:
         return f"{dtype} (...)"
     sizes = (axis if isinstance(axis, int) else axis.value or "?" for axis in value.shape)
     return f"{dtype} ({', '.join(map(str, sizes))})"
 
 
-def _is_literal(value: ir.Value) -> bool:
-    """Whether a stored tensor is part of the graph's form: a few numbers, and no weight."""
+def _literal(value: ir.Value) -> str | None:
+    """A stored tensor that is part of the graph's form: a few numbers, and no weight."""
     content = value.const_value
     if content is None or content.size > _LARGEST_LITERAL:
-        return False
-    of_checkpoint = "." in str(value.name) and content.dtype != ir.DataType.INT64
-    return not of_checkpoint
-
-
-def _literal(value: ir.Value) -> str:
-    assert value.const_value is not None
-    array = value.const_value.numpy()
+        return None
+    if "." in str(value.name) and content.dtype != ir.DataType.INT64:
+        return None
+    array = content.numpy()
     if array.ndim == 0:
         return _number(array[()])
     return f"[{', '.join(map(_number, array.reshape(-1)))}]"
@@ -160,7 +157,7 @@ def _number(number: Any) -> str:
 def _attribute(attribute: ir.Attr) -> str:
     value = attribute.value
     if attribute.name in ("to", "dtype", "output_dtype"):
-        return ir.DataType(value).name.lower()
+        return str(ir.DataType(value).numpy())
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):

@@ -32,16 +32,7 @@ SIZES: dict[str, Any] = {
 """No two axes are of one size, but for what is always so, so that a reader can tell them apart."""
 
 _PROCESSOR = "x86-64-vnni"
-_TOKENIZER = TokenizerFiles(
-    json="{}",
-    max_length=None,
-    do_lower_case=True,
-    cls_token="[CLS]",
-    sep_token="[SEP]",
-    pad_token="[PAD]",
-    mask_token="[MASK]",
-    unk_token="[UNK]",
-)
+_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "mask", "unk")}
 
 
 class TinyTrace:
@@ -120,6 +111,6 @@ def _checkpoint(task: Task) -> Checkpoint:
             name: torch.randn(tensor.shape, generator=generator)
             for name, tensor in head.state_dict().items()
         },
-        tokenizer=_TOKENIZER,
+        tokenizer=TokenizerFiles(json="{}", max_length=None, do_lower_case=True, **_TOKENS),
         sentence=sentence,
     )

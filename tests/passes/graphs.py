@@ -24,6 +24,7 @@ from bert_export.tracing import DEFAULT_OPSET, trace
 __all__ = [
     "LAYERS",
     "LENGTHS",
+    "VOCABULARY",
     "Arrays",
     "config_of",
     "copy_model",

@@ -1,0 +1,98 @@
+"""The golden graphs: what is emitted is what was reviewed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+from goldens.folder import GRAPHS, UPDATE, diff, expected_files, stale_files, traced_elsewhere
+from goldens.text import graph_text
+from goldens.tiny import TinyTrace
+
+from bert_export.passes.recipes import RECIPES
+from bert_export.tasks import TASKS, find_task
+from tests.scripts.conftest import SCRIPTS
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_graphs_are_as_reviewed(task: str) -> None:
+    changes = []
+    for name, new in expected_files(TASKS[task]):
+        path = GRAPHS / name
+        old = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if not traced_elsewhere(old, new) or not old:
+            changes.append(diff(name, old, new))
+    changed = "".join(changes)
+    if changed:
+        pytest.fail(
+            f"emitted graphs differ from graphs/; if that is meant, run: {UPDATE} --task {task}\n"
+            f"{changed}",
+            pytrace=False,
+        )
+
+
+def test_no_golden_graph_is_left_over() -> None:
+    assert stale_files(GRAPHS) == []
+
+
+def test_every_recipe_has_a_graph_of_every_task() -> None:
+    files = {path.name for path in GRAPHS.glob("*.onnx.txt")}
+    assert files == {
+        f"{task}.{target}.{precision}.onnx.txt" for task in TASKS for target, precision in RECIPES
+    }
+
+
+def test_the_script_tells_a_difference_and_writes_nothing(tmp_path: Path) -> None:
+    name = "token-classification.onnxruntime.fp32.onnx.txt"
+    altered = (GRAPHS / name).read_text(encoding="utf-8").replace("Attention(", "Inattention(")
+    (tmp_path / name).write_text(altered, encoding="utf-8")
+    command = [sys.executable, str(SCRIPTS / "update_graphs.py"), "--task", "token-classification"]
+    command += ["--folder", str(tmp_path)]
+    checked = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 1
+    assert "Inattention(" in checked.stdout
+    assert UPDATE in checked.stderr
+    assert (tmp_path / name).read_text(encoding="utf-8") == altered
+    assert not (tmp_path / "traced").exists()
+    updated = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"changed  {name}" in updated.stdout
+    assert (tmp_path / name).read_text(encoding="utf-8") == (GRAPHS / name).read_text(
+        encoding="utf-8"
+    )
+
+
+def small_graph(prefix: str) -> ir.Model:
+    """Two nodes whose anonymous names start with ``prefix``."""
+    x = ir.Value(name="x", shape=ir.Shape(["batch", 2]), type=ir.TensorType(ir.DataType.FLOAT))
+    half = ir.Value(name=f"{prefix}_c", const_value=ir.tensor(0.5))
+    scale = ir.Value(name=f"{prefix}_1.scale", const_value=ir.tensor(0.25))
+    mul = ir.node("Mul", [x, half], name=f"{prefix}_n1")
+    mul.outputs[0].name = f"{prefix}_1"
+    add = ir.node("Add", [mul.outputs[0], scale], {"factor": 0.1}, name=f"{prefix}_n2")
+    add.outputs[0].name = "y"
+    graph = ir.Graph(
+        [x], [add.outputs[0]], nodes=[mul, add], initializers=[half, scale],
+        opset_imports={"": 23},
+    )  # fmt: skip
+    return ir.Model(graph, ir_version=10)
+
+
+def test_names_of_the_tracer_do_not_show() -> None:
+    text = graph_text(small_graph("val_17"), "small")
+    assert text == graph_text(small_graph("linear_3"), "small")
+    assert "17" not in text
+    assert "= Mul(x, 0.5)" in text
+    assert "= Add(Mul_1, Mul_1.scale) factor=0.1" in text
+
+
+def test_weights_are_written_without_values() -> None:
+    model = TinyTrace(find_task("question-answering")).emitted("onnxruntime", "int8")
+    before = graph_text(model, "one")
+    for value in model.graph.initializers.values():
+        content = value.const_value
+        if content is not None and content.dtype == ir.DataType.FLOAT:
+            value.const_value = ir.tensor(content.numpy() * 2, name=value.name)
+    assert graph_text(model, "one") == before
