@@ -20,13 +20,8 @@ from bert_export.bundle import (
     SCHEMA_VERSION,
     GraphRecord,
     Manifest,
-    ModelRecord,
     ParityRecord,
-    PassRecord,
     QuantizationPlan,
-    RefusalRecord,
-    TensorSpec,
-    TokenizerRecord,
     hash_file,
     replace_folder,
     write_manifest,
@@ -40,6 +35,17 @@ from bert_export.quantization.calibration import CalibrationRows, make_rows, rea
 from bert_export.quantization.observers import make_observer
 from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
 from bert_export.quantization.ranges import collect_ranges
+from bert_export.records import (
+    TOKENIZER_FILE,
+    agreement_kind,
+    graph_record,
+    labels_of,
+    longest_row,
+    model_record,
+    pass_record,
+    postprocessing_of,
+    tokenizer_record,
+)
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import PROCESSORS, detect_processor
@@ -55,7 +61,6 @@ from bert_export.verification import FP32_TOLERANCE, make_cases, verify
 __all__ = ["PRECISIONS", "Export", "Listener", "Stage", "export"]
 
 PRECISIONS = ("fp32", "int8")
-_TOKENIZER_FILE = "tokenizer.json"
 _CALIBRATION_SEED = 0
 _TOOLS = ("bert-export", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
 
@@ -182,7 +187,7 @@ def export(
                 calibration=calibration,
                 observer=observer,
                 cpu=cpu or detect_processor(),
-                max_length=_max_length(config, checkpoint, max_length),
+                max_length=longest_row(chosen, config, checkpoint, max_length),
                 opset=opset,
                 threads=threads,
             ),
@@ -242,41 +247,23 @@ def _load(model: str, name: str | None) -> tuple[Checkpoint, Task]:
         return checkpoint, task
     if checkpoint.sentence is not None:
         return checkpoint, find_task("sentence-embedding")
-    architectures = [str(name) for name in checkpoint.config.get("architectures") or ()]
-    for architecture in architectures:
-        plain = architecture.removeprefix("TF").removeprefix("Flax")
+    for architecture in checkpoint.architectures:
         for candidate in TASKS.values():
-            if plain in candidate.architectures:
+            if architecture in candidate.architectures:
                 return checkpoint, candidate
     raise TaskError(
         f"checkpoint {model} does not say which task it is for",
         expected="a BERT head in the architectures of its config.json",
-        got=", ".join(architectures) or "none",
+        got=", ".join(checkpoint.architectures) or "none",
         fix="Pass --task",
     )
 
 
-def _max_length(config: BertConfig, checkpoint: Checkpoint, wanted: int | None) -> int:
-    """Tokens per row: at most the position table, less where tokenizer or caller say so."""
-    limit = config.max_position_embeddings
-    if wanted is not None:
-        if not 1 < wanted <= limit:
-            raise InputError(
-                f"max_length {wanted} does not fit the checkpoint",
-                expected=f"2 to {limit} (its max_position_embeddings)",
-                got=wanted,
-            )
-        return wanted
-    sentence = checkpoint.sentence
-    own = [sentence.max_seq_length if sentence else None, checkpoint.tokenizer.max_length]
-    return min([limit, *(length for length in own if length)])
-
-
 def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     """Fill an empty folder with the bundle."""
-    record = _tokenizer_record(job)
-    (folder / _TOKENIZER_FILE).write_text(job.checkpoint.tokenizer.json, encoding="utf-8")
-    tokenizer = Tokenizer.from_file(folder / _TOKENIZER_FILE, record)
+    record = tokenizer_record(job.checkpoint, job.max_length)
+    (folder / TOKENIZER_FILE).write_text(job.checkpoint.tokenizer.json, encoding="utf-8")
+    tokenizer = Tokenizer.from_file(folder / TOKENIZER_FILE, record)
     with run.stage("trace") as facts:
         inputs, outputs = _interface(job)
         model = trace(
@@ -285,23 +272,18 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         facts["operators"] = len(model.graph)
     with run.stage("optimize") as facts:
         outcomes = _optimize(model, job, "prepare")
-        graph = GraphRecord(
-            file=GRAPH_FILE,
-            opset=job.opset,
-            inputs=tuple(map(_tensor_spec, model.graph.inputs)),
-            outputs=tuple(map(_tensor_spec, model.graph.outputs)),
-        )
+        graph = graph_record(model, GRAPH_FILE, job.opset)
         facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         task=job.task.name,
         precision=job.precision,
-        labels=job.config.labels if _has_labels(job.task) else (),
-        model=_model_record(job),
+        labels=labels_of(job.task, job.config),
+        model=model_record(job.task, job.config, job.checkpoint, job.head),
         graph=graph,
         tokenizer=record,
-        postprocessing=_postprocessing(job, graph),
+        postprocessing=postprocessing_of(job.task, job.config, job.checkpoint),
         passes=(),
         quantization=None,
         parity=None,
@@ -325,7 +307,7 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         facts["agreement_kind"] = parity.agreement_kind
     manifest = msgspec.structs.replace(
         manifest,
-        passes=tuple(map(_pass_record, outcomes)),
+        passes=tuple(map(pass_record, outcomes)),
         quantization=plan,
         parity=parity,
         files={
@@ -404,7 +386,7 @@ def _verify(
             session.run,
             reference,
             cases,
-            kind=_agreement_kind(job),
+            kind=agreement_kind(job.task, job.config),
             per_token=per_token,
             tolerance=FP32_TOLERANCE if job.precision == "fp32" else None,
             advance=run.listener.advance,
@@ -433,18 +415,6 @@ def _optimize(model: ir.Model, job: _Job, phase: str) -> tuple[Outcome, ...]:
     )
 
 
-def _pass_record(outcome: Outcome) -> PassRecord:
-    return PassRecord(
-        name=outcome.pass_name,
-        rewritten=outcome.rewritten,
-        refusals=tuple(
-            RefusalRecord(reason=refusal.reason, node=refusal.node) for refusal in outcome.refusals
-        ),
-        operators_before=dict(outcome.operators_before),
-        operators_after=dict(outcome.operators_after),
-    )
-
-
 def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:
     """Rows of real text, for calibration and for the gate alike."""
     return make_rows(read_calibration(job.task, job.calibration), pipeline, seed=_CALIBRATION_SEED)
@@ -461,78 +431,6 @@ def _interface(
         tuple((name, axes) for name in job.head.inputs),
         tuple((name, shapes[name]) for name in job.head.outputs),
     )
-
-
-def _tensor_spec(value: ir.Value) -> TensorSpec:
-    assert value.shape is not None, "tracing declared it"
-    assert value.dtype is not None, "tracing declared it"
-    return TensorSpec(
-        name=str(value.name),
-        dtype=str(value.dtype.numpy()),
-        shape=tuple(axis if isinstance(axis, int) else str(axis.value) for axis in value.shape),
-    )
-
-
-def _tokenizer_record(job: _Job) -> TokenizerRecord:
-    files = job.checkpoint.tokenizer
-    return TokenizerRecord(
-        file=_TOKENIZER_FILE,
-        max_length=job.max_length,
-        do_lower_case=files.do_lower_case,
-        cls_token=files.cls_token,
-        sep_token=files.sep_token,
-        pad_token=files.pad_token,
-        mask_token=files.mask_token,
-        unk_token=files.unk_token,
-        clean_up_tokenization_spaces=files.clean_up_tokenization_spaces,
-    )
-
-
-def _model_record(job: _Job) -> ModelRecord:
-    config = job.config
-    return ModelRecord(
-        source=job.checkpoint.source,
-        architecture=job.task.head,
-        weights_sha256=job.checkpoint.hash_tensors(),
-        parameters=sum(parameter.numel() for parameter in job.head.parameters()),
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        vocab_size=config.vocab_size,
-        type_vocab_size=config.type_vocab_size,
-        max_position_embeddings=config.max_position_embeddings,
-        attribution=job.checkpoint.attribution,
-    )
-
-
-def _has_labels(task: Task) -> bool:
-    return any("labels" in output.shape for output in task.outputs)
-
-
-def _postprocessing(job: _Job, graph: GraphRecord) -> dict[str, Any]:
-    """The task's parameters that its pipeline reads from the manifest."""
-    if job.task.head == "BertForSequenceClassification":
-        return {"problem_type": job.config.problem_type}
-    sentence = job.checkpoint.sentence
-    if job.task.name == "sentence-embedding" and sentence is not None:
-        return {
-            "normalize": sentence.normalize,
-            "prompts": dict(sentence.prompts),
-            "default_prompt_name": sentence.default_prompt_name,
-            "include_prompt": sentence.include_prompt,
-            "dimension": graph.outputs[0].shape[-1],
-        }
-    return {}
-
-
-def _agreement_kind(job: _Job) -> str:
-    """What "the same answer" means for this head."""
-    if job.task.head == "BertForSequenceClassification":
-        if job.config.problem_type == "multi_label_classification":
-            return "sign"
-        if job.config.problem_type == "regression" or job.config.num_labels == 1:
-            return "correlation"
-    return job.task.agreement
 
 
 class _Unopened:

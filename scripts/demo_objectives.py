@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from bert_export.models import BertHead
 
-__all__ = ["OBJECTIVES", "Objective", "Row", "batches"]
+__all__ = ["OBJECTIVES", "Objective", "Pretraining", "Row", "batches"]
 
 IGNORED = -100
 _PER_BATCH = 64
@@ -494,6 +494,19 @@ class Pretraining:
             "next-sentence accuracy": pairs / len(rows),
             "masked tokens": float(seen),
         }
+
+    def start_from_frequencies(self, head: BertHead, rows: Sequence[Row]) -> None:
+        """Set the decoder's bias to the log share of every word in the rows, one added to each.
+
+        Few steps would move a bias per word only a little; this way they learn from context.
+        """
+        counts = torch.ones(self.tokenizer.get_vocab_size())
+        for row in rows:
+            counts += torch.bincount(torch.tensor(row.parts[0]), minlength=len(counts))
+        for name in ("[CLS]", "[SEP]"):
+            counts[self.tokenizer.token_to_id(name)] = 1
+        bias = head.get_parameter("cls.predictions.decoder.bias")
+        bias.data.copy_((counts / counts.sum()).log())
 
     def _hide(
         self, ids: Tensor, mask: Tensor, dice: torch.Generator | None

@@ -14,14 +14,18 @@ from bert_export.bundle import (
     SCHEMA_VERSION,
     GraphRecord,
     Manifest,
-    ModelRecord,
     TensorSpec,
-    TokenizerRecord,
 )
 from bert_export.checkpoints import load_checkpoint
-from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.errors import InputError
 from bert_export.models import BertConfig, load_head
+from bert_export.records import (
+    labels_of,
+    longest_row,
+    model_record,
+    postprocessing_of,
+    tokenizer_record,
+)
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
@@ -33,8 +37,8 @@ __all__ = ["SHARED_DATA", "TorchSession", "open_tiny"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Data beside the checkout; tests that need it skip when it is absent."""
 
+_DYNAMIC = ("batch", "choices", "sequence")
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-_LABELLED = ("BertForSequenceClassification", "BertForTokenClassification")
 
 
 class TorchSession:
@@ -55,10 +59,20 @@ class TorchSession:
             TensorSpec(name=name, dtype="int64", shape=axes)
             for name in getattr(module, "inputs", _INPUTS)
         )
+        with torch.inference_mode():
+            answer = module(*(torch.ones([1] * len(axes), dtype=torch.int64) for _ in self.inputs))
+        arrays = answer if isinstance(answer, tuple) else (answer,)
+        declared = [output for output in task.outputs if output.name in given]
         self.outputs = tuple(
-            TensorSpec(name=output.name, dtype="float32", shape=output.shape)
-            for output in task.outputs
-            if output.name in given
+            TensorSpec(
+                name=output.name,
+                dtype="float32",
+                shape=tuple(
+                    axis if axis in _DYNAMIC else size
+                    for axis, size in zip(output.shape, array.shape, strict=True)
+                ),
+            )
+            for output, array in zip(declared, arrays, strict=True)
         )
         self._module: nn.Module | None = module
 
@@ -112,48 +126,17 @@ def open_tiny(
     config = BertConfig.from_dict(checkpoint.config)
     head = load_head(task.head, checkpoint)
     session = TorchSession(head, task)
-    files = checkpoint.tokenizer
-    sentence = checkpoint.sentence
-    limits = [
-        config.max_position_embeddings,
-        files.max_length,
-        None if sentence is None else sentence.max_seq_length,
-    ]
-    record = TokenizerRecord(
-        file="tokenizer.json",
-        max_length=min(filter(None, limits)),
-        do_lower_case=files.do_lower_case,
-        cls_token=files.cls_token,
-        sep_token=files.sep_token,
-        pad_token=files.pad_token,
-        mask_token=files.mask_token,
-        unk_token=files.unk_token,
-        clean_up_tokenization_spaces=files.clean_up_tokenization_spaces,
-    )
-    if labels is None:
-        labels = config.labels if task.head in _LABELLED else ()
+    graph = GraphRecord(file="model.onnx", opset=20, inputs=session.inputs, outputs=session.outputs)
+    record = tokenizer_record(checkpoint, longest_row(task, config, checkpoint))
     if postprocessing is None:
-        postprocessing = _postprocessing(task, config, checkpoint)
+        postprocessing = postprocessing_of(task, config, checkpoint)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         task=task.name,
         precision="fp32",
-        labels=labels,
-        model=ModelRecord(
-            source=str(model_folder),
-            architecture=task.head,
-            weights_sha256="0" * 64,
-            parameters=sum(parameter.numel() for parameter in head.parameters()),
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            vocab_size=config.vocab_size,
-            type_vocab_size=config.type_vocab_size,
-            max_position_embeddings=config.max_position_embeddings,
-        ),
-        graph=GraphRecord(
-            file="model.onnx", opset=20, inputs=session.inputs, outputs=session.outputs
-        ),
+        labels=labels_of(task, config) if labels is None else labels,
+        model=model_record(task, config, checkpoint, head),
+        graph=graph,
         tokenizer=record,
         postprocessing=postprocessing,
         passes=(),
@@ -163,21 +146,5 @@ def open_tiny(
         files={},
     )
     return open_pipeline(
-        task, manifest, Tokenizer.from_json(files.json, record), session, **batching
+        task, manifest, Tokenizer.from_json(checkpoint.tokenizer.json, record), session, **batching
     )
-
-
-def _postprocessing(task: Task, config: BertConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    if task.head == "BertForSequenceClassification":
-        return {"problem_type": config.problem_type}
-    sentence = checkpoint.sentence
-    if task.head == "BertForSentenceEmbedding" and sentence is not None:
-        widths = [layer.out_features for layer in sentence.dense]
-        return {
-            "normalize": sentence.normalize,
-            "prompts": dict(sentence.prompts),
-            "default_prompt_name": sentence.default_prompt_name,
-            "include_prompt": sentence.include_prompt,
-            "dimension": widths[-1] if widths else config.hidden_size * len(sentence.pooling),
-        }
-    return {}

@@ -155,8 +155,8 @@ def run_operator(node: ir.Node, tensors: Sequence[Tensor | None]) -> Result:
     first = outputs[0]
     arithmetic = (operands.get(0) or first).dtype.is_floating_point() or first.dtype == _FLOAT
     written = 0 if operator.view else sum(output.nbytes for output in outputs)
-    stored = [tensor.nbytes for tensor in operands.tensors if tensor is not None and tensor.stored]
-    if operator.rows and operands[0].stored:
+    stored = [_weight_bytes(tensor) for tensor in operands.tensors]
+    if operator.rows and stored[0]:
         stored[0] = first.nbytes
     return Result(
         outputs,
@@ -165,6 +165,12 @@ def run_operator(node: ir.Node, tensors: Sequence[Tensor | None]) -> Result:
         read=0 if operator.view else sum(stored),
         written=written,
     )
+
+
+def _weight_bytes(tensor: Tensor | None) -> int:
+    """Bytes of a stored operand; integers that shape a result are no weight."""
+    weight = tensor is not None and tensor.stored and tensor.numbers is None
+    return tensor.nbytes if tensor is not None and weight else 0
 
 
 def _unknown(node: ir.Node) -> BundleError:

@@ -230,7 +230,9 @@ def insert_node(
         shape=shape if shape is None or isinstance(shape, ir.Shape) else ir.Shape(shape),
         type=None if dtype is None else ir.TensorType(dtype),
     )
-    node = ir.node(op_type, inputs, dict(attributes or {}), domain=domain, name=name, outputs=[output])
+    node = ir.node(
+        op_type, inputs, dict(attributes or {}), domain=domain, name=name, outputs=[output]
+    )
     graph.insert_before(before, node)
     return output
 

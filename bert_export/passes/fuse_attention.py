@@ -10,12 +10,10 @@ import onnx_ir as ir
 
 from bert_export.passes.editing import (
     attribute,
-    constant,
     insert_node,
     linear_layer,
     module_name,
     new_constant,
-    other_input,
     producer,
     scalar,
     sole_reader,
@@ -27,7 +25,6 @@ from bert_export.passes.graph_pass import GraphPass, Match, Refusal, Rule, RuleP
 
 __all__ = ["FuseAttention", "is_relative"]
 
-_LOWEST = float(np.finfo(np.float32).min)
 _HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3, 2]
 
 
@@ -45,15 +42,14 @@ class FuseAttention(RulePass):
         k (B, S, H) -> Reshape (B, S, N, D) -> Transpose (B, N, D, S) ─┴> MatMul -> Div(sqrt D)
             -> Add(mask) -> Softmax ─┐
         v (B, S, H) -> Reshape -> Transpose (B, N, S, D) ─┴> MatMul -> Transpose -> Reshape -> y
-        mask: visible -> Cast(float) -> Sub(1, .) -> Mul(., lowest)
 
     After::
 
-        visible -> Cast(bool) -> Expand (B, 1, S, S) ─┐          once for all layers
-        q, k, v (B, S, H) ─────────────────────────┴> Attention(N heads, scale) -> y (B, S, H)
+        mask (B, 1, 1, S) -> Expand (B, 1, S, S) ─┐              once for all layers
+        q, k, v (B, S, H) ────────────────────┴> Attention(N heads, scale) -> y (B, S, H)
 
-    The mask is boolean because no float is then made or added; where every token is masked both
-    forms give the mean of the values. Needs opset 23.
+    The mask stays the additive one of the trace, so that every mask keeps its meaning; a boolean
+    mask took as long or 3 % longer. Needs opset 23.
 
     Source: https://onnx.ai/onnx/operators/onnx__Attention.html.
     """
@@ -244,66 +240,39 @@ def _checked(
         return Refusal("queries, keys and values have other numbers of heads", str(root.name), 9)
     if static_dim(joined, 2) != static_dim(parts[2][0], 2):
         return Refusal("the joined heads are not as wide as the values", str(root.name), 9)
-    visible = _visible(mask)
-    if isinstance(visible, Refusal):
-        return visible
+    refusal = _mask_refusal(mask)
+    if refusal is not None:
+        return refusal
     named = zip(("query", "key", "value"), (value for value, _ in parts), strict=True)
     return Match(
         root,
         joined,
-        values={**dict(named), "visible": visible},
+        values={**dict(named), "mask": mask},
         numbers={"heads": heads.pop(), "scale": scale},
     )
 
 
-def _visible(mask: ir.Value | None) -> ir.Value | None | Refusal:
-    """The value, 1 or true where a token may be seen, from which an additive mask is made."""
+def _mask_refusal(mask: ir.Value | None) -> Refusal | None:
+    """Why ``Attention`` cannot take a mask."""
     if mask is None:
         return None
     if len(mask.shape or ()) != 4 or static_dim(mask, 1) != 1:
         return Refusal("the mask is not of shape (B, 1, 1 or S, S)", _name(mask), 10)
-    if mask.dtype == ir.DataType.BOOL:
-        return mask
-    where = producer(mask, "Where")
-    if where is not None:
-        if scalar(where.inputs[1]) == 0 and _is_lowest(where.inputs[2]):
-            return where.inputs[0]
-        return Refusal("the mask selects other numbers than 0 and the lowest", str(where.name), 10)
-    scaled = producer(mask, "Mul")
-    split = split_scalar(scaled)
-    if scaled is None or split is None:
-        return Refusal("the mask is not made of zeros and ones", _name(mask), 10)
-    inverted = producer(split[0], "Sub")
-    if inverted is None or scalar(inverted.inputs[0]) != 1:
-        return Refusal("the mask is not made of zeros and ones", str(scaled.name), 11)
-    number = other_input(scaled, split[0])
-    if not _is_lowest(number):
-        return Refusal(
-            f"the mask adds {split[1]:g}, which leaves weight on a masked token",
-            str(scaled.name),
-            12,
-        )
-    cast = producer(inverted.inputs[1], "Cast")
-    if cast is None or cast.inputs[0] is None:
-        return Refusal("the mask is not cast from integers", str(inverted.name), 13)
-    return cast.inputs[0]
-
-
-def _is_lowest(value: ir.Value | None) -> bool:
-    number = scalar(value)
-    return number is not None and number <= _LOWEST
+    if mask.dtype not in (ir.DataType.FLOAT, ir.DataType.BOOL):
+        return Refusal(f"the mask is of type {mask.dtype}", _name(mask), 11)
+    return None
 
 
 def _rewrite(graph: ir.Graph, match: Match) -> None:
     values, numbers = match.values, match.numbers
     query = values["query"]
     module = (module_name(linear_layer(query)) or str(match.root.name)).removesuffix(".query")
-    visible = values["visible"]
+    mask = values["mask"]
     before = match.output.producer()
     assert query is not None and before is not None
     inputs = [query, values["key"], values["value"]]
-    if visible is not None:
-        inputs.append(_boolean_mask(graph, visible, match.root))
+    if mask is not None:
+        inputs.append(_square_mask(graph, mask, match.root))
     fused = insert_node(
         graph,
         before,
@@ -319,68 +288,49 @@ def _rewrite(graph: ir.Graph, match: Match) -> None:
     substitute(match.output, fused)
 
 
-def _boolean_mask(graph: ir.Graph, visible: ir.Value, before: ir.Node) -> ir.Value:
-    """``visible`` as booleans (B, 1, S, S): ONNX Runtime takes no mask with one query row.
+def _square_mask(graph: ir.Graph, mask: ir.Value, before: ir.Node) -> ir.Value:
+    """A mask as (B, 1, S, S): ONNX Runtime takes none with one row for all queries.
 
     Made by the first layer; the others find it.
     """
-    seen = visible
-    if visible.dtype != ir.DataType.BOOL:
-        seen = _known(visible, "Cast", "visible") or insert_node(
-            graph,
-            before,
-            "Cast",
-            [visible],
-            {"to": ir.DataType.BOOL},
-            name="visible",
-            shape=visible.shape,
-            dtype=ir.DataType.BOOL,
-        )
-    if static_dim(visible, 2) != 1:
-        return seen
-    known = _known(seen, "Expand", "visible.square")
-    if known is not None:
-        return known
-    assert visible.shape is not None
-    rows = insert_node(
+    if static_dim(mask, 2) != 1:
+        return mask
+    name = f"{mask.name}.square"
+    for use in mask.uses():
+        if use.node.op_type == "Expand" and use.node.outputs[0].name == name:
+            return use.node.outputs[0]
+    length = insert_node(
         graph,
         before,
         "Shape",
-        [visible],
+        [mask],
         {"start": 3, "end": 4},
-        name="visible.length",
+        name=f"{mask.name}.length",
         shape=[1],
         dtype=ir.DataType.INT64,
     )
-    ones = new_constant(graph, "visible.ones", np.array([1, 1], np.int64))
-    target = insert_node(
+    ones = new_constant(graph, "ones.2", np.array([1, 1], np.int64))
+    shape = insert_node(
         graph,
         before,
         "Concat",
-        [ones, rows, new_constant(graph, "visible.one", np.array([1], np.int64))],
+        [ones, length, new_constant(graph, "ones.1", np.array([1], np.int64))],
         {"axis": 0},
-        name="visible.shape",
+        name=f"{mask.name}.shape",
         shape=[4],
         dtype=ir.DataType.INT64,
     )
-    batch, _, _, keys = visible.shape
+    assert mask.shape is not None
+    batch, _, _, keys = mask.shape
     return insert_node(
         graph,
         before,
         "Expand",
-        [seen, target],
-        name="visible.square",
+        [mask, shape],
+        name=name,
         shape=[batch, 1, keys, keys],
-        dtype=ir.DataType.BOOL,
+        dtype=mask.dtype,
     )
-
-
-def _known(value: ir.Value, op_type: str, name: str) -> ir.Value | None:
-    """The output of that name among the value's readers."""
-    for use in value.uses():
-        if use.node.op_type == op_type and use.node.outputs[0].name == name:
-            return use.node.outputs[0]
-    return None
 
 
 def _name(value: ir.Value | None) -> str:

@@ -170,9 +170,7 @@ def remove_unused(graph: ir.Graph) -> int:
             graph.remove(node, safe=True)
             removed += 1
     unused = [
-        name
-        for name, value in graph.initializers.items()
-        if not value.uses() and value not in kept
+        name for name, value in graph.initializers.items() if not value.uses() and value not in kept
     ]
     for name in unused:
         graph.initializers.pop(name)
@@ -243,9 +241,7 @@ def check_graph(model: ir.Model, stage: str) -> None:
         )
 
 
-def _check_nodes(
-    graph: ir.Graph, known: set[ir.Value], names: Counter[str], stage: str
-) -> None:
+def _check_nodes(graph: ir.Graph, known: set[ir.Value], names: Counter[str], stage: str) -> None:
     """Check a graph's nodes, and those of the branches inside them, which see all values before."""
     for node in graph:
         for value in node.inputs:

@@ -37,7 +37,9 @@ class _Rule:
             if module_name(layer) is None or use_count(layer.output) != 1:
                 return Refusal(f"the {part} is read elsewhere too", str(node.name), 2)
         found = [cast("Linear", layer) for layer in layers]
-        together = [part for part, layer in zip(_PARTS, found, strict=True) if layer.x is found[2].x]
+        together = [
+            part for part, layer in zip(_PARTS, found, strict=True) if layer.x is found[2].x
+        ]
         if len(together) < 2:
             return Refusal("keys and values come from different states", str(node.name), 3)
         values: dict[str, ir.Value | None] = {

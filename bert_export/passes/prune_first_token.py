@@ -106,9 +106,7 @@ def prune_tokens(graph: ir.Graph, states: ir.Value, index: ir.Value) -> bool:
     return True
 
 
-def select_token(
-    graph: ir.Graph, value: ir.Value, index: ir.Value, before: ir.Node
-) -> ir.Value:
+def select_token(graph: ir.Graph, value: ir.Value, index: ir.Value, before: ir.Node) -> ir.Value:
     """One token of (B, S, H): (B, 1, H)."""
     assert value.shape is not None
     batch, _, width = value.shape
@@ -125,9 +123,7 @@ def select_token(
     )
 
 
-def select_mask_row(
-    graph: ir.Graph, mask: ir.Value, index: ir.Value, before: ir.Node
-) -> ir.Value:
+def select_mask_row(graph: ir.Graph, mask: ir.Value, index: ir.Value, before: ir.Node) -> ir.Value:
     """The mask of one query: (B, 1, S, S) to (B, 1, 1, S)."""
     expand = producer(mask, "Expand")
     if expand is not None and static_dim(expand.inputs[0], 2) == 1:
@@ -199,9 +195,7 @@ def _match(graph: ir.Graph, node: ir.Node) -> _Reader | Refusal:
     if is_output(states):
         return Refusal(f"output {states.name} holds every token", str(node.name), 2)
     if others:
-        return Refusal(
-            f"{others[0].op_type} {others[0].name} reads every token", str(node.name), 2
-        )
+        return Refusal(f"{others[0].op_type} {others[0].name} reads every token", str(node.name), 2)
     return _Reader(states, index, node.outputs[0])
 
 

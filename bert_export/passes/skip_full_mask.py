@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from bert_export.passes.editing import insert_node, producer, substitute
+from bert_export.passes.editing import insert_node, producer, scalar, split_scalar, substitute
 from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
 __all__ = ["SkipFullMask"]
@@ -21,14 +21,9 @@ class _Rule:
     def match(self, node: ir.Node) -> Match | Refusal | None:
         if len(node.inputs) <= _MASK or node.inputs[_MASK] is None:
             return None
-        mask = node.inputs[_MASK]
-        expand = producer(mask, "Expand")
-        cast = producer(mask if expand is None else expand.inputs[0], "Cast")
-        visible = None if cast is None else cast.inputs[0]
-        if visible is None or visible.dtype != ir.DataType.INT64:
-            return Refusal("the mask is not cast from integers", str(node.name), 1)
-        if producer(visible, "Unsqueeze") is None:
-            return Refusal("the mask holds more than padding", str(node.name), 2)
+        visible = _visible(node.inputs[_MASK])
+        if isinstance(visible, Refusal):
+            return visible
         return Match(node, node.outputs[0], values={"visible": visible})
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
@@ -48,7 +43,10 @@ class _Rule:
             )
             branches.append(
                 ir.Graph(
-                    [], [value], nodes=[attend], opset_imports=dict(graph.opset_imports),
+                    [],
+                    [value],
+                    nodes=[attend],
+                    opset_imports=dict(graph.opset_imports),
                     name=f"{node.name}.{branch}",
                 )  # fmt: skip
             )
@@ -82,6 +80,29 @@ class SkipFullMask(RulePass):
 
     name = "skip_full_mask"
     rules = (_Rule(),)
+
+
+def _visible(mask: ir.Value | None) -> ir.Value | Refusal:
+    """The integers, 1 where a token may be seen, from which a mask is made."""
+    expand = producer(mask, "Expand")
+    value = mask if expand is None else expand.inputs[0]
+    scaled = producer(value, "Mul")
+    if scaled is not None:  # the additive form: (1 - visible) * lowest
+        split = split_scalar(scaled)
+        inverted = None if split is None else producer(split[0], "Sub")
+        if inverted is None or scalar(inverted.inputs[0]) != 1:
+            return Refusal("the mask is not made of zeros and ones", str(scaled.name), 1)
+        value = inverted.inputs[1]
+    cast = producer(value, "Cast")
+    visible = None if cast is None else cast.inputs[0]
+    if visible is None or visible.dtype != ir.DataType.INT64:
+        at = None if value is None else value.producer()
+        name = str(getattr(value, "name", None) if at is None else at.name)
+        return Refusal("the mask is not cast from integers", name, 2)
+    made = producer(visible, "Unsqueeze")
+    if made is None:
+        return Refusal("the mask holds more than padding", str(visible.name), 3)
+    return visible
 
 
 def _known(visible: ir.Value) -> ir.Value | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from bert_export.passes.recipes import RECIPES
-from bert_export.tasks import TASKS, Task
+from bert_export.tasks import TASKS
 from goldens.text import graph_text
 from goldens.tiny import TinyTrace
 
@@ -20,9 +20,9 @@ UPDATE = "python scripts/update_graphs.py"
 _SUFFIX = ".onnx.txt"
 
 
-def expected_files(task: Task) -> Iterator[tuple[str, str]]:
+def expected_files(trace: TinyTrace) -> Iterator[tuple[str, str]]:
     """Name, below the folder, and text of every golden graph of a task."""
-    trace = TinyTrace(task)
+    task = trace.task
     torch_version = ".".join(torch.__version__.split(".")[:2])
     yield (
         f"traced/{task.name}{_SUFFIX}",

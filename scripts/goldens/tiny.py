@@ -32,7 +32,6 @@ SIZES: dict[str, Any] = {
 """No two axes are of one size, but for what is always so, so that a reader can tell them apart."""
 
 _PROCESSOR = "x86-64-vnni"
-_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "mask", "unk")}
 
 
 class TinyTrace:
@@ -43,7 +42,7 @@ class TinyTrace:
     """
 
     def __init__(self, task: Task) -> None:
-        self._task = task
+        self.task = task
         head = load_head(task.head, _checkpoint(task))
         choices = any("choices" in output.shape for output in task.outputs)
         axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
@@ -83,7 +82,7 @@ class TinyTrace:
             model,
             target=target,
             precision=precision,
-            task=self._task,
+            task=self.task,
             config_layers=SIZES["num_hidden_layers"],
             phase=phase,
         )
@@ -111,6 +110,21 @@ def _checkpoint(task: Task) -> Checkpoint:
             name: torch.randn(tensor.shape, generator=generator)
             for name, tensor in head.state_dict().items()
         },
-        tokenizer=TokenizerFiles(json="{}", max_length=None, do_lower_case=True, **_TOKENS),
+        tokenizer=_tokenizer(),
         sentence=sentence,
+    )
+
+
+def _tokenizer() -> TokenizerFiles:
+    """None that works: nothing is tokenised."""
+    cls, sep, pad, mask, unk = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
+    return TokenizerFiles(
+        json="{}",
+        max_length=None,
+        do_lower_case=True,
+        cls_token=cls,
+        sep_token=sep,
+        pad_token=pad,
+        mask_token=mask,
+        unk_token=unk,
     )

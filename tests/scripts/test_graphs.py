@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,15 +13,23 @@ from goldens.folder import GRAPHS, UPDATE, diff, expected_files, stale_files, tr
 from goldens.text import graph_text
 from goldens.tiny import TinyTrace
 
+from bert_export.explanation import STAGES
+from bert_export.explanation.stages import price_stages
 from bert_export.passes.recipes import RECIPES
-from bert_export.tasks import TASKS, find_task
+from bert_export.tasks import TASKS
 from tests.scripts.conftest import SCRIPTS
+
+
+@cache
+def tiny_trace(task: str) -> TinyTrace:
+    """Traced once for all tests of a process."""
+    return TinyTrace(TASKS[task])
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_graphs_are_as_reviewed(task: str) -> None:
     changes = []
-    for name, new in expected_files(TASKS[task]):
+    for name, new in expected_files(tiny_trace(task)):
         path = GRAPHS / name
         old = path.read_text(encoding="utf-8") if path.is_file() else ""
         if not traced_elsewhere(old, new) or not old:
@@ -32,6 +41,21 @@ def test_graphs_are_as_reviewed(task: str) -> None:
             f"{changed}",
             pytrace=False,
         )
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
+    axes = {"batch": 2, "choices": 3, "sequence": 5, "masked": 4}
+    for target, precision in RECIPES:
+        path = tmp_path / f"{precision}.onnx"
+        ir.save(tiny_trace(task).emitted(target, precision), path)
+        costs = price_stages(path, axes=axes, layers=2)
+        assert {stage for _, stage in costs} <= set(STAGES)
+        for layer in range(2):
+            for stage in ("attention", "feed-forward", "normalisation"):
+                assert costs[layer, stage].flop + costs[layer, stage].integer_op > 0
+        products = sum(cost.integer_op for cost in costs.values())
+        assert (products > 0) == (precision == "int8")
 
 
 def test_no_golden_graph_is_left_over() -> None:
@@ -89,7 +113,7 @@ def test_names_of_the_tracer_do_not_show() -> None:
 
 
 def test_weights_are_written_without_values() -> None:
-    model = TinyTrace(find_task("question-answering")).emitted("onnxruntime", "int8")
+    model = tiny_trace("question-answering").emitted("onnxruntime", "int8")
     before = graph_text(model, "one")
     for value in model.graph.initializers.values():
         content = value.const_value

@@ -49,14 +49,12 @@ class SentenceEmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
         default_prompt_name: The prompt of a call that names none.
         include_prompt: Whether the prompt's tokens are pooled; if not, the graph takes
             ``pooling_mask``.
-        dimension: Length of the graph's vectors; read from the graph when ``None``.
     """
 
     normalize: bool = False
     prompts: dict[str, str] = {}
     default_prompt_name: str | None = None
     include_prompt: bool = True
-    dimension: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +140,6 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
     @property
     def dimension(self) -> int:
         """Length of the graph's vectors."""
-        if self.options.dimension is not None:
-            return self.options.dimension
         return cast("int", self.manifest.graph.outputs[0].shape[-1])
 
     def __call__(
