@@ -228,19 +228,6 @@ def test_malformed_postprocessing_is_refused(plain: SentenceEmbeddingPipeline) -
         SentenceEmbeddingPipeline(manifest, plain.tokenizer, plain._session)
 
 
-def test_the_dimension_can_come_from_the_graph(plain: SentenceEmbeddingPipeline) -> None:
-    graph = plain.manifest.graph
-    (spec,) = graph.outputs
-    sized = msgspec.structs.replace(spec, shape=("batch", plain.dimension))
-    manifest = msgspec.structs.replace(
-        plain.manifest,
-        graph=msgspec.structs.replace(graph, outputs=(sized,)),
-        postprocessing={**plain.manifest.postprocessing, "dimension": None},
-    )
-    other = SentenceEmbeddingPipeline(manifest, plain.tokenizer, plain._session)
-    _equal(other(TEXTS), plain(TEXTS))
-
-
 def test_a_prompt_goes_before_a_name() -> None:
     options = SentenceEmbeddingOptions(prompts=PROMPTS, default_prompt_name="query")
     assert choose_prompt(options, None, None) == "find: "
