@@ -42,7 +42,6 @@ _SLOT_QUESTIONS = {
 _SENTENCE_END = re.compile(
     "(?<=[.!?][\"\u201d\u2019'])\\s+|(?<!Mr\\.)(?<!Mrs\\.)(?<!Dr\\.)(?<!St\\.)(?<=[a-z\\d][.!?])\\s+"
 )
-_HELD_OUT_BOOK = "The-Adventures-of-Sherlock-Holmes_1661"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,16 +288,13 @@ def _taxinli(data: Path, seed: int) -> Splits:
 
 
 def _gutenberg(data: Path, seed: int) -> Splits:
-    """Pairs of neighbouring passages, half of them broken up; one book is held out."""
+    """Pairs of neighbouring passages, half of them broken up; the end of every book is held out."""
     dice = random.Random(seed)
-    train: list[Record] = []
-    test: list[Record] = []
-    for path in sorted((data / "gutenberg").glob("*.txt")):
-        if path.name != "SOURCE.txt":
-            pairs = _passage_pairs(path.read_text(encoding="utf-8-sig"), dice)
-            (test if path.stem == _HELD_OUT_BOOK else train).extend(pairs)
-    dice.shuffle(train)
-    dice.shuffle(test)
+    paths = sorted((data / "gutenberg").glob("*_*.txt"))
+    books = [_passages(path.read_text(encoding="utf-8-sig")) for path in paths]
+    parts = [(book[: len(book) * 9 // 10], book[len(book) * 9 // 10 :]) for book in books]
+    train = _passage_pairs([begin for begin, _ in parts], dice)
+    test = _passage_pairs([end for _, end in parts], dice)
     return Splits(
         train=train[400:],
         dev=train[:400],
@@ -310,24 +306,24 @@ def _gutenberg(data: Path, seed: int) -> Splits:
                 source="github.com/GITenberg: books 11, 84, 98, 345, 1342, 1400, 1661, 2600",
                 attribution="Carroll, Shelley, Dickens (two), Stoker, Austen, Conan Doyle and "
                 "Tolstoy (in the Maude translation), from Project Gutenberg.",
-                split="passages of seven books",
+                split="pairs of passages from the first 90 % of each novel",
                 examples=len(train),
             )
         ],
-        test_split="1500 pairs of passages from The Adventures of Sherlock Holmes, held out",
+        test_split="1500 pairs of passages from the last 10 % of each novel",
     )
 
 
-def _passage_pairs(book: str, dice: random.Random) -> list[Record]:
-    """Neighbours (label 1), or the first of them with a passage from elsewhere (label 0)."""
-    passages = _passages(book)
+def _passage_pairs(books: Sequence[Sequence[str]], dice: random.Random) -> list[Record]:
+    """Neighbours (label 1), or the first of them with a passage from anywhere (label 0)."""
+    everything = [passage for book in books for passage in book]
     pairs = []
-    for index in range(0, len(passages) - 1, 2):
-        follows = dice.random() < 0.5
-        other = index + 1 if follows else dice.randrange(len(passages))
-        if not follows and abs(other - index) <= 1:
-            other = (index + len(passages) // 2) % len(passages)
-        pairs.append({"text": passages[index], "text_pair": passages[other], "label": int(follows)})
+    for book in books:
+        for first, second in zip(book[::2], book[1::2], strict=False):
+            follows = dice.random() < 0.5
+            other = second if follows else dice.choice(everything)
+            pairs.append({"text": first, "text_pair": other, "label": int(follows)})
+    dice.shuffle(pairs)
     return pairs
 
 

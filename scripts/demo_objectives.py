@@ -466,13 +466,12 @@ class Pretraining:
         ]
 
     def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
-        """Cross entropy of the hidden words plus that of the pair."""
+        """Cross entropy of the hidden words plus twice that of the pair, the smaller of the two."""
         (ids, mask, types), pairs = _pad(rows), torch.tensor([row.target for row in rows])
         hidden, shown = self._hide(ids, mask, None)
         words, relation = _both(head, (shown, mask, types), hidden)
-        return functional.cross_entropy(words.float(), ids[hidden]) + functional.cross_entropy(
-            relation.float(), pairs
-        )
+        pair_loss = functional.cross_entropy(relation.float(), pairs)
+        return functional.cross_entropy(words.float(), ids[hidden]) + 2 * pair_loss
 
     def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
         """Share of hidden words guessed right, share of pairs judged right."""

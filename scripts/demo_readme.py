@@ -44,16 +44,12 @@ def _row(folder: Path) -> str:
 
 
 def _score(card: Mapping[str, Any]) -> str:
-    """The headline, then the other figures of every test set."""
+    """Every figure of every test set, the headline first."""
     score = card["score"]
-    headline = f"{score['metric']} {score['value']:.3f}"
-    others = []
+    cells = []
     for part, figures in score["all"].items():
-        others += [
-            f"{part}: {metric} {value:.3f}" if len(score["all"]) > 1 else f"{metric} {value:.3f}"
-            for metric, value in figures.items()
-            if isinstance(value, float)
-            and (metric, value) != (score["metric"], score["value"])
-            and abs(value) <= 1
-        ]
-    return ", ".join([headline, *others])
+        metrics = [metric for metric, value in figures.items() if -1 <= value <= 1]
+        for metric in sorted(metrics, key=lambda name: name != score["metric"]):
+            prefix = f"{part}: " if len(score["all"]) > 1 else ""
+            cells.append(f"{prefix}{metric} {figures[metric]:.3f}")
+    return ", ".join(cells)

@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import click
-import torch
 from goldens.folder import GRAPHS, UPDATE, diff, expected_files, stale_files, traced_elsewhere
 from goldens.tiny import TinyTrace
 
@@ -28,7 +27,6 @@ from bert_export.tasks import TASKS
 @click.option("--folder", type=click.Path(path_type=Path), default=GRAPHS, show_default="graphs/")
 def main(*, check: bool, names: tuple[str, ...], folder: Path) -> None:
     """Trace a tiny head per task, run every recipe, write the graphs as text."""
-    torch.set_num_threads(1)
     changed = 0
     for name in names or TASKS:
         for file, new in expected_files(TinyTrace(TASKS[name])):

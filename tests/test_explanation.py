@@ -101,7 +101,6 @@ def test_fill_mask_scores_one_mask_per_text(tiny_export: Exporter) -> None:
 def test_masks_and_heads_are_told_apart(tiny_export: Exporter) -> None:
     pooled = explain(tiny_export("feature-extraction", "BertModel").path, shape=(1, 8))
     assert pooled.stages["head"].flop == linear(1, H, H) + H
-    assert pooled.stages["mask"].flop == 0
     assert pooled.stages["mask"].activation_bytes > 0
 
 

@@ -191,7 +191,10 @@ def new_constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
         name = _free_name(graph, name)
     tensor = ir.tensor(content, name=name)
     value = ir.Value(
-        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+        name=name,
+        shape=ir.Shape(content.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value

@@ -31,20 +31,12 @@ class _Rule:
         variance = None if added is None else producer(added[0], "ReduceMean")
         if added is None or variance is None:
             return None
-        if not _over_last(variance):
-            return Refusal("the variance is not that of the last axis", str(variance.name), 1)
-        centred = _squared(variance.inputs[0])
-        if centred is None:
-            return Refusal("the variance is not a mean of squares", str(variance.name), 2)
-        difference = producer(centred, "Sub")
-        x = None if difference is None else difference.inputs[0]
-        mean = None if difference is None else producer(difference.inputs[1], "ReduceMean")
-        if x is None or mean is None or mean.inputs[0] is not x:
-            return Refusal("the mean of x is not subtracted from x", str(variance.name), 3)
-        if not _over_last(mean):
-            return Refusal("the mean is not that of the last axis", str(mean.name), 4)
+        centred = _centred(variance)
+        if isinstance(centred, Refusal):
+            return centred
+        difference, x = centred
         quotient = sole_reader(node.outputs[0], "Div")
-        if quotient is None or quotient.inputs[0] is not centred:
+        if quotient is None or quotient.inputs[0] is not difference:
             return Refusal("the difference is not divided by the deviation", str(node.name), 5)
         scaled = sole_reader(quotient.outputs[0], "Mul")
         weight = None if scaled is None else other_input(scaled, quotient.outputs[0])
@@ -92,6 +84,23 @@ class FuseLayerNormalization(RulePass):
 
     name = "fuse_layer_normalization"
     rules = (_Rule(),)
+
+
+def _centred(variance: ir.Node) -> tuple[ir.Value, ir.Value] | Refusal:
+    """``x - mean(x)`` and x, from the node that makes the variance."""
+    if not _over_last(variance):
+        return Refusal("the variance is not that of the last axis", str(variance.name), 1)
+    centred = _squared(variance.inputs[0])
+    if centred is None:
+        return Refusal("the variance is not a mean of squares", str(variance.name), 2)
+    difference = producer(centred, "Sub")
+    x = None if difference is None else difference.inputs[0]
+    mean = None if difference is None else producer(difference.inputs[1], "ReduceMean")
+    if x is None or mean is None or mean.inputs[0] is not x:
+        return Refusal("the mean of x is not subtracted from x", str(variance.name), 3)
+    if not _over_last(mean):
+        return Refusal("the mean is not that of the last axis", str(mean.name), 4)
+    return centred, x
 
 
 def _over_last(node: ir.Node) -> bool:

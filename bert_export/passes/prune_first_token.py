@@ -219,7 +219,6 @@ def _read_selected(graph: ir.Graph, node: ir.Node, reader: _Reader) -> None:
     if node.op_type == "GatherElements":
         substitute(reader.taken, reader.states)
         return
-    zero = np.zeros_like(constant(node.inputs[1]))
-    if np.array_equal(zero, constant(node.inputs[1])):
-        return
-    node.replace_input_with(1, new_constant(graph, "token.only", zero))
+    index = constant(node.inputs[1])
+    if index is not None and index.any():
+        node.replace_input_with(1, new_constant(graph, "token.only", np.zeros_like(index)))

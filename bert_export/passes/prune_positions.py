@@ -150,7 +150,7 @@ def _last_place(graph: ir.Graph) -> ir.Value | None:
     if mask is None or mask.shape is None:
         return None
     first = graph[0]
-    batch, length = mask.shape
+    batch = mask.shape[0]
     kept = insert_node(
         graph,
         first,

@@ -104,9 +104,9 @@ def move_selection(
     for node in region.nodes:
         indices = _carriers(node, through_attention=True) or ()
         for index in indices:
-            value = node.inputs[index]
-            if value in selected:
-                node.replace_input_with(index, selected[value])
+            carried = node.inputs[index]
+            if carried in selected:
+                node.replace_input_with(index, selected[carried])
         if node.op_type == "Attention" and select_mask is not None and len(node.inputs) > _MASK:
             mask = node.inputs[_MASK]
             if mask is not None:

@@ -43,7 +43,7 @@ class ShareInitializers(GraphPass):
         graph = model.graph
         rewritten = _share_equal(graph)
         refusals: list[Refusal] = []
-        tables = {value: array for value, array in _tables(graph)}
+        tables = dict(_tables(graph))
         for node in list(graph):
             if node.op_type != "MatMul" or node.domain:
                 continue
@@ -84,7 +84,7 @@ def _share_equal(graph: ir.Graph) -> int:
         if value.const_value is None or is_output(value) or value.is_graph_input():
             continue
         array = value.const_value.numpy()
-        digest = hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest()
+        digest = hashlib.blake2b(np.ascontiguousarray(array).data).digest()
         key = (value.const_value.dtype, array.shape, digest)
         first = known.setdefault(key, value)
         if first is not value:

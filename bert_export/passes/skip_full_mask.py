@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -31,25 +32,10 @@ class _Rule:
         assert visible is not None
         full = _known(visible) or _make_full(graph, visible)
         output = match.output
-        branches = []
-        for branch, inputs in (("full", node.inputs[:_MASK]), ("padded", node.inputs)):
-            value = ir.Value(name=f"{node.name}.{branch}", shape=output.shape, type=output.type)
-            attend = ir.node(
-                "Attention",
-                list(inputs),
-                {name: attribute.value for name, attribute in node.attributes.items()},
-                name=f"{node.name}.{branch}",
-                outputs=[value],
-            )
-            branches.append(
-                ir.Graph(
-                    [],
-                    [value],
-                    nodes=[attend],
-                    opset_imports=dict(graph.opset_imports),
-                    name=f"{node.name}.{branch}",
-                )  # fmt: skip
-            )
+        branches = [
+            _branch(graph, node, "full", node.inputs[:_MASK]),
+            _branch(graph, node, "padded", node.inputs),
+        ]
         chosen = insert_node(
             graph,
             node,
@@ -103,6 +89,17 @@ def _visible(mask: ir.Value | None) -> ir.Value | Refusal:
     if made is None:
         return Refusal("the mask holds more than padding", str(visible.name), 3)
     return visible
+
+
+def _branch(
+    graph: ir.Graph, node: ir.Node, suffix: str, inputs: Sequence[ir.Value | None]
+) -> ir.Graph:
+    """A graph of one node, which reads the values around it."""
+    name, output = f"{node.name}.{suffix}", node.outputs[0]
+    value = ir.Value(name=name, shape=output.shape, type=output.type)
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    attend = ir.node("Attention", inputs, attributes, name=name, outputs=[value])
+    return ir.Graph([], [value], nodes=[attend], opset_imports=dict(graph.opset_imports), name=name)
 
 
 def _known(visible: ir.Value) -> ir.Value | None:

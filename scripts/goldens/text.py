@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 __all__ = ["graph_text"]
 
-_NAME_WIDTH, _TYPE_WIDTH, _WEIGHT_WIDTH = 24, 36, 58
+_NAME_WIDTH, _TYPE_WIDTH, _WEIGHT_WIDTH = 24, 38, 58
 _LARGEST_LITERAL = 8
 _STANDARD = "ai.onnx"
 

@@ -45,21 +45,25 @@ LENGTHS = (7, 3, 1)
 
 def config_of(**fields: Any) -> BertConfig:
     """A tiny configuration."""
-    return BertConfig.from_dict({
-        "vocab_size": VOCABULARY,
-        "hidden_size": 16,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 4,
-        "intermediate_size": 24,
-        "max_position_embeddings": 16,
-        **fields,
-    })
+    return BertConfig.from_dict(
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": 16,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": 4,
+            "intermediate_size": 24,
+            "max_position_embeddings": 16,
+            **fields,
+        }
+    )
 
 
 @functools.cache
 def _traced(task: str, pooling: tuple[str, ...], opset: int, fields: tuple[Any, ...]) -> Any:
     row = TASKS[task]
-    config = config_of(**({"is_decoder": True} if task == "text-generation" else {}), **dict(fields))
+    config = config_of(
+        **({"is_decoder": True} if task == "text-generation" else {}), **dict(fields)
+    )
     head: BertHead
     if row.head == "BertForSentenceEmbedding":
         head = BertForSentenceEmbedding(config, SentenceModules(pooling=pooling, normalize=True))

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from bert_export.errors import PassError
+from bert_export.passes.prune_positions import MASKED_POSITIONS
+from bert_export.passes.recipes import PHASES, RECIPES, optimize
+from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
+from bert_export.tasks import TASKS
+from bert_export.tracing import linear_layers
+from tests.passes.graphs import (
+    LAYERS,
+    Arrays,
+    copy_model,
+    feeds_for,
+    operators,
+    run_model,
+    traced,
+)
+
+LENGTHS = [(7, 3, 1), (4, 4), (1,)]
+
+
+def _optimize(model: ir.Model, task: str, precision: str, phase: str, **options):
+    return optimize(
+        model,
+        target="onnxruntime",
+        precision=precision,
+        task=TASKS[task],
+        config_layers=options.pop("layers", LAYERS),
+        phase=phase,
+        **options,
+    )
+
+
+def _expected(task: str, before: Arrays, feeds: Arrays) -> Arrays:
+    """What the whole graph says where the pruned one answers."""
+    if task == "fill-mask":
+        logits = before["logits"]
+        return {"logits": logits.reshape(-1, logits.shape[-1])[feeds[MASKED_POSITIONS]]}
+    if task == "text-generation":
+        last = [np.flatnonzero(row)[-1] for row in feeds["attention_mask"]]
+        return {"logits": before["logits"][np.arange(len(last)), last]}
+    return before
+
+
+def _difference(task: str, model: ir.Model, optimized: ir.Model, lengths, folder) -> float:
+    feeds = feeds_for(optimized, lengths)
+    inputs = {str(value.name) for value in model.graph.inputs}
+    before = run_model(model, {name: feeds[name] for name in inputs}, folder)
+    wanted, got = _expected(task, before, feeds), run_model(optimized, feeds, folder)
+    assert {name: array.shape for name, array in wanted.items()} == {
+        name: array.shape for name, array in got.items()
+    }
+    return max(float(np.abs(wanted[name] - got[name]).max()) for name in wanted)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_head_answers_the_same(task, tmp_path):
+    model = traced(task)
+    optimized = copy_model(model)
+    outcomes = (
+        *_optimize(optimized, task, "fp32", "prepare"),
+        *_optimize(optimized, task, "fp32", "lower"),
+    )
+    done = {outcome.pass_name: outcome.rewritten for outcome in outcomes}
+    assert done["fuse_attention"] == LAYERS
+    for lengths in LENGTHS:
+        assert _difference(task, model, optimized, lengths, tmp_path) < 1e-5
+    before = operators(optimized)
+    for outcome in _optimize(copy_model(optimized), task, "fp32", "lower"):
+        assert outcome.rewritten == 0, outcome.pass_name
+    assert operators(optimized) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hidden_act": "quick_gelu"},
+        {"hidden_act": "gelu_new"},
+        {"position_embedding_type": "relative_key_query"},
+        {"is_decoder": True},
+        {"num_hidden_layers": 0},
+        {"num_hidden_layers": 1},
+    ],
+)
+def test_every_configuration_answers_the_same(fields, tmp_path):
+    task = "text-classification"
+    model = traced(task, **fields)
+    optimized = copy_model(model)
+    layers = fields.get("num_hidden_layers", LAYERS)
+    for phase in PHASES:
+        _optimize(optimized, task, "fp32", phase, layers=layers)
+    for lengths in LENGTHS:
+        assert _difference(task, model, optimized, lengths, tmp_path) < 1e-5
+
+
+def test_an_older_opset_is_pruned_but_not_fused(tmp_path):
+    model = traced("text-classification", opset=20)
+    optimized = copy_model(model)
+    done = {
+        outcome.pass_name: outcome.rewritten
+        for phase in PHASES
+        for outcome in _optimize(optimized, "text-classification", "fp32", phase)
+    }
+    assert (done["fuse_attention"], done["prune_first_token"]) == (0, 1)
+    assert _difference("text-classification", model, optimized, (7, 3, 1), tmp_path) < 1e-5
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
+    model = traced(task)
+    _optimize(model, task, "int8", "prepare")
+    sites, _ = find_sites(model)
+    assert len(sites) == sum(
+        layer.startswith(("bert.encoder.", "bert.pooler."))
+        for layer, _ in linear_layers(model.graph)
+    )
+    assert len(sites) >= 6 * LAYERS
+    ranges = {site.activation: (-4.0, 4.0) for site in sites}
+    quantize_graph(model, sites, ranges, scheme=SCHEMES["x86-64-vnni"])
+    lowered = copy_model(model)
+    outcomes = _optimize(lowered, task, "int8", "lower")
+    assert outcomes[0].pass_name == "lower_quantized_linear"
+    assert outcomes[0].rewritten == len(sites)
+    feeds = feeds_for(model)
+    before, after = run_model(model, feeds, tmp_path), run_model(lowered, feeds, tmp_path)
+    assert max(float(np.abs(before[name] - after[name]).max()) for name in before) < 1e-3
+
+
+def test_a_layer_that_does_not_fuse_fails_with_the_nearest_miss():
+    model = traced("text-classification")
+    softmax = [node for node in model.graph if node.op_type == "Softmax"][1]
+    scaled = softmax.inputs[0].producer().inputs[0].producer()
+    scaled.replace_input_with(1, softmax.inputs[0].producer().inputs[1])
+    with pytest.raises(PassError) as caught:
+        _optimize(model, "text-classification", "fp32", "prepare")
+    assert str(caught.value) == (
+        "pass fuse_attention did not rewrite all attention layers: expected 2, got 1 of 2, the "
+        f"nearest miss at node {scaled.name}: the scale is not a constant."
+    )
+
+
+def test_an_unknown_operator_is_named():
+    model = traced("text-classification")
+    node = next(node for node in model.graph if node.op_type == "Tanh")
+    node.op_type = "Sinh"
+    with pytest.raises(PassError, match=f"after tracing holds node {node.name} with operator Sinh"):
+        _optimize(model, "text-classification", "fp32", "prepare")
+
+
+def test_a_pass_can_be_left_out():
+    model = traced("fill-mask")
+    outcomes = _optimize(model, "fill-mask", "fp32", "prepare", skip=("prune_masked_positions",))
+    assert "prune_masked_positions" not in [outcome.pass_name for outcome in outcomes]
+    assert MASKED_POSITIONS not in [value.name for value in model.graph.inputs]
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "phase"),
+    [("tpu", "fp32", "prepare"), ("onnxruntime", "fp4", "prepare"), ("onnxruntime", "fp32", "x")],
+)
+def test_an_unknown_recipe_is_refused(target, precision, phase):
+    with pytest.raises(PassError, match=r"recipe for .* is unknown"):
+        optimize(
+            traced("fill-mask"),
+            target=target,
+            precision=precision,
+            task=TASKS["fill-mask"],
+            config_layers=LAYERS,
+            phase=phase,
+        )
+
+
+def test_every_position_has_its_reason():
+    for recipe in RECIPES.values():
+        for step in (*recipe.prepare, *recipe.lower):
+            assert len(step.why) > 20, step.run.name
