@@ -159,8 +159,8 @@ RECIPES: Mapping[str, Recipe] = {
         objective="multi-label",
         summary="Any of 62 intent modules in requests to a bank or a hotel.",
         problem_type="multi_label_classification",
-        epochs=12,
-        rate=2e-3,
+        epochs=16,
+        rate=5e-4,
         licence="CC BY 4.0",
         note="Of the 20 folds per domain the last three are the test. A label is given at a "
         "probability above 0.5.",

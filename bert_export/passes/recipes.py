@@ -117,8 +117,8 @@ _PREPARE = (
     Step(
         run=FuseAttention(),
         why="before pruning, which goes through queries of the fused form only; Attention with "
-        "three axes needs no Transpose and took 0.6 of the time of the written-out form, and the "
-        "boolean mask is made once for all layers",
+        "three axes needs no Transpose and took 0.55 to 0.7 of the time of the written-out form, "
+        "and its mask is made once for all layers",
         demand=_every_layer,
         sites="attention layers",
     ),
@@ -152,7 +152,8 @@ _SHARE = Step(
 
 _SKIP_MASK = Step(
     run=SkipFullMask(),
-    why="after quantisation: no other pass looks into the branches of an If",
+    why="after quantisation: no other pass looks into the branches of an If; saves a tenth of "
+    "attention where nothing is padded, and costs about a microsecond a layer",
 )
 
 _LOWER_INT8 = Step(
@@ -166,8 +167,10 @@ RECIPES: Mapping[tuple[str, str], Recipe] = {
     ("onnxruntime", "fp32"): Recipe(prepare=_PREPARE, lower=(_SKIP_MASK, _SHARE)),
     ("onnxruntime", "int8"): Recipe(prepare=_PREPARE, lower=(_LOWER_INT8, _SKIP_MASK, _SHARE)),
 }
-"""Left out, for no gain was measured: merge_qkv (the Split copies what the merged product saves),
-fold_scale (Attention scales inside its first product), drop_token_types (see its file)."""
+"""Written and left out, by measurement (MiniLM INT8, paired runs): ``merge_qkv`` is 4 % faster at
+1x16 and 4 to 5 % slower at 8x128 and 32x64, where its Split copies more than one product saves;
+``fold_scale`` gains nothing, as Attention scales inside its first product; ``drop_token_types`` is
+4 % faster at 1x16 and even at larger shapes, but takes an input away."""
 
 
 def optimize(

@@ -29,6 +29,7 @@ _FATAL = 4
 _MICROSECOND = 1e6
 _WARM_CALLS = 2
 _LEAST_SECONDS = 1e-7
+_SLOW_SECONDS = 0.1  # one cold call in a turn tells enough of a form that takes so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,16 +237,21 @@ def _root_mean_square(array: Array) -> float:
 def _take_turns(calls: Mapping[int, Callable[[], None]], pace: Pace) -> dict[int, list[float]]:
     """Rounds of A B C A B C; the median microseconds of a call, by round."""
     times: dict[int, list[float]] = {index: [] for index in calls}
-    counts = {}
+    counts: dict[int, tuple[int, int]] = {}
     for index, call in calls.items():
         call()
         quickest = min(_clock(call) for _ in range(_WARM_CALLS))
-        counts[index] = max(pace.calls, int(pace.seconds / max(quickest, _LEAST_SECONDS)))
+        if quickest > _SLOW_SECONDS:
+            counts[index] = (0, 1)
+        else:
+            enough = int(pace.seconds / max(quickest, _LEAST_SECONDS))
+            counts[index] = (_WARM_CALLS, max(pace.calls, enough))
     for _ in range(pace.rounds):
         for index, call in calls.items():
-            for _ in range(_WARM_CALLS):
+            warm, counted = counts[index]
+            for _ in range(warm):
                 call()
-            taken = [_clock(call) for _ in range(counts[index])]
+            taken = [_clock(call) for _ in range(counted)]
             times[index].append(median(taken) * _MICROSECOND)
     return times
 
