@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 
 from bert_export.errors import PassError
@@ -15,22 +16,16 @@ def test_every_traced_head_is_legal(task):
     check_legal(traced(task), "tracing")
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"hidden_act": "quick_gelu"},
-        {"hidden_act": "silu"},
-        {"hidden_act": "relu"},
-        {"position_embedding_type": "relative_key_query"},
-    ],
-)
-def test_every_configuration_is_legal(fields):
-    check_legal(traced("text-classification", **fields), "tracing")
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_every_activation_is_legal(activation):
+    check_legal(
+        traced("text-classification", hidden_act=activation, num_hidden_layers=1), "tracing"
+    )
 
 
-@pytest.mark.parametrize("mode", ["cls", "max", "mean_sqrt_len", "weightedmean", "lasttoken"])
-def test_every_pooling_is_legal(mode):
-    check_legal(traced("sentence-embedding", pooling=(mode,)), "tracing")
+def test_every_pooling_is_legal():
+    modes = ("cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken")
+    check_legal(traced("sentence-embedding", pooling=modes, num_hidden_layers=1), "tracing")
 
 
 @pytest.mark.parametrize(
@@ -52,8 +47,7 @@ def test_what_is_not_legal_is_named(body, message):
     <float[4] w = {{1, 1, 1, 1}}, float[1, 1, 4] cube = {{1, 1, 1, 1}}>
     {{ {body} }}""")
     if "Not" in body:
-        import onnx_ir as ir  # the type that inference would have refused
-
+        # the type that inference would have refused
         model.graph[0].outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
     with pytest.raises(PassError, match=f"graph after tracing holds .*{message}"):
         check_legal(model, "tracing")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bert_export.passes.editing import new_constant
 from bert_export.passes.prune_positions import PruneMaskedPositions
 from bert_export.passes.share_initializers import ShareInitializers
 from tests.passes.graphs import difference, feeds_for, from_text, operators, run_model, traced
@@ -34,8 +35,6 @@ def test_another_decoder_stays():
     weight = model.graph.initializers[DECODER]
     array = weight.const_value.numpy().copy()
     array[0, 0] += 1e-6
-    from bert_export.passes.editing import new_constant
-
     weight.const_value = new_constant(model.graph, "other", array).const_value
     outcome = ShareInitializers()(model)
     assert [refusal.reason for refusal in outcome.refusals] == [
