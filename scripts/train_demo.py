@@ -171,7 +171,7 @@ RECIPES: Mapping[str, Recipe] = {
         objective="regression",
         summary="How alike two sentences are, from 0 to 5.",
         problem_type="regression",
-        epochs=3,
+        epochs=2,
         rate=1e-3,
         licence="CC BY-SA 4.0",
     ),

@@ -169,45 +169,66 @@ def test_taxinli_judges_three_hypotheses() -> None:
 
 
 @needs_base
-def test_gutenberg_fills_a_mask_and_knows_what_follows() -> None:
+def test_gutenberg_fills_masks() -> None:
     gutenberg = _Demonstration("gutenberg")
-    encodings = gutenberg.encode(
-        (
-            "He knocked three times at the door and [MASK] for an answer.",
-            "At last the door was opened by an old woman, who asked him what he wanted.",
-        ),
-        (
-            "He knocked three times at the door and [MASK] for an answer.",
-            "The regiments of the left flank crossed the river under the fire of the French guns.",
-        ),
-    )
-    words, pairs = gutenberg.run(encodings)
-    place = encodings[0].tokens.index("[MASK]")
-    best = [gutenberg.tokenizer.id_to_token(index) for index in words[0, place].topk(10).indices]
-    assert "waited" in best
-    assert pairs.argmax(dim=1).tolist() == [0, 1]
+    texts = {
+        "He opened the [MASK] and went into the room.": "door",
+        "The old man shook his [MASK].": "head",
+        "It was a cold winter [MASK].": "day",
+    }
+    encodings = gutenberg.encode(*texts)
+    words, _ = gutenberg.run(encodings)
+    places = [encoding.tokens.index("[MASK]") for encoding in encodings]
+    best = [int(words[row, place].argmax()) for row, place in enumerate(places)]
+    assert [gutenberg.tokenizer.id_to_token(index) for index in best] == list(texts.values())
+
+
+@needs_base
+def test_gutenberg_prefers_what_follows() -> None:
+    gutenberg = _Demonstration("gutenberg")
+    text = "He knocked three times at the door and waited for an answer."
+    follows = "At last the door was opened by an old woman, who asked him what he wanted."
+    other = "The regiments of the left flank crossed the river under the fire of the French guns."
+    _, pairs = gutenberg.run(gutenberg.encode((text, follows), (text, other)))
+    margins = (pairs[:, 0] - pairs[:, 1]).tolist()  # index 0 means "is next"
+    assert margins[0] > 0.5
+    assert margins[0] > margins[1] + 0.5
 
 
 @needs_base
 def test_codah_chooses_what_makes_sense() -> None:
     codah = _Demonstration("codah")
     questions = {
-        "The man was very hungry. He": (
-            "cooked himself a large dinner.",
-            "painted the fence with soup.",
-            "was eaten by his sandwich.",
-            "slept inside a loaf of bread.",
-        ),
         "It started to rain heavily. The woman": (
-            "opened her umbrella.",
             "ate the clouds.",
+            "opened her umbrella.",
             "painted the sun green.",
             "swam to the moon.",
         ),
+        "The dog is thirsty. It": (
+            "reads a newspaper.",
+            "drives to the bank.",
+            "drinks water from its bowl.",
+            "turns into a cat.",
+        ),
+        "The student studied hard for the exam. She": (
+            "ate the exam.",
+            "set the school on fire.",
+            "forgot how to breathe.",
+            "got a good grade.",
+        ),
+        "The man is hungry. He": (
+            "makes a sandwich.",
+            "goes swimming in soup.",
+            "eats his car.",
+            "throws all his food away.",
+        ),
     }
+    answers = []
     for prompt, choices in questions.items():
         encodings = codah.encode(*((prompt, choice) for choice in choices))
-        assert int(codah.run(encodings, choices=True)[0].argmax()) == 0
+        answers.append(int(codah.run(encodings, choices=True)[0].argmax()))
+    assert answers == [1, 2, 3, 0]
 
 
 @needs_base
