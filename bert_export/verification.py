@@ -26,6 +26,7 @@ FP32_TOLERANCE = 1e-4
 MIN_AGREEMENT: Mapping[str, float] = {
     "label": 0.90,
     "token": 0.90,
+    "mask": 0.80,
     "span": 0.80,
     "sign": 0.95,
     "correlation": 0.98,
@@ -201,7 +202,7 @@ def _compare(
         yield ((left + low).argmax(axis=-1) == (right + low).argmax(axis=-1)).astype(np.float64)
         return
     left, right = left[kept], right[kept]  # (rows, L)
-    if kind in ("label", "token"):
+    if kind in ("label", "token", "mask"):
         yield (left.argmax(axis=-1) == right.argmax(axis=-1)).astype(np.float64)
     elif kind == "sign":
         yield ((left > 0) == (right > 0)).astype(np.float64).reshape(-1)

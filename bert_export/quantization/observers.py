@@ -55,7 +55,7 @@ class PercentileObserver:
     Source: Wu et al. 2020, arXiv:2004.09602, section 5 (percentile calibration).
     """
 
-    def __init__(self, percentile: float = 99.99) -> None:
+    def __init__(self, percentile: float = 99.999) -> None:
         if not 50.0 < percentile <= 100.0:
             raise CalibrationError(
                 "percentile is out of bounds", expected="above 50, at most 100", got=percentile

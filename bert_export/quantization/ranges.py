@@ -83,7 +83,8 @@ def _save_with_outputs(model: ir.Model, names: Sequence[str], path: Path, data: 
     try:
         ir.save(model, path, external_data=data.name)
     finally:
-        del graph.outputs[len(graph.outputs) - len(added) :]
+        for _ in added:
+            graph.outputs.pop()
 
 
 def _unpadded(

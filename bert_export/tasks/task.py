@@ -38,8 +38,8 @@ class Task:
         metric: The figure that a labelled set is scored with.
         agreement: What "the same answer" means when two precisions are compared:
             ``"label"`` (arg-max over the last axis), ``"span"`` (arg-max over the sequence),
-            ``"token"`` (arg-max per unpadded token), ``"sign"`` (each label of a multi-label head),
-            ``"cosine"`` (of each vector).
+            ``"token"`` (arg-max per unpadded token), ``"mask"`` (the first of all words per mask),
+            ``"sign"`` (each label of a multi-label head), ``"cosine"`` (of each vector).
         required: Fields that every record of a calibration or evaluation file has.
         optional: Fields that a record may have.
         demo: Name of the demonstration checkpoint, ``None`` where there is none.
