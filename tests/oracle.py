@@ -55,7 +55,8 @@ def save_tiny(cls_name: str, folder: Path, *, seed: int = 0, **config: Any) -> A
     Returns:
         The model in evaluation mode, as saved.
     """
-    size = write_vocabulary(folder)
+    longest = config.get("max_position_embeddings", _SIZES["max_position_embeddings"])
+    size = write_vocabulary(folder, model_max_length=longest)
     fields = _SIZES | {"vocab_size": size} | config
     model = getattr(transformers, cls_name)(transformers.BertConfig(**fields))
     generator = torch.Generator().manual_seed(seed)

@@ -33,10 +33,10 @@ Item = TypeVar("Item")
 Reduced = TypeVar("Reduced")
 Answer = TypeVar("Answer")
 
-CHUNK = 1024
+CHUNK = 4096
 """Items that are tokenised ahead of the graph; answers stream out a chunk at a time."""
 
-TOKEN_BUDGET = 2048
+TOKEN_BUDGET = 512
 """Padded tokens per graph call; a longer single row travels alone."""
 
 
