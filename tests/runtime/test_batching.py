@@ -121,9 +121,9 @@ class TestBatchRows:
         assert padded(batch_rows(lengths, sort=True)) < 0.7 * unsorted
 
     def test_default_budget(self) -> None:
-        assert batch_rows([128] * 16) == [list(range(16))]
-        assert len(batch_rows([128] * 17)) == 2
-        assert TOKEN_BUDGET == 2048
+        assert TOKEN_BUDGET == 512
+        assert batch_rows([128] * 4) == [list(range(4))]
+        assert len(batch_rows([128] * 5)) == 2
 
 
 class TestPadRows:
