@@ -50,12 +50,13 @@ def save_tiny(cls_name: str, folder: Path, *, seed: int = 0, **config: Any) -> A
         cls_name: A class of ``transformers``, such as ``BertForMaskedLM``.
         folder: Where ``config.json``, ``model.safetensors`` and the tokenizer go.
         seed: Of the weights.
-        config: Fields of ``BertConfig``; sizes default to tiny ones.
+        config: Fields of ``BertConfig``; sizes default to tiny ones. ``model_max_length`` goes to
+            the tokenizer.
 
     Returns:
         The model in evaluation mode, as saved.
     """
-    longest = config.get("max_position_embeddings", _SIZES["max_position_embeddings"])
+    longest = config.pop("model_max_length", _SIZES["max_position_embeddings"])
     size = write_vocabulary(folder, model_max_length=longest)
     fields = _SIZES | {"vocab_size": size} | config
     model = getattr(transformers, cls_name)(transformers.BertConfig(**fields))

@@ -39,13 +39,17 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
             "max_position_embeddings": 128,  # room for letters: the tiny vocabulary spells words
+            "model_max_length": 128,
         },
     ),
     "token-classification": ("BertForTokenClassification", LABELS),
     "question-answering": ("BertForQuestionAnswering", {}),
     "multiple-choice": ("BertForMultipleChoice", {}),
     "next-sentence-prediction": ("BertForNextSentencePrediction", {}),
-    "pretraining": ("BertForPreTraining", {"max_position_embeddings": 128}),
+    "pretraining": (
+        "BertForPreTraining",
+        {"max_position_embeddings": 128, "model_max_length": 128},
+    ),
     "text-generation": ("BertLMHeadModel", {"is_decoder": True}),
 }
 
