@@ -14,11 +14,9 @@ from bert_export.passes.editing import (
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.prune_first_token import prune_tokens
 from bert_export.passes.row_selection import find_region, move_selection
+from bert_export.tasks.fill_mask import MASKED_POSITIONS
 
-__all__ = ["MASKED_POSITIONS", "PruneLastPosition", "PruneMaskedPositions"]
-
-MASKED_POSITIONS = "masked_positions"
-"""The graph's input: row-major places of tokens in (B, S), so ``row * S + column``; int64 (M,)."""
+__all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
 _MASK_INPUT = "attention_mask"
 

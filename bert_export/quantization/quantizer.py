@@ -7,9 +7,9 @@ one scale per output channel. A target's recipe lowers it further.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from bert_export.bundle import LayerPlan
 from bert_export.errors import QuantizationError
+from bert_export.passes.editing import new_constant
+from bert_export.passes.graph_pass import remove_unused
 from bert_export.tracing import linear_layers
 
 __all__ = [
@@ -185,7 +187,7 @@ def quantize_graph(
                 activation_zero_point=parameters.zero_point,
             )
         )
-    _drop_unused_initializers(graph)
+    remove_unused(graph)
     return plan
 
 
@@ -198,8 +200,8 @@ def _insert_activation(
 ) -> ir.Value:
     """Quantise and dequantise a value in front of its first linear layer."""
     name = str(value.name)
-    scale = _constant(graph, f"{name}.scale", np.float32(parameters.scale))
-    zero = _constant(
+    scale = new_constant(graph, f"{name}.scale", np.float32(parameters.scale))
+    zero = new_constant(
         graph, f"{name}.zero_point", np.array(parameters.zero_point, scheme.activation_type)
     )
     levels = ir.TensorType(ir.DataType.from_numpy(np.dtype(scheme.activation_type)))
@@ -225,8 +227,8 @@ def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme) -> ir.Valu
     levels, scales = quantize_weight(
         cast("ir.TensorProtocol", weight.const_value).numpy(), largest=scheme.weight_bound
     )
-    stored = _constant(graph, f"{site.layer}.weight_int8", levels)
-    scale = _constant(graph, f"{site.layer}.weight_scale", scales)
+    stored = new_constant(graph, f"{site.layer}.weight_int8", levels)
+    scale = new_constant(graph, f"{site.layer}.weight_scale", scales)
     dequantize = ir.node(
         "DequantizeLinear",
         [stored, scale],
@@ -236,26 +238,3 @@ def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme) -> ir.Valu
     )
     graph.insert_before(site.node, dequantize)
     return dequantize.outputs[0]
-
-
-def _constant(graph: ir.Graph, name: str, value: Any) -> ir.Value:
-    array = np.asarray(value)
-    tensor = ir.tensor(array, name=name)
-    constant = ir.Value(
-        name=name,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
-    graph.register_initializer(constant)
-    return constant
-
-
-def _drop_unused_initializers(graph: ir.Graph) -> None:
-    unused: Iterable[str] = [
-        name
-        for name, value in graph.initializers.items()
-        if not value.uses() and not value.is_graph_output()
-    ]
-    for name in unused:
-        graph.initializers.pop(name)

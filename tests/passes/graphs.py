@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.models.config import BertConfig
 from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead
-from bert_export.passes.prune_positions import MASKED_POSITIONS
 from bert_export.tasks import TASKS
+from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
 
 __all__ = [

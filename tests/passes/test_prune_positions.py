@@ -5,10 +5,10 @@ import pytest
 
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.prune_positions import (
-    MASKED_POSITIONS,
     PruneLastPosition,
     PruneMaskedPositions,
 )
+from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from tests.passes.graphs import VOCABULARY, feeds_for, operators, run_model, traced
 
 

@@ -5,10 +5,10 @@ import onnx_ir as ir
 import pytest
 
 from bert_export.errors import PassError
-from bert_export.passes.prune_positions import MASKED_POSITIONS
 from bert_export.passes.recipes import PHASES, RECIPES, optimize
 from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
 from bert_export.tasks import TASKS
+from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import linear_layers
 from tests.passes.graphs import (
     LAYERS,
