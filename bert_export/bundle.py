@@ -1,8 +1,9 @@
 """The bundle: a folder that answers without PyTorch, and the manifest that describes it.
 
-A bundle holds ``manifest.json`` (this schema, plain JSON that C++ reads as easily), ``model.onnx``
-with its weights beside it in ``model.onnx.data``, and ``tokenizer.json``. Every file but the
-manifest is listed there with its size and sha256.
+A bundle holds ``manifest.json`` (this schema, plain JSON that C++ reads as easily), one
+``<target>.onnx`` for each engine that it serves, ``weights.data`` in which all of them find their
+weights, each stored once, and ``tokenizer.json``. Every file but the manifest is listed there with
+its size and sha256.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "MANIFEST",
     "SCHEMA_VERSION",
     "CalibrationRecord",
+    "EngineRecord",
     "FileRecord",
     "GraphRecord",
     "LayerPlan",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _CHUNK = 1 << 20
 
 
@@ -231,30 +233,66 @@ class ParityRecord(Record, frozen=True, kw_only=True):
     cases: tuple[ParityCase, ...]
 
 
+class EngineRecord(Record, frozen=True, kw_only=True):
+    """The bundle's graph for one target, how it came about and what was proved of it.
+
+    Args:
+        target: A key of :data:`bert_export.targets.TARGETS`.
+        precision: Such as ``int8``.
+        passes: What each graph pass did, in order.
+        quantization: Every choice behind an INT8 graph.
+        parity: The verification gate's figures.
+        build: What the target's own builder was told and said.
+    """
+
+    target: str
+    precision: str
+    graph: GraphRecord
+    passes: tuple[PassRecord, ...] = ()
+    quantization: QuantizationPlan | None = None
+    parity: ParityRecord | None = None
+    build: dict[str, Any] = {}
+
+
 class Manifest(Record, frozen=True, kw_only=True):
     """``manifest.json``.
 
     Args:
         labels: Label names in id order; empty where the task has none.
         postprocessing: The task's own parameters, read by its pipeline.
-        passes: What each graph pass did, in order.
+        default_target: The target that is served when none is asked for.
+        engines: One entry per target, in the order in which they were asked for.
         versions: Versions of the tools that wrote the bundle.
         files: Every other file of the bundle by name.
     """
 
     schema_version: int
     task: str
-    precision: str
     labels: tuple[str, ...]
     model: ModelRecord
-    graph: GraphRecord
     tokenizer: TokenizerRecord
     postprocessing: dict[str, Any]
-    passes: tuple[PassRecord, ...]
-    quantization: QuantizationPlan | None
-    parity: ParityRecord | None
+    default_target: str
+    engines: tuple[EngineRecord, ...]
     versions: dict[str, str]
     files: dict[str, FileRecord]
+
+    def engine(self, target: str | None = None) -> EngineRecord:
+        """The entry of a target; of the default target when ``None``.
+
+        Raises:
+            BundleError: The bundle does not serve that target.
+        """
+        wanted = self.default_target if target is None else target
+        for engine in self.engines:
+            if engine.target == wanted:
+                return engine
+        raise BundleError(
+            f"bundle does not serve the target {wanted}",
+            expected=" or ".join(engine.target for engine in self.engines),
+            got=wanted,
+            fix=f"Export it with --target {wanted}",
+        )
 
 
 class _Version(msgspec.Struct):
@@ -286,7 +324,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         BundleError: There is no manifest, it is not JSON of this schema and version, or it names a
-            file outside the folder.
+            file outside the folder or a default target that it does not serve.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -324,24 +362,32 @@ def read_manifest(folder: Path) -> Manifest:
             got=str(error),
             fix="Export the bundle again",
         ) from error
-    for name in (manifest.graph.file, manifest.tokenizer.file, *manifest.files):
+    for name in (*_named_files(manifest), *manifest.files):
         if name in ("", ".", "..") or Path(name).name != name:
             raise BundleError(
                 f"bundle {folder} names a file outside its folder",
                 expected="a plain name",
                 got=repr(name),
             )
+    manifest.engine()
     return manifest
+
+
+def _named_files(manifest: Manifest) -> Iterator[str]:
+    """Files that an entry of the manifest reads by name."""
+    yield manifest.tokenizer.file
+    for engine in manifest.engines:
+        yield engine.graph.file
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
     """Compare every file of the bundle with its recorded size and sha256.
 
     Raises:
-        BundleError: A file is missing, truncated or altered, or the graph or the tokenizer is not
+        BundleError: A file is missing, truncated or altered, or a graph or the tokenizer is not
             among the files.
     """
-    for name in (manifest.graph.file, manifest.tokenizer.file):
+    for name in _named_files(manifest):
         if name not in manifest.files:
             raise BundleError(
                 f"bundle {folder} does not list the file {name}",

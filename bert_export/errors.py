@@ -4,13 +4,16 @@
 
     BertExportError
     ├── BundleError            a bundle is missing, tampered with, truncated or of another version
-    ├── CalibrationError       a calibration set is empty, malformed or too small
+    ├── CalibrationError       a calibration set is unknown, too small or sets no range
     ├── CheckpointError        a checkpoint cannot be read, or its tensors do not fit its config
     ├── ConfigError            config.json holds a value that the reference model does not implement
+    ├── DatasetError           a data file is missing, malformed or does not fit the task
     ├── InputError             a call, a flag or a tensor does not fit the task or the graph
+    ├── MeasurementError       a child process that measures died, or what it opened cannot be timed
     ├── MissingExtraError      an optional dependency is not installed (also an ImportError)
     ├── PassError              a graph pass refused a site that the recipe demands
     ├── QuantizationError      a graph or range cannot be quantised
+    ├── TargetError            an engine cannot take the graph, or its builder failed
     ├── TaskError              the task is unknown, or its head is not in the checkpoint
     ├── TokenizerError         tokenizer files are missing, malformed or contradictory
     ├── TracingError           the traced graph is not what the task promises
@@ -27,10 +30,13 @@ __all__ = [
     "CalibrationError",
     "CheckpointError",
     "ConfigError",
+    "DatasetError",
     "InputError",
+    "MeasurementError",
     "MissingExtraError",
     "PassError",
     "QuantizationError",
+    "TargetError",
     "TaskError",
     "TokenizerError",
     "TracingError",
@@ -72,7 +78,7 @@ class BundleError(BertExportError):
 
 
 class CalibrationError(BertExportError):
-    """A calibration set is empty, malformed or too small."""
+    """A calibration set is unknown, too small or sets no range."""
 
 
 class CheckpointError(BertExportError):
@@ -83,8 +89,16 @@ class ConfigError(BertExportError):
     """``config.json`` holds a value that the reference model does not implement."""
 
 
+class DatasetError(BertExportError):
+    """A data file is missing, malformed or does not fit the task."""
+
+
 class InputError(BertExportError):
     """A call, a flag or a tensor does not fit the task or the graph."""
+
+
+class MeasurementError(BertExportError):
+    """A child process that measures died, or what it opened cannot be timed."""
 
 
 class MissingExtraError(BertExportError, ImportError):
@@ -108,6 +122,10 @@ class PassError(BertExportError):
 
 class QuantizationError(BertExportError):
     """A graph or range cannot be quantised."""
+
+
+class TargetError(BertExportError):
+    """An engine cannot take the graph, or its builder failed."""
 
 
 class TaskError(BertExportError):

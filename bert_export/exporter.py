@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,9 +18,9 @@ import torch
 from bert_export.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
+    EngineRecord,
     GraphRecord,
     Manifest,
-    ParityRecord,
     QuantizationPlan,
     hash_file,
     replace_folder,
@@ -30,10 +30,10 @@ from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.errors import InputError, TaskError
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.passes.graph_pass import Outcome
-from bert_export.passes.recipes import optimize
+from bert_export.passes.recipes import lower, prepare
 from bert_export.quantization.calibration import CalibrationRows, make_rows, read_calibration
 from bert_export.quantization.observers import make_observer
-from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
+from bert_export.quantization.quantizer import find_sites, quantize_graph
 from bert_export.quantization.ranges import collect_ranges
 from bert_export.records import (
     TOKENIZER_FILE,
@@ -49,10 +49,10 @@ from bert_export.records import (
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import PROCESSORS, detect_processor
-from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.targets.onnxruntime import DATA_FILE, GRAPH_FILE, save_graph
+from bert_export.targets import DEFAULT_TARGET, Target, find_target
+from bert_export.targets.weights import WeightStore
 from bert_export.tasks import TASKS, Task, find_task
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
@@ -117,6 +117,7 @@ def export(
     model: str = "demo",
     output: str | Path | None = None,
     precision: str = "fp32",
+    targets: Sequence[str] = (DEFAULT_TARGET,),
     calibration: str | None = None,
     observer: str = "percentile",
     cpu: str | None = None,
@@ -134,6 +135,7 @@ def export(
         model: A directory, a hub id, ``demo`` or ``demo:<name>``.
         output: The bundle's folder; ``<task>-<precision>`` here when ``None``.
         precision: ``fp32`` or ``int8``.
+        targets: Names in :data:`bert_export.targets.TARGETS`; the first is the bundle's default.
         calibration: Name of a built-in set or a ``.jsonl`` or ``.txt`` file.
         observer: How activation ranges are chosen: ``percentile`` or ``min-max``.
         cpu: The kind of processor that INT8 is made for, one of
@@ -167,6 +169,11 @@ def export(
         raise InputError(
             f"cpu {cpu!r} is unknown", expected=f"one of {', '.join(PROCESSORS)}", got=repr(cpu)
         )
+    chosen_targets = tuple(find_target(name, precision) for name in dict.fromkeys(targets))
+    if not chosen_targets:
+        raise InputError("targets is empty", expected="at least one", got="none")
+    for target in chosen_targets:
+        target.load().check_installed()
     run = _Run(listener or _Silent())
     with run.stage("load") as facts:
         checkpoint, chosen = _load(model, task)
@@ -174,8 +181,8 @@ def export(
         head = load_head(chosen.head, checkpoint)
         facts["model"] = checkpoint.source
         facts["parameters"] = sum(parameter.numel() for parameter in head.parameters())
-    target = Path(output) if output is not None else Path(f"{chosen.name}-{precision}")
-    with replace_folder(target, force=force) as folder:
+    path = Path(output) if output is not None else Path(f"{chosen.name}-{precision}")
+    with replace_folder(path, force=force) as folder:
         manifest = _export_into(
             folder,
             _Job(
@@ -184,6 +191,7 @@ def export(
                 config=config,
                 head=head,
                 precision=precision,
+                targets=chosen_targets,
                 calibration=calibration,
                 observer=observer,
                 cpu=cpu or detect_processor(),
@@ -193,7 +201,7 @@ def export(
             ),
             run,
         )
-    return Export(target, manifest, tuple(run.stages))
+    return Export(path, manifest, tuple(run.stages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +213,7 @@ class _Job:
     config: BertConfig
     head: BertHead
     precision: str
+    targets: tuple[Target, ...]
     calibration: str | None
     observer: str
     cpu: str
@@ -271,45 +280,34 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         )
         facts["operators"] = len(model.graph)
     with run.stage("optimize") as facts:
-        outcomes = _optimize(model, job, "prepare")
-        graph = graph_record(model, GRAPH_FILE, job.opset)
+        outcomes = prepare(model, task=job.task, config_layers=job.config.num_hidden_layers)
+        interface = graph_record(model, "", job.opset)
         facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         task=job.task.name,
-        precision=job.precision,
         labels=labels_of(job.task, job.config),
         model=model_record(job.task, job.config, job.checkpoint, job.head),
-        graph=graph,
         tokenizer=record,
         postprocessing=postprocessing_of(job.task, job.config, job.checkpoint),
-        passes=(),
-        quantization=None,
-        parity=None,
+        default_target=job.targets[0].name,
+        engines=(),
         versions={name: version(name) for name in _TOOLS},
         files={},
     )
-    pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(graph))
+    pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(interface))
     rows = _calibration_rows(job, pipeline)
-    plan = None
-    if job.precision == "int8":
-        plan = _quantize(model, folder, job, pipeline, rows, run)
-    outcomes += _optimize(model, job, "lower")
-    with run.stage("write") as facts:
-        save_graph(model, folder)
-        facts["size"] = sum((folder / name).stat().st_size for name in (GRAPH_FILE, DATA_FILE))
+    ranges = _calibrate(model, folder, job, pipeline, rows, run)
+    with WeightStore(folder) as store:
+        engines = [
+            _emit(model, target, store, job, ranges, rows, outcomes, run) for target in job.targets
+        ]
     del model
-    with run.stage("verify") as facts:
-        parity = _verify(folder, job, manifest, pipeline, rows, run)
-        facts["difference"] = parity.max_abs_difference
-        facts["agreement"] = parity.agreement
-        facts["agreement_kind"] = parity.agreement_kind
+    engines = [_verify(folder, job, engine, pipeline, rows, run) for engine in engines]
     manifest = msgspec.structs.replace(
         manifest,
-        passes=tuple(map(pass_record, outcomes)),
-        quantization=plan,
-        parity=parity,
+        engines=tuple(engines),
         files={
             path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST
         },
@@ -318,16 +316,18 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     return manifest
 
 
-def _quantize(
+def _calibrate(
     model: ir.Model,
     folder: Path,
     job: _Job,
     pipeline: Pipeline[Any, Any, Any],
     rows: CalibrationRows,
     run: _Run,
-) -> QuantizationPlan:
-    """Calibrate the float graph and rewrite it, in place."""
-    sites, kept = find_sites(model)
+) -> Mapping[str, tuple[float, float]]:
+    """Ranges of the prepared float graph's activations, for all targets; none without INT8."""
+    if job.precision != "int8":
+        return {}
+    sites, _ = find_sites(model)
     with run.stage("calibrate") as facts:
         ranges = collect_ranges(
             model,
@@ -342,34 +342,71 @@ def _quantize(
         )
         facts["set"] = rows.record.source
         facts["examples"] = rows.record.examples
-    with run.stage("quantize") as facts:
-        scheme = SCHEMES[job.cpu]
-        layers = quantize_graph(model, sites, ranges, scheme=scheme)
-        facts["layers"] = len(layers)
-    return QuantizationPlan(
-        mode="static",
-        processor=job.cpu,
-        weight_type="int8",
-        weight_bits=scheme.weight_bits,
-        activation_type=scheme.activation_type,
-        observer=job.observer,
-        layers=(*layers, *kept),
-        calibration=rows.record,
+    return ranges
+
+
+def _emit(
+    prepared: ir.Model,
+    target: Target,
+    store: WeightStore,
+    job: _Job,
+    ranges: Mapping[str, tuple[float, float]],
+    rows: CalibrationRows,
+    outcomes: tuple[Outcome, ...],
+    run: _Run,
+) -> EngineRecord:
+    """Quantise a copy of the prepared graph, bring it to the target's form and write it."""
+    model = prepared.clone()
+    plan = None
+    if job.precision == "int8":
+        with run.stage("quantize") as facts:
+            sites, kept = find_sites(model)
+            scheme = target.load().scheme(job.cpu)
+            layers = quantize_graph(model, sites, ranges, scheme=scheme)
+            facts["layers"] = len(layers)
+        plan = QuantizationPlan(
+            mode="static",
+            processor=job.cpu,
+            weight_type="int8",
+            weight_bits=scheme.weight_bits,
+            activation_type=scheme.activation_type,
+            observer=job.observer,
+            layers=(*layers, *kept),
+            calibration=rows.record,
+        )
+    with run.stage("write") as facts:
+        outcomes += lower(
+            model,
+            target=target.name,
+            precision=job.precision,
+            task=job.task,
+            config_layers=job.config.num_hidden_layers,
+        )
+        target.load().check_graph(model)
+        store.save(model, target.graph_file)
+        facts["target"] = target.name
+        facts["size"] = store.size
+    return EngineRecord(
+        target=target.name,
+        precision=job.precision,
+        graph=graph_record(model, target.graph_file, model.graph.opset_imports[""]),
+        passes=tuple(map(pass_record, outcomes)),
+        quantization=plan,
     )
 
 
 def _verify(
     folder: Path,
     job: _Job,
-    manifest: Manifest,
+    engine: EngineRecord,
     pipeline: Pipeline[Any, Any, Any],
     rows: CalibrationRows,
     run: _Run,
-) -> ParityRecord:
+) -> EngineRecord:
     """Open the written graph as a service would, and compare it with the PyTorch head."""
-    names = [spec.name for spec in manifest.graph.outputs]
+    names = [spec.name for spec in engine.graph.outputs]
     per_token = frozenset(
-        spec.name for spec in manifest.graph.outputs if spec.shape[1:2] == ("sequence",)
+        spec.name for spec in engine.graph.outputs if spec.shape[1:2] == ("sequence",)
     )
 
     def reference(feeds: Feeds) -> Outputs:
@@ -381,8 +418,14 @@ def _verify(
         return dict(zip(names, arrays, strict=True))
 
     cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
-    with OnnxRuntimeSession(folder / GRAPH_FILE, threads=job.threads) as session:
-        return verify(
+    module = find_target(engine.target).load()
+    with (
+        run.stage("verify") as facts,
+        module.open_written(
+            folder / engine.graph.file, threads=job.threads, precision=engine.precision
+        ) as session,
+    ):
+        parity = verify(
             session.run,
             reference,
             cases,
@@ -391,6 +434,11 @@ def _verify(
             tolerance=FP32_TOLERANCE if job.precision == "fp32" else None,
             advance=run.listener.advance,
         )
+        facts["target"] = engine.target
+        facts["difference"] = parity.max_abs_difference
+        facts["agreement"] = parity.agreement
+        facts["agreement_kind"] = parity.agreement_kind
+    return msgspec.structs.replace(engine, parity=parity)
 
 
 def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
@@ -401,18 +449,6 @@ def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
     elif task.name == "text-generation":
         rows = array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1]  # (B, V)
     return rows
-
-
-def _optimize(model: ir.Model, job: _Job, phase: str) -> tuple[Outcome, ...]:
-    """Run a phase of the target's recipe."""
-    return optimize(
-        model,
-        target="onnxruntime",
-        precision=job.precision,
-        task=job.task,
-        config_layers=job.config.num_hidden_layers,
-        phase=phase,
-    )
 
 
 def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:

@@ -75,7 +75,7 @@ def main(common: Common, *, task: str | None, bundle: Path | None) -> Report:
         settings={
             "task": task,
             "demonstration": demo,
-            "precision": read_manifest(bundle).precision,
+            "precision": read_manifest(bundle).engine().precision,
             "threads": common.threads,
             "runs": common.rounds,
         },
@@ -92,7 +92,7 @@ def _measure(
     request = {
         "task": task,
         "bundle": str(bundle),
-        "graph": manifest.graph.file,
+        "graph": manifest.engine().graph.file,
         "tokenizer": manifest.tokenizer.file,
         "model": str(model),
         "text": find_task(task).example["text"],

@@ -60,7 +60,7 @@ def main(common: Common, *, task: str, precision: str, peers_python: Path | None
                 Contender(THEIRS, lambda: _run(theirs, common.threads, remove=output))
             )
         samples = take_turns(contenders, rounds=common.rounds, announce=step)
-    parity = read_manifest(bundle).parity
+    parity = read_manifest(bundle).engine().parity
     if parity is not None:
         gate = f"{parity.agreement:.4f}, at least {parity.min_agreement:g}"
         difference = f"largest difference {parity.max_abs_difference:.3g}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from bert_export.bundle import (
     SCHEMA_VERSION,
+    EngineRecord,
     GraphRecord,
     Manifest,
     TensorSpec,
@@ -126,22 +127,19 @@ def open_tiny(
     config = BertConfig.from_dict(checkpoint.config)
     head = load_head(task.head, checkpoint)
     session = TorchSession(head, task)
-    graph = GraphRecord(file="model.onnx", opset=20, inputs=session.inputs, outputs=session.outputs)
+    graph = GraphRecord(file="none", opset=20, inputs=session.inputs, outputs=session.outputs)
     record = tokenizer_record(checkpoint, longest_row(task, config, checkpoint))
     if postprocessing is None:
         postprocessing = postprocessing_of(task, config, checkpoint)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         task=task.name,
-        precision="fp32",
         labels=labels_of(task, config) if labels is None else labels,
         model=model_record(task, config, checkpoint, head),
-        graph=graph,
         tokenizer=record,
         postprocessing=postprocessing,
-        passes=(),
-        quantization=None,
-        parity=None,
+        default_target="onnxruntime",
+        engines=(EngineRecord(target="onnxruntime", precision="fp32", graph=graph),),
         versions={},
         files={},
     )

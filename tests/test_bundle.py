@@ -16,6 +16,7 @@ from bert_export.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
     CalibrationRecord,
+    EngineRecord,
     FileRecord,
     GraphRecord,
     LayerPlan,
@@ -35,17 +36,18 @@ from bert_export.bundle import (
 from bert_export.errors import BundleError
 
 FILES = {
-    "model.onnx": b"graph",
-    "model.onnx.data": bytes(range(256)) * 9000,
+    "onnxruntime.onnx": b"graph",
+    "weights.data": bytes(range(256)) * 9000,
     "tokenizer.json": b"{}",
 }
+
+GRAPH = ("engines", 0, "graph")
 
 
 def make_manifest(folder: Path, **changes: Any) -> Manifest:
     fields: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "task": "text-classification",
-        "precision": "int8",
         "labels": ("négatif", "positif"),
         "model": ModelRecord(
             source="demo:snips",
@@ -59,48 +61,57 @@ def make_manifest(folder: Path, **changes: Any) -> Manifest:
             type_vocab_size=2,
             max_position_embeddings=32,
         ),
-        "graph": GraphRecord(
-            file="model.onnx",
-            opset=20,
-            inputs=(TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence")),),
-            outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 2)),),
-        ),
         "tokenizer": TokenizerRecord(file="tokenizer.json", max_length=32, do_lower_case=True),
         "postprocessing": {"problem_type": None},
-        "passes": (),
-        "quantization": QuantizationPlan(
-            mode="static",
-            processor="x86-64",
-            weight_bits=7,
-            weight_type="int8",
-            activation_type="uint8",
-            observer="percentile",
-            layers=(
-                LayerPlan(
-                    layer="bert.pooler.dense",
-                    precision="int8",
-                    activation_scale=0.1,
-                    activation_zero_point=128,
+        "default_target": "onnxruntime",
+        "engines": (
+            EngineRecord(
+                target="onnxruntime",
+                precision="int8",
+                graph=GraphRecord(
+                    file="onnxruntime.onnx",
+                    opset=20,
+                    inputs=(
+                        TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence")),
+                    ),
+                    outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 2)),),
                 ),
-                LayerPlan(layer="classifier", precision="fp32", reason="the last layer"),
+                passes=(),
+                quantization=QuantizationPlan(
+                    mode="static",
+                    processor="x86-64",
+                    weight_bits=7,
+                    weight_type="int8",
+                    activation_type="uint8",
+                    observer="percentile",
+                    layers=(
+                        LayerPlan(
+                            layer="bert.pooler.dense",
+                            precision="int8",
+                            activation_scale=0.1,
+                            activation_zero_point=128,
+                        ),
+                        LayerPlan(layer="classifier", precision="fp32", reason="the last layer"),
+                    ),
+                    calibration=CalibrationRecord(
+                        source="calibration/text-classification",
+                        sha256="1" * 64,
+                        examples=64,
+                        rows=64,
+                        tokens=900,
+                        seed=0,
+                    ),
+                ),
+                parity=ParityRecord(
+                    reference="pytorch fp32",
+                    max_abs_difference=0.25,
+                    tolerance=None,
+                    agreement=0.99,
+                    min_agreement=0.98,
+                    agreement_kind="label",
+                    cases=(ParityCase(name="short", rows=3, max_abs_difference=0.25),),
+                ),
             ),
-            calibration=CalibrationRecord(
-                source="calibration/text-classification",
-                sha256="1" * 64,
-                examples=64,
-                rows=64,
-                tokens=900,
-                seed=0,
-            ),
-        ),
-        "parity": ParityRecord(
-            reference="pytorch fp32",
-            max_abs_difference=0.25,
-            tolerance=None,
-            agreement=0.99,
-            min_agreement=0.98,
-            agreement_kind="label",
-            cases=(ParityCase(name="short", rows=3, max_abs_difference=0.25),),
         ),
         "versions": {"torch": "2.13.0"},
         "files": {name: hash_file(folder / name) for name in FILES},
@@ -118,7 +129,7 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
-def edit(bundle: Path, *path: str, value: Any) -> None:
+def edit(bundle: Path, *path: str | int, value: Any) -> None:
     """Change one value of ``manifest.json``."""
     content = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
     place = content
@@ -135,22 +146,27 @@ class TestRoundTrip:
         verify_files(bundle, manifest)
 
     def test_without_the_optional_records(self, bundle: Path) -> None:
-        manifest = make_manifest(bundle, quantization=None, parity=None, labels=())
+        manifest = make_manifest(bundle, labels=())
+        bare = msgspec.structs.replace(manifest.engines[0], quantization=None, parity=None)
+        manifest = msgspec.structs.replace(manifest, engines=(bare,))
         write_manifest(bundle, manifest)
         assert read_manifest(bundle) == manifest
 
     def test_text(self, bundle: Path) -> None:
         text = (bundle / MANIFEST).read_text(encoding="utf-8")
-        assert text.startswith('{\n  "schema_version": 1,\n')
+        assert text.startswith('{\n  "schema_version": 2,\n')
         assert text.endswith("}\n")
         assert "négatif" in text
-        assert json.loads(text)["graph"]["inputs"][0]["shape"] == ["batch", "sequence"]
+        assert json.loads(text)["engines"][0]["graph"]["inputs"][0]["shape"] == [
+            "batch",
+            "sequence",
+        ]
 
     def test_hash_file(self, bundle: Path) -> None:
         assert hash_file(bundle / "tokenizer.json") == FileRecord(
             bytes=2, sha256="44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
         )
-        assert hash_file(bundle / "model.onnx.data").bytes == 256 * 9000
+        assert hash_file(bundle / "weights.data").bytes == 256 * 9000
 
     def test_records_are_immutable(self, bundle: Path) -> None:
         with pytest.raises(AttributeError):
@@ -175,10 +191,10 @@ class TestReadManifest:
             b"[]",
             b"null",
             b'{"schema_version": "1"}',
-            b'{"schema_version": 1}',
+            b'{"schema_version": 2}',
             b"[" * 100_000,
-            b'{"schema_version": 1, "deep": ' + b"[" * 100_000,
-            b'{"schema_version": 1, "text": "\xff"}',
+            b'{"schema_version": 2, "deep": ' + b"[" * 100_000,
+            b'{"schema_version": 2, "text": "\xff"}',
         ],
     )
     def test_malformed(self, tmp_path: Path, text: bytes) -> None:
@@ -193,11 +209,11 @@ class TestReadManifest:
         """The version decides before any field that this version does not know."""
         edit(bundle, "schema_version", value=version)
         edit(bundle, "novelty", value=True)
-        with pytest.raises(BundleError, match=f"expected 1, got {version}. {fix}"):
+        with pytest.raises(BundleError, match=f"expected 2, got {version}. {fix}"):
             read_manifest(bundle)
 
-    @pytest.mark.parametrize("path", [("novelty",), ("graph", "novelty"), ("tokenizer", "novelty")])
-    def test_unknown_field(self, bundle: Path, path: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize("path", [("novelty",), (*GRAPH, "novelty"), ("tokenizer", "novelty")])
+    def test_unknown_field(self, bundle: Path, path: tuple[str | int, ...]) -> None:
         edit(bundle, *path, value=1)
         with pytest.raises(BundleError, match="novelty"):
             read_manifest(bundle)
@@ -207,30 +223,32 @@ class TestReadManifest:
         [
             (("task",), None),
             (("labels",), "positive"),
-            (("graph", "opset"), "20"),
+            ((*GRAPH, "opset"), "20"),
             (("tokenizer", "max_length"), 1.5),
-            (("files", "model.onnx"), {}),
+            (("files", "onnxruntime.onnx"), {}),
         ],
     )
-    def test_wrong_type(self, bundle: Path, path: tuple[str, ...], value: Any) -> None:
+    def test_wrong_type(self, bundle: Path, path: tuple[str | int, ...], value: Any) -> None:
         edit(bundle, *path, value=value)
         with pytest.raises(BundleError, match=rf"malformed manifest\.json: .*\$\.{path[0]}"):
             read_manifest(bundle)
 
     @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", ".", "", "./x", "x/"])
-    @pytest.mark.parametrize("place", ["graph", "tokenizer", "files"])
-    def test_name_that_leaves_the_folder(self, bundle: Path, place: str, name: str) -> None:
-        if place == "files":
+    @pytest.mark.parametrize("place", [GRAPH, ("tokenizer",), ("files",)])
+    def test_name_that_leaves_the_folder(
+        self, bundle: Path, place: tuple[str | int, ...], name: str
+    ) -> None:
+        if place == ("files",):
             edit(bundle, "files", name, value={"bytes": 1, "sha256": "0"})
         else:
-            edit(bundle, place, "file", value=name)
+            edit(bundle, *place, "file", value=name)
         with pytest.raises(BundleError, match="names a file outside its folder") as caught:
             read_manifest(bundle)
         assert repr(name) in str(caught.value)
 
     @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(st.binary(max_size=60) | st.from_regex(rb'\{"schema_version": ?1,?.*', fullmatch=True))
-    @example(b'{"schema_version": 1}')
+    @given(st.binary(max_size=60) | st.from_regex(rb'\{"schema_version": ?2,?.*', fullmatch=True))
+    @example(b'{"schema_version": 2}')
     @example(b"\xef\xbb\xbf{}")
     def test_random_bytes(self, tmp_path: Path, text: bytes) -> None:
         (tmp_path / MANIFEST).write_bytes(text)
@@ -250,6 +268,21 @@ class TestReadManifest:
         except BundleError:
             return
         assert isinstance(manifest, Manifest)
+
+
+class TestEngines:
+    def test_the_default_answers_when_none_is_named(self, bundle: Path) -> None:
+        manifest = make_manifest(bundle)
+        assert manifest.engine() is manifest.engine("onnxruntime") is manifest.engines[0]
+
+    def test_a_target_that_is_not_served(self, bundle: Path) -> None:
+        with pytest.raises(BundleError, match="does not serve the target openvino: expected onnxr"):
+            make_manifest(bundle).engine("openvino")
+
+    def test_a_default_that_is_not_served(self, bundle: Path) -> None:
+        edit(bundle, "default_target", value="openvino")
+        with pytest.raises(BundleError, match="does not serve the target openvino"):
+            read_manifest(bundle)
 
 
 class TestVerifyFiles:
@@ -287,7 +320,7 @@ class TestVerifyFiles:
         with pytest.raises(BundleError, match="cannot be read"):
             verify_files(bundle, read_manifest(bundle))
 
-    @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+    @pytest.mark.parametrize("name", ["onnxruntime.onnx", "tokenizer.json"])
     def test_unlisted(self, bundle: Path, name: str) -> None:
         files = {other: hash_file(bundle / other) for other in FILES if other != name}
         with pytest.raises(BundleError, match=f"does not list the file {name}"):

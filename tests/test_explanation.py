@@ -160,17 +160,17 @@ def test_weights_are_not_read(tiny_export: Exporter, tmp_path: Path) -> None:
     whole = tiny_export("fill-mask", "BertForMaskedLM").path
     copy = tmp_path / "copy"
     shutil.copytree(whole, copy)
-    (copy / "model.onnx.data").unlink()
+    (copy / "weights.data").unlink()
     assert explain(copy) == explain(whole)
 
 
 def test_an_unknown_operator_is_named(tiny_export: Exporter, tmp_path: Path) -> None:
     bundle = tmp_path / "copy"
     shutil.copytree(tiny_export("fill-mask", "BertForMaskedLM").path, bundle)
-    model = ir.load(bundle / "model.onnx")
+    model = ir.load(bundle / "onnxruntime.onnx")
     node = next(node for node in model.graph if node.op_type == "Gelu")
     node.op_type, node.name = "FancyGelu", "the.culprit"
-    ir.save(model, bundle / "model.onnx")
+    ir.save(model, bundle / "onnxruntime.onnx")
     with pytest.raises(BundleError, match=r"node the\.culprit has operator FancyGelu"):
         explain(bundle)
 
@@ -178,7 +178,7 @@ def test_an_unknown_operator_is_named(tiny_export: Exporter, tmp_path: Path) -> 
 def test_a_damaged_graph_is_one_clear_line(tiny_export: Exporter, tmp_path: Path) -> None:
     bundle = tmp_path / "copy"
     shutil.copytree(tiny_export("fill-mask", "BertForMaskedLM").path, bundle)
-    (bundle / "model.onnx").write_bytes(b"no graph")
+    (bundle / "onnxruntime.onnx").write_bytes(b"no graph")
     with pytest.raises(BundleError, match="cannot be read"):
         explain(bundle)
 

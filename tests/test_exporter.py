@@ -88,8 +88,9 @@ def test_bundle_equals_the_original(
                 right = right[[0, 1, 2], [8, 0, 3]]
             np.testing.assert_allclose(array, right, atol=1e-4)
         assert pipeline.ask(dict(TASKS[task].example)) is not None
-    assert done.manifest.parity is not None
-    assert done.manifest.parity.max_abs_difference <= 1e-4
+    parity = done.manifest.engine().parity
+    assert parity is not None
+    assert parity.max_abs_difference <= 1e-4
 
 
 def test_manifest_tells_what_a_service_must_know(tiny_export: Callable[..., Export]) -> None:
@@ -97,14 +98,15 @@ def test_manifest_tells_what_a_service_must_know(tiny_export: Callable[..., Expo
     manifest = read_manifest(done.path)
     assert manifest == done.manifest
     verify_files(done.path, manifest)
-    assert sorted(manifest.files) == ["model.onnx", "model.onnx.data", "tokenizer.json"]
+    assert sorted(manifest.files) == ["onnxruntime.onnx", "tokenizer.json", "weights.data"]
     assert manifest.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
-    assert manifest.graph.inputs[0].shape == ("batch", "sequence")
-    assert manifest.graph.outputs[0].shape == ("batch", 3)
+    graph = manifest.engine().graph
+    assert graph.inputs[0].shape == ("batch", "sequence")
+    assert graph.outputs[0].shape == ("batch", 3)
     assert manifest.tokenizer.max_length == 32
     assert manifest.model.num_hidden_layers == 2
     assert set(manifest.versions) >= {"bert-export", "torch", "onnxruntime"}
-    onnx.checker.check_model(str(done.path / "model.onnx"))
+    onnx.checker.check_model(str(done.path / graph.file))
 
 
 def test_stages_are_heard_in_order(tiny: Callable[..., Path], tmp_path: Path) -> None:
@@ -141,18 +143,19 @@ def test_task_is_read_from_the_architectures(tiny: Callable[..., Path], tmp_path
 
 def test_int8_covers_the_encoder_and_says_so(embedding_int8: Export, minilm: Path) -> None:
     manifest = embedding_int8.manifest
-    plan = manifest.quantization
+    engine = manifest.engine()
+    plan = engine.quantization
     assert plan is not None
     assert len(plan.layers) == 6 * 6
     assert {layer.precision for layer in plan.layers} == {"int8"}
     assert plan.calibration.source == "sentence-embedding"
     assert plan.calibration.examples >= 128
-    types = [node.op_type for node in onnx.load(embedding_int8.path / "model.onnx").graph.node]
+    types = [node.op_type for node in onnx.load(embedding_int8.path / engine.graph.file).graph.node]
     assert "MatMulIntegerToFloat" in types
-    assert manifest.parity is not None
-    assert manifest.parity.agreement >= 0.98
+    assert engine.parity is not None
+    assert engine.parity.agreement >= 0.98
     fp32 = (minilm / "model.safetensors").stat().st_size
-    assert manifest.files["model.onnx.data"].bytes < 0.7 * fp32
+    assert manifest.files["weights.data"].bytes < 0.7 * fp32
 
 
 def test_int8_export_is_repeatable(embedding_int8: Export, minilm: Path, tmp_path: Path) -> None:
@@ -281,8 +284,8 @@ def test_demo_without_a_task_asks_for_one() -> None:
 def test_manifest_is_plain_json(tiny_export: Callable[..., Export]) -> None:
     done = tiny_export("feature-extraction", "BertModel")
     manifest = json.loads((done.path / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["schema_version"] == 1
-    assert manifest["graph"]["inputs"][0] == {
+    assert manifest["schema_version"] == 2
+    assert manifest["engines"][0]["graph"]["inputs"][0] == {
         "name": "input_ids",
         "dtype": "int64",
         "shape": ["batch", "sequence"],

@@ -19,6 +19,7 @@ _IN_LAYERS = ("attention", "feed-forward", "normalisation", "quantisation")
 
 @click.command("explain")
 @click.argument("bundle")
+@click.option("--target", help="Whose graph.  [default: the bundle's default target]")
 @click.option(
     "--shape",
     metavar="BxS",
@@ -26,10 +27,10 @@ _IN_LAYERS = ("attention", "feed-forward", "normalisation", "quantisation")
     "[default: 1x128]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def explain_command(bundle: str, *, shape: str | None, as_json: bool) -> None:
+def explain_command(bundle: str, *, target: str | None, shape: str | None, as_json: bool) -> None:
     """Show what each graph pass did to BUNDLE, and the graph's cost per stage and layer."""
     with errors_on_one_line():
-        explanation = explain(bundle, shape=None if shape is None else _sizes(shape))
+        explanation = explain(bundle, target=target, shape=None if shape is None else _sizes(shape))
         if as_json:
             print_json(explanation)
         else:

@@ -12,6 +12,7 @@ from bert_export.cli.console import errors_on_one_line, print_json, size_text, s
 from bert_export.cli.explain import print_explanation
 from bert_export.errors import InputError, MissingExtraError
 from bert_export.explanation import explain
+from bert_export.targets import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
 
 __all__ = ["export_command"]
@@ -29,6 +30,12 @@ __all__ = ["export_command"]
 @click.option("--precision", help="fp32 or int8.  [default: fp32]")
 @click.option("--int8", "flag", flag_value="int8", help="Short for --precision int8.")
 @click.option("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help=f"May be repeated: {', '.join(TARGETS)}.  [default: {DEFAULT_TARGET}]",
+)
 @click.option("--calibration", help="A built-in set, or a .jsonl or .txt file.")
 @click.option("--cpu", help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]")
 @click.option("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
@@ -45,6 +52,7 @@ def export_command(
     *,
     precision: str | None,
     flag: str | None,
+    targets: tuple[str, ...],
     opset: int | None,
     quiet: bool,
     as_json: bool,
@@ -62,6 +70,8 @@ def export_command(
             )
         if opset is not None:
             options["opset"] = opset
+        if targets:
+            options["targets"] = targets
         export = _import_export()
         listener = _Drawn(quiet=quiet or as_json)
         with listener:
@@ -73,12 +83,13 @@ def export_command(
                 {
                     "bundle": str(done.path),
                     "task": done.manifest.task,
-                    "precision": done.manifest.precision,
+                    "precision": done.manifest.engine().precision,
+                    "targets": [engine.target for engine in done.manifest.engines],
                     "stages": [
                         {"name": stage.name, "seconds": stage.seconds, **stage.facts}
                         for stage in done.stages
                     ],
-                    "parity": done.manifest.parity,
+                    "parity": {engine.target: engine.parity for engine in done.manifest.engines},
                     "example": record,
                     "answer": answer,
                 }

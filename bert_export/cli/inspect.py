@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from bert_export.bundle import Manifest, read_manifest, verify_files
+from bert_export.bundle import EngineRecord, Manifest, read_manifest, verify_files
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
 
 __all__ = ["inspect_command"]
@@ -25,15 +25,12 @@ def inspect_command(bundle: str, *, as_json: bool) -> None:
         if as_json:
             print_json(manifest)
             return
-        for table in (
-            _summary(manifest),
-            _interface(manifest),
-            _layers(manifest),
-            _parity(manifest),
-            _files(manifest),
-        ):
-            if table is not None:
-                stdout.print(table)
+        stdout.print(_summary(manifest))
+        for engine in manifest.engines:
+            for table in (_interface(engine), _layers(engine), _parity(engine)):
+                if table is not None:
+                    stdout.print(table)
+        stdout.print(_files(manifest))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -47,7 +44,11 @@ def _summary(manifest: Manifest) -> Table:
     table = _table(manifest.task, "what", "value")
     model, tokenizer = manifest.model, manifest.tokenizer
     rows = {
-        "precision": manifest.precision,
+        "targets": ", ".join(
+            f"{engine.target} {engine.precision}"
+            + (" (default)" if engine.target == manifest.default_target else "")
+            for engine in manifest.engines
+        ),
         "checkpoint": f"{model.source} ({model.architecture}, {model.parameters:,} parameters)",
         "weights sha256": model.weights_sha256,
         "sizes": f"{model.num_hidden_layers} layers, hidden {model.hidden_size}, "
@@ -55,7 +56,6 @@ def _summary(manifest: Manifest) -> Table:
         "labels": ", ".join(manifest.labels) or "none",
         "tokens per row": f"{tokenizer.max_length}",
         "lower case": "yes" if tokenizer.do_lower_case else "no",
-        "opset": str(manifest.graph.opset),
         "versions": ", ".join(f"{name} {value}" for name, value in manifest.versions.items()),
     }
     if manifest.postprocessing:
@@ -69,16 +69,18 @@ def _summary(manifest: Manifest) -> Table:
     return table
 
 
-def _interface(manifest: Manifest) -> Table:
-    table = _table("graph", "tensor", "name", "dtype", "shape")
-    for kind, specs in (("input", manifest.graph.inputs), ("output", manifest.graph.outputs)):
+def _interface(engine: EngineRecord) -> Table:
+    graph = engine.graph
+    title = f"{engine.target} {engine.precision}: {graph.file}, opset {graph.opset}"
+    table = _table(title, "tensor", "name", "dtype", "shape")
+    for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
         for spec in specs:
             table.add_row(kind, spec.name, spec.dtype, f"({', '.join(map(str, spec.shape))})")
     return table
 
 
-def _layers(manifest: Manifest) -> Table | None:
-    plan = manifest.quantization
+def _layers(engine: EngineRecord) -> Table | None:
+    plan = engine.quantization
     if plan is None:
         return None
     calibration = plan.calibration
@@ -104,8 +106,8 @@ def _layers(manifest: Manifest) -> Table | None:
     return table
 
 
-def _parity(manifest: Manifest) -> Table | None:
-    parity = manifest.parity
+def _parity(engine: EngineRecord) -> Table | None:
+    parity = engine.parity
     if parity is None:
         return None
     bound = "no bound" if parity.tolerance is None else f"bound {parity.tolerance:g}"

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from bert_export.bundle import Manifest, PassRecord, RefusalRecord, read_manifest
+from bert_export.bundle import GraphRecord, Manifest, PassRecord, RefusalRecord, read_manifest
 from bert_export.errors import InputError, MissingExtraError
 
 __all__ = ["STAGES", "Cost", "Explanation", "PassChanges", "explain"]
@@ -83,7 +83,8 @@ class Explanation:
 
     Args:
         task: Of the bundle.
-        precision: Of the bundle.
+        target: Whose graph is explained.
+        precision: Of that graph.
         axes: Sizes of the dynamic axes that the costs are given for.
         passes: In the order in which they ran.
         stages: Cost by stage, see :data:`STAGES`; stages that compute nothing are left out.
@@ -92,6 +93,7 @@ class Explanation:
     """
 
     task: str
+    target: str
     precision: str
     axes: Mapping[str, int]
     passes: tuple[PassChanges, ...]
@@ -100,11 +102,14 @@ class Explanation:
     total: Cost
 
 
-def explain(bundle: str | Path, *, shape: tuple[int, ...] | None = None) -> Explanation:
+def explain(
+    bundle: str | Path, *, target: str | None = None, shape: tuple[int, ...] | None = None
+) -> Explanation:
     """Tell what the passes did and what the graph costs; the weights are not read.
 
     Args:
         bundle: The folder.
+        target: Whose graph; the bundle's default when ``None``.
         shape: Batch and sequence, or batch, choices and sequence where the graph has choices;
             1 text of 128 tokens (with 4 choices) when ``None``, fewer where the bundle takes fewer.
 
@@ -119,13 +124,14 @@ def explain(bundle: str | Path, *, shape: tuple[int, ...] | None = None) -> Expl
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    axes = _axes(manifest, shape)
+    engine = manifest.engine(target)
+    axes = _axes(manifest, engine.graph, shape)
     try:
         from bert_export.explanation.stages import price_stages
     except ImportError as error:
         raise MissingExtraError(f"explain ({error.name})", extra="export") from error
     priced = price_stages(
-        folder / manifest.graph.file, axes=axes, layers=manifest.model.num_hidden_layers
+        folder / engine.graph.file, axes=axes, layers=manifest.model.num_hidden_layers
     )
     summed = {
         stage: reduce(add, (cost for (_, other), cost in priced.items() if other == stage), Cost())
@@ -133,9 +139,10 @@ def explain(bundle: str | Path, *, shape: tuple[int, ...] | None = None) -> Expl
     }
     return Explanation(
         task=manifest.task,
-        precision=manifest.precision,
+        target=engine.target,
+        precision=engine.precision,
         axes=axes,
-        passes=tuple(map(_changes, manifest.passes)),
+        passes=tuple(map(_changes, engine.passes)),
         stages={stage: cost for stage, cost in summed.items() if cost != Cost()},
         layers=tuple(
             {stage: priced[layer, stage] for stage in STAGES if (layer, stage) in priced}
@@ -145,10 +152,10 @@ def explain(bundle: str | Path, *, shape: tuple[int, ...] | None = None) -> Expl
     )
 
 
-def _axes(manifest: Manifest, shape: tuple[int, ...] | None) -> dict[str, int]:
+def _axes(manifest: Manifest, graph: GraphRecord, shape: tuple[int, ...] | None) -> dict[str, int]:
     """A size for every dynamic axis of the graph's inputs."""
     names = ("batch", "choices", "sequence")
-    wanted = manifest.graph.inputs[0].shape
+    wanted = graph.inputs[0].shape
     present = tuple(name for name in names if name in wanted)
     longest = manifest.tokenizer.max_length
     defaults = {"batch": 1, "choices": _CHOICES, "sequence": min(_LENGTH, longest)}
@@ -167,7 +174,7 @@ def _axes(manifest: Manifest, shape: tuple[int, ...] | None) -> dict[str, int]:
             expected=f"sizes from 1, and a sequence of at most {longest}",
             got=text,
         )
-    if any("masked" in spec.shape for spec in manifest.graph.inputs):
+    if any("masked" in spec.shape for spec in graph.inputs):
         axes["masked"] = axes["batch"]
     return axes
 

@@ -35,7 +35,7 @@ def price_stages(
     """Price a graph file; its external data is neither needed nor read.
 
     Args:
-        path: Of ``model.onnx``.
+        path: Of the graph file.
         axes: A size for every dynamic axis of the graph's inputs.
         layers: Of the encoder.
 

@@ -1,14 +1,15 @@
-"""Which passes run for a target and a precision, in which order, and why each stands where it does.
+"""Which passes run, in which order, and why each stands where it does.
 
-A recipe has two phases: ``prepare`` works on the float graph before anything is observed or
-quantised, ``lower`` brings what the quantiser left to the target's own form. Between two passes
-the graph is checked against :mod:`bert_export.passes.legality`; where a recipe demands a number of
-sites and another is rewritten, the export fails and names the nearest miss.
+:data:`PREPARE` works on the float graph before anything is observed or quantised and is the same
+for all targets: they share one calibration. :data:`RECIPES` then brings what the quantiser left to
+the form of one target and precision. Between two passes the graph is checked against
+:mod:`bert_export.passes.legality`; where a step demands a number of sites and another is rewritten,
+the export fails and names the nearest miss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -28,9 +29,7 @@ from bert_export.passes.share_initializers import ShareInitializers
 from bert_export.passes.skip_full_mask import SkipFullMask
 from bert_export.tasks import Task
 
-__all__ = ["PHASES", "RECIPES", "Recipe", "Site", "Step", "optimize"]
-
-PHASES = ("prepare", "lower")
+__all__ = ["PREPARE", "RECIPES", "Site", "Step", "lower", "prepare"]
 
 _FIRST_TOKEN_HEADS = (
     "BertForMultipleChoice",
@@ -71,14 +70,6 @@ class Step:
     sites: str = "sites"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """The passes of one target and precision."""
-
-    prepare: tuple[Step, ...]
-    lower: tuple[Step, ...]
-
-
 def _every_layer(model: ir.Model, site: Site) -> int | None:
     """All layers, where the operator is there and can say what a layer does."""
     opset = model.graph.opset_imports.get("", 0)
@@ -97,7 +88,7 @@ def _every_quantized(model: ir.Model, _: Site) -> int | None:
     return count_quantized(model)
 
 
-_PREPARE = (
+PREPARE = (
     Step(
         run=FoldConstants(),
         why="first: the patterns below look for constants, not for what computes them",
@@ -163,9 +154,9 @@ _LOWER_INT8 = Step(
     sites="quantised linear layers",
 )
 
-RECIPES: Mapping[tuple[str, str], Recipe] = {
-    ("onnxruntime", "fp32"): Recipe(prepare=_PREPARE, lower=(_SKIP_MASK, _SHARE)),
-    ("onnxruntime", "int8"): Recipe(prepare=_PREPARE, lower=(_LOWER_INT8, _SKIP_MASK, _SHARE)),
+RECIPES: Mapping[tuple[str, str], tuple[Step, ...]] = {
+    ("onnxruntime", "fp32"): (_SKIP_MASK, _SHARE),
+    ("onnxruntime", "int8"): (_LOWER_INT8, _SKIP_MASK, _SHARE),
 }
 """Written and left out, by measurement (MiniLM INT8, paired runs): ``merge_qkv`` is 4 % faster at
 1x16 and 4 to 5 % slower at 8x128 and 32x64, where its Split copies more than one product saves;
@@ -173,25 +164,43 @@ RECIPES: Mapping[tuple[str, str], Recipe] = {
 4 % faster at 1x16 and even at larger shapes, but takes an input away."""
 
 
-def optimize(
+def prepare(
+    model: ir.Model, *, task: Task, config_layers: int, skip: Collection[str] = ()
+) -> tuple[Outcome, ...]:
+    """Fuse and prune the float graph, in place.
+
+    Args:
+        model: As traced.
+        task: What is exported.
+        config_layers: ``num_hidden_layers`` of the checkpoint.
+        skip: Names of passes to leave out.
+
+    Returns:
+        What each pass did, in order.
+
+    Raises:
+        PassError: The graph is not legal, or a demand is not met.
+    """
+    return _run(PREPARE, model, "tracing", Site(task, config_layers), skip)
+
+
+def lower(
     model: ir.Model,
     *,
     target: str,
     precision: str,
     task: Task,
     config_layers: int,
-    phase: str,
     skip: Collection[str] = (),
 ) -> tuple[Outcome, ...]:
-    """Run one phase of a recipe, in place.
+    """Bring a prepared, perhaps quantised graph to a target's form, in place.
 
     Args:
-        model: As traced (``prepare``), or prepared and perhaps quantised (``lower``).
+        model: As prepared or quantised.
         target: Such as ``onnxruntime``.
         precision: Such as ``int8``.
         task: What is exported.
         config_layers: ``num_hidden_layers`` of the checkpoint.
-        phase: One of :data:`PHASES`.
         skip: Names of passes to leave out.
 
     Returns:
@@ -201,17 +210,21 @@ def optimize(
         PassError: There is no such recipe, the graph is not legal, or a demand is not met.
     """
     recipe = RECIPES.get((target, precision))
-    if recipe is None or phase not in PHASES:
+    if recipe is None:
         raise PassError(
-            f"recipe for {target} in {precision}, phase {phase}, is unknown",
-            expected=", ".join(f"{known} {kind}" for known, kind in RECIPES)
-            + f" and {' or '.join(PHASES)}",
+            f"recipe for {target} in {precision} is unknown",
+            expected=", ".join(f"{known} {kind}" for known, kind in RECIPES),
         )
-    site = Site(task, config_layers)
+    return _run(recipe, model, "quantisation", Site(task, config_layers), skip)
+
+
+def _run(
+    steps: Sequence[Step], model: ir.Model, origin: str, site: Site, skip: Collection[str]
+) -> tuple[Outcome, ...]:
     outcomes: list[Outcome] = []
-    check_legal(model, "tracing" if phase == "prepare" else "quantisation")
-    for step in recipe.prepare if phase == "prepare" else recipe.lower:
-        if step.run.name in skip or (step.where is not None and not step.where(task)):
+    check_legal(model, origin)
+    for step in steps:
+        if step.run.name in skip or (step.where is not None and not step.where(site.task)):
             continue
         demand = None if step.demand is None else step.demand(model, site)
         outcome = step.run(model)

@@ -52,10 +52,12 @@ class Scheme:
     Args:
         activation_type: ``uint8`` or ``int8``.
         weight_bits: Of the symmetric int8 weights; 7 keeps two products within 16 bits.
+        symmetric: Whether activations have no zero point.
     """
 
     activation_type: str
     weight_bits: int
+    symmetric: bool = False
 
     @property
     def lowest(self) -> int:
@@ -66,6 +68,14 @@ class Scheme:
     def weight_bound(self) -> int:
         """The largest weight level."""
         return int(2 ** (self.weight_bits - 1)) - 1
+
+    def parameters(self, low: float, high: float) -> AffineParameters:
+        """Scale and zero point of an activation with these bounds."""
+        chosen = affine_parameters(low, high, lowest=self.lowest)
+        if not self.symmetric:
+            return chosen
+        largest = np.iinfo(self.activation_type).max
+        return AffineParameters(float(np.float32(max(-low, high) / largest)) or 1.0, 0)
 
 
 SCHEMES: Mapping[str, Scheme] = {
@@ -170,7 +180,7 @@ def quantize_graph(
     plan: list[LayerPlan] = []
     for site in sites:
         if site.activation not in dequantized:
-            parameters = affine_parameters(*ranges[site.activation], lowest=scheme.lowest)
+            parameters = scheme.parameters(*ranges[site.activation])
             value = cast("ir.Value", site.node.inputs[0])
             dequantized[site.activation] = (
                 _insert_activation(graph, value, site.node, parameters, scheme),

@@ -11,7 +11,7 @@ from bert_export.bundle import Manifest, read_manifest, verify_files
 from bert_export.errors import TaskError
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
-from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions import open_session
 from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
@@ -23,8 +23,9 @@ def load(
     path: str | Path,
     *,
     task: str | None = None,
+    target: str | None = None,
     threads: int | None = None,
-    providers: Sequence[str] = ("CPUExecutionProvider",),
+    providers: Sequence[str] | None = None,
     token_budget: int | None = None,
     sort: bool = True,
     verify: bool = True,
@@ -35,8 +36,10 @@ def load(
         path: The bundle's folder.
         task: Another task that the bundle's head serves, such as ``zero-shot-classification`` on a
             text-classification bundle; the manifest's own when ``None``.
+        target: Which of the bundle's engines answers; its default when ``None``.
         threads: Threads inside an operator; all cores when ``None``.
-        providers: ONNX Runtime execution providers in order of preference.
+        providers: ONNX Runtime execution providers in order of preference, for its targets; the CPU
+            provider when ``None``.
         token_budget: Padded tokens per graph call.
         sort: Whether a list's rows are sorted by length before they are batched.
         verify: Whether every file is compared with its recorded sha256.
@@ -45,9 +48,12 @@ def load(
         The task's pipeline; safe to call from several threads, closed by ``close()`` or ``with``.
 
     Raises:
-        BundleError: The bundle is missing, tampered with, truncated or of another version.
+        BundleError: The bundle is missing, tampered with, truncated or of another version, or does
+            not serve the target.
         TaskError: ``task`` is unknown or needs another head.
-        InputError: A provider or thread count that this machine does not have.
+        InputError: A provider or thread count that this machine does not have, or an option that
+            the target does not know.
+        MissingExtraError: The engine's package is not installed.
 
     Warns:
         RuntimeWarning: The bundle's INT8 was made for another kind of processor.
@@ -55,12 +61,15 @@ def load(
     folder = Path(path)
     manifest = read_manifest(folder)
     wanted = _check_task(manifest, task)
-    if manifest.quantization is not None:
-        warn_if_unsuited(manifest.quantization.processor, detect_processor())
+    engine = manifest.engine(target)
+    if engine.target == "onnxruntime" and engine.quantization is not None:
+        warn_if_unsuited(engine.quantization.processor, detect_processor())
     if verify:
         verify_files(folder, manifest)
     tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
-    session = OnnxRuntimeSession(folder / manifest.graph.file, threads=threads, providers=providers)
+    session = open_session(
+        engine.target, folder / engine.graph.file, threads=threads, providers=providers
+    )
     return open_pipeline(wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort)
 
 

@@ -13,24 +13,25 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-__all__ = ["DATA_FILE", "GRAPH_FILE", "save_graph"]
+from bert_export.quantization.quantizer import SCHEMES, Scheme
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 
-GRAPH_FILE = "model.onnx"
-DATA_FILE = "model.onnx.data"
-_EXTERNAL_FROM_BYTES = 1024
+__all__ = ["check_graph", "check_installed", "open_written", "scheme"]
 
 
-def save_graph(model: ir.Model, folder: Path, *, data_file: str = DATA_FILE) -> None:
-    """Write ``model.onnx`` with its weights beside it; small tensors stay in the graph file.
+def check_installed() -> None:
+    """ONNX Runtime is a dependency of the package itself."""
 
-    Args:
-        model: The graph; its tensors are as before afterwards.
-        folder: An existing folder.
-        data_file: Name of the file of weights.
-    """
-    ir.save(
-        model,
-        folder / GRAPH_FILE,
-        external_data=data_file,
-        size_threshold_bytes=_EXTERNAL_FROM_BYTES,
-    )
+
+def scheme(processor: str) -> Scheme:
+    """Number formats that the processor multiplies fastest without saturating."""
+    return SCHEMES[processor]
+
+
+def check_graph(_: ir.Model) -> None:
+    """Every legal graph opens."""
+
+
+def open_written(path: Path, *, threads: int | None, precision: str) -> OnnxRuntimeSession:  # noqa: ARG001  # as the protocol has it
+    """The session that a service opens."""
+    return OnnxRuntimeSession(path, threads=threads)

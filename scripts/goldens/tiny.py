@@ -12,8 +12,9 @@ from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles
 from bert_export.models import HEADS, BertConfig, load_head
 from bert_export.models.heads import BertForSentenceEmbedding
-from bert_export.passes.recipes import optimize
-from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
+from bert_export.passes.recipes import lower, prepare
+from bert_export.quantization.quantizer import find_sites, quantize_graph
+from bert_export.targets import TARGETS
 from bert_export.tasks import Task
 from bert_export.tracing import trace
 
@@ -67,25 +68,17 @@ class TinyTrace:
             precision: ``fp32`` or ``int8``.
         """
         model = self.traced()
-        self._optimize(model, target, precision, "prepare")
+        layers = SIZES["num_hidden_layers"]
+        prepare(model, task=self.task, config_layers=layers)
         if precision == "int8":
             sites, _ = find_sites(model)
             activations = dict.fromkeys(site.activation for site in sites)
             # Ranges that no calibration can blur, all unlike so that no two scales are shared.
             ranges = {name: (-1.0, 1.0 + index / 8) for index, name in enumerate(activations)}
-            quantize_graph(model, sites, ranges, scheme=SCHEMES[_PROCESSOR])
-        self._optimize(model, target, precision, "lower")
+            scheme = TARGETS[target].load().scheme(_PROCESSOR)
+            quantize_graph(model, sites, ranges, scheme=scheme)
+        lower(model, target=target, precision=precision, task=self.task, config_layers=layers)
         return model
-
-    def _optimize(self, model: ir.Model, target: str, precision: str, phase: str) -> None:
-        optimize(
-            model,
-            target=target,
-            precision=precision,
-            task=self.task,
-            config_layers=SIZES["num_hidden_layers"],
-            phase=phase,
-        )
 
 
 def _checkpoint(task: Task) -> Checkpoint:

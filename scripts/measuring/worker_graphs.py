@@ -29,7 +29,7 @@ def open_bundle(folder: str) -> tuple[list[str], Run, Callable[[], None]]:
     from bert_export import load
 
     pipeline = load(folder, threads=threads(), verify=False)
-    names = [spec.name for spec in pipeline.manifest.graph.inputs]
+    names = [spec.name for spec in pipeline.manifest.engine().graph.inputs]
     return names, pipeline.run, pipeline.close
 
 

@@ -56,7 +56,7 @@ def test_json_export_is_one_object(tiny: Callable[..., Path], tmp_path: Path) ->
     told = json.loads(result.stdout)
     assert told["task"] == "text-classification"
     assert told["precision"] == "fp32"
-    assert told["parity"]["max_abs_difference"] <= 1e-4
+    assert told["parity"]["onnxruntime"]["max_abs_difference"] <= 1e-4
     assert {stage["name"] for stage in told["stages"]} >= {"load", "trace", "verify"}
     assert result.stderr == ""
 
@@ -141,7 +141,7 @@ def test_inspect_shows_what_the_manifest_holds(classifier: Path) -> None:
     for text in ("text-classification", "LABEL_2", "input_ids", "int64", "nearly all padding"):
         assert text in result.stdout
     manifest: dict[str, Any] = json.loads(invoke("inspect", str(classifier), "--json").stdout)
-    assert manifest["files"]["model.onnx"]["sha256"][:12] in result.stdout
+    assert manifest["files"]["onnxruntime.onnx"]["sha256"][:12] in result.stdout
 
 
 def test_inspect_lists_the_precision_of_every_layer(embedding_int8: Export) -> None:
@@ -157,11 +157,11 @@ def test_inspect_refuses_a_tampered_bundle(classifier: Path, tmp_path: Path) -> 
     copy.mkdir()
     for path in classifier.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    with (copy / "model.onnx.data").open("r+b") as file:
+    with (copy / "weights.data").open("r+b") as file:
         file.write(b"tampered")
     result = invoke("inspect", str(copy))
     assert result.exit_code == 1
-    assert "model.onnx.data has the wrong sha256" in result.stderr
+    assert "weights.data has the wrong sha256" in result.stderr
 
 
 def test_tasks_are_all_listed() -> None:

@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from bert_export.errors import PassError
-from bert_export.passes.recipes import PHASES, RECIPES, optimize
+from bert_export.passes.recipes import PREPARE, RECIPES, lower, prepare
 from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
 from bert_export.tasks import TASKS
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
@@ -23,15 +23,17 @@ from tests.passes.graphs import (
 LENGTHS = [(7, 3, 1), (4, 4), (1,)]
 
 
-def _optimize(model: ir.Model, task: str, precision: str, phase: str, **options):
-    return optimize(
+def _prepare(model: ir.Model, task: str, *, layers: int = LAYERS, **options):
+    return prepare(model, task=TASKS[task], config_layers=layers, **options)
+
+
+def _lower(model: ir.Model, task: str, precision: str, *, layers: int = LAYERS):
+    return lower(
         model,
         target="onnxruntime",
         precision=precision,
         task=TASKS[task],
-        config_layers=options.pop("layers", LAYERS),
-        phase=phase,
-        **options,
+        config_layers=layers,
     )
 
 
@@ -62,15 +64,15 @@ def test_every_head_answers_the_same(task, tmp_path):
     model = traced(task)
     optimized = copy_model(model)
     outcomes = (
-        *_optimize(optimized, task, "fp32", "prepare"),
-        *_optimize(optimized, task, "fp32", "lower"),
+        *_prepare(optimized, task),
+        *_lower(optimized, task, "fp32"),
     )
     done = {outcome.pass_name: outcome.rewritten for outcome in outcomes}
     assert done["fuse_attention"] == LAYERS
     for lengths in LENGTHS:
         assert _difference(task, model, optimized, lengths, tmp_path) < 1e-5
     before = operators(optimized)
-    for outcome in _optimize(copy_model(optimized), task, "fp32", "lower"):
+    for outcome in _lower(copy_model(optimized), task, "fp32"):
         assert outcome.rewritten == 0, outcome.pass_name
     assert operators(optimized) == before
 
@@ -91,8 +93,8 @@ def test_every_configuration_answers_the_same(fields, tmp_path):
     model = traced(task, **fields)
     optimized = copy_model(model)
     layers = fields.get("num_hidden_layers", LAYERS)
-    for phase in PHASES:
-        _optimize(optimized, task, "fp32", phase, layers=layers)
+    _prepare(optimized, task, layers=layers)
+    _lower(optimized, task, "fp32", layers=layers)
     for lengths in LENGTHS:
         assert _difference(task, model, optimized, lengths, tmp_path) < 1e-5
 
@@ -102,8 +104,10 @@ def test_an_older_opset_is_pruned_but_not_fused(tmp_path):
     optimized = copy_model(model)
     done = {
         outcome.pass_name: outcome.rewritten
-        for phase in PHASES
-        for outcome in _optimize(optimized, "text-classification", "fp32", phase)
+        for outcome in (
+            *_prepare(optimized, "text-classification"),
+            *_lower(optimized, "text-classification", "fp32"),
+        )
     }
     assert (done["fuse_attention"], done["prune_first_token"]) == (0, 1)
     assert _difference("text-classification", model, optimized, (7, 3, 1), tmp_path) < 1e-5
@@ -112,7 +116,7 @@ def test_an_older_opset_is_pruned_but_not_fused(tmp_path):
 @pytest.mark.parametrize("task", TASKS)
 def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
     model = traced(task)
-    _optimize(model, task, "int8", "prepare")
+    _prepare(model, task)
     sites, _ = find_sites(model)
     assert len(sites) == sum(
         layer.startswith(("bert.encoder.", "bert.pooler."))
@@ -122,7 +126,7 @@ def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
     ranges = {site.activation: (-4.0, 4.0) for site in sites}
     quantize_graph(model, sites, ranges, scheme=SCHEMES["x86-64-vnni"])
     lowered = copy_model(model)
-    outcomes = _optimize(lowered, task, "int8", "lower")
+    outcomes = _lower(lowered, task, "int8")
     assert outcomes[0].pass_name == "lower_quantized_linear"
     assert outcomes[0].rewritten == len(sites)
     feeds = feeds_for(model)
@@ -136,7 +140,7 @@ def test_a_layer_that_does_not_fuse_fails_with_the_nearest_miss():
     scaled = softmax.inputs[0].producer().inputs[0].producer()
     scaled.replace_input_with(1, softmax.inputs[0].producer().inputs[1])
     with pytest.raises(PassError) as caught:
-        _optimize(model, "text-classification", "fp32", "prepare")
+        _prepare(model, "text-classification")
     assert str(caught.value) == (
         "pass fuse_attention did not rewrite all attention layers: expected 2, got 1 of 2, the "
         f"nearest miss at node {scaled.name}: the scale is not a constant."
@@ -148,33 +152,29 @@ def test_an_unknown_operator_is_named():
     node = next(node for node in model.graph if node.op_type == "Tanh")
     node.op_type = "Sinh"
     with pytest.raises(PassError, match=f"after tracing holds node {node.name} with operator Sinh"):
-        _optimize(model, "text-classification", "fp32", "prepare")
+        _prepare(model, "text-classification")
 
 
 def test_a_pass_can_be_left_out():
     model = traced("fill-mask")
-    outcomes = _optimize(model, "fill-mask", "fp32", "prepare", skip=("prune_masked_positions",))
+    outcomes = _prepare(model, "fill-mask", skip=("prune_masked_positions",))
     assert "prune_masked_positions" not in [outcome.pass_name for outcome in outcomes]
     assert MASKED_POSITIONS not in [value.name for value in model.graph.inputs]
 
 
-@pytest.mark.parametrize(
-    ("target", "precision", "phase"),
-    [("tpu", "fp32", "prepare"), ("onnxruntime", "fp4", "prepare"), ("onnxruntime", "fp32", "x")],
-)
-def test_an_unknown_recipe_is_refused(target, precision, phase):
+@pytest.mark.parametrize(("target", "precision"), [("tpu", "fp32"), ("onnxruntime", "fp4")])
+def test_an_unknown_recipe_is_refused(target, precision):
     with pytest.raises(PassError, match=r"recipe for .* is unknown"):
-        optimize(
+        lower(
             traced("fill-mask"),
             target=target,
             precision=precision,
             task=TASKS["fill-mask"],
             config_layers=LAYERS,
-            phase=phase,
         )
 
 
 def test_every_position_has_its_reason():
-    for recipe in RECIPES.values():
-        for step in (*recipe.prepare, *recipe.lower):
+    for steps in (PREPARE, *RECIPES.values()):
+        for step in steps:
             assert len(step.why) > 20, step.run.name

@@ -68,9 +68,11 @@ def test_loading_a_bundle_made_for_another_processor_warns(
     for path in embedding_int8.path.iterdir():
         (copy / path.name).symlink_to(path)
     manifest = read_manifest(copy)
-    assert manifest.quantization is not None
+    engine = manifest.engine()
+    assert engine.quantization is not None
     (copy / "manifest.json").unlink()
-    plan = msgspec.structs.replace(manifest.quantization, processor="arm64")
-    write_manifest(copy, msgspec.structs.replace(manifest, quantization=plan))
+    plan = msgspec.structs.replace(engine.quantization, processor="arm64")
+    engine = msgspec.structs.replace(engine, quantization=plan)
+    write_manifest(copy, msgspec.structs.replace(manifest, engines=(engine,)))
     with pytest.warns(RuntimeWarning, match="made for arm64"), load(copy) as pipeline:
         assert pipeline("hello").shape == (384,)

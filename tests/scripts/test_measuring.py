@@ -203,7 +203,7 @@ def test_cold_start_worker_answers(tiny_bundle: Path, way: str) -> None:
     request = {
         "way": way,
         "bundle": str(tiny_bundle),
-        "graph": "model.onnx",
+        "graph": "onnxruntime.onnx",
         "tokenizer": "tokenizer.json",
         "text": "the cat sat",
         "options": {},
@@ -222,7 +222,7 @@ def test_graph_workers_build_feeds_time_and_compare(tiny_bundle: Path, tmp_path:
         "masked": False,
     }  # fmt: skip
     run_worker("worker_feeds", feeds, threads=1)
-    for kind, graph in (("bundle", tiny_bundle), ("file", tiny_bundle / "model.onnx")):
+    for kind, graph in (("bundle", tiny_bundle), ("file", tiny_bundle / "onnxruntime.onnx")):
         request = {
             "kind": "measure",
             "graph": str(graph),

@@ -140,7 +140,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
     @property
     def dimension(self) -> int:
         """Length of the graph's vectors."""
-        return cast("int", self.manifest.graph.outputs[0].shape[-1])
+        return cast("int", self._session.outputs[0].shape[-1])
 
     def __call__(
         self,

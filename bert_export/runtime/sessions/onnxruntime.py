@@ -30,7 +30,7 @@ class OnnxRuntimeSession:
     """Opens a graph file with ONNX Runtime.
 
     Args:
-        path: ``model.onnx``; its weights lie beside it.
+        path: Of the graph; its weights lie beside it.
         threads: Threads inside an operator; ``None`` leaves ONNX Runtime's default, all cores.
         providers: Execution providers in order of preference.
 

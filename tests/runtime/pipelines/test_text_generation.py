@@ -127,7 +127,8 @@ class ScriptedSession:
     """A graph that asks for ``[SEP]`` once a row holds as many tokens as its first id says."""
 
     def __init__(self, manifest: Manifest, separator: int) -> None:
-        self.inputs, self.outputs = manifest.graph.inputs, manifest.graph.outputs
+        graph = manifest.engine().graph
+        self.inputs, self.outputs = graph.inputs, graph.outputs
         self.rows: list[int] = []
         self._separator = separator
 

@@ -1,0 +1,104 @@
+"""The one file of weights of a bundle: every tensor once, whatever graphs name it.
+
+Graphs of several targets hold mostly the same tensors: the same INT8 weights behind other
+operators, the same tables and norms. Each is stored under its content, and every graph refers to
+its place by ONNX's external data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import onnx_ir as ir
+
+__all__ = ["WEIGHTS_FILE", "WeightStore"]
+
+WEIGHTS_FILE = "weights.data"
+
+_EXTERNAL_FROM_BYTES = 1024
+_PAGE, _LINE = 4096, 64
+"""Where a tensor may begin: large ones on a page, so that they can be mapped; small ones on a cache
+line."""
+_LARGE = 1 << 20
+
+
+class WeightStore:
+    """Writes graphs whose weights share one file.
+
+    Args:
+        folder: Of the bundle that is being written.
+
+    Example::
+
+        with WeightStore(folder) as store:
+            store.save(model, "onnxruntime.onnx")
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = (folder / WEIGHTS_FILE).open("wb")
+        self._places: dict[bytes, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of weights so far."""
+        return self._file.tell()
+
+    def save(self, model: ir.Model, name: str) -> None:
+        """Write a graph file; tensors that are not small go to the shared file.
+
+        Args:
+            model: The graph; its tensors are as before afterwards.
+            name: Of the graph file.
+        """
+        kept: list[tuple[ir.Value, ir.TensorProtocol]] = []
+        try:
+            for value in _initializers(model):
+                tensor = value.const_value
+                if tensor is not None and tensor.nbytes >= _EXTERNAL_FROM_BYTES:
+                    kept.append((value, tensor))
+                    value.const_value = self._store(str(value.name), tensor)
+            self._file.flush()
+            ir.save(model, self._folder / name)
+        finally:
+            for value, tensor in kept:
+                value.const_value = tensor
+
+    def _store(self, name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+        data = tensor.tobytes()
+        key = hashlib.sha256(data).digest()
+        if key not in self._places:
+            step = _PAGE if len(data) >= _LARGE else _LINE
+            self._file.write(bytes(-self._file.tell() % step))
+            self._places[key] = self._file.tell()
+            self._file.write(data)
+        return ir.ExternalTensor(
+            WEIGHTS_FILE,
+            self._places[key],
+            len(data),
+            tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=name,
+            base_dir=self._folder,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    """Of the graph and of the branches inside it."""
+    for graph in model.graphs():
+        yield from graph.initializers.values()
