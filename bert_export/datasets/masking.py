@@ -1,0 +1,122 @@
+"""Tokens hidden from a masked-language-model head: as it was trained, and as it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.errors import DatasetError
+from bert_export.runtime.batching import Row
+from bert_export.runtime.tokenization import Tokenizer
+
+__all__ = ["MASKED_TASKS", "corrupt_rows", "hide_tokens", "mask_id_of", "mask_tokens"]
+
+MASKED_TASKS = ("fill-mask", "pretraining")
+"""Tasks whose inputs have masks."""
+
+_SHARE = 0.15
+
+
+def corrupt_rows(rows: Sequence[Row], tokenizer: Tokenizer, rng: np.random.Generator) -> list[Row]:
+    """Rows as pre-training shows them; a row that has a mask of its own stays as it is.
+
+    Raises:
+        DatasetError: The tokenizer has no mask token.
+    """
+    mask_id = mask_id_of(tokenizer)
+    corrupted = []
+    for row in rows:
+        if not (row.input_ids == mask_id).any():
+            ids = mask_tokens(
+                row.input_ids,
+                np.asarray(row.encoding.special_tokens_mask, dtype=bool),
+                mask_id=mask_id,
+                vocab_size=tokenizer.vocab_size,
+                rng=rng,
+            )
+            row = replace(row, input_ids=ids)
+        corrupted.append(row)
+    return corrupted
+
+
+def mask_tokens(
+    input_ids: NDArray[np.int64],
+    special: NDArray[np.bool_],
+    *,
+    mask_id: int,
+    vocab_size: int,
+    rng: np.random.Generator,
+    share: float = _SHARE,
+) -> NDArray[np.int64]:
+    """Corrupt tokens as BERT's pre-training does.
+
+    Args:
+        input_ids: int64 (S,).
+        special: bool (S,), tokens that are never chosen.
+        mask_id: Id of ``[MASK]``, which replaces 80 % of the chosen tokens.
+        vocab_size: A random id below it replaces 10 %; the last 10 % stay as they are.
+        rng: Source of every choice.
+        share: Share of the tokens that are chosen, at least one where there is any.
+
+    Returns:
+        int64 (S,), a copy.
+
+    Source: Devlin et al. 2018, arXiv:1810.04805, section 3.1, task 1.
+    """
+    corrupted = input_ids.copy()
+    chosen = _choose(special, rng, share)
+    fate = rng.random(chosen.size)
+    corrupted[chosen[fate < 0.8]] = mask_id
+    randomised = chosen[(fate >= 0.8) & (fate < 0.9)]
+    corrupted[randomised] = rng.integers(0, vocab_size, randomised.size)
+    return corrupted
+
+
+def hide_tokens(
+    input_ids: NDArray[np.int64],
+    special: NDArray[np.bool_],
+    *,
+    mask_id: int,
+    rng: np.random.Generator,
+    share: float = _SHARE,
+) -> NDArray[np.int64]:
+    """Put ``[MASK]`` in the place of tokens that a head is to guess.
+
+    Args:
+        input_ids: int64 (S,).
+        special: bool (S,), tokens that are never chosen.
+        mask_id: Id of ``[MASK]``.
+        rng: Source of the choice.
+        share: Share of the tokens that are hidden, at least one where there is any.
+
+    Returns:
+        int64 (S,), a copy.
+    """
+    hidden = input_ids.copy()
+    hidden[_choose(special, rng, share)] = mask_id
+    return hidden
+
+
+def mask_id_of(tokenizer: Tokenizer) -> int:
+    """Id of the mask token.
+
+    Raises:
+        DatasetError: The tokenizer has none.
+    """
+    if tokenizer.mask_id is None:
+        raise DatasetError(
+            "tokenizer has no mask token", expected=f"{tokenizer.mask_token} in its vocabulary"
+        )
+    return tokenizer.mask_id
+
+
+def _choose(
+    special: NDArray[np.bool_], rng: np.random.Generator, share: float
+) -> NDArray[np.int64]:
+    candidates = np.flatnonzero(~special)
+    if candidates.size == 0:
+        return candidates
+    return rng.permutation(candidates)[: max(1, round(share * candidates.size))]
