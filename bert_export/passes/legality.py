@@ -17,7 +17,8 @@ from bert_export.passes.editing import attribute, constant
 
 __all__ = ["DOMAINS", "LEGAL", "Legal", "check_legal"]
 
-_FLOAT, _INT64, _BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
+_INT64, _BOOL = ir.DataType.INT64, ir.DataType.BOOL
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 _UINT8, _INT8 = ir.DataType.UINT8, ir.DataType.INT8
 
 DOMAINS = ("", "com.microsoft")
@@ -61,8 +62,8 @@ def _plain_attention(node: ir.Node) -> bool:
     return len(node.outputs) == 1 and not attribute(node, "softcap", 0.0)
 
 
-_ANY = (_FLOAT, _INT64, _BOOL, _UINT8)
-_NUMBER = (_FLOAT, _INT64)
+_ANY = (*_FLOATS, _INT64, _BOOL, _UINT8)
+_NUMBER = (*_FLOATS, _INT64)
 _ATTENTION = {
     "three axes with q_num_heads, or four": _heads_are_named,
     "no cache and no softcap": _plain_attention,
@@ -76,39 +77,39 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "Slice"): Legal(_NUMBER, (3, 5)),
     ("", "Split"): Legal(_NUMBER, (1, 2)),
     # linear layers
-    ("", "MatMul"): Legal((_FLOAT,), (2, 2), {"a weight of two axes": _weight_has_two_axes}),
-    ("", "Gemm"): Legal((_FLOAT,), (2, 3)),
-    ("", "Einsum"): Legal((_FLOAT,), (2, 2)),
-    ("com.microsoft", "FusedMatMul"): Legal((_FLOAT,), (2, 2)),
+    ("", "MatMul"): Legal(_FLOATS, (2, 2), {"a weight of two axes": _weight_has_two_axes}),
+    ("", "Gemm"): Legal(_FLOATS, (2, 3)),
+    ("", "Einsum"): Legal(_FLOATS, (2, 2)),
+    ("com.microsoft", "FusedMatMul"): Legal(_FLOATS, (2, 2)),
     # attention
-    ("", "Softmax"): Legal((_FLOAT,), (1, 1), {"the last axis": _last_axis}),
-    ("", "Attention"): Legal((_FLOAT,), (3, 4), _ATTENTION),
+    ("", "Softmax"): Legal(_FLOATS, (1, 1), {"the last axis": _last_axis}),
+    ("", "Attention"): Legal(_FLOATS, (3, 4), _ATTENTION),
     # normalisation and activations
-    ("", "LayerNormalization"): Legal((_FLOAT,), (2, 3), {"the last axis": _last_axis}),
-    ("", "Gelu"): Legal((_FLOAT,), (1, 1)),
-    ("", "Erf"): Legal((_FLOAT,), (1, 1)),
-    ("", "Relu"): Legal((_FLOAT,), (1, 1)),
-    ("", "Sigmoid"): Legal((_FLOAT,), (1, 1)),
-    ("", "Tanh"): Legal((_FLOAT,), (1, 1)),
+    ("", "LayerNormalization"): Legal(_FLOATS, (2, 3), {"the last axis": _last_axis}),
+    ("", "Gelu"): Legal(_FLOATS, (1, 1)),
+    ("", "Erf"): Legal(_FLOATS, (1, 1)),
+    ("", "Relu"): Legal(_FLOATS, (1, 1)),
+    ("", "Sigmoid"): Legal(_FLOATS, (1, 1)),
+    ("", "Tanh"): Legal(_FLOATS, (1, 1)),
     # arithmetic
     ("", "Add"): Legal(_NUMBER, (2, 2)),
     ("", "Sub"): Legal(_NUMBER, (2, 2)),
     ("", "Mul"): Legal(_NUMBER, (2, 2)),
     ("", "Div"): Legal(_NUMBER, (2, 2)),
-    ("", "Pow"): Legal((_FLOAT,), (2, 2)),
-    ("", "Sqrt"): Legal((_FLOAT,), (1, 1)),
-    ("", "Reciprocal"): Legal((_FLOAT,), (1, 1)),
-    ("", "Clip"): Legal((_FLOAT,), (1, 3)),
-    ("", "ReduceL2"): Legal((_FLOAT,), (1, 2)),
-    ("", "ReduceMax"): Legal((_FLOAT,), (1, 2)),
+    ("", "Pow"): Legal(_FLOATS, (2, 2)),
+    ("", "Sqrt"): Legal(_FLOATS, (1, 1)),
+    ("", "Reciprocal"): Legal(_FLOATS, (1, 1)),
+    ("", "Clip"): Legal(_FLOATS, (1, 3)),
+    ("", "ReduceL2"): Legal(_FLOATS, (1, 2)),
+    ("", "ReduceMax"): Legal(_FLOATS, (1, 2)),
     ("", "ReduceMin"): Legal((_INT64,), (1, 2)),
-    ("", "ReduceMean"): Legal((_FLOAT,), (1, 2)),
+    ("", "ReduceMean"): Legal(_FLOATS, (1, 2)),
     ("", "ReduceSum"): Legal(_NUMBER, (1, 2)),
     ("", "ArgMax"): Legal((_INT64,), (1, 1)),
     # masks
     ("", "And"): Legal((_BOOL,), (2, 2)),
     ("", "Equal"): Legal((_BOOL,), (2, 2)),
-    ("", "If"): Legal((_FLOAT,), (1, 1)),
+    ("", "If"): Legal(_FLOATS, (1, 1)),
     ("", "IsNaN"): Legal((_BOOL,), (1, 1)),
     ("", "LessOrEqual"): Legal((_BOOL,), (2, 2)),
     ("", "Not"): Legal((_BOOL,), (1, 1)),
@@ -126,8 +127,8 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "Unsqueeze"): Legal(_ANY, (2, 2)),
     # INT8
     ("", "QuantizeLinear"): Legal((_UINT8, _INT8), (2, 3)),
-    ("", "DequantizeLinear"): Legal((_FLOAT,), (2, 3)),
-    ("com.microsoft", "MatMulIntegerToFloat"): Legal((_FLOAT,), (4, 7)),
+    ("", "DequantizeLinear"): Legal(_FLOATS, (2, 3)),
+    ("com.microsoft", "MatMulIntegerToFloat"): Legal(_FLOATS, (4, 7)),
 }
 
 

@@ -1,0 +1,173 @@
+"""Write attention out as the products, sum and softmax that builders of kernels look for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from bert_export.passes.editing import (
+    attribute,
+    insert_node,
+    new_constant,
+    producer,
+    static_dim,
+    substitute,
+)
+from bert_export.passes.graph_pass import Match, Refusal, RulePass
+
+__all__ = ["ExpandAttention", "count_attention"]
+
+_MASK = 3
+_HEADS_FIRST, _KEY_TRANSPOSED = [0, 2, 1, 3], [0, 2, 3, 1]
+
+
+class _Rule:
+    root_op: ClassVar[str] = "Attention"
+
+    def match(self, node: ir.Node) -> Match | Refusal | None:
+        name = str(node.name)
+        if node.domain:
+            return None
+        heads, scale = attribute(node, "q_num_heads", None), attribute(node, "scale", None)
+        if heads is None or heads != attribute(node, "kv_num_heads", None):
+            return Refusal("queries and keys are not split into the same heads", name, 1)
+        if scale is None:
+            return Refusal("the scale is not written down", name, 2)
+        if attribute(node, "is_causal", 0) or attribute(node, "softcap", 0.0):
+            return Refusal("is_causal or softcap is set", name, 3)
+        if len(node.inputs) > _MASK + 1 or len(node.outputs) > 1:
+            return Refusal("it keeps keys and values of earlier calls", name, 4)
+        widths = {static_dim(value, 2) for value in (*node.inputs[:_MASK], node.outputs[0])}
+        width = widths.pop()
+        if widths or width is None or width % heads:
+            return Refusal("the last axis is not split into heads of one width", name, 5)
+        mask = _unexpanded(node.inputs[_MASK]) if len(node.inputs) > _MASK else None
+        if mask is not None and mask.dtype != ir.DataType.FLOAT:
+            return Refusal(f"the mask is of type {mask.dtype}, and none that is added", name, 6)
+        query, key, value = node.inputs[:_MASK]
+        return Match(
+            node,
+            node.outputs[0],
+            values={"query": query, "key": key, "value": value, "mask": mask},
+            numbers={"heads": heads, "width": width // heads, "scale": scale},
+        )
+
+    def rewrite(self, graph: ir.Graph, match: Match) -> None:
+        writer = _Writer(graph, match)
+        query = writer.split("query", writer.scaled_query(), _HEADS_FIRST)
+        key = writer.split("key", match.values["key"], _KEY_TRANSPOSED)
+        value = writer.split("value", match.values["value"], _HEADS_FIRST)
+        assert query.shape is not None
+        assert key.shape is not None
+        shape = [*query.shape[:3], key.shape[3]]  # (B, N, S, S)
+        scores = writer.put("MatMul", [query, key], "scores", shape)
+        mask = match.values["mask"]
+        if mask is not None:
+            scores = writer.put("Add", [scores, mask], "masked", shape)
+        weights = writer.put("Softmax", [scores], "weights", shape, {"axis": -1})
+        heads = writer.put("MatMul", [weights, value], "heads", [*query.shape])
+        substitute(match.output, writer.join(heads))
+
+
+class ExpandAttention(RulePass):
+    """Expand every ``Attention`` with three-axis operands.
+
+    Before (B batch, S sequence, H hidden, N heads, D width)::
+
+        mask (B, 1, 1, S) -> Expand (B, 1, S, S) ─┐
+        q, k, v (B, S, H) ────────────────────┴> Attention(N heads, scale) -> y (B, S, H)
+
+    After::
+
+        q -> Mul(scale) -> Reshape (B, S, N, D) -> Transpose (B, N, S, D) ─┐
+        k -> Reshape (B, S, N, D) -> Transpose (B, N, D, S) ───────────────┴> MatMul
+            -> Add(mask (B, 1, 1, S)) -> Softmax ─┐
+        v -> Reshape -> Transpose (B, N, S, D) ───┴> MatMul -> Transpose -> Reshape -> y
+
+    The scale stands on the queries, in front of the product: there it meets H numbers per token and
+    not S, keeps scores small enough for FP16, and is where TensorRT's fusion looks for it. The mask
+    loses the copy per query that only ONNX Runtime's ``Attention`` asks for.
+
+    Source: https://onnx.ai/onnx/operators/onnx__Attention.html.
+    """
+
+    name = "expand_attention"
+    rules = (_Rule(),)
+
+
+class _Writer:
+    """Puts the nodes of one site in front of it, named after it."""
+
+    def __init__(self, graph: ir.Graph, match: Match) -> None:
+        self._graph, self._root = graph, match.root
+        self._heads, self._width = int(match.numbers["heads"]), int(match.numbers["width"])
+        self._scale, self._query = match.numbers["scale"], match.values["query"]
+        self._dtype = match.output.dtype
+        self._name = str(match.root.name)
+
+    def put(
+        self,
+        op_type: str,
+        inputs: list[ir.Value | None],
+        suffix: str,
+        shape: Sequence[ir.SymbolicDim | int],
+        attributes: dict[str, object] | None = None,
+    ) -> ir.Value:
+        return insert_node(
+            self._graph,
+            self._root,
+            op_type,
+            inputs,
+            attributes,
+            name=f"{self._name}.{suffix}",
+            shape=shape,
+            dtype=self._dtype,
+        )
+
+    def scaled_query(self) -> ir.Value | None:
+        """Queries (B, S, H) times the scale."""
+        if self._scale == 1.0:
+            return self._query
+        scale = new_constant(self._graph, "attention.scale", np.float32(self._scale))
+        assert self._query is not None
+        return self.put("Mul", [self._query, scale], "scaled", list(self._query.shape or ()))
+
+    def split(self, part: str, value: ir.Value | None, permutation: list[int]) -> ir.Value:
+        """(B, S, H) to four axes in the order of ``permutation`` of (B, S, N, D)."""
+        assert value is not None
+        assert value.shape is not None
+        batch, sequence, _ = value.shape
+        axes = [batch, sequence, self._heads, self._width]
+        name = f"heads.{self._heads}x{self._width}"
+        split = new_constant(
+            self._graph, name, np.array([0, 0, self._heads, self._width], np.int64)
+        )
+        heads = self.put("Reshape", [value, split], f"{part}.split", axes)
+        shape = [axes[axis] for axis in permutation]
+        return self.put("Transpose", [heads], part, shape, {"perm": permutation})
+
+    def join(self, value: ir.Value) -> ir.Value:
+        """(B, N, S, D) to (B, S, H)."""
+        hidden = self._heads * self._width
+        assert value.shape is not None
+        batch, heads, sequence, width = value.shape
+        axes = [batch, sequence, heads, width]
+        swapped = self.put("Transpose", [value], "swapped", axes, {"perm": _HEADS_FIRST})
+        joined = new_constant(self._graph, f"joined.{hidden}", np.array([0, 0, hidden], np.int64))
+        return self.put("Reshape", [swapped, joined], "joined", [batch, sequence, hidden])
+
+
+def count_attention(model: ir.Model) -> int:
+    """How many standard ``Attention`` nodes there are."""
+    return sum(node.op_type == "Attention" and not node.domain for node in model.graph)
+
+
+def _unexpanded(mask: ir.Value | None) -> ir.Value | None:
+    """The mask (B, 1, 1, S) behind one with a row for every query."""
+    expand = producer(mask, "Expand")
+    if expand is None or len(expand.inputs[0].shape or ()) != 4:  # type: ignore[union-attr]
+        return mask
+    return expand.inputs[0]
