@@ -6,6 +6,8 @@ import click
 from click_default_group import DefaultGroup
 
 from bert_export import __version__
+from bert_export.cli.bench import bench_command
+from bert_export.cli.evaluate import evaluate_command
 from bert_export.cli.explain import explain_command
 from bert_export.cli.export import export_command
 from bert_export.cli.inspect import inspect_command
@@ -29,6 +31,8 @@ def main() -> None:
 
 main.add_command(export_command)
 main.add_command(run_command)
+main.add_command(evaluate_command)
 main.add_command(inspect_command)
 main.add_command(explain_command)
+main.add_command(bench_command)
 main.add_command(tasks_command)

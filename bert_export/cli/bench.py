@@ -1,0 +1,199 @@
+"""``bert-export bench``: bundles timed against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bert_export.cli.console import errors_on_one_line, print_json, size_text, stderr, stdout
+from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT, SHAPES
+
+if TYPE_CHECKING:  # numpy is not needed to print the help
+    from bert_export.report.bench import Bench, Entry
+
+__all__ = ["bench_command", "drawn"]
+
+_KINDS = {ONE_TEXT: "one text, tokenised and decoded", MANY_TEXTS: "{} texts in one call"}
+
+
+@click.command("bench")
+@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
+@click.option(
+    "--shapes", default=SHAPES, show_default=True, help="Rows x tokens of the graph alone."
+)
+@click.option(
+    "--target", "targets", multiple=True, help="May be repeated.  [default: all in each bundle]"
+)
+@click.option("--threads", type=int, help="Of each engine, and cores it is pinned to.")
+@click.option(
+    "--texts",
+    type=click.IntRange(min=0),
+    default=64,
+    show_default=True,
+    help="Real texts that whole answers are timed with; 0 times the graphs alone.",
+)
+@click.option("--data", help="A .jsonl or .txt file of them.  [default: the calibration set]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    help="Per bundle and row at most; it ends earlier once the interval is tight.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="Half the median's 95 % interval, as a share of it, that counts as tight.",
+)
+@click.option("--cold-starts", type=click.IntRange(min=0), default=5, show_default=True)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, raw samples too.")
+def bench_command(
+    *,
+    bundles: tuple[str, ...],
+    targets: tuple[str, ...],
+    shapes: str,
+    threads: int | None,
+    texts: int,
+    data: str | None,
+    seconds: float,
+    tolerance: float,
+    cold_starts: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Time BUNDLEs of one task against each other.
+
+    Each runs in a process of its own; they take turns and are pinned to the same cores. Shapes time
+    the graph alone, texts the whole answer with tokenisation and post-processing.
+    """
+    with errors_on_one_line():
+        from bert_export.report.bench import bench
+
+        with drawn(quiet=quiet or as_json) as listener:
+            found = bench(
+                bundles,
+                listener=listener,
+                targets=targets,
+                shapes=shapes,
+                texts=texts,
+                data=data,
+                threads=threads,
+                seconds=seconds,
+                tolerance=tolerance,
+                cold_starts=cold_starts,
+            )
+        if as_json:
+            print_json(found)
+        elif not quiet:
+            _print(found)
+
+
+class _Bar:
+    """Shows what is measured now."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._row = progress.add_task("", total=None)
+
+    def begin(self, what: str, *, done: int, total: int) -> None:
+        self._progress.update(self._row, description=what, completed=done, total=total)
+
+    def measured(self) -> None:
+        """Nothing is kept here."""
+
+
+@contextmanager
+def drawn(*, quiet: bool) -> Iterator[_Bar]:
+    """A bar on standard error while the block measures."""
+    progress = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=stderr,
+        transient=True,
+        disable=quiet or not stderr.is_terminal,
+    )
+    with progress:
+        yield _Bar(progress)
+
+
+def _print(found: Bench) -> None:
+    machine = found.machine
+    stdout.print(
+        f"{found.task} on {machine['cpu']}, {found.conditions.threads} threads, "
+        f"{machine['system']}, load {machine['load']} before",
+        markup=False,
+    )
+    stdout.print(_timings(found))
+    stdout.print(_starts(found))
+    for entry in found.entries:
+        for label, reason in entry.measured.refusals.items():
+            stdout.print(f"{entry.name}, {label}: {reason}", markup=False)
+        if entry.measured.failure is not None:
+            stdout.print(f"{entry.name}: {entry.measured.failure}", markup=False, style="red")
+
+
+def _timings(found: Bench) -> Table:
+    """A row per workload and contender; ratios are to the first contender."""
+    first = found.entries[0]
+    table = Table(title="\nms per call", title_justify="left", show_edge=False)
+    table.add_column("workload", no_wrap=True)
+    table.add_column("bundle", overflow="fold")
+    for column in ("p50", "95 % interval", "p95", "p99", "runs", "rows/s", f"times {first.name}"):
+        table.add_column(column, justify="right")
+    labels = list(dict.fromkeys(one for entry in found.entries for one in entry.measured.timings))
+    for label in labels:
+        for entry in found.entries:
+            if label in entry.measured.timings:
+                table.add_row(*_timing(entry, label, first), end_section=entry is found.entries[-1])
+    return table
+
+
+def _timing(entry: Entry, label: str, first: Entry) -> Iterator[str]:
+    timing = entry.measured.timings[label]
+    summary = timing.summary
+    yield _KINDS.get(label, label).format(timing.rows)
+    yield entry.name
+    yield _ms(summary.p50)
+    yield f"{_ms(summary.low)} to {_ms(summary.high)}{'' if summary.tight else ' (wide)'}"
+    yield _ms(summary.p95)
+    yield _ms(summary.p99)
+    yield str(summary.runs)
+    yield f"{timing.rows_per_second:,.0f}"
+    reference = first.measured.timings.get(label)
+    yield "-" if reference is None else f"{reference.summary.p50 / summary.p50:.2f}"
+
+
+def _starts(found: Bench) -> Table:
+    table = Table(title="\nsize, start and memory", title_justify="left", show_edge=False)
+    table.add_column("bundle", overflow="fold")
+    for column in ("size", "first answer", "memory then", "peak memory"):
+        table.add_column(column, justify="right")
+    for entry in found.entries:
+        measured = entry.measured
+        starts = sorted(measured.first_answers)
+        table.add_row(
+            entry.name,
+            size_text(entry.bytes),
+            f"{starts[len(starts) // 2]:.3f} s" if starts else "-",
+            _size(measured.first_answer_bytes),
+            _size(measured.peak_bytes),
+        )
+    return table
+
+
+def _size(size: int | None) -> str:
+    return "-" if size is None else size_text(size)
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g}" if seconds < 1 else f"{1000 * seconds:.0f}"

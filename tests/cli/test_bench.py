@@ -1,0 +1,96 @@
+"""``bert-export bench`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bert_export.cli import main
+from bert_export.exporter import Export
+
+BRIEF = ("--shapes", "1x8", "--seconds", "0.1", "--texts", "4", "--cold-starts", "1")
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["bench", *arguments])
+
+
+@pytest.fixture
+def classifier(tiny_export: Callable[..., Export]) -> str:
+    done = tiny_export("text-classification", "BertForSequenceClassification", num_labels=3)
+    return str(done.path)
+
+
+def test_bench_prints_rows_and_starts(classifier: str) -> None:
+    result = invoke(classifier, "--threads", "1", *BRIEF)
+    assert result.exit_code == 0, result.output
+    for words in ("1x8", "one text, tokenised and decoded", "4 texts in one call", "95 % interval"):
+        assert words in result.stdout
+    assert "first answer" in result.stdout
+    assert "text-classification on" in result.stdout
+
+
+def test_bench_as_json(classifier: str) -> None:
+    told = json.loads(invoke(classifier, *BRIEF, "--json").stdout)
+    (entry,) = told["entries"]
+    assert (entry["target"], entry["precision"]) == ("onnxruntime", "fp32")
+    timing = entry["measured"]["timings"]["1x8"]
+    runs = [run for turn in timing["rounds"] for run in turn]
+    assert timing["summary"]["runs"] == len(runs)
+    assert min(runs) <= timing["summary"]["p50"] <= max(runs)
+    assert told["conditions"]["shapes"] == ["1x8"]
+    assert told["machine"]["cpu"]
+    assert told["versions"]["onnxruntime"]
+    assert entry["bytes"] == sum(
+        file.stat().st_size for file in Path(classifier).iterdir() if file.name != "manifest.json"
+    )
+
+
+def test_quiet_prints_nothing(classifier: str) -> None:
+    result = invoke(classifier, *BRIEF, "--texts", "0", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_reasons_are_printed(classifier: str) -> None:
+    result = invoke(classifier, *BRIEF, "--texts", "0", "--shapes", "1x8,1x4000")
+    assert result.exit_code == 0, result.output
+    assert "1x4000: shape 1x4000 is longer than the bundle's rows" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shapes", "8by16"], "shape '8by16' is malformed"),
+        (["--threads", "4096"], "threads do not fit this machine"),
+        (["--target", "none"], "none"),
+        (["--data", "none.jsonl"], "none.jsonl"),
+    ],
+)
+def test_a_bad_option_is_one_line(arguments: list[str], message: str, classifier: str) -> None:
+    result = invoke(classifier, *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_bundles_must_be_of_one_task(classifier: str, tiny_export: Callable[..., Export]) -> None:
+    other = str(tiny_export("feature-extraction", "BertModel").path)
+    result = invoke(classifier, other)
+    assert result.exit_code == 1
+    assert "expected bundles of one task" in result.stderr
+
+
+def test_a_bundle_given_twice_is_refused(classifier: str) -> None:
+    result = invoke(classifier, classifier)
+    assert result.exit_code == 1
+    assert "given twice" in result.stderr
+
+
+def test_no_bundle_is_one_line(tmp_path: Path) -> None:
+    result = invoke(str(tmp_path / "none"))
+    assert result.exit_code == 1
+    assert len(result.stderr.strip().splitlines()) == 1
