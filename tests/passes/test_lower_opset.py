@@ -66,5 +66,5 @@ def test_a_type_that_came_later_is_refused():
         '<ir_version: 10, opset_import: ["" : 23]>'
         " agraph (bfloat16[B, C, S] x) => (bfloat16[B, C, S] y) { y = HardSwish(x) }"
     )
-    with pytest.raises(PassError, match="whose type opset 20 does not take: expected .*float16"):
+    with pytest.raises(PassError, match=r"whose type opset 20 does not take: expected .*float16"):
         LowerOpset()(model)
