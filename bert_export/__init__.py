@@ -1,7 +1,7 @@
 """Turns a trained BERT checkpoint into the fastest engine that still gives the same answers.
 
-:func:`export` writes a bundle and :func:`load` answers from one. Both are imported on first use,
-so that a service that only loads never pays for PyTorch.
+:func:`export` writes a bundle, :func:`load` answers from one, :func:`evaluate` scores it. Each is
+imported on first use, so that a service that only loads never pays for PyTorch.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bert_export.evaluation import evaluate
     from bert_export.exporter import export
     from bert_export.runtime.loading import load
 
-__all__ = ["export", "load"]
+__all__ = ["evaluate", "export", "load"]
 __version__ = "0.1.0"
 
-_HOMES = {"export": "bert_export.exporter", "load": "bert_export.runtime.loading"}
+_HOMES = {
+    "evaluate": "bert_export.evaluation",
+    "export": "bert_export.exporter",
+    "load": "bert_export.runtime.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,111 @@
+"""``bert-export evaluate``: what a bundle's answers are worth."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.evaluation import Evaluation, evaluate
+from bert_export.evaluation.answering import Advance
+
+__all__ = ["evaluate_command"]
+
+
+@click.command("evaluate")
+@click.argument("bundle")
+@click.argument("file")
+@click.option("--task", help="Another task of the same head, such as zero-shot-classification.")
+@click.option("--target", help="Which of the bundle's engines answers.  [default: its first]")
+@click.option(
+    "--against",
+    metavar="BUNDLE",
+    help="A bundle of the same checkpoint, such as the FP32 one, to compare answers with.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of masks that the tool makes."
+)
+@click.option("--threads", type=int, help="Threads inside an operator.")
+@click.option("--quiet", is_flag=True, help="Print the figure that counts, and errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate_command(
+    bundle: str,
+    file: str,
+    *,
+    task: str | None,
+    target: str | None,
+    against: str | None,
+    seed: int,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Score BUNDLE's answers on FILE: its labels, or another bundle's answers.
+
+    FILE is a .jsonl, .csv, .parquet or .txt file, or a directory that the datasets library saved,
+    with the fields of the task.
+    """
+    with errors_on_one_line():
+        with _progress(shown=not (quiet or as_json)) as advance:
+            found = evaluate(
+                bundle,
+                file,
+                task=task,
+                target=target,
+                against=against,
+                seed=seed,
+                threads=threads,
+                advance=advance,
+            )
+        if as_json:
+            print_json(found)
+        elif quiet:
+            stdout.print(f"{_headline(found):.4f}")
+        else:
+            stdout.print(_table(found))
+
+
+@contextlib.contextmanager
+def _progress(*, shown: bool) -> Iterator[Advance]:
+    columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    disabled = not (shown and stderr.is_terminal)
+    with Progress(*columns, console=stderr, transient=True, disable=disabled) as progress:
+        row = progress.add_task("rows", total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(row, completed=done, total=total)
+
+        yield advance
+
+
+def _headline(found: Evaluation) -> float:
+    if found.scores or found.reference is None:
+        return found.score
+    return found.reference.agreement
+
+
+def _table(found: Evaluation) -> Table:
+    reference = found.reference
+    table = Table(
+        title=f"{found.task}: {found.examples:,} examples of {found.data}, {found.seconds:.1f} s",
+        title_justify="left",
+        show_edge=False,
+    )
+    table.add_column("figure", no_wrap=True)
+    table.add_column("bundle", justify="right")
+    if reference is not None:
+        table.add_column(reference.name, justify="right", overflow="fold")
+    for name, value in found.scores.items():
+        others = [] if reference is None else [_figure(reference.scores[name])]
+        table.add_row(name, _figure(value), *others, style="bold" if name == found.metric else "")
+    if reference is not None:
+        table.add_row(reference.kind, _figure(reference.agreement), "")
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if abs(value) <= 1 else f"{value:,.0f}"

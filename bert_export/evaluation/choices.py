@@ -1,0 +1,114 @@
+"""Scorers of answers that are one of a few: choices, continuations, labels given at call time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bert_export.datasets import DataSet
+from bert_export.errors import DatasetError
+from bert_export.evaluation.scorer import (
+    AnyPipeline,
+    Scorer,
+    accuracy,
+    gold_labels,
+    label_id,
+)
+from bert_export.runtime.batching import Row
+
+__all__ = ["ChoiceScorer", "NextSentenceScorer", "ZeroShotScorer", "read_is_next"]
+
+_BINARY = ("0", "1")
+
+
+class ChoiceScorer(Scorer):
+    """Which of a record's choices is right, by its index."""
+
+    metric = "choice accuracy"
+    agreement_kind = "share of equal choices"
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[int] | None:
+        sizes = iter([len(record["choices"]) for record in data.records])
+        return gold_labels(
+            data,
+            "label",
+            lambda value, place: label_id(value, tuple(map(str, range(next(sizes)))), (), place),
+        )
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> int:
+        return int(pipeline.decode(item, rows, reduced, settings)["choice"])
+
+    def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
+        return {"choice accuracy": accuracy(gold, answers)}
+
+
+class NextSentenceScorer(Scorer):
+    """Whether the second text follows, label 1, or does not, label 0."""
+
+    metric = "next-sentence accuracy"
+    agreement_kind = "share of equal verdicts"
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[bool] | None:
+        return gold_labels(data, "label", read_is_next)
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> bool:
+        return bool(pipeline.decode(item, rows, reduced, settings)["is_next"])
+
+    def score(self, gold: Sequence[bool], answers: Sequence[bool]) -> dict[str, float]:
+        return {"next-sentence accuracy": accuracy(gold, answers)}
+
+
+class ZeroShotScorer(Scorer):
+    """Which of a record's candidate labels is right, by name or index."""
+
+    metric = "accuracy"
+    agreement_kind = "share of equal labels"
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[str] | None:
+        candidates = iter([record["candidate_labels"] for record in data.records])
+
+        def read(value: Any, place: str) -> str:
+            own = next(candidates)
+            return str(own[label_id(value, own, (), place)])
+
+        return gold_labels(data, "label", read)
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> str:
+        return str(pipeline.decode(item, rows, reduced, settings)["labels"][0])
+
+    def score(self, gold: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
+        return {"accuracy": accuracy(gold, answers)}
+
+
+def read_is_next(value: Any, place: str) -> bool:
+    """Whether a label says that the second text follows.
+
+    Raises:
+        DatasetError: It is neither 0 nor 1.
+    """
+    if str(value) not in _BINARY:
+        raise DatasetError(
+            f"{place} is wrong", expected="1 (it follows) or 0 (it does not)", got=repr(value)
+        )
+    return str(value) == "1"

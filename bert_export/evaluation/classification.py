@@ -1,0 +1,133 @@
+"""Scorers of text-classification heads: one label, several labels, a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.datasets import DataSet
+from bert_export.errors import DatasetError
+from bert_export.evaluation.scorer import (
+    AnyPipeline,
+    Scorer,
+    accuracy,
+    correlation,
+    gold_labels,
+    label_id,
+    metric_library,
+)
+from bert_export.runtime.batching import Row
+
+__all__ = ["MultiLabelScorer", "RegressionScorer", "SingleLabelScorer"]
+
+
+class SingleLabelScorer(Scorer):
+    """One of several labels: accuracy, and F1 averaged over the labels."""
+
+    metric = "accuracy"
+    agreement_kind = "share of equal labels"
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[int] | None:
+        names = data.class_names.get("label", ())
+        return gold_labels(
+            data, "label", lambda value, place: label_id(value, pipeline.labels, names, place)
+        )
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> int:
+        return int(reduced[0].argmax())
+
+    def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
+        f1_score = metric_library("sklearn.metrics").f1_score
+        return {
+            "accuracy": accuracy(gold, answers),
+            "macro F1": float(f1_score(gold, answers, average="macro", zero_division=0)),
+        }
+
+
+class MultiLabelScorer(Scorer):
+    """Any number of labels: F1 over all decisions, and averaged over the labels."""
+
+    metric = "micro F1"
+    agreement_kind = "micro F1 against the reference's labels"
+    needs = "the field labels in every record"
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> NDArray[np.bool_] | None:
+        names = data.class_names.get("labels", ())
+
+        def read(values: Sequence[Any], place: str) -> NDArray[np.bool_]:
+            chosen = np.zeros(len(pipeline.labels), dtype=bool)
+            chosen[[label_id(value, pipeline.labels, names, place) for value in values]] = True
+            return chosen
+
+        found = gold_labels(data, "labels", read)
+        return None if found is None else np.stack(found)  # (n, L)
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> NDArray[np.bool_]:
+        return np.asarray(reduced[0] > 0)  # (L,), a probability above 0.5
+
+    def as_gold(self, answers: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        return np.stack(answers)
+
+    def score(
+        self, gold: NDArray[np.bool_], answers: Sequence[NDArray[np.bool_]]
+    ) -> dict[str, float]:
+        given = np.stack(answers)  # (n, L)
+        f1_score = metric_library("sklearn.metrics").f1_score
+        # Where neither side has a label, they are of one mind.
+        return {
+            "micro F1": float(f1_score(gold, given, average="micro", zero_division=1)),
+            "macro F1": float(f1_score(gold, given, average="macro", zero_division=1)),
+            "exact match": float((gold == given).all(axis=1).mean()),
+        }
+
+
+class RegressionScorer(Scorer):
+    """A number: rank correlation, and linear correlation."""
+
+    metric = "Spearman correlation"
+    agreement_kind = "Spearman correlation with the reference's numbers"
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[float] | None:
+        return gold_labels(data, "label", _number)
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> float:
+        return float(reduced[0][0])
+
+    def score(self, gold: Sequence[float], answers: Sequence[float]) -> dict[str, float]:
+        return {
+            "Spearman correlation": correlation("spearmanr", gold, answers),
+            "Pearson correlation": correlation("pearsonr", gold, answers),
+        }
+
+
+def _number(value: Any, place: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise DatasetError(
+            f"{place} does not fit a regression head", expected="a number", got=repr(value)
+        ) from None

@@ -1,0 +1,122 @@
+"""Scorers of heads that give vectors: sentence embeddings, and the encoder's own features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.datasets import DataSet
+from bert_export.evaluation.scorer import (
+    AnyPipeline,
+    Examples,
+    Scorer,
+    correlation,
+    gold_labels,
+)
+from bert_export.runtime.batching import Row
+
+__all__ = ["EmbeddingScorer", "FeatureScorer", "ScoredPair", "mean_cosine"]
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPair:
+    """Two embedded texts, by their place among all, and how alike they are."""
+
+    first: int
+    second: int
+    score: float
+
+
+class EmbeddingScorer(Scorer):
+    """Rank correlation of the cosine of two embeddings with how alike their texts are."""
+
+    metric = "Spearman correlation"
+    agreement_kind = "mean cosine with the reference's embeddings"
+    needs = "the fields text_pair and score in every record"
+
+    def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
+        texts: list[str] = []
+        pairs: list[tuple[int, int]] = []
+        for record in data.records:
+            first = len(texts)
+            texts.append(record["text"])
+            texts += [record["text_pair"]] if "text_pair" in record else []
+            pairs.append((first, len(texts) - 1))
+        scores = gold_labels(data, "score", lambda value, _: float(value))
+        gold = None
+        if scores is not None:
+            gold = [ScoredPair(*pair, score) for pair, score in zip(pairs, scores, strict=True)]
+        settings = self.settings(pipeline, data)
+        rows = pipeline.encode(texts, settings)
+        return Examples(data, tuple(texts), tuple(map(tuple, rows)), settings, gold)
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
+        return None  # known once the pairs are laid out
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> Vectors:
+        return np.array(pipeline.decode(item, rows, reduced, settings))  # (D,), a copy
+
+    def score(self, gold: Sequence[ScoredPair], answers: Sequence[Vectors]) -> dict[str, float]:
+        cosines = [float(_cosine(answers[pair.first], answers[pair.second])) for pair in gold]
+        scores = [pair.score for pair in gold]
+        return {
+            "Spearman correlation": correlation("spearmanr", scores, cosines),
+            "Pearson correlation": correlation("pearsonr", scores, cosines),
+        }
+
+    def agreement(self, answers: Sequence[Vectors], reference: Sequence[Vectors]) -> float:
+        return mean_cosine(answers, reference)
+
+
+class FeatureScorer(Scorer):
+    """The encoder's vectors mean nothing by themselves: only agreement can be told."""
+
+    metric = "mean cosine"
+    agreement_kind = "mean cosine with the reference's token vectors"
+    needs = "a bundle to compare with"
+
+    def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
+        return None
+
+    def answer(
+        self,
+        pipeline: AnyPipeline,
+        item: Any,
+        rows: Sequence[Row],
+        reduced: Sequence[Any],
+        settings: Any,
+    ) -> Vectors:
+        return np.asarray(reduced[0])  # (S, H)
+
+    def score(self, gold: Any, answers: Sequence[Vectors]) -> dict[str, float]:
+        return {"mean cosine": mean_cosine(answers, gold)}
+
+
+def mean_cosine(left: Sequence[Vectors], right: Sequence[Vectors]) -> float:
+    """Mean over all vectors, float32 (D,) or (S, D) each; two zero vectors are alike."""
+    total, count = 0.0, 0
+    for ours, theirs in zip(left, right, strict=True):
+        cosines = _cosine(ours, theirs)
+        total += float(np.sum(cosines))
+        count += int(np.size(cosines))
+    return total / count
+
+
+def _cosine(left: Vectors, right: Vectors) -> NDArray[np.float64]:
+    a, b = left.astype(np.float64), right.astype(np.float64)
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    both_zero = ~(a.any(axis=-1) | b.any(axis=-1))
+    return np.where(both_zero, 1.0, (a * b).sum(axis=-1) / np.maximum(norms, 1e-30))

@@ -1,0 +1,59 @@
+"""``bert-export evaluate``: a table, a figure, one JSON object, or one red line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bert_export.cli import main
+from bert_export.exporter import Export
+
+ROW = {"prompt": "the cat", "choices": ["sat", "run", "on"]}
+
+
+@pytest.fixture
+def bundle(tiny_export: Callable[..., Export]) -> str:
+    return str(tiny_export("multiple-choice", "BertForMultipleChoice").path)
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> str:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps(ROW | {"label": n % 3}) for n in range(6)))
+    return str(path)
+
+
+def test_a_table_names_what_was_compared(bundle: str, labelled: str) -> None:
+    done = CliRunner().invoke(main, ["evaluate", bundle, labelled, "--against", bundle])
+    assert done.exit_code == 0, done.output
+    assert "multiple-choice: 6 examples of" in done.output
+    assert "choice accuracy" in done.output
+    assert "0.3333" in done.output
+    assert "share of equal choices" in done.output
+    assert "1.0000" in done.output
+
+
+def test_quiet_is_one_figure_and_json_one_object(bundle: str, labelled: str) -> None:
+    done = CliRunner().invoke(main, ["evaluate", bundle, labelled, "--quiet"])
+    assert (done.exit_code, done.output) == (0, "0.3333\n")
+    done = CliRunner().invoke(main, ["evaluate", bundle, labelled, "--json"])
+    found = json.loads(done.output)
+    assert found["metric"] == "choice accuracy"
+    assert found["scores"] == {"choice accuracy": pytest.approx(1 / 3)}
+    assert found["examples"] == 6
+    assert found["reference"] is None
+
+
+def test_without_labels_it_says_what_to_do(bundle: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(ROW))
+    done = CliRunner().invoke(main, ["evaluate", bundle, str(path)])
+    assert done.exit_code == 1
+    assert "has no labels" in done.stderr
+    assert "--against" in done.stderr
+    done = CliRunner().invoke(main, ["evaluate", bundle, str(path), "--against", bundle, "--quiet"])
+    assert (done.exit_code, done.output) == (0, "1.0000\n")

@@ -1,0 +1,269 @@
+"""Every task's answers are scored, compared, and refused with a reason where they cannot be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bert_export
+from bert_export.datasets import DataSet
+from bert_export.errors import DatasetError, InputError
+from bert_export.evaluation import evaluate
+from bert_export.evaluation.scorers import SCORERS
+from bert_export.exporter import Export
+from bert_export.quantization.calibration import read_calibration
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.tasks import TASKS, find_task
+from tests.support import open_tiny
+
+CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "feature-extraction": ("BertModel", {}),
+    "sentence-embedding": ("BertModel", {"model_max_length": 30}),
+    "fill-mask": ("BertForMaskedLM", {}),
+    "text-classification": ("BertForSequenceClassification", {"num_labels": 3}),
+    "zero-shot-classification": (
+        "BertForSequenceClassification",
+        {
+            "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
+            "max_position_embeddings": 128,
+            "model_max_length": 128,
+        },
+    ),
+    "token-classification": (
+        "BertForTokenClassification",
+        {"id2label": {0: "O", 1: "B-person", 2: "I-person"}},
+    ),
+    "question-answering": ("BertForQuestionAnswering", {"max_position_embeddings": 96}),
+    "multiple-choice": ("BertForMultipleChoice", {}),
+    "next-sentence-prediction": ("BertForNextSentencePrediction", {}),
+    "pretraining": ("BertForPreTraining", {}),
+    "text-generation": ("BertLMHeadModel", {"is_decoder": True}),
+}
+WITHOUT = ("text", "text_pair", "tokens")  # fields of records without labels
+LABELLED = {
+    "zero-shot-classification",
+    "question-answering",
+    "multiple-choice",
+    "next-sentence-prediction",
+    "pretraining",
+    "fill-mask",
+    "text-generation",
+}
+
+
+def records(task: str, rows: list[dict[str, Any]], **names: tuple[str, ...]) -> DataSet:
+    places = tuple(f"line {number}" for number in range(1, len(rows) + 1))
+    return DataSet(f"{task}.jsonl", "0" * 64, tuple(rows), places, names)
+
+
+def some(task: str, count: int = 24) -> DataSet:
+    """Records of the built-in set; where not all of them are labelled, none is."""
+    rows = [
+        {name: value for name, value in record.items() if task in LABELLED or name in WITHOUT}
+        for record in read_calibration(TASKS[task]).records
+        if task != "token-classification" or "tokens" in record
+    ]
+    return records(task, rows[:count])
+
+
+def open_model(task: str, folder: Path) -> Pipeline[Any, Any, Any]:
+    """A pipeline over a checkpoint; one that embeds pools the mean."""
+    if task == "sentence-embedding" and not (folder / "modules.json").is_file():
+        kind = "sentence_transformers.models"
+        modules = [
+            {"idx": 0, "name": "0", "path": "", "type": f"{kind}.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{kind}.Pooling"},
+        ]
+        (folder / "modules.json").write_text(json.dumps(modules))
+        (folder / "1_Pooling").mkdir()
+        pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    return open_tiny(task, folder)
+
+
+def test_the_table_has_every_task() -> None:
+    assert set(SCORERS) == set(TASKS) == set(CLASSES)
+    assert bert_export.evaluate is evaluate
+
+
+@pytest.mark.parametrize("task", sorted(CLASSES))
+def test_every_task_agrees_with_itself(task: str, tiny: Callable[..., Path]) -> None:
+    name, config = CLASSES[task]
+    seen: list[tuple[int, int]] = []
+    with open_model(task, tiny(name, **config)) as pipeline:
+        found = evaluate(
+            pipeline,
+            some(task),
+            against=pipeline,
+            advance=lambda done, total: seen.append((done, total)),
+        )
+    assert found.reference is not None
+    assert found.reference.agreement == pytest.approx(1.0)
+    assert found.scores == found.reference.scores
+    assert bool(found.scores) == (task in LABELLED)
+    assert all(-1 <= value <= 1 for name, value in found.scores.items() if name != "masked tokens")
+    assert seen[-1][0] == seen[-1][1]
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize("task", sorted(CLASSES))
+def test_another_model_agrees_less(task: str, tiny: Callable[..., Path], tmp_path: Path) -> None:
+    from tests.oracle import save_tiny
+
+    name, config = CLASSES[task]
+    save_tiny(name, tmp_path / "other", seed=1, **config)
+    with (
+        open_model(task, tiny(name, **config)) as pipeline,
+        open_model(task, tmp_path / "other") as other,
+    ):
+        found = evaluate(pipeline, some(task, 64), against=other)
+    assert found.reference is not None
+    assert found.reference.agreement < 0.999
+
+
+@pytest.mark.parametrize("task", sorted(set(CLASSES) - LABELLED))
+def test_data_without_labels_needs_a_bundle_to_compare_with(
+    task: str, tiny: Callable[..., Path]
+) -> None:
+    name, config = CLASSES[task]
+    with (
+        open_model(task, tiny(name, **config)) as pipeline,
+        pytest.raises(DatasetError, match=r"has no labels .* compare with a bundle by --against"),
+    ):
+        evaluate(pipeline, some(task))
+
+
+def test_labels_by_name_by_id_and_by_the_files_names(tiny: Callable[..., Path]) -> None:
+    labels = ("no", "maybe", "yes")
+    folder = tiny("BertForSequenceClassification", id2label=dict(enumerate(labels)))
+    texts = [f"the {letter} sat" for letter in "abcdefgh"]
+    with open_tiny("text-classification", folder) as pipeline:
+        ids = [labels.index(answer["label"]) for answer in pipeline(texts)]
+        for given, names in (
+            ([labels[index] for index in ids], {}),
+            (ids, {}),
+            ([str(index) for index in ids], {}),
+            ([2 - index for index in ids], {"label": ("yes", "maybe", "no")}),
+            (ids, {"label": ("A", "B", "C")}),
+        ):
+            rows = [
+                {"text": text, "label": label} for text, label in zip(texts, given, strict=True)
+            ]
+            found = evaluate(pipeline, records("text-classification", rows, **names))
+            assert found.score == found.scores["accuracy"] == 1.0
+        wrong = [{"text": "a", "label": 2}, {"text": "b", "label": "perhaps"}]
+        with pytest.raises(DatasetError, match=r"line 2 field label is no label .* got 'perhaps'"):
+            evaluate(pipeline, records("text-classification", wrong))
+        partial = [{"text": "a", "label": 2}, {"text": "b"}]
+        with pytest.raises(DatasetError, match=r"line 2 lacks label: .* got 1 of 2"):
+            evaluate(pipeline, records("text-classification", partial))
+
+
+def test_several_labels(tiny: Callable[..., Path]) -> None:
+    folder = tiny(
+        "BertForSequenceClassification",
+        id2label={0: "a", 1: "b", 2: "c"},
+        problem_type="multi_label_classification",
+    )
+    texts = [f"the {letter} sat" for letter in "abcdefgh"]
+    with open_tiny("text-classification", folder) as pipeline:
+        answers = pipeline(texts, top_k=None)
+        chosen = [[one["label"] for one in answer if one["score"] > 0.5] for answer in answers]
+        rows = [
+            {"text": text, "labels": labels} for text, labels in zip(texts, chosen, strict=True)
+        ]
+        found = evaluate(pipeline, records("text-classification", rows))
+        assert found.metric == "micro F1"
+        assert found.scores == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
+        rows[0]["labels"] = [label for label in ("a", "b", "c") if label not in rows[0]["labels"]]
+        worse = evaluate(pipeline, records("text-classification", rows))
+        assert worse.scores["exact match"] == 7 / 8
+        assert worse.score < 1
+
+
+def test_a_number(tiny: Callable[..., Path]) -> None:
+    folder = tiny("BertForSequenceClassification", num_labels=1, problem_type="regression")
+    texts = [f"the {letter} sat" for letter in "abcdefgh"]
+    with open_tiny("text-classification", folder) as pipeline:
+        numbers = [answer["score"] for answer in pipeline(texts)]
+        rows = [{"text": t, "label": -n} for t, n in zip(texts, numbers, strict=True)]
+        found = evaluate(pipeline, records("text-classification", rows))
+        assert found.score == pytest.approx(-1)
+        with pytest.raises(DatasetError, match="line 1 field label does not fit a regression"):
+            evaluate(pipeline, records("text-classification", [{"text": "a", "label": "high"}]))
+
+
+def test_tags_are_those_of_the_pipeline(tiny: Callable[..., Path]) -> None:
+    name, config = CLASSES["token-classification"]
+    words = ["newyork", "sat", "on", "the", "cat's", "mat"]
+    with open_tiny("token-classification", tiny(name, **config)) as pipeline:
+        tokens = pipeline([words], is_split_into_words=True, ignore_labels=[])[0]
+        starts = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1].tolist()
+        first = {token["start"]: token["entity"] for token in reversed(tokens)}
+        tags = [first[start] for start in starts]
+        found = evaluate(
+            pipeline, records("token-classification", [{"tokens": words, "tags": tags}])
+        )
+    assert found.scores == {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}
+
+
+def test_cosines_follow_the_scores(tiny: Callable[..., Path]) -> None:
+    pairs = [("the cat", "the dog"), ("a cat", "a cat"), ("on mat", "new york"), ("run", "the")]
+    with open_model("sentence-embedding", tiny("BertModel", model_max_length=30)) as pipeline:
+        left, right = (pipeline([pair[side] for pair in pairs], normalize=True) for side in (0, 1))
+        cosines = (left * right).sum(axis=1)
+        rows = [
+            {"text": a, "text_pair": b, "score": float(score)}
+            for (a, b), score in zip(pairs, cosines, strict=True)
+        ]
+        assert evaluate(pipeline, records("sentence-embedding", rows)).score == pytest.approx(1)
+
+
+def test_masks_come_from_the_seed(tiny: Callable[..., Path]) -> None:
+    data = some("fill-mask", 48)
+    with open_tiny("fill-mask", tiny("BertForMaskedLM")) as pipeline:
+        first, again, other = (evaluate(pipeline, data, seed=seed) for seed in (0, 0, 1))
+    assert first.scores == again.scores
+    assert first.scores["masked tokens"] > 100
+    assert other.scores != first.scores
+
+
+def test_a_file_and_a_bundle(tiny_export: Callable[..., Export], tmp_path: Path) -> None:
+    name, config = CLASSES["multiple-choice"]
+    bundle = tiny_export("multiple-choice", name, **config).path
+    path = tmp_path / "a.jsonl"
+    row = {"prompt": "the cat", "choices": ["sat", "run", "on"], "label": 0}
+    path.write_text("\n".join(json.dumps(row | {"label": n % 3}) for n in range(6)))
+    found = evaluate(bundle, path, against=bundle)
+    assert found.scores == {"choice accuracy": pytest.approx(1 / 3)}
+    assert found.reference is not None
+    assert (found.reference.name, found.reference.agreement) == (str(bundle), 1.0)
+    path.write_text(json.dumps(row | {"label": 3}))
+    with pytest.raises(DatasetError, match=r"a\.jsonl line 1 field label is no label .* got 3"):
+        evaluate(bundle, path)
+
+
+def test_bundles_of_different_heads_are_not_compared(tiny: Callable[..., Path]) -> None:
+    name, config = CLASSES["token-classification"]
+    others = config | {"id2label": {0: "O", 1: "B-place", 2: "I-place"}}
+    with (
+        open_tiny("token-classification", tiny(name, **config)) as ours,
+        open_tiny("token-classification", tiny(name, **others)) as theirs,
+        pytest.raises(InputError, match="bundle to compare with has another labels"),
+    ):
+        evaluate(ours, some("token-classification"), against=theirs)
+
+
+def test_a_record_that_the_pipeline_refuses_is_named(tiny: Callable[..., Path]) -> None:
+    name, config = CLASSES["question-answering"]
+    rows = [{"question": "q", "context": ""}]
+    with (
+        open_tiny("question-answering", tiny(name, **config)) as pipeline,
+        pytest.raises(DatasetError, match="line 1 does not fit question-answering"),
+    ):
+        evaluate(pipeline, records(find_task("question-answering").name, rows))

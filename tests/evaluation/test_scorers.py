@@ -1,0 +1,97 @@
+"""Figures that were worked out by hand, and properties that every one of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_export.evaluation.classification import MultiLabelScorer, SingleLabelScorer
+from bert_export.evaluation.scorer import correlation
+from bert_export.evaluation.spans import SpanScorer, normalize_answer, word_f1
+from bert_export.evaluation.tagging import TaggingScorer
+from bert_export.evaluation.vectors import mean_cosine
+from bert_export.evaluation.words import MaskedWordScorer
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "f1"),
+    [
+        ("The cat!", "cat", 1.0),
+        ("a big cat", "the cat", 2 / 3),
+        ("dog", "cat", 0.0),
+        ("", "", 1.0),
+        ("the", "", 1.0),
+        ("", "cat", 0.0),
+        ("cat cat", "cat", 2 / 3),
+    ],
+)
+def test_word_f1(answer: str, gold: str, f1: float) -> None:
+    assert word_f1(answer, gold) == pytest.approx(f1)
+
+
+@given(st.text(), st.text())
+def test_word_f1_is_a_symmetric_share(left: str, right: str) -> None:
+    assert 0 <= word_f1(left, right) <= 1
+    assert word_f1(left, right) == word_f1(right, left)
+    assert word_f1(left, left) == 1
+    assert normalize_answer(normalize_answer(left)) == normalize_answer(left)
+
+
+def test_spans_take_the_best_of_the_given_answers() -> None:
+    gold = [("the red cat", "cat"), ("",), ("dog",)]
+    figures = SpanScorer().score(gold, ["Cat", "mouse", "dog house"])
+    assert figures["answer F1"] == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert figures["exact match"] == pytest.approx(1 / 3)
+    assert figures["answered F1"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_entities_count_whole() -> None:
+    gold = [["B-x", "I-x", "O", "B-y"], ["O", "B-x"]]
+    answers = [["B-x", "O", "O", "B-y"], ["B-x", "B-x"]]
+    figures = TaggingScorer().score(gold, answers)
+    assert figures["precision"] == pytest.approx(2 / 4)
+    assert figures["recall"] == pytest.approx(2 / 3)
+    assert figures["entity F1"] == pytest.approx(4 / 7)
+    assert TaggingScorer().score([["O"]], [["O"]])["entity F1"] == 1
+    assert TaggingScorer().score([["O"]], [["B-x"]])["entity F1"] == 0
+
+
+def test_single_and_several_labels() -> None:
+    assert SingleLabelScorer().score([0, 0, 1, 2], [0, 1, 1, 1]) == {
+        "accuracy": 0.5,
+        "macro F1": pytest.approx((2 / 3 + 1 / 2 + 0) / 3),
+    }
+    gold = np.array([[1, 0], [1, 1], [0, 0]], dtype=bool)
+    answers = list(np.array([[1, 0], [0, 1], [0, 1]], dtype=bool))
+    figures = MultiLabelScorer().score(gold, answers)
+    assert figures["micro F1"] == pytest.approx(2 * 2 / (3 + 3))
+    assert figures["exact match"] == pytest.approx(1 / 3)
+
+
+def test_masks_of_the_text_itself_do_not_count() -> None:
+    gold = [np.array([5, 6]), np.array([-1]), np.array([], dtype=np.int64)]
+    answers = [np.array([5, 7]), np.array([9]), np.array([], dtype=np.int64)]
+    assert MaskedWordScorer().score(gold, answers) == {
+        "masked-token accuracy": 0.5,
+        "masked tokens": 2.0,
+    }
+
+
+@pytest.mark.parametrize("kind", ["spearmanr", "pearsonr"])
+@given(values=st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
+def test_correlations_are_never_undefined(kind: str, values: Sequence[float]) -> None:
+    rounded = [round(value, 2) for value in values]
+    assert correlation(kind, rounded, rounded) == pytest.approx(1)
+    assert -1.0001 <= correlation(kind, rounded, rounded[::-1]) <= 1.0001
+    assert correlation(kind, [0.0] * len(rounded), rounded) in (0, 1)
+
+
+def test_cosine_of_zero_vectors() -> None:
+    zero, one = np.zeros(3, np.float32), np.ones(3, np.float32)
+    assert mean_cosine([zero, one], [zero, one]) == pytest.approx(1)
+    assert mean_cosine([zero], [one]) == 0
+    assert mean_cosine([np.stack([one, -one])], [np.stack([one, one])]) == pytest.approx(0)
