@@ -60,11 +60,14 @@ class TensorSpec(Record, frozen=True, kw_only=True):
         name: The ONNX name.
         dtype: numpy's name for it, such as ``int64``.
         shape: One entry per axis: a size, or the name of a dynamic axis.
+        below: Values are at least 0 and less than this, the rows of the table that they are looked
+            up in; ``None`` where nothing bounds them. Engines differ in what they do beyond it.
     """
 
     name: str
     dtype: str
     shape: tuple[str | int, ...]
+    below: int | None = None
 
 
 class FileRecord(Record, frozen=True, kw_only=True):

@@ -60,7 +60,7 @@ from bert_export.verification import FP32_TOLERANCE, make_cases, verify
 
 __all__ = ["PRECISIONS", "Export", "Listener", "Stage", "export"]
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 _CALIBRATION_SEED = 0
 _TOOLS = ("bert-export", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
 
@@ -134,7 +134,7 @@ def export(
             ``architectures`` when ``None``.
         model: A directory, a hub id, ``demo`` or ``demo:<name>``.
         output: The bundle's folder; ``<task>-<precision>`` here when ``None``.
-        precision: ``fp32`` or ``int8``.
+        precision: One of :data:`PRECISIONS` that every target has.
         targets: Names in :data:`bert_export.targets.TARGETS`; the first is the bundle's default.
         calibration: Name of a built-in set or a ``.jsonl`` or ``.txt`` file.
         observer: How activation ranges are chosen: ``percentile`` or ``min-max``.
@@ -421,9 +421,7 @@ def _verify(
     module = find_target(engine.target).load()
     with (
         run.stage("verify") as facts,
-        module.open_written(
-            folder / engine.graph.file, threads=job.threads, precision=engine.precision
-        ) as session,
+        module.open_written(folder, engine, threads=job.threads) as session,
     ):
         parity = verify(
             session.run,

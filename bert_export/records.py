@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from bert_export.bundle import (
 from bert_export.checkpoints import Checkpoint
 from bert_export.errors import InputError
 from bert_export.models import BertConfig, BertHead
+from bert_export.passes.editing import attribute, constant
 from bert_export.passes.graph_pass import Outcome
 from bert_export.tasks import Task
 
@@ -34,6 +36,7 @@ __all__ = [
 
 TOKENIZER_FILE = "tokenizer.json"
 _CLASSIFIER = "BertForSequenceClassification"
+_RESHAPING = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def longest_row(
@@ -111,7 +114,20 @@ def _tensor_spec(value: ir.Value) -> TensorSpec:
         name=str(value.name),
         dtype=str(value.dtype.numpy()),
         shape=tuple(axis if isinstance(axis, int) else str(axis.value) for axis in value.shape),
+        below=min(_table_rows(value), default=None) if value.is_graph_input() else None,
     )
+
+
+def _table_rows(value: ir.Value) -> Iterator[int]:
+    """Rows of the stored tables that values are looked up in, other shapes of them included."""
+    for use in value.uses():
+        node = use.node
+        if node.op_type in _RESHAPING and use.idx == 0:
+            yield from _table_rows(node.outputs[0])
+        elif node.op_type == "Gather" and use.idx == 1 and attribute(node, "axis", 0) == 0:
+            table = constant(node.inputs[0])
+            if table is not None:
+                yield len(table)
 
 
 def labels_of(task: Task, config: BertConfig) -> tuple[str, ...]:

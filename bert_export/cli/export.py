@@ -27,8 +27,12 @@ __all__ = ["export_command"]
     help="A directory, a hub id, `demo` (the task's demonstration checkpoint) or `demo:NAME`.",
 )
 @click.option("--output", "-o", help="The bundle's folder.  [default: TASK-PRECISION]")
-@click.option("--precision", help="fp32 or int8.  [default: fp32]")
+@click.option(
+    "--precision", help="fp32, fp16, bf16 or int8, as far as the target has it.  [default: fp32]"
+)
 @click.option("--int8", "flag", flag_value="int8", help="Short for --precision int8.")
+@click.option("--bf16", "flag", flag_value="bf16", help="Short for --precision bf16.")
+@click.option("--fp16", "flag", flag_value="fp16", help="Short for --precision fp16.")
 @click.option("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
 @click.option(
     "--target",

@@ -26,6 +26,8 @@ def load(
     target: str | None = None,
     threads: int | None = None,
     providers: Sequence[str] | None = None,
+    hint: str | None = None,
+    cache: str | Path | None = None,
     token_budget: int | None = None,
     sort: bool = True,
     verify: bool = True,
@@ -40,6 +42,9 @@ def load(
         threads: Threads inside an operator; all cores when ``None``.
         providers: ONNX Runtime execution providers in order of preference, for its targets; the CPU
             provider when ``None``.
+        hint: What OpenVINO should be good at: ``latency``, its default, or ``throughput``, which
+            answers several callers side by side.
+        cache: Folder in which OpenVINO keeps what it compiled, so that the next start is faster.
         token_budget: Padded tokens per graph call.
         sort: Whether a list's rows are sorted by length before they are batched.
         verify: Whether every file is compared with its recorded sha256.
@@ -68,7 +73,7 @@ def load(
         verify_files(folder, manifest)
     tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
     session = open_session(
-        engine.target, folder / engine.graph.file, threads=threads, providers=providers
+        folder, engine, threads=threads, providers=providers, hint=hint, cache=cache
     )
     return open_pipeline(wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort)
 

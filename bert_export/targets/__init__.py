@@ -26,6 +26,13 @@ TARGETS: Mapping[str, Target] = {
             extra=None,
             module="bert_export.targets.onnxruntime",
         ),
+        Target(
+            name="openvino",
+            summary="OpenVINO's CPU plugin",
+            precisions=("fp32", "bf16", "int8"),
+            extra="openvino",
+            module="bert_export.targets.openvino",
+        ),
     )
 }
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from bert_export.bundle import EngineRecord
 from bert_export.quantization.quantizer import SCHEMES, Scheme
-from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession, open_engine
 
 __all__ = ["check_graph", "check_installed", "open_written", "scheme"]
 
@@ -32,6 +33,6 @@ def check_graph(_: ir.Model) -> None:
     """Every legal graph opens."""
 
 
-def open_written(path: Path, *, threads: int | None, precision: str) -> OnnxRuntimeSession:  # noqa: ARG001  # as the protocol has it
+def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> OnnxRuntimeSession:
     """The session that a service opens."""
-    return OnnxRuntimeSession(path, threads=threads)
+    return open_engine(folder, engine, threads=threads)

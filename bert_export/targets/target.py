@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:  # a row is read where onnx_ir may be absent
     import onnx_ir as ir
 
+    from bert_export.bundle import EngineRecord
     from bert_export.quantization.quantizer import Scheme
     from bert_export.runtime.sessions.session import Session
 
@@ -39,7 +40,7 @@ class TargetModule(Protocol):
         """
         ...
 
-    def open_written(self, path: Path, *, threads: int | None, precision: str) -> Session:
+    def open_written(self, folder: Path, engine: EngineRecord, *, threads: int | None) -> Session:
         """Open the written graph for verification: in the engine itself where it runs here."""
         ...
 

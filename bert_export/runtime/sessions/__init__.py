@@ -7,23 +7,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from bert_export.bundle import EngineRecord
 from bert_export.errors import InputError
 from bert_export.runtime.sessions.session import Session
 
 __all__ = ["SESSIONS", "open_session"]
 
 SESSIONS: Mapping[str, tuple[str, frozenset[str]]] = {
-    "onnxruntime": ("onnxruntime:OnnxRuntimeSession", frozenset({"threads", "providers"})),
+    "onnxruntime": ("onnxruntime", frozenset({"threads", "providers"})),
+    "openvino": ("openvino", frozenset({"threads", "hint", "cache"})),
 }
-"""By target: module and class below this package, and the options that it takes."""
+"""By target: the module below this package whose ``open_engine`` opens it, and its options."""
 
 
-def open_session(target: str, path: Path, **options: Any) -> Session:
-    """Open a graph file with its target's engine.
+def open_session(folder: Path, engine: EngineRecord, **options: Any) -> Session:
+    """Open an engine of a bundle.
 
     Args:
-        target: Of the bundle's entry.
-        path: Its graph file.
+        folder: Of the bundle.
+        engine: The bundle's entry.
         options: Of the session, such as ``threads``; ``None`` leaves the engine's default.
 
     Raises:
@@ -31,11 +33,12 @@ def open_session(target: str, path: Path, **options: Any) -> Session:
         MissingExtraError: The engine's package is not installed.
         BundleError: The engine cannot read the graph.
     """
+    target = engine.target
     if target not in SESSIONS:
         raise InputError(
             f"target {target} cannot be run", expected=f"one of {', '.join(SESSIONS)}", got=target
         )
-    place, known = SESSIONS[target]
+    module, known = SESSIONS[target]
     given = {name: value for name, value in options.items() if value is not None}
     for name in sorted(given.keys() - known):
         raise InputError(
@@ -43,6 +46,5 @@ def open_session(target: str, path: Path, **options: Any) -> Session:
             expected=f"some of {', '.join(sorted(known))}",
             got=f"{name}={given[name]}",
         )
-    module, name = place.split(":")
-    session = getattr(import_module(f"bert_export.runtime.sessions.{module}"), name)
-    return cast("Session", session(path, **given))
+    opener = import_module(f"bert_export.runtime.sessions.{module}")
+    return cast("Session", opener.open_engine(folder, engine, **given))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import onnxruntime
 
-from bert_export.bundle import TensorSpec
+from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 
-__all__ = ["OnnxRuntimeSession"]
+__all__ = ["OnnxRuntimeSession", "open_engine"]
 
 _SHOWN = 240
 _DTYPES = {
@@ -112,6 +112,11 @@ class OnnxRuntimeSession:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OnnxRuntimeSession:
+    """Open an engine of a bundle; for the options see :class:`OnnxRuntimeSession`."""
+    return OnnxRuntimeSession(folder / engine.graph.file, **options)
 
 
 def _spec(path: Path, node: onnxruntime.NodeArg) -> TensorSpec:

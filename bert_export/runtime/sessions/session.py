@@ -88,3 +88,10 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
             raise InputError(
                 f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
             )
+        # One look for both bounds: as an unsigned number, a negative one is the largest.
+        if spec.below is not None and array.view(f"u{array.itemsize}").max(initial=0) >= spec.below:
+            raise InputError(
+                f"input {spec.name} holds a number that the model has no row for",
+                expected=f"0 to {spec.below - 1}",
+                got=f"{array.min()} to {array.max()}",
+            )

@@ -1,0 +1,168 @@
+"""OpenVINO's CPU plugin behind the session interface."""
+
+from __future__ import annotations
+
+import queue
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bert_export.bundle import EngineRecord, GraphRecord
+from bert_export.errors import BundleError, InputError, MissingExtraError
+from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+
+try:
+    import openvino
+except ImportError as error:
+    raise MissingExtraError("target openvino", extra="openvino") from error
+
+__all__ = ["HINTS", "OpenVinoSession", "execution_type", "open_engine"]
+
+HINTS = ("latency", "throughput")
+
+_DEVICE = "CPU"
+_SHOWN = 240
+
+
+class OpenVinoSession:
+    """Opens a graph file with OpenVINO.
+
+    Args:
+        path: Of the graph; its weights lie beside it.
+        graph: Its interface: OpenVINO does not keep the names of axes.
+        precision: Of the bundle's entry; see :func:`execution_type`.
+        threads: Of the engine; ``None`` leaves OpenVINO's default, all cores.
+        hint: ``latency`` gives all threads to one run; ``throughput`` splits them among as many
+            runs as OpenVINO finds best, for callers that come from several threads.
+        cache: Folder in which OpenVINO keeps the compiled graph; a file in it is taken again by the
+            same OpenVINO for the same graph and options.
+
+    Raises:
+        InputError: ``threads`` < 1, or ``hint`` is unknown.
+        BundleError: OpenVINO cannot read the graph, or its interface is not ``graph``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        graph: GraphRecord,
+        *,
+        precision: str = "fp32",
+        threads: int | None = None,
+        hint: str = "latency",
+        cache: str | Path | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InputError("threads is too small", expected="at least 1", got=threads)
+        if hint not in HINTS:
+            raise InputError(
+                f"hint {hint!r} is unknown", expected=f"one of {', '.join(HINTS)}", got=repr(hint)
+            )
+        core = openvino.Core()
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": hint.upper(),
+            "INFERENCE_PRECISION_HINT": execution_type(core, precision),
+        }
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        if cache is not None:
+            options["CACHE_DIR"] = str(cache)
+        try:
+            compiled = core.compile_model(str(path), _DEVICE, options)
+        except RuntimeError as error:
+            raise BundleError(
+                f"graph {path} cannot be opened by openvino {openvino.__version__}",
+                expected="a readable ONNX graph",
+                got=_one_line(error),
+                fix="Export the bundle again",
+            ) from error
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        _check_names(path, "inputs", self.inputs, compiled.inputs)
+        _check_names(path, "outputs", self.outputs, compiled.outputs)
+        self._ports = [compiled.output(spec.name) for spec in self.outputs]
+        self._requests: queue.LifoQueue[Any] | None = queue.LifoQueue()
+        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+            self._requests.put(compiled.create_infer_request())
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`.
+
+        Where more threads call than the hint has runs, the others wait for their turn.
+        """
+        requests = self._requests
+        if requests is None:
+            raise InputError("session is closed", fix="Load the bundle again")
+        check_feeds(self.inputs, feeds)
+        request = requests.get()
+        try:
+            # Inputs are read where they lie; outputs are copied, for the request is used again.
+            arrays = request.infer(dict(feeds), share_inputs=True)
+        except RuntimeError as error:
+            raise InputError(
+                "feeds make the graph fail",
+                expected="rows that are no longer than the model's positions",
+                got=_one_line(error),
+            ) from error
+        finally:
+            requests.put(request)
+        return {
+            spec.name: arrays[port] for spec, port in zip(self.outputs, self._ports, strict=True)
+        }
+
+    def close(self) -> None:
+        """Free the engine; a run that is under way in another thread finishes first."""
+        self._requests = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OpenVinoSession:
+    """Open an engine of a bundle; for the options see :class:`OpenVinoSession`."""
+    return OpenVinoSession(
+        folder / engine.graph.file, engine.graph, precision=engine.precision, **options
+    )
+
+
+def execution_type(core: Any, precision: str) -> str:
+    """The type in which OpenVINO computes what is not INT8.
+
+    Left alone, OpenVINO takes BF16 for FP32 graphs too wherever the processor has it. A graph that
+    is called FP32 is computed so; BF16 is for the precisions ``bf16`` and ``int8``, and FP32 takes
+    its place where the processor has none.
+
+    Args:
+        core: OpenVINO's.
+        precision: Of the bundle's entry.
+
+    Returns:
+        ``f32`` or ``bf16``.
+    """
+    capable = "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if precision != "fp32" and capable else "f32"
+
+
+def _check_names(path: Path, what: str, specs: tuple[Any, ...], ports: list[Any]) -> None:
+    wanted = {spec.name for spec in specs}
+    found = {name for port in ports for name in port.get_names()}
+    if not wanted <= found or len(ports) != len(specs):
+        raise BundleError(
+            f"graph {path} has other {what} than the manifest says",
+            expected=", ".join(sorted(wanted)),
+            got=", ".join(sorted(found)) or "none",
+            fix="Export the bundle again",
+        )
+
+
+def _one_line(error: Exception) -> str:
+    """The end of what OpenVINO says; the beginning names its source files."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _SHOWN else f"...{text[-_SHOWN:]}"

@@ -1,0 +1,65 @@
+"""OpenVINO's CPU plugin: standard operators, attention written out, explicit Q/DQ.
+
+Attention stands as products and a softmax, which OpenVINO joins into one kernel; the operator of
+opset 23 is read as well, and took a tenth longer in FP32 beside INT8. Linear layers in INT8 are a
+MatMul of two DequantizeLinear: OpenVINO joins those with the product, the bias, GELU and the
+QuantizeLinear that follows. There is no branch on whether a mask hides anything: OpenVINO would
+compute its condition on every run, and its kernel of attention costs no more with a mask.
+
+INT8 computes what is between the integer products in BF16 where the processor has it, as BF16
+does with everything; FP32 is never rounded. The same numbers suit the same processors as in ONNX
+Runtime, so that two targets of one bundle share their INT8 weights.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnx_ir as ir
+
+from bert_export.bundle import EngineRecord
+from bert_export.errors import MissingExtraError, TargetError
+from bert_export.quantization.quantizer import SCHEMES, Scheme
+from bert_export.runtime.sessions.session import Session
+
+__all__ = ["check_graph", "check_installed", "open_written", "scheme"]
+
+
+def check_installed() -> None:
+    """The graph is verified in OpenVINO itself.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    if find_spec("openvino") is None:
+        raise MissingExtraError("target openvino", extra="openvino")
+
+
+def scheme(processor: str) -> Scheme:
+    """Number formats that the processor multiplies fastest without saturating."""
+    return SCHEMES[processor]
+
+
+def check_graph(model: ir.Model) -> None:
+    """Refuse operators that only ONNX Runtime has.
+
+    Raises:
+        TargetError: Names the node.
+    """
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.domain:
+            raise TargetError(
+                f"{node.op_type} node {node.name} is of domain {node.domain}, which openvino "
+                "cannot take",
+                expected="a standard operator",
+                got=f"{node.domain}.{node.op_type}",
+                fix="Report the checkpoint's config.json, please",
+            )
+
+
+def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> Session:
+    """The session that a service opens."""
+    from bert_export.runtime.sessions.openvino import open_engine
+
+    return open_engine(folder, engine, threads=threads)
