@@ -29,12 +29,15 @@ __all__ = [
     "GraphRecord",
     "LayerPlan",
     "Manifest",
+    "MixtureRecord",
     "ModelRecord",
     "ParityCase",
     "ParityRecord",
     "PassRecord",
+    "PlaceRecord",
     "QuantizationPlan",
     "RefusalRecord",
+    "SearchRecord",
     "TensorSpec",
     "TokenizerRecord",
     "hash_file",
@@ -137,7 +140,11 @@ class LayerPlan(Record, frozen=True, kw_only=True):
     Args:
         layer: The checkpoint's module name, such as ``bert.encoder.layer.0.attention.self.query``.
         precision: ``int8`` or ``fp32``.
-        activation_scale, activation_zero_point: Of the input, for ``int8``.
+        activation_scale, activation_zero_point: Of the input, for static ``int8``.
+        smoothing: Strength with which the input's outliers moved into the weights, where they did.
+        smoothing_folded: Whether the layer before took that over; else it is one ``Mul``.
+        split_units: Hidden units that were added in front because some were too large.
+        bias_corrected: Whether the bias took over the mean error.
         reason: Why the layer stayed in float, where it did.
     """
 
@@ -145,6 +152,10 @@ class LayerPlan(Record, frozen=True, kw_only=True):
     precision: str
     activation_scale: float | None = None
     activation_zero_point: int | None = None
+    smoothing: float | None = None
+    smoothing_folded: bool | None = None
+    split_units: int = 0
+    bias_corrected: bool = False
     reason: str | None = None
 
 
@@ -159,6 +170,75 @@ class CalibrationRecord(Record, frozen=True, kw_only=True):
     seed: int
 
 
+class PlaceRecord(Record, frozen=True, kw_only=True):
+    """Layers that read one activation, as the search for the ones that INT8 hurts saw them.
+
+    Args:
+        layers: Names of their modules.
+        disturbance: Squared error of the graph's outputs when these layers alone are in INT8, as a
+            share of the outputs' variance.
+        cost: Share of the multiplications of all places.
+    """
+
+    layers: tuple[str, ...]
+    disturbance: float
+    cost: float
+
+
+class MixtureRecord(Record, frozen=True, kw_only=True):
+    """One mixture of INT8 and float that the search measured.
+
+    Args:
+        floats: Indices of the places in float.
+        score: The figure that counts, or the agreement with float.
+        drop: How much less than float alone scores.
+        float_share: Share of the multiplications of all places that is in float.
+    """
+
+    floats: tuple[int, ...]
+    score: float
+    drop: float
+    float_share: float
+
+
+class SearchRecord(Record, frozen=True, kw_only=True):
+    """How an accuracy budget was kept.
+
+    Args:
+        data: The file that was scored, as given.
+        sha256: Of the file.
+        examples: How many it holds.
+        seed: Of whatever was drawn.
+        metric: What was scored: the task's metric, or without labels the agreement with float.
+        labelled: Which of the two it is.
+        budget: The largest drop that was allowed, as a share: 0.005 is half a point.
+        baseline: The figure in float.
+        places: In graph order.
+        path: Every mixture that was measured, in order.
+        chosen: Which of them the engine is, by its index.
+        met: Whether it keeps the budget.
+    """
+
+    data: str
+    sha256: str
+    examples: int
+    seed: int
+    metric: str
+    labelled: bool
+    budget: float
+    baseline: float
+    places: tuple[PlaceRecord, ...]
+    path: tuple[MixtureRecord, ...]
+    chosen: int
+    met: bool
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """Names of the layers that the search left in float."""
+        floats = self.path[self.chosen].floats
+        return tuple(layer for index in floats for layer in self.places[index].layers)
+
+
 class QuantizationPlan(Record, frozen=True, kw_only=True):
     """Every choice behind an INT8 graph, layer by layer.
 
@@ -171,6 +251,7 @@ class QuantizationPlan(Record, frozen=True, kw_only=True):
         observer: How ranges were chosen.
         layers: One entry per linear layer.
         calibration: What set the ranges.
+        search: How an accuracy budget was kept, where one was given.
     """
 
     mode: str
@@ -181,6 +262,7 @@ class QuantizationPlan(Record, frozen=True, kw_only=True):
     observer: str
     layers: tuple[LayerPlan, ...]
     calibration: CalibrationRecord
+    search: SearchRecord | None = None
 
 
 class RefusalRecord(Record, frozen=True, kw_only=True):

@@ -32,9 +32,9 @@ from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.passes.graph_pass import Outcome
 from bert_export.passes.recipes import lower, prepare
 from bert_export.quantization.calibration import CalibrationRows, make_rows, read_calibration
-from bert_export.quantization.observers import make_observer
-from bert_export.quantization.quantizer import find_sites, quantize_graph
-from bert_export.quantization.ranges import collect_ranges
+from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.preparation import Preparation, prepare_int8
+from bert_export.quantization.quantizer import quantize_graph
 from bert_export.records import (
     TOKENIZER_FILE,
     agreement_kind,
@@ -119,7 +119,7 @@ def export(
     precision: str = "fp32",
     targets: Sequence[str] = (DEFAULT_TARGET,),
     calibration: str | None = None,
-    observer: str = "percentile",
+    quantization: QuantizationOptions | None = None,
     cpu: str | None = None,
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
@@ -137,7 +137,7 @@ def export(
         precision: One of :data:`PRECISIONS` that every target has.
         targets: Names in :data:`bert_export.targets.TARGETS`; the first is the bundle's default.
         calibration: Name of a built-in set or a ``.jsonl`` or ``.txt`` file.
-        observer: How activation ranges are chosen: ``percentile`` or ``min-max``.
+        quantization: How INT8 is done; the defaults when ``None``.
         cpu: The kind of processor that INT8 is made for, one of
             :data:`bert_export.runtime.processor.PROCESSORS`; this machine's when ``None``.
         max_length: Tokens per row; the checkpoint's own when ``None``.
@@ -193,7 +193,7 @@ def export(
                 precision=precision,
                 targets=chosen_targets,
                 calibration=calibration,
-                observer=observer,
+                quantization=quantization or QuantizationOptions(),
                 cpu=cpu or detect_processor(),
                 max_length=longest_row(chosen, config, checkpoint, max_length),
                 opset=opset,
@@ -215,7 +215,7 @@ class _Job:
     precision: str
     targets: tuple[Target, ...]
     calibration: str | None
-    observer: str
+    quantization: QuantizationOptions
     cpu: str
     max_length: int
     opset: int
@@ -298,10 +298,11 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     )
     pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(interface))
     rows = _calibration_rows(job, pipeline)
-    ranges = _calibrate(model, folder, job, pipeline, rows, run)
+    preparation = _calibrate(model, folder, job, pipeline, rows, run)
     with WeightStore(folder) as store:
         engines = [
-            _emit(model, target, store, job, ranges, rows, outcomes, run) for target in job.targets
+            _emit(model, target, store, job, preparation, rows, outcomes, run)
+            for target in job.targets
         ]
     del model
     engines = [_verify(folder, job, engine, pipeline, rows, run) for engine in engines]
@@ -323,26 +324,24 @@ def _calibrate(
     pipeline: Pipeline[Any, Any, Any],
     rows: CalibrationRows,
     run: _Run,
-) -> Mapping[str, tuple[float, float]]:
-    """Ranges of the prepared float graph's activations, for all targets; none without INT8."""
+) -> Preparation:
+    """What calibration finds out of the prepared float graph, for all targets."""
     if job.precision != "int8":
-        return {}
-    sites, _ = find_sites(model)
+        return Preparation(job.quantization)
     with run.stage("calibrate") as facts:
-        ranges = collect_ranges(
+        preparation = prepare_int8(
             model,
-            tuple(dict.fromkeys(site.activation for site in sites)),
             rows.rows,
+            job.quantization,
             folder=folder,
             pad_id=pipeline.tokenizer.pad_id,
             shape_feeds=pipeline.graph_feeds,
-            make_observer=lambda: make_observer(job.observer),
             threads=job.threads,
             advance=run.listener.advance,
         )
         facts["set"] = rows.record.source
         facts["examples"] = rows.record.examples
-    return ranges
+    return preparation
 
 
 def _emit(
@@ -350,7 +349,7 @@ def _emit(
     target: Target,
     store: WeightStore,
     job: _Job,
-    ranges: Mapping[str, tuple[float, float]],
+    preparation: Preparation,
     rows: CalibrationRows,
     outcomes: tuple[Outcome, ...],
     run: _Run,
@@ -360,18 +359,17 @@ def _emit(
     plan = None
     if job.precision == "int8":
         with run.stage("quantize") as facts:
-            sites, kept = find_sites(model)
             scheme = target.load().scheme(job.cpu)
-            layers = quantize_graph(model, sites, ranges, scheme=scheme)
-            facts["layers"] = len(layers)
+            layers = quantize_graph(model, preparation, scheme=scheme)
+            facts["layers"] = sum(layer.precision == "int8" for layer in layers)
         plan = QuantizationPlan(
-            mode="static",
+            mode=job.quantization.mode,
             processor=job.cpu,
             weight_type="int8",
             weight_bits=scheme.weight_bits,
             activation_type=scheme.activation_type,
-            observer=job.observer,
-            layers=(*layers, *kept),
+            observer=job.quantization.observer,
+            layers=tuple(layers),
             calibration=rows.record,
         )
     with run.stage("write") as facts:

@@ -8,18 +8,26 @@ one scale per output channel. A target's recipe lowers it further.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from bert_export.bundle import LayerPlan
-from bert_export.errors import QuantizationError
 from bert_export.passes.editing import new_constant
 from bert_export.passes.graph_pass import remove_unused
-from bert_export.tracing import linear_layers
+from bert_export.quantization.bias_correction import correct_bias
+from bert_export.quantization.preparation import Preparation, PreparedActivation
+from bert_export.quantization.schemes import (
+    SCHEMES,
+    AffineParameters,
+    Scheme,
+    affine_parameters,
+    quantize_weight,
+)
+from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
+from bert_export.quantization.smoothing import apply_smoothing
+from bert_export.quantization.splitting import apply_splitting
 
 __all__ = [
     "SCHEMES",
@@ -32,183 +40,66 @@ __all__ = [
     "quantize_weight",
 ]
 
-QUANTIZED_PREFIXES = ("bert.encoder.", "bert.pooler.")
-_STEPS = 255
-
-
-@dataclass(frozen=True, slots=True)
-class LinearSite:
-    """A linear layer of the graph: its module's name, its MatMul and its input's name."""
-
-    layer: str
-    node: ir.Node
-    activation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """Number formats that suit a processor.
-
-    Args:
-        activation_type: ``uint8`` or ``int8``.
-        weight_bits: Of the symmetric int8 weights; 7 keeps two products within 16 bits.
-        symmetric: Whether activations have no zero point.
-    """
-
-    activation_type: str
-    weight_bits: int
-    symmetric: bool = False
-
-    @property
-    def lowest(self) -> int:
-        """The smallest activation level."""
-        return int(np.iinfo(self.activation_type).min)
-
-    @property
-    def weight_bound(self) -> int:
-        """The largest weight level."""
-        return int(2 ** (self.weight_bits - 1)) - 1
-
-    def parameters(self, low: float, high: float) -> AffineParameters:
-        """Scale and zero point of an activation with these bounds."""
-        chosen = affine_parameters(low, high, lowest=self.lowest)
-        if not self.symmetric:
-            return chosen
-        largest = np.iinfo(self.activation_type).max
-        return AffineParameters(float(np.float32(max(-low, high) / largest)) or 1.0, 0)
-
-
-SCHEMES: Mapping[str, Scheme] = {
-    "x86-64-vnni": Scheme("uint8", 8),
-    "x86-64": Scheme("uint8", 7),
-    "arm64": Scheme("int8", 8),
-}
-"""By kind of processor, see :mod:`bert_export.runtime.processor`."""
-
-
-@dataclass(frozen=True, slots=True)
-class AffineParameters:
-    """``real = scale * (quantised - zero_point)``."""
-
-    scale: float
-    zero_point: int
-
-
-def find_sites(model: ir.Model) -> tuple[list[LinearSite], list[LayerPlan]]:
-    """Linear layers that INT8 covers, and a plan entry with a reason for each that stays float.
-
-    Raises:
-        QuantizationError: The graph has no linear layer inside the encoder.
-    """
-    sites: list[LinearSite] = []
-    kept: list[LayerPlan] = []
-    for layer, node in linear_layers(model.graph):
-        if layer.startswith(QUANTIZED_PREFIXES):
-            activation = cast("ir.Value", node.inputs[0])
-            sites.append(LinearSite(layer, node, str(activation.name)))
-        else:
-            kept.append(
-                LayerPlan(layer=layer, precision="fp32", reason="outside the encoder and pooler")
-            )
-    if not sites:
-        raise QuantizationError(
-            "graph has no linear layer to quantise",
-            expected="MatMul nodes named after bert.encoder or bert.pooler modules",
-            got="none",
-        )
-    return sites, kept
-
-
-def affine_parameters(low: float, high: float, *, lowest: int = 0) -> AffineParameters:
-    """Scale and zero point of 256 levels for a range.
-
-    Args:
-        low: Lower bound; the range is widened to hold 0, which must stay exact.
-        high: Upper bound.
-        lowest: The smallest level: 0 for uint8, -128 for int8.
-
-    Raises:
-        QuantizationError: The bounds are not finite or not in order.
-    """
-    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-        raise QuantizationError(
-            "activation range is not valid", expected="finite low <= high", got=f"{low}, {high}"
-        )
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / _STEPS)) or 1.0
-    return AffineParameters(scale, lowest + int(np.clip(round(-low / scale), 0, _STEPS)))
-
-
-def quantize_weight(
-    weight: NDArray[np.float32], *, largest: int = 127
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 with one scale per output channel.
-
-    Args:
-        weight: float32 (K, N), as a MatMul's second input.
-        largest: The largest level, 127 for 8 bits.
-
-    Returns:
-        int8 (K, N) and float32 scales (N,), so that ``weight`` is about ``int8 * scales``.
-    """
-    bound = np.abs(weight).max(axis=0)  # (N,)
-    scales = np.where(bound > 0, bound / largest, 1.0).astype(np.float32)
-    levels = np.rint(weight / scales)
-    return np.clip(levels, -largest, largest).astype(np.int8), scales
-
 
 def quantize_graph(
     model: ir.Model,
-    sites: Sequence[LinearSite],
-    ranges: Mapping[str, tuple[float, float]],
+    preparation: Preparation,
     *,
     scheme: Scheme,
+    float_layers: Mapping[str, str] | None = None,
 ) -> list[LayerPlan]:
     """Rewrite linear layers into Q/DQ form, in place.
 
     Args:
-        model: The float graph.
-        sites: From :func:`find_sites`.
-        ranges: Bounds of every site's activation.
+        model: A clone of the float graph that was prepared.
+        preparation: What calibration found.
         scheme: Number formats.
+        float_layers: Layers to leave in float besides those of the preparation's options, with the
+            reason. What was found of the others holds as it is, so that a search calibrates once.
 
     Returns:
-        One plan entry per site, in order.
+        One plan entry per linear layer of the graph: first those in int8, in graph order.
+
+    Raises:
+        QuantizationError: The graph has nothing to quantise, or no layer of such a name.
     """
     graph = model.graph
-    dequantized: dict[str, tuple[ir.Value, AffineParameters]] = {}
-    plan: list[LayerPlan] = []
-    for site in sites:
-        if site.activation not in dequantized:
-            parameters = scheme.parameters(*ranges[site.activation])
-            value = cast("ir.Value", site.node.inputs[0])
-            dequantized[site.activation] = (
-                _insert_activation(graph, value, site.node, parameters, scheme),
-                parameters,
+    options = preparation.options
+    sites, kept = find_sites(model, {**options.float_layers, **(float_layers or {})})
+    groups = group_sites(sites)
+    for name, members in groups.items():  # all of them before any layer is quantised
+        _treat(graph, members, preparation.activations[name])
+    plan: dict[str, LayerPlan] = {}
+    for name, members in groups.items():
+        prepared = preparation.activations[name]
+        parameters = scheme.parameters(prepared.low, prepared.high)
+        value = _insert_activation(graph, members[0].node, parameters, scheme)
+        for site in members:
+            corrected = _insert_weight(
+                graph, site, scheme, prepared if options.bias_correction else None
             )
-        value, parameters = dequantized[site.activation]
-        site.node.replace_input_with(0, value)
-        site.node.replace_input_with(1, _insert_weight(graph, site, scheme))
-        plan.append(
-            LayerPlan(
-                layer=site.layer,
-                precision="int8",
-                activation_scale=parameters.scale,
-                activation_zero_point=parameters.zero_point,
-            )
-        )
+            site.node.replace_input_with(0, value)
+            plan[site.layer] = _entry(site, parameters, prepared, corrected=corrected)
     remove_unused(graph)
-    return plan
+    return [*(plan[site.layer] for site in sites), *kept]
+
+
+def _treat(graph: ir.Graph, members: Sequence[LinearSite], prepared: PreparedActivation) -> None:
+    """Bring the float graph to the form that an activation's range belongs to."""
+    activation = members[0].node.inputs[0]
+    assert activation is not None, "find_sites saw it"
+    if prepared.smoothing is not None:
+        apply_smoothing(graph, activation, members, prepared.smoothing)
+    if prepared.splitting is not None:
+        apply_splitting(activation, members[0], prepared.splitting)
 
 
 def _insert_activation(
-    graph: ir.Graph,
-    value: ir.Value,
-    before: ir.Node,
-    parameters: AffineParameters,
-    scheme: Scheme,
+    graph: ir.Graph, before: ir.Node, parameters: AffineParameters, scheme: Scheme
 ) -> ir.Value:
-    """Quantise and dequantise a value in front of its first linear layer."""
+    """Quantise and dequantise the input of the first of the layers that share it."""
+    value = before.inputs[0]
+    assert value is not None, "find_sites saw it"
     name = str(value.name)
     scale = new_constant(graph, f"{name}.scale", np.float32(parameters.scale))
     zero = new_constant(
@@ -231,12 +122,23 @@ def _insert_activation(
     return dequantize.outputs[0]
 
 
-def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme) -> ir.Value:
-    """Store a layer's weight in int8 behind a DequantizeLinear."""
+def _insert_weight(
+    graph: ir.Graph, site: LinearSite, scheme: Scheme, prepared: PreparedActivation | None
+) -> bool:
+    """Store a layer's weight in int8 behind a DequantizeLinear.
+
+    Args:
+        graph: Where the layer stands.
+        site: The layer.
+        scheme: Number formats.
+        prepared: The layer's input, where the bias is to be corrected.
+
+    Returns:
+        Whether the bias was.
+    """
     weight = cast("ir.Value", site.node.inputs[1])
-    levels, scales = quantize_weight(
-        cast("ir.TensorProtocol", weight.const_value).numpy(), largest=scheme.weight_bound
-    )
+    exact = weight_of(site)
+    levels, scales = quantize_weight(exact, largest=scheme.weight_bound)
     stored = new_constant(graph, f"{site.layer}.weight_int8", levels)
     scale = new_constant(graph, f"{site.layer}.weight_scale", scales)
     dequantize = ir.node(
@@ -247,4 +149,29 @@ def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme) -> ir.Valu
         outputs=[ir.Value(name=f"{site.layer}.weight_dequantized", type=weight.type)],
     )
     graph.insert_before(site.node, dequantize)
-    return dequantize.outputs[0]
+    site.node.replace_input_with(1, dequantize.outputs[0])
+    if prepared is None or prepared.mean is None or prepared.rounded_mean is None:
+        return False
+    return correct_bias(
+        site,
+        exact[: len(prepared.mean)],
+        levels * scales,
+        mean=prepared.mean,
+        rounded_mean=prepared.rounded_mean,
+    )
+
+
+def _entry(
+    site: LinearSite, parameters: AffineParameters, prepared: PreparedActivation, *, corrected: bool
+) -> LayerPlan:
+    smoothing, splitting = prepared.smoothing, prepared.splitting
+    return LayerPlan(
+        layer=site.layer,
+        precision="int8",
+        activation_scale=parameters.scale,
+        activation_zero_point=parameters.zero_point,
+        smoothing=None if smoothing is None else smoothing.strength,
+        smoothing_folded=None if smoothing is None else smoothing.folded,
+        split_units=0 if splitting is None else splitting.added,
+        bias_corrected=corrected,
+    )

@@ -1,13 +1,14 @@
-"""Activation ranges: the float graph runs on calibration rows while observers watch."""
+"""Activations of the float graph on calibration rows, and the ranges that observers give."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from bert_export.errors import QuantizationError
 from bert_export.quantization.observers import Observer
@@ -15,13 +16,13 @@ from bert_export.runtime.batching import Row, batch_rows, pad_rows
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
-__all__ = ["collect_ranges"]
+__all__ = ["collect_ranges", "observe"]
 
 _TOKEN_BUDGET = 512
 """Padded tokens per call: every observed activation of a call is in memory at once."""
 
 
-def collect_ranges(
+def observe(
     model: ir.Model,
     activations: Sequence[str],
     rows: Sequence[Row],
@@ -29,22 +30,66 @@ def collect_ranges(
     folder: Path,
     pad_id: int,
     shape_feeds: Callable[[Feeds], Feeds],
-    make_observer: Callable[[], Observer],
     threads: int | None = None,
     advance: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Run the float graph, and give each activation of each batch with its name.
+
+    Args:
+        model: The float graph.
+        activations: Names of the values to observe, float32 (B, S, ...) or (B, ...).
+        rows: Calibration rows.
+        folder: Where the graph with the observed outputs is written while it is needed.
+        pad_id: Id of ``[PAD]``.
+        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
+        threads: Threads inside an operator.
+        advance: Called with (rows done, rows in all) after each batch.
+
+    Yields:
+        A name and its values without padding: float32 (tokens, C).
+
+    Raises:
+        QuantizationError: An activation holds a value that is not finite.
+    """
+    path = folder / "observed.onnx"
+    data = path.with_suffix(".onnx.data")
+    _save_with_outputs(model, activations, path, data)
+    order = batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET)
+    done = 0
+    try:
+        with OnnxRuntimeSession(path, threads=threads) as session:
+            for batch in order:
+                feeds = pad_rows([rows[index] for index in batch], pad_id=pad_id)
+                outputs = session.run(shape_feeds(feeds))
+                kept = feeds["attention_mask"].astype(bool)  # (B, S)
+                for name in activations:
+                    yield name, _unpadded(name, outputs[name], kept)
+                done += len(batch)
+                if advance is not None:
+                    advance(done, len(rows))
+    finally:
+        path.unlink()
+        data.unlink()
+
+
+def collect_ranges(
+    model: ir.Model,
+    activations: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    make_observer: Callable[[], Observer],
+    divisors: Mapping[str, NDArray[np.float32]] | None = None,
+    **settings: Any,
 ) -> dict[str, tuple[float, float]]:
     """Observe activations of the float graph.
 
     Args:
         model: The float graph.
-        activations: Names of the values to observe, float32 (B, S, ...) or (B, ...).
+        activations: Names of the values to observe.
         rows: Calibration rows; padding is excluded from every range.
-        folder: Where the graph with the observed outputs is written while it is needed.
-        pad_id: Id of ``[PAD]``.
-        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
         make_observer: Makes one observer per activation.
-        threads: Threads inside an operator.
-        advance: Called with (rows done, rows in all) after each batch.
+        divisors: What an activation's channels are divided by before they are observed, (C,).
+        settings: The others of :func:`observe`.
 
     Returns:
         Lower and upper bound of each activation.
@@ -53,23 +98,9 @@ def collect_ranges(
         QuantizationError: An activation holds a value that is not finite.
     """
     observers = {name: make_observer() for name in activations}
-    path = folder / "observed.onnx"
-    data = path.with_suffix(".onnx.data")
-    _save_with_outputs(model, activations, path, data)
-    order = batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET)
-    done = 0
-    with OnnxRuntimeSession(path, threads=threads) as session:
-        for batch in order:
-            feeds = pad_rows([rows[index] for index in batch], pad_id=pad_id)
-            outputs = session.run(shape_feeds(feeds))
-            kept = feeds["attention_mask"].astype(bool)  # (B, S)
-            for name, observer in observers.items():
-                observer.see(_unpadded(name, outputs[name], kept))
-            done += len(batch)
-            if advance is not None:
-                advance(done, len(rows))
-    path.unlink()
-    data.unlink()
+    divided = divisors or {}
+    for name, values in observe(model, activations, rows, **settings):
+        observers[name].see(values / divided[name] if name in divided else values)
     return {name: observer.range() for name, observer in observers.items()}
 
 
@@ -87,11 +118,9 @@ def _save_with_outputs(model: ir.Model, names: Sequence[str], path: Path, data: 
             graph.outputs.pop()
 
 
-def _unpadded(
-    name: str, array: np.ndarray[Any, np.dtype[Any]], kept: np.ndarray[Any, np.dtype[np.bool_]]
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The activation's rows that belong to tokens of the text."""
-    if array.shape[:2] == kept.shape:
+def _unpadded(name: str, array: NDArray[np.float32], kept: NDArray[np.bool_]) -> Any:
+    """The activation's rows that belong to tokens of the text, (tokens, C)."""
+    if array.ndim > 2 and array.shape[:2] == kept.shape:
         array = array[kept]
     if not np.isfinite(array).all():
         raise QuantizationError(
@@ -100,4 +129,4 @@ def _unpadded(
             got=f"{np.count_nonzero(~np.isfinite(array))} others",
             fix="Check the checkpoint's weights",
         )
-    return array
+    return array.reshape(-1, array.shape[-1])

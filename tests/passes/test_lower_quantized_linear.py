@@ -8,6 +8,7 @@ from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, count_quantized
 from bert_export.passes.merge_qkv import MergeQkv
 from bert_export.passes.prune_first_token import PruneFirstToken
+from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
 from tests.passes.graphs import difference, feeds_for, from_text, operators, run_model, traced
 
@@ -19,8 +20,7 @@ def _quantized(*passes, task="text-classification", scheme="x86-64-vnni") -> ir.
     sites, _ = find_sites(model)
     quantize_graph(
         model,
-        sites,
-        {site.activation: (-4.0, 4.0) for site in sites},
+        Preparation.from_ranges({site.activation: (-4.0, 4.0) for site in sites}),
         scheme=SCHEMES[scheme],
     )
     assert count_quantized(model) == len(sites)

@@ -6,6 +6,7 @@ import pytest
 
 from bert_export.errors import PassError
 from bert_export.passes.recipes import PREPARE, RECIPES, lower, prepare
+from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
 from bert_export.tasks import TASKS
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
@@ -124,7 +125,7 @@ def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
     )
     assert len(sites) >= 6 * LAYERS
     ranges = {site.activation: (-4.0, 4.0) for site in sites}
-    quantize_graph(model, sites, ranges, scheme=SCHEMES["x86-64-vnni"])
+    quantize_graph(model, Preparation.from_ranges(ranges), scheme=SCHEMES["x86-64-vnni"])
     lowered = copy_model(model)
     outcomes = _lower(lowered, task, "int8")
     assert outcomes[0].pass_name == "lower_quantized_linear"

@@ -17,6 +17,7 @@ from bert_export.checkpoints import load_checkpoint
 from bert_export.errors import QuantizationError
 from bert_export.models import load_head
 from bert_export.quantization.observers import MinMaxObserver
+from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import (
     SCHEMES,
     affine_parameters,
@@ -140,8 +141,8 @@ def test_the_graph_has_explicit_levels_and_stays_close(
     exact = run(traced, feeds)
     found = ranges_of(traced, tmp_path)
     scheme = SCHEMES[cpu]
-    plan = quantize_graph(traced, find_sites(traced)[0], found, scheme=scheme)
-    assert [layer.precision for layer in plan] == ["int8"] * 13
+    plan = quantize_graph(traced, Preparation.from_ranges(found), scheme=scheme)
+    assert [layer.precision for layer in plan] == ["int8"] * 13 + ["fp32"]
     types_ = [node.op_type for node in traced.graph]
     assert types_.count("QuantizeLinear") == len(found)  # query, key and value share theirs
     stored = [value.const_value.dtype for value in traced.graph.initializers.values()]

@@ -1,0 +1,85 @@
+"""A histogram of a stream whose bounds nobody knows: it widens, and forgets no value it counted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BINS", "Histogram"]
+
+BINS = 8192
+"""Of every histogram: 64 KiB, however long the stream. A multiple of four, so that bins pair up."""
+
+
+class Histogram:
+    """Counts of values between ``-width`` and ``width``, where ``width`` is a power of two.
+
+    A value outside doubles the width: each pair of neighbouring bins is poured into one. The edges
+    of the wide bins are edges of the narrow ones, so the counts do not depend on the order in which
+    values came, nor on how the stream was cut.
+
+    Attributes:
+        counts: int64 (BINS,), of values in ``[edge, next edge)``.
+        width: The power of two; 0 until a value other than 0 is seen.
+        low: The smallest value seen.
+        high: The largest value seen.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(BINS, dtype=np.int64)  # (BINS,)
+        self.width = 0.0
+        self.low, self.high = np.inf, -np.inf
+
+    @property
+    def total(self) -> int:
+        """How many values were counted."""
+        return int(self.counts.sum())
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """The middle of every bin, float64 (BINS,)."""
+        step = 2.0 * self.width / BINS
+        return (np.arange(BINS) + 0.5) * step - self.width
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count values.
+
+        Args:
+            values: Finite, any shape.
+        """
+        if values.size == 0:
+            return
+        low, high = float(values.min()), float(values.max())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self._widen(max(-low, high))
+        if self.width == 0.0:  # nothing but zeros so far
+            self.counts[BINS // 2] += values.size
+            return
+        scale = BINS / 2 / self.width  # a power of two: the products below are exact
+        index = np.floor(values.reshape(-1) * np.float32(scale)).astype(np.int32) + BINS // 2
+        self.counts += np.bincount(index, minlength=BINS)
+
+    def merge(self, other: Histogram) -> None:
+        """Take in the counts of another histogram, which stays as it is."""
+        poured = Histogram()
+        poured.counts, poured.width = other.counts.copy(), other.width
+        width = max(self.width, other.width)
+        self._widen_to(width)
+        poured._widen_to(width)
+        self.counts += poured.counts
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    def _widen(self, bound: float) -> None:
+        """Make room for values up to a bound, which itself must lie below the width."""
+        if bound >= self.width and bound > 0.0:
+            # Not below float32's normal numbers, where a scale would overflow.
+            self._widen_to(2.0 ** max(np.floor(np.log2(bound)) + 1, -100))
+
+    def _widen_to(self, width: float) -> None:
+        if self.width == 0.0:  # zeros lie in the middle bin at any width
+            self.width = width
+        while self.width < width:
+            pairs = self.counts.reshape(BINS // 2, 2).sum(axis=1)
+            self.counts = np.zeros(BINS, dtype=np.int64)
+            self.counts[BINS // 4 : 3 * BINS // 4] = pairs
+            self.width *= 2.0

@@ -1,0 +1,55 @@
+"""Everything that a caller may choose about INT8, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bert_export.errors import InputError
+from bert_export.quantization.observers import OBSERVERS
+
+__all__ = ["DEFAULT_OBSERVER", "MODES", "QuantizationOptions"]
+
+MODES = ("static", "dynamic")
+DEFAULT_OBSERVER = "min-max"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationOptions:
+    """How a graph is brought to INT8.
+
+    Args:
+        mode: ``static``: ranges are set by calibration, and a text's answer does not depend on
+            what it is batched with. ``dynamic``: each call takes its ranges from its own padded
+            batch; there for comparison.
+        observer: How a range is chosen, a key of :data:`bert_export.quantization.OBSERVERS`.
+        smoothing: Whether outliers may move from activations into weights, site by site, where it
+            helps.
+        splitting: Whether outlier channels behind an activation function may be split.
+        bias_correction: Whether biases take over the mean error of their layer.
+        embeddings: Whether the word embedding table is stored in int8, where nothing else reads it.
+        float_layers: Layers to leave in float, with the reason that the plan states.
+
+    Raises:
+        InputError: There is no such mode or observer.
+    """
+
+    mode: str = "static"
+    observer: str = DEFAULT_OBSERVER
+    smoothing: bool = True
+    splitting: bool = True
+    bias_correction: bool = True
+    embeddings: bool = False
+    float_layers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("mode", self.mode, MODES),
+            ("observer", self.observer, tuple(OBSERVERS)),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"INT8 {what} {value!r} is unknown",
+                    expected=f"one of {', '.join(known)}",
+                    got=repr(value),
+                )

@@ -1,0 +1,227 @@
+"""Splitting: a hidden unit whose value is too large for INT8 becomes several that share it.
+
+In a trained BERT a unit or two of each feed-forward layer answer 20 at one token of every text,
+where all others stay below 5, and a range that holds 20 leaves the others a quarter of the levels.
+The unit is copied with its bias lowered by the range's bound ``T`` for each copy::
+
+    gelu(u)  ~  min(gelu(u), T) + min(gelu(u - T), T) + ... + gelu(u - k T)
+
+Clipping at ``T`` is what INT8 does at its upper bound anyway, so the copies are nothing but ``k``
+more columns in the layer before and ``k`` more equal rows in the layer after: no operator is added,
+and any engine can run it. For ReLU the sum is exact; for GELU it is off by at most 0.17, where
+``u`` is near a multiple of ``T``.
+
+Source: Zhao et al. 2019, arXiv:1901.09504 (outlier channel splitting), here through the function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bert_export.passes.editing import (
+    Linear,
+    constant,
+    linear_layer,
+    producer,
+    use_count,
+)
+from bert_export.quantization.profiler import ActivationProfile
+from bert_export.quantization.schemes import affine_parameters, quantize_weight, round_trip
+from bert_export.quantization.sites import LinearSite, set_constant, weight_of
+
+__all__ = [
+    "MIN_GAIN",
+    "Splitting",
+    "apply_splitting",
+    "choose_splitting",
+    "hidden_of",
+    "split_sample",
+]
+
+MIN_GAIN = 1.25
+"""Units are only split where that divides the layer's squared output error by this much."""
+
+_SHARES = (192, 96)
+"""One more unit for so many is the most that is tried: 8 and 16 for 1536, a percent of the time."""
+
+_LOWEST_BOUND = 2.5
+"""From here on GELU is the identity but for 0.02, on which the picture above rests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """How units are split.
+
+    Args:
+        bound: ``T``, the range's upper bound afterwards.
+        copies: How many further units each gets, int64 (C,).
+    """
+
+    bound: float
+    copies: NDArray[np.int64]
+
+    @property
+    def added(self) -> int:
+        """Units that are added."""
+        return int(self.copies.sum())
+
+    @property
+    def sources(self) -> NDArray[np.int64]:
+        """The unit that each added one is a copy of, int64 (added,)."""
+        return np.repeat(np.arange(len(self.copies)), self.copies)
+
+    @property
+    def shifts(self) -> NDArray[np.float32]:
+        """How much lower each added unit's bias is, float32 (added,)."""
+        counts = [np.arange(1, count + 1) for count in self.copies if count]
+        return (self.bound * np.concatenate(counts)).astype(np.float32)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _gelu(u: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (0.5 * u * (1.0 + _erf(u / math.sqrt(2.0)))).astype(np.float32)
+
+
+def _relu(u: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.maximum(u, 0.0).astype(np.float32)
+
+
+FUNCTIONS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "Gelu": _gelu,
+    "Relu": _relu,
+}
+"""Activation functions that are the identity for large values, by operator."""
+
+_GRID = np.linspace(0.0, 8.0, 4097, dtype=np.float32)
+
+
+def hidden_of(activation: ir.Value) -> tuple[Linear, str] | None:
+    """The layer whose units an activation function is over, and the function's operator."""
+    function = producer(activation, *FUNCTIONS)
+    linear = None if function is None else linear_layer(function.inputs[0])
+    if function is None or linear is None or linear.add is None or linear.bias is None:
+        return None
+    alone = all(
+        use_count(value) == 1
+        for value in (linear.matmul.outputs[0], linear.output, linear.weight, linear.bias)
+    )
+    known = constant(linear.weight) is not None and constant(linear.bias) is not None
+    return (linear, function.op_type) if alone and known else None
+
+
+def choose_splitting(
+    profile: ActivationProfile, weight: NDArray[np.float32], function: str
+) -> Splitting | None:
+    """Search how many units to add, by the error of the next layer's output.
+
+    Args:
+        profile: Of the activation function's output.
+        weight: float32 (C, N), of the layer that reads it.
+        function: Of :data:`FUNCTIONS`.
+
+    Returns:
+        The best, or ``None`` where it does not gain enough.
+    """
+    exact = profile.sample @ weight  # (T, N)
+    best, least = None, _error(profile, weight, exact, None, function) / MIN_GAIN
+    for share in _SHARES:
+        splitting = _split(profile.high, len(profile.high) // share)
+        if splitting is None:
+            continue
+        error = _error(profile, weight, exact, splitting, function)
+        if error < least:
+            best, least = splitting, error
+    return best
+
+
+def _split(high: NDArray[np.float32], added: int) -> Splitting | None:
+    """The lowest bound that takes at most so many further units."""
+    low, bound = _LOWEST_BOUND, float(high.max())
+    if added < 1 or bound <= low:
+        return None
+    for _ in range(40):  # halvings: far below float32's resolution
+        middle = (low + bound) / 2
+        if _copies(high, middle).sum() <= added:
+            bound = middle
+        else:
+            low = middle
+    copies = _copies(high, bound)
+    return Splitting(bound, copies) if copies.any() else None
+
+
+def _copies(high: NDArray[np.float32], bound: float) -> NDArray[np.int64]:
+    needed = np.ceil(np.maximum(high, 0.0).astype(np.float64) / bound - 1e-9)
+    copies: NDArray[np.int64] = np.maximum(needed - 1, 0).astype(np.int64)
+    return copies
+
+
+def _error(
+    profile: ActivationProfile,
+    weight: NDArray[np.float32],
+    exact: NDArray[np.float32],
+    splitting: Splitting | None,
+    function: str,
+) -> float:
+    """Squared error of the next layer's output."""
+    sample, high = profile.sample, float(profile.high.max())
+    if splitting is not None:
+        sample = split_sample(sample, splitting, function)
+        weight = np.concatenate([weight, weight[splitting.sources]])
+        high = splitting.bound
+    levels, steps = quantize_weight(weight)
+    low = min(float(profile.low.min()), float(sample.min()))
+    back = round_trip(sample, affine_parameters(low, high))
+    return float(((back @ (levels * steps) - exact) ** 2).mean())
+
+
+def split_sample(
+    sample: NDArray[np.float32], splitting: Splitting, function: str
+) -> NDArray[np.float32]:
+    """What the function gives once units are split, not yet clipped.
+
+    Args:
+        sample: What it gave before, float32 (T, C).
+        splitting: Which units are split.
+        function: Of :data:`FUNCTIONS`.
+
+    Returns:
+        float32 (T, C + added).
+    """
+    apply = FUNCTIONS[function]
+    source = sample[:, splitting.sources]  # (T, added)
+    inputs = np.interp(source, apply(_GRID), _GRID)  # the function's inverse above 0
+    inputs = np.where(source >= _GRID[-1], source, inputs).astype(np.float32)
+    return np.concatenate([sample, apply(inputs - splitting.shifts)], axis=1)
+
+
+def apply_splitting(activation: ir.Value, site: LinearSite, splitting: Splitting) -> None:
+    """Widen the layers before and after the function, in place.
+
+    Afterwards the float graph adds what the copies hold twice: it is only right together with a
+    range that ends at ``splitting.bound``.
+    """
+    found = hidden_of(activation)
+    assert found is not None, "the choice was made on a clone of this graph"
+    linear, _ = found
+    before, bias = constant(linear.weight), constant(linear.bias)
+    after = site.node.inputs[1]
+    assert before is not None, "as above"
+    assert bias is not None, "as above"
+    assert linear.bias is not None, "as above"
+    assert after is not None, "find_sites saw it"
+    sources = splitting.sources
+    set_constant(linear.weight, np.concatenate([before, before[:, sources]], axis=1))
+    set_constant(linear.bias, np.concatenate([bias, bias[sources] - splitting.shifts]))
+    set_constant(after, np.concatenate([weight_of(site), weight_of(site)[sources]]))
+    width = len(bias) + splitting.added
+    for value in (linear.matmul.outputs[0], linear.output, activation):
+        if value.shape is not None:
+            value.shape = ir.Shape([*list(value.shape)[:-1], width])
