@@ -11,11 +11,13 @@ import onnxruntime
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError
+from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 
 __all__ = ["OnnxRuntimeSession", "open_engine"]
 
 _SHOWN = 240
+_PROCESSOR = ("CPUExecutionProvider",)
 _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(int32)": "int32",
@@ -27,7 +29,7 @@ _DTYPES = {
 
 
 class OnnxRuntimeSession:
-    """Opens a graph file with ONNX Runtime.
+    """Opens a graph file with ONNX Runtime; on a processor, large batches run in pieces.
 
     Args:
         path: Of the graph; its weights lie beside it.
@@ -44,7 +46,7 @@ class OnnxRuntimeSession:
         path: Path,
         *,
         threads: int | None = None,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] = _PROCESSOR,
     ) -> None:
         available = onnxruntime.get_available_providers()
         if not providers:
@@ -81,6 +83,7 @@ class OnnxRuntimeSession:
         self.inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
+        self._cuts = tuple(providers) == _PROCESSOR and can_cut((*self.inputs, *self.outputs))
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`."""
@@ -88,15 +91,16 @@ class OnnxRuntimeSession:
         if session is None:
             raise InputError("session is closed", fix="Load the bundle again")
         check_feeds(self.inputs, feeds)
+        pieces = cut_feeds(feeds) if self._cuts else (feeds,)
         try:
-            arrays = session.run(self._output_names, dict(feeds))
+            arrays = [session.run(self._output_names, dict(piece)) for piece in pieces]
         except Exception as error:  # as above; an id beyond a table's rows ends up here
             raise InputError(
                 "feeds make the graph fail",
                 expected="ids within the vocabulary, types and positions of the model",
                 got=_one_line(error),
             ) from error
-        return dict(zip(self._output_names, arrays, strict=True))
+        return join_outputs([dict(zip(self._output_names, part, strict=True)) for part in arrays])
 
     def close(self) -> None:
         """Free the engine; a run that is under way in another thread finishes first."""
