@@ -12,6 +12,7 @@ import torch
 from bert_export.checkpoints.demo import find_base
 from bert_export.errors import MissingExtraError
 from bert_export.exporter import Export, export
+from bert_export.targets import DEFAULT_TARGET
 from tests.oracle import save_tiny
 
 torch.set_num_threads(1)  # tiny models: a second thread only waits
@@ -45,16 +46,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def tiny_export(
     tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Export]:
-    """Exports random tiny weights in float32, once per task."""
+    """Exports random tiny weights, in float32 where nothing else is asked for, once each."""
     made: dict[str, Export] = {}
 
-    def make(task: str, cls_name: str, **config: Any) -> Export:
-        key = repr((task, cls_name, sorted(config.items(), key=repr)))
+    def make(
+        task: str,
+        cls_name: str,
+        *,
+        targets: tuple[str, ...] = (DEFAULT_TARGET,),
+        precision: str = "fp32",
+        **config: Any,
+    ) -> Export:
+        key = repr((task, cls_name, targets, precision, sorted(config.items(), key=repr)))
         if key not in made:
             made[key] = export(
                 task=task,
                 model=str(tiny(cls_name, **config)),
                 output=tmp_path_factory.mktemp("bundle") / task,
+                targets=targets,
+                precision=precision,
             )
         return made[key]
 

@@ -33,10 +33,17 @@ class ShareInitializers(GraphPass):
     Names of weights are lost where they are shared: it runs last. The product reads the table as
     it is stored, at the speed of a transposed copy.
 
+    Args:
+        standard: Write ``words -> Transpose -> MatMul`` instead, for engines that join the two
+            and do not know the operator of ONNX Runtime.
+
     Source: ONNX Runtime's contrib operators, com.microsoft.FusedMatMul.
     """
 
     name = "share_initializers"
+
+    def __init__(self, *, standard: bool = False) -> None:
+        self.standard = standard
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
         """Share first what is equal, then what is equal when transposed."""
@@ -59,21 +66,37 @@ class ShareInitializers(GraphPass):
                     reason = "the decoder is not tied to the word table"
                     refusals.append(Refusal(reason, str(node.name)))
                 continue
-            product = insert_node(
-                graph,
-                node,
-                "FusedMatMul",
-                [node.inputs[0], table],
-                {"transB": 1},
-                name=f"{node.name}.tied",
-                domain=_DOMAIN,
-            )
-            substitute(node.outputs[0], product)
-            model.graph.opset_imports.setdefault(_DOMAIN, 1)
+            write = _transposed_product if self.standard else _fused_product
+            substitute(node.outputs[0], write(graph, node, table))
             rewritten += 1
         if rewritten:
             remove_unused(graph)
         return rewritten, tuple(refusals)
+
+
+def _fused_product(graph: ir.Graph, node: ir.Node, table: ir.Value) -> ir.Value:
+    graph.opset_imports.setdefault(_DOMAIN, 1)
+    operands, name = [node.inputs[0], table], f"{node.name}.tied"
+    return insert_node(
+        graph, node, "FusedMatMul", operands, {"transB": 1}, name=name, domain=_DOMAIN
+    )
+
+
+def _transposed_product(graph: ir.Graph, node: ir.Node, table: ir.Value) -> ir.Value:
+    assert table.shape is not None, "a table is stored"
+    transposed = insert_node(
+        graph,
+        node,
+        "Transpose",
+        [table],
+        {"perm": [1, 0]},
+        name=f"{node.name}.table",
+        shape=list(table.shape)[::-1],
+        dtype=table.dtype,
+    )
+    return insert_node(
+        graph, node, "MatMul", [node.inputs[0], transposed], name=f"{node.name}.tied"
+    )
 
 
 def _share_equal(graph: ir.Graph) -> int:

@@ -56,3 +56,20 @@ def test_equal_initializers_are_stored_once_and_unequal_ones_are_not():
     assert set(before) - set(model.graph.initializers) in ({"a"}, {"b"})
     for name, value in model.graph.initializers.items():
         assert np.array_equal(value.const_value.numpy(), before[name])
+
+
+def test_a_tied_decoder_in_standard_operators(tmp_path):
+    model = traced("fill-mask")
+    feeds = feeds_for(model)
+    before = run_model(model, feeds, tmp_path)
+    share = ShareInitializers(standard=True)
+    assert share(model).rewritten >= 1
+    assert DECODER not in model.graph.initializers
+    assert {node.domain for node in model.graph} == {""}
+    (turned,) = model.graph.initializers[WORDS].uses()[1:]
+    assert turned.node.op_type == "Transpose"
+    assert turned.node.outputs[0].shape == model.graph.initializers[WORDS].shape[::-1]
+    assert difference(before, run_model(model, feeds, tmp_path)) < 1e-5
+    found = operators(model)
+    assert share(model).rewritten == 0
+    assert operators(model) == found

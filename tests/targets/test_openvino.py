@@ -1,0 +1,257 @@
+"""OpenVINO: what its session and target do beyond the contract of all sessions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+import bert_export
+from bert_export.bundle import read_manifest
+from bert_export.errors import BundleError, InputError, TargetError
+from bert_export.exporter import Export
+from bert_export.quantization.quantizer import SCHEMES
+from bert_export.runtime.processor import PROCESSORS
+from bert_export.targets import openvino as target
+from bert_export.targets.weights import WEIGHTS_FILE
+
+openvino = pytest.importorskip("openvino")
+
+from bert_export.runtime.sessions import openvino as session_module  # noqa: E402  needs the extra
+from bert_export.runtime.sessions.openvino import OpenVinoSession, execution_type  # noqa: E402
+
+BOTH = ("onnxruntime", "openvino")
+HEADS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fill-mask": ("BertForMaskedLM", {}),
+    "text-classification": ("BertForSequenceClassification", {"num_labels": 3}),
+    "token-classification": ("BertForTokenClassification", {"num_labels": 3}),
+    "question-answering": ("BertForQuestionAnswering", {}),
+    "multiple-choice": ("BertForMultipleChoice", {}),
+    "text-generation": ("BertLMHeadModel", {"is_decoder": True}),
+}
+
+
+class FakeCore:
+    """Tells the capabilities of a processor that this machine need not have."""
+
+    def __init__(self, *capabilities: str) -> None:
+        self._capabilities = list(capabilities)
+
+    def get_property(self, device: str, name: str) -> list[str]:
+        assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+        return self._capabilities
+
+
+@pytest.mark.parametrize(
+    ("precision", "capabilities", "wanted"),
+    [
+        ("fp32", ("FP32", "BF16", "INT8"), "f32"),
+        ("bf16", ("FP32", "BF16", "INT8"), "bf16"),
+        ("int8", ("FP32", "BF16", "INT8"), "bf16"),
+        ("bf16", ("FP32", "INT8"), "f32"),
+        ("int8", ("FP32",), "f32"),
+    ],
+)
+def test_what_it_computes_in(precision: str, capabilities: tuple[str, ...], wanted: str) -> None:
+    assert execution_type(FakeCore(*capabilities), precision) == wanted
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_formats_are_those_of_onnxruntime(processor: str) -> None:
+    assert target.scheme(processor) == SCHEMES[processor]
+
+
+def test_contrib_operators_are_refused() -> None:
+    value = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1]))
+    node = ir.node("Gelu", [value], domain="com.microsoft", name="activation")
+    graph = ir.Graph([value], node.outputs, nodes=[node], opset_imports={"": 20})
+    with pytest.raises(TargetError, match=r"Gelu node activation is of domain com\.microsoft"):
+        target.check_graph(ir.Model(graph, ir_version=10))
+
+
+def test_without_the_extra_the_message_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['openvino'] = None\n"
+        "from bert_export.bundle import EngineRecord, GraphRecord\n"
+        "from bert_export.errors import MissingExtraError\n"
+        "from bert_export.runtime.sessions import open_session\n"
+        "from pathlib import Path\n"
+        "graph = GraphRecord(file='g.onnx', opset=20, inputs=(), outputs=())\n"
+        "engine = EngineRecord(target='openvino', precision='fp32', graph=graph)\n"
+        "try: open_session(Path(), engine)\n"
+        "except MissingExtraError as error: print(error)\n"
+    )
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.stdout == (
+        "target openvino needs an optional dependency that is not installed. "
+        "Run: pip install 'bert-export[openvino]'.\n"
+    ), done.stderr
+
+
+@pytest.mark.parametrize("task", sorted(HEADS))
+def test_both_targets_answer_alike_from_shared_weights(
+    task: str, tiny_export: Callable[..., Export]
+) -> None:
+    cls_name, config = HEADS[task]
+    done = tiny_export(task, cls_name, targets=BOTH, **config)
+    assert done.manifest.default_target == "onnxruntime"
+    assert [engine.target for engine in done.manifest.engines] == list(BOTH)
+    for engine in done.manifest.engines:
+        assert engine.parity is not None
+        assert engine.parity.max_abs_difference <= 1e-4
+    record = {"text": "a b c [MASK]"} if task == "fill-mask" else None
+    answers = []
+    for name in BOTH:
+        with bert_export.load(done.path, target=name, threads=1) as pipeline:
+            feeds = _feeds(pipeline)
+            answers.append(pipeline.run(feeds))
+            assert record is None or pipeline.ask(record) is not None
+    for name, array in answers[0].items():
+        np.testing.assert_allclose(answers[1][name], array, atol=1e-4)
+
+
+def _feeds(pipeline: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    sizes = {"batch": 3, "sequence": 9, "choices": 2, "masked": 2}
+    made = {}
+    for spec in pipeline.manifest.engine("openvino").graph.inputs:
+        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+        high = spec.below or (27 if spec.name == "masked_positions" else 2)
+        made[spec.name] = rng.integers(0, high, shape)
+    made["attention_mask"][..., 0] = 1
+    return made
+
+
+def test_int8_weights_are_stored_once(tiny_export: Callable[..., Export]) -> None:
+    config = {"num_labels": 3}
+    alone, both = (
+        tiny_export(
+            "text-classification",
+            "BertForSequenceClassification",
+            targets=targets,
+            precision="int8",
+            **config,
+        )
+        for targets in (BOTH[:1], BOTH)
+    )
+    one, two = (done.manifest.files[WEIGHTS_FILE].bytes for done in (alone, both))
+    assert two <= one + one // 50
+    stored = [
+        {
+            value.const_value.tobytes()
+            for value in ir.load(both.path / f"{name}.onnx").graph.initializers.values()
+            if value.const_value is not None
+            and value.const_value.dtype == ir.DataType.INT8
+            and value.const_value.size > 1
+        }
+        for name in BOTH
+    ]
+    assert stored[0] == stored[1]
+    assert stored[0]
+
+
+def test_bf16_is_an_engine_over_fp32_weights(tiny_export: Callable[..., Export]) -> None:
+    done = tiny_export("feature-extraction", "BertModel", targets=("openvino",), precision="bf16")
+    engine = done.manifest.engine()
+    assert (engine.target, engine.precision) == ("openvino", "bf16")
+    assert engine.parity is not None
+    assert engine.parity.tolerance is None
+    graph = ir.load(done.path / engine.graph.file).graph
+    assert {value.dtype for value in graph.outputs} == {ir.DataType.FLOAT}
+
+
+@pytest.fixture
+def bundle(tiny_export: Callable[..., Export]) -> Export:
+    return tiny_export("feature-extraction", "BertModel", targets=BOTH)
+
+
+def test_fp32_is_never_rounded(bundle: Export) -> None:
+    engine = bundle.manifest.engine("openvino")
+    path = bundle.path / engine.graph.file
+    with bert_export.load(bundle.path, target="onnxruntime") as pipeline:
+        feeds = _feeds(pipeline)
+        wanted = pipeline.run(feeds)["last_hidden_state"]
+    with OpenVinoSession(path, engine.graph, precision="fp32") as session:
+        difference = np.abs(session.run(feeds)["last_hidden_state"] - wanted).max()
+    assert difference < 1e-5
+    if execution_type(openvino.Core(), "bf16") == "bf16":
+        with OpenVinoSession(path, engine.graph, precision="bf16") as session:
+            rounded = np.abs(session.run(feeds)["last_hidden_state"] - wanted).max()
+        assert rounded > 20 * difference  # so the test above could have failed
+
+
+def test_a_cache_is_filled_and_read(bundle: Export, tmp_path: Path) -> None:
+    with bert_export.load(bundle.path, target="openvino", cache=tmp_path) as pipeline:
+        feeds = _feeds(pipeline)
+        first = pipeline.run(feeds)
+    (blob,) = tmp_path.glob("*.blob")
+    written = blob.stat().st_mtime_ns
+    with bert_export.load(bundle.path, target="openvino", cache=tmp_path) as pipeline:
+        again = pipeline.run(feeds)
+    assert blob.stat().st_mtime_ns == written
+    for name, array in first.items():
+        assert np.array_equal(again[name], array)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threads": 0}, "threads is too small: expected at least 1, got 0"),
+        ({"hint": "speed"}, "hint 'speed' is unknown: expected one of latency, throughput"),
+        ({"providers": ["CPUExecutionProvider"]}, "providers means nothing to target openvino"),
+    ],
+)
+def test_options(bundle: Export, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        bert_export.load(bundle.path, target="openvino", **options)
+
+
+def test_hints_mean_nothing_to_onnxruntime(bundle: Export) -> None:
+    with pytest.raises(InputError, match="option hint means nothing to target onnxruntime"):
+        bert_export.load(bundle.path, hint="latency")
+
+
+def test_rows_beyond_the_position_table(bundle: Export) -> None:
+    with bert_export.load(bundle.path, target="openvino") as pipeline:
+        ids = np.ones((1, 4096), dtype=np.int64)
+        feeds = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}
+        with pytest.raises(InputError, match="feeds make the graph fail"):
+            pipeline.run(feeds)
+        assert pipeline.run(_feeds(pipeline))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x0a" * 40])
+def test_corrupt_graphs(bundle: Export, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="cannot be opened by openvino"):
+        OpenVinoSession(path, bundle.manifest.engine("openvino").graph)
+
+
+def test_a_graph_of_another_interface(bundle: Export) -> None:
+    graph = bundle.manifest.engine("openvino").graph
+    other = msgspec.structs.replace(graph, outputs=(*graph.outputs, graph.outputs[0]))
+    with pytest.raises(BundleError, match="has other outputs than the manifest says"):
+        OpenVinoSession(bundle.path / graph.file, other)
+
+
+def test_ids_are_bounded_by_their_tables(bundle: Export) -> None:
+    below = {spec.name: spec.below for spec in bundle.manifest.engine("openvino").graph.inputs}
+    model = read_manifest(bundle.path).model
+    assert below == {
+        "input_ids": model.vocab_size,
+        "token_type_ids": model.type_vocab_size,
+        "attention_mask": None,
+    }
+
+
+def test_hints_are_those_of_the_session() -> None:
+    assert session_module.HINTS == ("latency", "throughput")
