@@ -3,6 +3,7 @@
 ::
 
     BertExportError
+    ├── BudgetError            INT8 cannot keep the accuracy that was asked for
     ├── BundleError            a bundle is missing, tampered with, truncated or of another version
     ├── CalibrationError       a calibration set is unknown, too small or sets no range
     ├── CheckpointError        a checkpoint cannot be read, or its tensors do not fit its config
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 __all__ = [
     "BertExportError",
+    "BudgetError",
     "BundleError",
     "CalibrationError",
     "CheckpointError",
@@ -71,6 +73,24 @@ class BertExportError(Exception):
         if fix is not None:
             message = f"{message} {fix}."
         super().__init__(message)
+
+
+class BudgetError(BertExportError):
+    """INT8 cannot keep the accuracy that was asked for.
+
+    Args:
+        what: See :class:`BertExportError`, as for the rest.
+        expected: The drop that was allowed.
+        got: The best that was found.
+        fix: How to take that, or what to ask for instead.
+        search: The :class:`bert_export.bundle.SearchRecord` of what was tried.
+    """
+
+    def __init__(
+        self, what: str, *, expected: object, got: object, fix: str, search: object
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, fix=fix)
+        self.search = search
 
 
 class BundleError(BertExportError):

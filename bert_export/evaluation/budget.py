@@ -1,0 +1,248 @@
+"""An accuracy budget: INT8 where the answers stay as good as they were asked to stay.
+
+One graph with a switch per place serves everything that is measured: first the disturbance of the
+outputs by each place alone, in a single pass over a sample of the data, then the drop of the few
+mixtures that :mod:`bert_export.quantization.search` asks about, all of it through the pipeline that
+answers for users. Nothing depends on the clock or on chance, so the same inputs give the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from bert_export.bundle import MixtureRecord, PlaceRecord, SearchRecord
+from bert_export.datasets import DataSet
+from bert_export.errors import BudgetError, InputError
+from bert_export.evaluation.answering import Advance, answer_examples
+from bert_export.evaluation.scorer import AnyPipeline, Examples
+from bert_export.evaluation.scorers import find_scorer
+from bert_export.quantization.preparation import Preparation
+from bert_export.quantization.schemes import Scheme
+from bert_export.quantization.search import Path as SearchPath
+from bert_export.quantization.search import search_mixture
+from bert_export.quantization.switches import Place, SwitchedSession, build_switched
+from bert_export.runtime.batching import Row, batch_rows, pad_rows
+from bert_export.runtime.sessions.session import Session
+
+__all__ = ["Budget", "check_budget", "measure_disturbances", "search_floats"]
+
+REASON = "INT8 here costs more accuracy than the budget allows"
+"""Why the plan says that a layer is in float."""
+
+_SAMPLE_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What INT8 may cost.
+
+    Args:
+        max_drop: Of the task's metric, or without labels of the agreement with float: 0.005 is
+            half a point.
+        data: What it is measured on.
+        keep_best: Whether the best that was found is taken where the budget cannot be kept.
+        seed: Of masks that the tool makes.
+    """
+
+    max_drop: float
+    data: DataSet
+    keep_best: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_drop < 1:
+            raise InputError(
+                "max_drop is out of bounds",
+                expected="a share from 0 to below 1, such as 0.005 for half a point",
+                got=self.max_drop,
+            )
+
+
+def search_floats(
+    model: ir.Model,
+    preparation: Preparation,
+    scheme: Scheme,
+    budget: Budget,
+    *,
+    open_: Callable[[Session], AnyPipeline],
+    folder: Path,
+    threads: int | None = None,
+    advance: Advance | None = None,
+) -> SearchRecord:
+    """Find the layers that must stay in float so that the budget holds.
+
+    Args:
+        model: The prepared float graph; not changed.
+        preparation: What calibration found.
+        scheme: Number formats of the engine that is measured.
+        budget: What INT8 may cost, and on which data.
+        open_: Gives the task's pipeline over a session.
+        folder: Where the graph is written while it is opened.
+        threads: Threads inside an operator.
+        advance: Called with (graph runs done, in all) while the disturbances are measured, and
+            with (rows done, rows in all) for every mixture.
+
+    Returns:
+        The whole search; see :func:`check_budget`.
+
+    Raises:
+        InputError: The INT8 is dynamic.
+        DatasetError: A record does not fit the task.
+    """
+    if preparation.options.mode != "static":
+        raise InputError(
+            "accuracy budget does not fit dynamic INT8",
+            expected="mode static",
+            got=preparation.options.mode,
+            fix="Leave out --int8-mode or --max-drop",
+        )
+    switched, places = build_switched(model, preparation, scheme)
+    session = SwitchedSession(switched, len(places), folder=folder, threads=threads)
+    del switched
+    with open_(session) as pipeline:
+        scorer = find_scorer(pipeline)
+        examples = scorer.prepare(pipeline, budget.data, budget.seed)
+        float_answers = answer_examples(pipeline, scorer, examples, advance)
+        labelled = examples.gold is not None
+        gold = examples.gold if labelled else scorer.as_gold(float_answers)
+        baseline = scorer.score(gold, float_answers)[scorer.metric] if labelled else 1.0
+        scores: dict[tuple[int, ...], float] = {}
+
+        def measure(floats: tuple[int, ...]) -> float:
+            session.choose(set(range(len(places))) - set(floats))
+            answers = answer_examples(pipeline, scorer, examples, advance)
+            scores[floats] = (
+                scorer.score(gold, answers)[scorer.metric]
+                if labelled
+                else scorer.agreement(answers, float_answers)
+            )
+            return baseline - scores[floats]
+
+        disturbances = measure_disturbances(
+            pipeline, session, len(places), examples, advance=advance
+        )
+        costs = _costs(places, examples)
+        path = search_mixture(disturbances, costs, measure, budget=budget.max_drop)
+    return SearchRecord(
+        data=budget.data.source,
+        sha256=budget.data.sha256,
+        examples=len(budget.data),
+        seed=budget.seed,
+        metric=scorer.metric if labelled else scorer.agreement_kind,
+        labelled=labelled,
+        budget=budget.max_drop,
+        baseline=baseline,
+        places=tuple(
+            PlaceRecord(layers=place.layers, disturbance=disturbance, cost=cost / sum(costs))
+            for place, disturbance, cost in zip(places, disturbances, costs, strict=True)
+        ),
+        path=_mixtures(path, scores),
+        chosen=path.mixtures.index(path.best),
+        met=path.met,
+    )
+
+
+def check_budget(search: SearchRecord, *, keep_best: bool) -> Mapping[str, str]:
+    """The layers to leave in float, with the reason for the plan.
+
+    Raises:
+        BudgetError: The budget is not kept, and the best that was found is not to be taken.
+    """
+    if not search.met and not keep_best:
+        best, layers = search.path[search.chosen], search.float_layers
+        raise BudgetError(
+            f"INT8 does not keep the {search.metric} on {search.data}",
+            expected=f"a drop of at most {100 * search.budget:g} points",
+            got=f"{100 * best.drop:.2f} points at best, with "
+            + (f"{', '.join(layers)} in float" if layers else "every layer in INT8"),
+            fix="No bundle was written; pass --keep-best to take that, raise --max-drop, calibrate "
+            "on text like your own, or export with --fp32",
+            search=search,
+        )
+    return dict.fromkeys(search.float_layers, REASON)
+
+
+def measure_disturbances(
+    pipeline: AnyPipeline,
+    session: SwitchedSession,
+    places: int,
+    examples: Examples,
+    *,
+    advance: Advance | None = None,
+) -> list[float]:
+    """How much each place in INT8, all others in float, disturbs the outputs.
+
+    Args:
+        pipeline: Over the session.
+        session: With a switch per place.
+        places: How many there are.
+        examples: Of which an even sample of some thousand tokens is taken.
+        advance: Called with (graph runs done, in all).
+
+    Returns:
+        Per place the squared error of every output as a share of its variance over the sample,
+        averaged over the outputs; padding left out.
+    """
+    rows = _sample([row for rows in examples.rows for row in rows])
+    batches = batch_rows([len(row) for row in rows])
+    total, done = len(batches) * (places + 1), 0
+    moments: dict[str, list[float]] = {}  # count, sum, sum of squares
+    errors: dict[str, list[float]] = {}
+    for batch in batches:
+        own = [rows[index] for index in batch]
+        feeds = pipeline.graph_feeds(pad_rows(own, pad_id=pipeline.tokenizer.pad_id))
+        exact: dict[str, np.ndarray] = {}
+        for place in range(-1, places):
+            session.choose([place] if place >= 0 else [])
+            parts = pipeline.split_outputs(own, session.run(feeds))
+            for name in parts[0]:
+                array = np.concatenate([part[name].reshape(-1) for part in parts])
+                if place < 0:
+                    exact[name] = array
+                    sums = moments.setdefault(name, [0.0, 0.0, 0.0])
+                    wide = array.astype(np.float64)
+                    for power, value in enumerate((wide.size, wide.sum(), wide @ wide)):
+                        sums[power] += float(value)
+                else:
+                    difference = (array - exact[name]).astype(np.float64)
+                    errors.setdefault(name, [0.0] * places)[place] += float(difference @ difference)
+            done += 1
+            if advance is not None:
+                advance(done, total)
+    shares = np.zeros(places)
+    for name, (count, first, second) in moments.items():
+        spread = max(second - first * first / max(count, 1.0), 1e-30)
+        shares += np.asarray(errors[name]) / spread / len(moments)
+    return [float(share) for share in shares]
+
+
+def _sample(rows: list[Row]) -> list[Row]:
+    """Evenly spread rows of so many tokens together."""
+    step = max(1, sum(map(len, rows)) // _SAMPLE_TOKENS)
+    return rows[::step]
+
+
+def _costs(places: tuple[Place, ...], examples: Examples) -> list[float]:
+    """Multiplications of each place for a row of mean length."""
+    lengths = [len(row) for rows in examples.rows for row in rows]
+    tokens = sum(lengths) / len(lengths)
+    return [place.products * (tokens if place.per_token else 1.0) for place in places]
+
+
+def _mixtures(
+    path: SearchPath, scores: Mapping[tuple[int, ...], float]
+) -> tuple[MixtureRecord, ...]:
+    return tuple(
+        MixtureRecord(
+            floats=mixture.floats,
+            score=scores[mixture.floats],
+            drop=mixture.drop,
+            float_share=mixture.cost,
+        )
+        for mixture in path.mixtures
+    )

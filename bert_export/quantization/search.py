@@ -1,0 +1,119 @@
+"""Which places to leave in float so that a budget of accuracy holds, at the least cost in time.
+
+The search knows nothing of graphs: it is told what every place costs in float, how much it disturbs
+the outputs in INT8, and a function that measures the drop of a mixture.
+
+Places are ordered by disturbance per cost. Of the prefixes of that order, the shortest that keeps
+the budget is found by halving; then what turned out not to be needed is given back, the dearest
+first. So a handful of mixtures is measured, whatever the number of places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["GIVE_BACKS", "MAX_FLOAT_SHARE", "Mixture", "Path", "order_places", "search_mixture"]
+
+MAX_FLOAT_SHARE = 0.5
+"""Of the multiplications, the most that may go back to float: beyond, FP32 is the better export."""
+
+GIVE_BACKS = 4
+"""Places that the last step tries to bring back to INT8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Some places in float, all others in INT8.
+
+    Args:
+        floats: Indices of those in float, ascending.
+        drop: What was measured: how much worse than float alone.
+        cost: Share of all multiplications that are in float, in [0, 1].
+    """
+
+    floats: tuple[int, ...]
+    drop: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What a search measured, in order, and what it chose.
+
+    Args:
+        mixtures: Every one that was measured.
+        best: The cheapest that keeps the budget; where none does, the one with the least drop.
+        met: Whether it keeps the budget.
+    """
+
+    mixtures: tuple[Mixture, ...]
+    best: Mixture
+    met: bool
+
+
+def order_places(disturbances: Sequence[float], costs: Sequence[float]) -> list[int]:
+    """Indices of places, those first that gain most for what they cost; ties by index.
+
+    Args:
+        disturbances: Of the outputs, when one place alone is in INT8; not negative.
+        costs: Multiplications of each; positive.
+    """
+    return sorted(range(len(costs)), key=lambda index: (-disturbances[index] / costs[index], index))
+
+
+def search_mixture(
+    disturbances: Sequence[float],
+    costs: Sequence[float],
+    measure: Callable[[tuple[int, ...]], float],
+    *,
+    budget: float,
+    max_float_share: float = MAX_FLOAT_SHARE,
+    give_backs: int = GIVE_BACKS,
+) -> Path:
+    """Find the cheapest mixture that keeps a budget.
+
+    Args:
+        disturbances: See :func:`order_places`.
+        costs: The same.
+        measure: Gives the drop of a mixture, told by the indices in float.
+        budget: The largest drop that is allowed.
+        max_float_share: The largest share of ``costs`` that may be in float.
+        give_backs: Places that the last step tries.
+    """
+    order, total = order_places(disturbances, costs), sum(costs)
+    mixtures: list[Mixture] = []
+
+    def share(floats: Sequence[int]) -> float:
+        return sum(costs[index] for index in floats) / total
+
+    def try_(floats: Sequence[int]) -> Mixture:
+        chosen = tuple(sorted(floats))
+        mixtures.append(Mixture(chosen, measure(chosen), share(chosen)))
+        return mixtures[-1]
+
+    best = try_(())
+    if best.drop <= budget:
+        return Path(tuple(mixtures), best, met=True)
+    longest = max(
+        count for count in range(len(order) + 1) if share(order[:count]) <= max_float_share
+    )
+    best = try_(order[:longest]) if longest else best
+    if best.drop > budget:
+        least = min(mixtures, key=lambda mixture: (mixture.drop, mixture.cost))
+        return Path(tuple(mixtures), least, met=False)
+    too_few, enough = 0, longest  # of the order's first
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        found = try_(order[:middle])
+        if found.drop <= budget:
+            best, enough = found, middle
+        else:
+            too_few = middle
+    # The last place of the shortest prefix was just shown to be needed.
+    spare = sorted(order[: enough - 1], key=lambda index: (-costs[index], index))
+    for index in sorted(spare[:give_backs], key=lambda index: -order.index(index)):
+        found = try_([other for other in best.floats if other != index])
+        if found.drop <= budget:
+            best = found
+    return Path(tuple(mixtures), best, met=True)

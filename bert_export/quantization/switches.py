@@ -1,0 +1,249 @@
+"""One graph in which every quantised place can be switched between INT8 and float, call by call.
+
+A search for the layers that INT8 hurts asks for many mixtures of the two. Instead of a graph and a
+session for each, this graph has both forms of every place and an input that chooses::
+
+    x -> QuantizeLinear -> DequantizeLinear ─┐
+    x ───────────────────────────────────────┴> Where(flag) ─┐
+    W (int8) -> DequantizeLinear ─┐                          │
+    W ────────────────────────────┴> Where(flag) ────────────┴> MatMul -> Add(Where(flag)) -> y
+
+With all flags off it computes what the float graph does, with all on what the INT8 graph does: the
+rounded numbers are the same, multiplied in float. It is for measuring, not for speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bert_export.passes.editing import (
+    constant,
+    insert_node,
+    new_constant,
+    producer,
+    sole_reader,
+)
+from bert_export.quantization.preparation import Preparation
+from bert_export.quantization.quantizer import quantize_graph
+from bert_export.quantization.schemes import Scheme
+from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
+from bert_export.quantization.smoothing import apply_smoothing
+from bert_export.quantization.splitting import apply_splitting
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions.session import Feeds, Outputs
+
+__all__ = ["SWITCHES", "Place", "SwitchedSession", "build_switched", "find_places"]
+
+SWITCHES = "int8_places"
+"""Graph input: which places are in INT8, bool (places,)."""
+
+_FILE, _DATA = "switched.onnx", "switched.onnx.data"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Layers that read one activation: they are in INT8 together, or in float together.
+
+    Args:
+        activation: Its name in the prepared float graph.
+        layers: Names of the layers' modules, in graph order.
+        products: Multiplications per token of them all, or per text where only its first token is
+            computed.
+        per_token: Which of the two it is.
+    """
+
+    activation: str
+    layers: tuple[str, ...]
+    products: int
+    per_token: bool
+
+
+def find_places(model: ir.Model, preparation: Preparation) -> tuple[Place, ...]:
+    """The places of a prepared float graph, in graph order."""
+    sites, _ = find_sites(model, preparation.options.float_layers)
+    return tuple(
+        Place(
+            activation,
+            tuple(site.layer for site in members),
+            sum(weight_of(site).size for site in members),
+            _per_token(members[0]),
+        )
+        for activation, members in group_sites(sites).items()
+    )
+
+
+def build_switched(
+    model: ir.Model, preparation: Preparation, scheme: Scheme
+) -> tuple[ir.Model, tuple[Place, ...]]:
+    """Build the graph.
+
+    Args:
+        model: The prepared float graph; not changed.
+        preparation: What calibration found.
+        scheme: Number formats.
+
+    Returns:
+        The graph, with the input :data:`SWITCHES`, and its places in the order of the switches.
+    """
+    places = find_places(model, preparation)
+    treated, switched = model.clone(), model.clone()
+    sites = _treat(treated, preparation)
+    quantize_graph(switched, preparation, scheme=scheme)
+    nodes = {node.name: node for node in switched.graph}
+    chosen = ir.Value(
+        name=SWITCHES,
+        shape=ir.Shape([len(places)]),
+        type=ir.TensorType(ir.DataType.BOOL),
+    )
+    switched.graph.inputs.append(chosen)
+    for index, place in enumerate(places):
+        members = [(sites[layer], nodes[sites[layer].node.name]) for layer in place.layers]
+        splitting = preparation.activations[place.activation].splitting
+        kept = None if splitting is None else len(splitting.copies)
+        _switch(switched.graph, chosen, index, members, kept)
+    return switched, places
+
+
+def _switch(
+    graph: ir.Graph,
+    chosen: ir.Value,
+    index: int,
+    members: Sequence[tuple[LinearSite, ir.Node]],
+    kept: int | None,
+) -> None:
+    """Give the layers of one place both forms.
+
+    Args:
+        graph: The INT8 graph.
+        chosen: The switches.
+        index: Of the place's own.
+        members: Each layer's site in the treated float graph, and its product in the INT8 graph.
+        kept: Channels that the activation has in the float graph, where splitting adds copies of
+            some: those are only right together with INT8's range.
+    """
+    first = members[0][1]
+    place = new_constant(graph, f"{SWITCHES}.{index}", np.array(index, dtype=np.int64))
+    flag = insert_node(graph, first, "Gather", [chosen, place], name=f"{SWITCHES}.{index}.flag")
+    rounded = first.inputs[0]
+    choice = [flag, rounded, _before_rounding(rounded)]
+    value = insert_node(graph, first, "Where", choice, name=f"{SWITCHES}.{index}.activation")
+    for site, product in members:
+        product.replace_input_with(0, value)
+        weight = weight_of(site).copy()
+        if kept is not None:
+            weight[kept:] = 0
+        _choose_constant(graph, product, 1, flag, f"{site.layer}.weight_float", weight)
+        exact, ours = _bias(site.node), _bias(product)
+        if exact is not None and ours is not None:
+            _choose_constant(graph, *ours[:2], flag, f"{site.layer}.bias_float", exact[2])
+
+
+def _choose_constant(
+    graph: ir.Graph,
+    node: ir.Node,
+    position: int,
+    flag: ir.Value,
+    name: str,
+    exact: NDArray[np.float32],
+) -> None:
+    """Let a node read what it reads where the flag is on, and another array where it is off."""
+    choice = [flag, node.inputs[position], new_constant(graph, name, exact)]
+    value = insert_node(graph, node, "Where", choice, name=f"{name}.chosen")
+    node.replace_input_with(position, value)
+
+
+def _before_rounding(value: ir.Value | None) -> ir.Value:
+    """What goes into QuantizeLinear, DequantizeLinear."""
+    dequantize = producer(value, "DequantizeLinear")
+    quantize = None if dequantize is None else producer(dequantize.inputs[0], "QuantizeLinear")
+    exact = None if quantize is None else quantize.inputs[0]
+    assert exact is not None, "the quantiser put both there"
+    return exact
+
+
+def _bias(product: ir.Node) -> tuple[ir.Node, int, NDArray[np.float32]] | None:
+    """The addition of a product's bias, the bias's position there, and the bias."""
+    add = sole_reader(product.outputs[0], "Add")
+    for position, value in enumerate(() if add is None else add.inputs):
+        array = constant(value)
+        if add is not None and array is not None and array.ndim == 1:
+            return add, position, array
+    return None
+
+
+def _treat(model: ir.Model, preparation: Preparation) -> dict[str, LinearSite]:
+    """Bring a float graph to the form that is quantised, in place; gives its sites by layer."""
+    sites, _ = find_sites(model, preparation.options.float_layers)
+    for name, members in group_sites(sites).items():
+        prepared, activation = preparation.activations[name], members[0].node.inputs[0]
+        assert activation is not None, "find_sites saw it"
+        if prepared.smoothing is not None:
+            apply_smoothing(model.graph, activation, members, prepared.smoothing)
+        if prepared.splitting is not None:
+            apply_splitting(activation, members[0], prepared.splitting)
+    return {site.layer: site for site in sites}
+
+
+def _per_token(site: LinearSite) -> bool:
+    """Whether a layer computes every token; where the shape does not tell, it is taken to."""
+    value = site.node.inputs[0]
+    if value is None or value.shape is None or len(value.shape) < 3:
+        return value is None or value.shape is None
+    return value.shape[1] != 1
+
+
+class SwitchedSession:
+    """A session over the graph that takes a float graph's feeds; the switches are set beside them.
+
+    Args:
+        model: From :func:`build_switched`.
+        places: How many there are.
+        folder: Where the graph is written while it is opened.
+        threads: Threads inside an operator.
+    """
+
+    def __init__(
+        self, model: ir.Model, places: int, *, folder: Path, threads: int | None = None
+    ) -> None:
+        path = folder / _FILE
+        ir.save(model, path, external_data=_DATA)
+        try:
+            self._session = OnnxRuntimeSession(path, threads=threads)
+        finally:
+            path.unlink()
+            (folder / _DATA).unlink(missing_ok=True)
+        self.inputs = tuple(spec for spec in self._session.inputs if spec.name != SWITCHES)
+        self.outputs = self._session.outputs
+        self._chosen = np.zeros(places, dtype=bool)
+
+    def choose(self, places: Iterable[int]) -> None:
+        """Put these places into INT8, all others into float."""
+        self._chosen = np.zeros(len(self._chosen), dtype=bool)
+        self._chosen[list(places)] = True
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run the graph as it is switched now."""
+        return self._session.run({**feeds, SWITCHES: self._chosen})
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

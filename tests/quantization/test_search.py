@@ -1,0 +1,96 @@
+"""The search for the places that INT8 hurts: least cost, few measurements, honest when it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_export.quantization.search import (
+    GIVE_BACKS,
+    MAX_FLOAT_SHARE,
+    Path,
+    order_places,
+    search_mixture,
+)
+
+
+def search(disturbances: Sequence[float], costs: Sequence[float], budget: float) -> Path:
+    """A world in which drops add up."""
+    return search_mixture(
+        disturbances,
+        costs,
+        lambda floats: math.fsum(
+            drop for index, drop in enumerate(disturbances) if index not in floats
+        ),
+        budget=budget,
+    )
+
+
+def test_int8_that_keeps_the_budget_is_measured_once() -> None:
+    path = search([0.1, 0.2], [1, 1], budget=0.5)
+    assert path.met
+    assert path.best.floats == ()
+    assert len(path.mixtures) == 1
+
+
+def test_the_place_that_hurts_goes_to_float_alone() -> None:
+    path = search([0.0, 0.9, 0.01, 0.0, 0.0, 0.0], [1] * 6, budget=0.1)
+    assert path.met
+    assert path.best.floats == (1,)
+    assert path.best.cost == pytest.approx(1 / 6)
+
+
+def test_gain_counts_per_cost() -> None:
+    assert order_places([1.0, 0.9, 0.9], [4, 1, 1]) == [1, 2, 0]
+    path = search([1.0, 0.9, 0.9, 0.0, 0.0], [4, 1, 1, 4, 4], budget=1.0)
+    assert path.best.floats == (1, 2)
+
+
+def test_what_is_not_needed_is_given_back() -> None:
+    # The order takes 0, 1 and 2; yet the measured drop comes from 2 alone.
+    path = search_mixture(
+        [0.5, 0.4, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0],
+        [1] * 8,
+        lambda floats: 0.0 if 2 in floats else 1.0,
+        budget=0.1,
+    )
+    assert path.met
+    assert path.best.floats == (2,)
+
+
+def test_a_budget_out_of_reach_names_the_best_that_was_found() -> None:
+    path = search([1.0, 0.5, 0.25, 0.125], [1] * 4, budget=0.1)
+    assert not path.met
+    assert path.best.floats == (0, 1)
+    assert path.best.drop == pytest.approx(0.375)
+    assert path.best.cost <= MAX_FLOAT_SHARE
+
+
+def test_a_single_dear_place_cannot_go_to_float() -> None:
+    path = search([1.0], [1], budget=0.1)
+    assert not path.met
+    assert path.best.floats == ()
+
+
+@given(
+    places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 9)), min_size=1, max_size=40),
+    budget=st.floats(0, 2),
+)
+def test_the_search_keeps_its_promises(places: list[tuple[float, int]], budget: float) -> None:
+    disturbances, costs = [p[0] for p in places], [p[1] for p in places]
+    path = search(disturbances, costs, budget)
+    again = search(disturbances, costs, budget)
+    assert path == again
+    assert path.best in path.mixtures
+    assert path.met == (path.best.drop <= budget)
+    assert all(mixture.cost <= MAX_FLOAT_SHARE for mixture in path.mixtures)
+    assert len(path.mixtures) <= 2 + math.log2(len(places) + 1) + GIVE_BACKS + 1
+    if path.met:
+        kept = [mixture for mixture in path.mixtures if mixture.drop <= budget]
+        assert path.best.cost == min(mixture.cost for mixture in kept)
+    else:
+        assert path.best.drop == min(mixture.drop for mixture in path.mixtures)

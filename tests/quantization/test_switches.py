@@ -1,0 +1,143 @@
+"""The switched graph is the float graph, the INT8 graph, and everything in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from bert_export.checkpoints import load_checkpoint
+from bert_export.models import load_head
+from bert_export.passes.recipes import prepare
+from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.preparation import Preparation, prepare_int8
+from bert_export.quantization.quantizer import quantize_graph
+from bert_export.quantization.schemes import SCHEMES
+from bert_export.quantization.splitting import Splitting
+from bert_export.quantization.switches import SwitchedSession, build_switched, find_places
+from bert_export.runtime.batching import Row, pad_rows
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks import find_task
+from tests.oracle import random_batch
+from tests.test_tracing import trace_head
+
+SCHEME = SCHEMES["x86-64-vnni"]
+
+
+def rows() -> list[Row]:
+    ids, mask, types = random_batch(60, (9, 4, 1, 7))
+    return [
+        Row(ids[i, : int(n)].numpy(), types[i, : int(n)].numpy(), None)  # type: ignore[arg-type]
+        for i, n in enumerate(mask.sum(1))
+    ]
+
+
+FEEDS = pad_rows(rows(), pad_id=0)
+
+
+@pytest.fixture
+def model(tiny: Callable[..., Path]) -> ir.Model:
+    folder = tiny("BertForSequenceClassification", num_labels=3)
+    head = load_head("BertForSequenceClassification", load_checkpoint(str(folder)))
+    traced = trace_head(head, "text-classification")
+    prepare(traced, task=find_task("text-classification"), config_layers=2)
+    return traced
+
+
+def calibrate(model: ir.Model, folder: Path, **options: bool) -> Preparation:
+    found = prepare_int8(
+        model,
+        rows(),
+        QuantizationOptions(**options),
+        folder=folder,
+        pad_id=0,
+        shape_feeds=lambda feeds: feeds,
+    )
+    if options.get("splitting"):  # a tiny layer has too few units for the search to split one
+        name = next(
+            place.activation
+            for place in find_places(model, found)
+            if "output" in place.layers[0] and "attention" not in place.layers[0]
+        )
+        copies = np.zeros(24, dtype=np.int64)
+        copies[[3, 7]] = 1, 2
+        known = found.activations[name]
+        changed = replace(known, splitting=Splitting(known.high, copies))
+        found = replace(found, activations={**found.activations, name: changed})
+    return found
+
+
+def run(model: ir.Model, folder: Path) -> Outputs:
+    path = folder / "graph.onnx"
+    ir.save(model, path)
+    with OnnxRuntimeSession(path) as session:
+        return session.run(FEEDS)
+
+
+@pytest.mark.parametrize("treated", [False, True])
+def test_all_off_is_float_and_all_on_is_int8(
+    model: ir.Model, tmp_path: Path, *, treated: bool
+) -> None:
+    options = {"smoothing": treated, "splitting": False, "bias_correction": treated}
+    preparation = calibrate(model, tmp_path, **options)
+    switched, places = build_switched(model, preparation, SCHEME)
+    exact = run(model, tmp_path)
+    quantized = model.clone()
+    quantize_graph(quantized, preparation, scheme=SCHEME)
+    rounded = run(quantized, tmp_path)
+    assert not np.allclose(exact["logits"], rounded["logits"], atol=1e-4)
+    with SwitchedSession(switched, len(places), folder=tmp_path) as session:
+        np.testing.assert_allclose(session.run(FEEDS)["logits"], exact["logits"], atol=1e-5)
+        session.choose(range(len(places)))
+        np.testing.assert_allclose(session.run(FEEDS)["logits"], rounded["logits"], atol=1e-5)
+        session.choose([])
+        np.testing.assert_allclose(session.run(FEEDS)["logits"], exact["logits"], atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["graph.onnx"]
+
+
+@pytest.mark.parametrize("chosen", [(0, 2, 3), (1, 4, 7, 8), (3, 7)])
+def test_a_mixture_is_the_graph_that_is_written_for_it(
+    model: ir.Model, tmp_path: Path, chosen: tuple[int, ...]
+) -> None:
+    preparation = calibrate(model, tmp_path, smoothing=True, splitting=True, bias_correction=True)
+    switched, places = build_switched(model, preparation, SCHEME)
+    floats = {
+        layer: "asked for"
+        for index, place in enumerate(places)
+        if index not in chosen
+        for layer in place.layers
+    }
+    written = model.clone()
+    quantize_graph(written, preparation, scheme=SCHEME, float_layers=floats)
+    wanted = run(written, tmp_path)["logits"]
+    with SwitchedSession(switched, len(places), folder=tmp_path) as session:
+        session.choose(chosen)
+        np.testing.assert_allclose(session.run(FEEDS)["logits"], wanted, atol=1e-5)
+
+
+def test_split_units_do_not_count_twice_in_float(model: ir.Model, tmp_path: Path) -> None:
+    preparation = calibrate(model, tmp_path, splitting=True)
+    switched, places = build_switched(model, preparation, SCHEME)
+    with SwitchedSession(switched, len(places), folder=tmp_path) as session:
+        found = session.run(FEEDS)["logits"]
+    np.testing.assert_allclose(found, run(model, tmp_path)["logits"], atol=1e-5)
+
+
+def test_places_share_their_input(model: ir.Model, tmp_path: Path) -> None:
+    preparation = calibrate(model, tmp_path)
+    places = find_places(model, preparation)
+    assert [len(place.layers) for place in places] == [
+        *(3, 1, 1, 1),
+        *(1, 2, 1, 1, 1),  # the last layer asks with its first token alone
+        1,
+    ]
+    assert places[0].layers[0].endswith("layer.0.attention.self.query")
+    assert places[0].products == 3 * 16 * 16
+    assert places[0].per_token
+    assert [place.per_token for place in places[4:]] == [False, True, False, False, False, False]
+    assert sum(place.products for place in places) == 2 * (4 * 16 * 16 + 2 * 16 * 24) + 16 * 16
