@@ -8,8 +8,8 @@ leaves the product as it is, and gives every channel its levels::
 
 Where the division can go decides what it costs:
 
-- Behind an attention it is free: the values' projection takes it, columns and bias, as attention
-  mixes tokens and never channels.
+- Behind an attention it is free: the values' projection takes it, columns and any bias, as
+  attention mixes tokens and never channels.
 - Behind a normalisation it is one ``Mul``. The norm itself cannot take it: BERT normalises after
   the residual addition, so the same output is the next residual, which must not change.
 - Behind an activation function it would be a ``Mul`` over the widest tensor of the layer;
@@ -70,11 +70,11 @@ def values_of(activation: ir.Value) -> Linear | None:
     """The projection of the values that an attention mixes, where nothing else reads them."""
     attention = producer(activation, "Attention")
     linear = None if attention is None else linear_layer(attention.inputs[2])
-    if linear is None or linear.add is None or use_count(linear.output) != 1:
+    if linear is None or use_count(linear.output) != 1:
         return None
-    weight, bias = constant(linear.weight), constant(linear.bias)
-    shared = linear.bias is None or use_count(linear.weight) != 1 or use_count(linear.bias) != 1
-    return None if weight is None or bias is None or shared else linear
+    parts = [part for part in (linear.weight, linear.bias) if part is not None]
+    own = all(constant(part) is not None and use_count(part) == 1 for part in parts)
+    return linear if own else None
 
 
 def choose_smoothing(
@@ -156,11 +156,10 @@ def apply_smoothing(
     if smoothing.folded:
         values = values_of(activation)
         assert values is not None, "the choice was made on a clone of this graph"
-        assert values.bias is not None, "as above"
         for value in (values.weight, values.bias):
             array = constant(value)
-            assert array is not None, "as above"
-            set_constant(value, array / scales)  # (K, C) and (C,)
+            if value is not None and array is not None:
+                set_constant(value, array / scales)  # (K, C) and (C,)
         return activation
     name = f"{activation.name}.smoothed"
     smoothed = insert_node(
