@@ -3,7 +3,7 @@
 ::
 
     BertExportError
-    ├── BudgetError            INT8 cannot keep the accuracy that was asked for
+    ├── BudgetError            an accuracy budget cannot be kept in INT8
     ├── BundleError            a bundle is missing, tampered with, truncated or of another version
     ├── CalibrationError       a calibration set is unknown, too small or sets no range
     ├── CheckpointError        a checkpoint cannot be read, or its tensors do not fit its config
@@ -76,7 +76,7 @@ class BertExportError(Exception):
 
 
 class BudgetError(BertExportError):
-    """INT8 cannot keep the accuracy that was asked for.
+    """An accuracy budget cannot be kept in INT8.
 
     Args:
         what: See :class:`BertExportError`, as for the rest.
