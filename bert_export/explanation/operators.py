@@ -24,6 +24,8 @@ _LARGEST_KNOWN = 64
 _SOFTMAX, _QUANTIZE, _DEQUANTIZE = 5, 3, 2
 _NORM, _GELU = 6, {"none": 5, "tanh": 9}
 _MICROSOFT = "com.microsoft"
+_MASKS = (3, 5)
+"""Where ``Attention`` and ``MultiHeadAttention`` have what is added to scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,15 @@ class Tensor:
         shape: One size per axis.
         dtype: Of its elements.
         stored: Whether the graph file holds it.
+        levels: Whether they are INT8 levels behind a ``DequantizeLinear``, which engines join with
+            the product that reads it.
         numbers: Its elements, where they are few and known without running the graph.
     """
 
     shape: tuple[int, ...]
     dtype: ir.DataType
     stored: bool = False
+    levels: bool = False
     numbers: NDArray[Any] | None = None
 
     @property
@@ -146,8 +151,10 @@ def run_operator(node: ir.Node, tensors: Sequence[Tensor | None]) -> Result:
     except (ValueError, IndexError) as error:
         raise _broken(node, "operands that fit each other", str(error)) from error
     dtype = _dtype(operator, operands)
+    levels = node.op_type == "DequantizeLinear"
     outputs = tuple(
-        Tensor(shape, dtype) for shape in (shapes if isinstance(shapes, list) else [shapes])
+        Tensor(shape, dtype, levels=levels)
+        for shape in (shapes if isinstance(shapes, list) else [shapes])
     )
     known = _fold(operands, outputs[0])
     if known is not None:
@@ -254,7 +261,7 @@ def _scores(operands: Operands) -> tuple[int, int, int, int, int, int]:
     query, key, value = (operands[index].shape for index in range(3))
     if len(query) == 4:
         return (*query[:3], key[2], query[3], value[3])
-    heads = int(operands.attribute("q_num_heads", 1))
+    heads = int(operands.attribute("q_num_heads", operands.attribute("num_heads", 1)))
     shared = int(operands.attribute("kv_num_heads", heads))
     return query[0], heads, query[1], key[1], query[2] // heads, value[2] // shared
 
@@ -409,10 +416,22 @@ def _einsum_flop(operands: Operands, _: Tensor) -> int:
     return 2 * math.prod(_letters(operands)[0].values())
 
 
+def _matmul_integer_op(operands: Operands, result: Tensor) -> int:
+    """Of a product of INT8 levels; its float operations are the scales'."""
+    on_levels = operands[0].levels and operands[1].levels
+    return _multiply_add(operands, result) if on_levels else 0
+
+
+def _matmul_flop(operands: Operands, result: Tensor) -> int:
+    on_levels = operands[0].levels and operands[1].levels
+    return result.size if on_levels else _multiply_add(operands, result)
+
+
 def _attention_flop(operands: Operands, _: Tensor) -> int:
     """Both products; scaling, perhaps masking, and softmax of every score."""
     batch, heads, queries, keys, query_width, value_width = _scores(operands)
-    per_score = 2 * (query_width + value_width) + 1 + _SOFTMAX + (operands.get(3) is not None)
+    masked = any(operands.get(place) is not None for place in _MASKS)
+    per_score = 2 * (query_width + value_width) + 1 + _SOFTMAX + masked
     return batch * heads * queries * keys * per_score
 
 
@@ -454,13 +473,14 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     ("", "Slice"): _Operator(shape=_slice, rows=True),
     ("", "Split"): _Operator(shape=_split),
     # linear layers
-    ("", "MatMul"): _Operator(shape=_matmul, flop=_multiply_add),
+    ("", "MatMul"): _Operator(shape=_matmul, flop=_matmul_flop, integer_op=_matmul_integer_op),
     ("", "Gemm"): _Operator(shape=_fused_matmul, flop=_gemm_flop),
     ("", "Einsum"): _Operator(shape=_einsum, flop=_einsum_flop),
     (_MICROSOFT, "FusedMatMul"): _Operator(shape=_fused_matmul, flop=_multiply_add),
     # attention
     ("", "Softmax"): _Operator(shape=_same, flop=_each(_SOFTMAX)),
     ("", "Attention"): _Operator(shape=_attention, flop=_attention_flop),
+    (_MICROSOFT, "MultiHeadAttention"): _Operator(shape=_attention, flop=_attention_flop),
     # normalisation and activations
     ("", "LayerNormalization"): _Operator(shape=_same, flop=_norm_flop),
     ("", "Gelu"): _Operator(shape=_same, flop=_gelu_flop),
@@ -503,7 +523,7 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     ("", "Unsqueeze"): _Operator(shape=_unsqueeze, view=True),
     # INT8
     ("", "QuantizeLinear"): _Operator(shape=_same, dtype=_level_type, flop=_each(_QUANTIZE)),
-    ("", "DequantizeLinear"): _Operator(shape=_same, dtype=_FLOAT, flop=_each(_DEQUANTIZE)),
+    ("", "DequantizeLinear"): _Operator(shape=_same, dtype=1, flop=_each(_DEQUANTIZE)),
     ("", "MatMulInteger"): _Operator(
         shape=_matmul, dtype=ir.DataType.INT32, integer_op=_multiply_add
     ),

@@ -76,8 +76,8 @@ class ConvertPrecision(GraphPass):
     name = "convert_precision"
 
     def __init__(self, dtype: ir.DataType, *, keep: Collection[str] = ()) -> None:
-        self._dtype = dtype
-        self._keep = _REDUCTIONS | frozenset(keep)
+        self.dtype = dtype
+        self.keep = _REDUCTIONS | frozenset(keep)
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
         """Convert every node that is not kept; the number of sites is theirs.
@@ -86,10 +86,10 @@ class ConvertPrecision(GraphPass):
             PassError: A weight does not fit, or a node holds a branch.
         """
         graph = model.graph
-        if any(value.dtype == self._dtype for node in graph for value in node.outputs):
+        if any(value.dtype == self.dtype for node in graph for value in node.outputs):
             return 0, ()
-        kept = _kept_nodes(graph, self._keep, model.meta.get(FLOAT32_NODES, frozenset()))
-        types = _Types(graph, self._dtype)
+        kept = self.kept_nodes(model)
+        types = _Types(graph, self.dtype)
         rewritten = 0
         for node in list(graph):
             if any(
@@ -100,10 +100,24 @@ class ConvertPrecision(GraphPass):
                     expected="a graph without If",
                     got=node.op_type,
                 )
-            rewritten += types.convert(node, ir.DataType.FLOAT if node in kept else self._dtype)
+            rewritten += types.convert(node, ir.DataType.FLOAT if node in kept else self.dtype)
         types.restore_outputs()
         remove_unused(graph)
         return rewritten, ()
+
+    def kept_nodes(self, model: ir.Model) -> set[ir.Node]:
+        """Nodes that stay FP32."""
+        graph = model.graph
+        listed = [node for node in graph if node.op_type in self.keep and not node.domain]
+        sums = [node for node in listed if node.op_type in _REDUCTIONS]
+        kept = set(listed)
+        kept |= _reached(sums, lambda node: (v.producer() for v in node.inputs if v is not None))
+        kept |= _reached(sums, lambda node: (use.node for v in node.outputs for use in v.uses()))
+        for node in graph:
+            if node.name in model.meta.get(FLOAT32_NODES, ()):
+                kept.add(node)
+                kept.update(use.node for value in node.outputs for use in value.uses())
+        return kept
 
 
 class _Types:
@@ -190,20 +204,6 @@ def _rounded(name: str, array: NDArray[Any], dtype: ir.DataType) -> NDArray[Any]
             fix="Export with --bf16 or --fp32",
         )
     return rounded
-
-
-def _kept_nodes(graph: ir.Graph, operators: frozenset[str], names: Collection[str]) -> set[ir.Node]:
-    """Nodes that stay FP32."""
-    sums = [node for node in graph if node.op_type in operators and not node.domain]
-    kept = {node for node in sums if node.op_type not in _REDUCTIONS}
-    around = [node for node in sums if node.op_type in _REDUCTIONS]
-    kept |= _reached(around, lambda node: (v.producer() for v in node.inputs if v is not None))
-    kept |= _reached(around, lambda node: (use.node for v in node.outputs for use in v.uses()))
-    for node in graph:
-        if node.name in names:
-            kept.add(node)
-            kept.update(use.node for value in node.outputs for use in value.uses())
-    return kept
 
 
 def _reached(

@@ -62,7 +62,7 @@ def _plain_attention(node: ir.Node) -> bool:
     return len(node.outputs) == 1 and not attribute(node, "softcap", 0.0)
 
 
-_ANY = (*_FLOATS, _INT64, _BOOL, _UINT8)
+_ANY = (*_FLOATS, _INT64, _BOOL, _UINT8, _INT8)
 _NUMBER = (*_FLOATS, _INT64)
 _ATTENTION = {
     "three axes with q_num_heads, or four": _heads_are_named,
@@ -84,6 +84,7 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     # attention
     ("", "Softmax"): Legal(_FLOATS, (1, 1), {"the last axis": _last_axis}),
     ("", "Attention"): Legal(_FLOATS, (3, 4), _ATTENTION),
+    ("com.microsoft", "MultiHeadAttention"): Legal(_FLOATS, (3, 6)),
     # normalisation and activations
     ("", "LayerNormalization"): Legal(_FLOATS, (2, 3), {"the last axis": _last_axis}),
     ("", "Gelu"): Legal(_FLOATS, (1, 1)),
@@ -127,6 +128,7 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "Unsqueeze"): Legal(_ANY, (2, 2)),
     # INT8
     ("", "QuantizeLinear"): Legal((_UINT8, _INT8), (2, 3)),
+    ("", "DynamicQuantizeLinear"): Legal((_UINT8,), (1, 1)),
     ("", "DequantizeLinear"): Legal(_FLOATS, (2, 3)),
     ("com.microsoft", "MatMulIntegerToFloat"): Legal(_FLOATS, (4, 7)),
 }

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from bert_export.errors import PassError
+from bert_export.passes.bound_masks import BoundMasks
+from bert_export.passes.convert_precision import ConvertPrecision
 from bert_export.passes.drop_noops import DropNoops
 from bert_export.passes.expand_attention import ExpandAttention, count_attention
 from bert_export.passes.fold_biases import FOLDED_PER_LAYER, FoldBiases
@@ -22,8 +24,10 @@ from bert_export.passes.fold_constants import FoldConstants
 from bert_export.passes.fuse_attention import FuseAttention, is_relative
 from bert_export.passes.fuse_gelu import FuseGelu
 from bert_export.passes.fuse_layer_normalization import FuseLayerNormalization
+from bert_export.passes.fuse_multi_head_attention import FuseMultiHeadAttention
 from bert_export.passes.graph_pass import GraphPass, Outcome, require_count
 from bert_export.passes.legality import check_legal
+from bert_export.passes.lower_opset import LowerOpset
 from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, count_quantized
 from bert_export.passes.prune_first_token import PruneFirstToken
 from bert_export.passes.prune_positions import PruneLastPosition, PruneMaskedPositions
@@ -31,7 +35,16 @@ from bert_export.passes.share_initializers import ShareInitializers
 from bert_export.passes.skip_full_mask import SkipFullMask
 from bert_export.tasks import Task
 
-__all__ = ["PREPARE", "RECIPES", "Site", "Step", "lower", "prepare"]
+__all__ = [
+    "PREPARE",
+    "RECIPES",
+    "Site",
+    "Step",
+    "distinct_recipes",
+    "lower",
+    "prepare",
+    "stores_fp16",
+]
 
 _FIRST_TOKEN_HEADS = (
     "BertForMultipleChoice",
@@ -168,6 +181,47 @@ _LOWER_INT8 = Step(
     sites="quantised linear layers",
 )
 
+_EXPAND = Step(
+    run=ExpandAttention(),
+    why="first: an FP32 Attention of opset 23 fails to build, and the written-out form is the "
+    "pattern that the builder fuses into one kernel in FP16 and BF16",
+    demand=lambda model, _: count_attention(model),
+    sites="attention layers",
+)
+
+_MULTI_HEAD = Step(
+    run=FuseMultiHeadAttention(),
+    why="first: the CUDA provider's fused kernels stand behind this operator",
+    demand=lambda model, _: count_attention(model),
+    sites="attention layers",
+)
+
+_BOUND_MASKS = Step(
+    run=BoundMasks(),
+    why="before the conversion, which would make -3.4e38 infinite; in FP32 too, so that one graph "
+    "is the other's twin",
+)
+
+_FP16 = Step(
+    run=ConvertPrecision(ir.DataType.FLOAT16, keep=("Softmax",)),
+    why="after all that writes nodes; the casts around Softmax cost nothing: the builder still "
+    "fuses attention and asks for as much memory as without",
+)
+
+_BF16 = Step(
+    run=ConvertPrecision(ir.DataType.BFLOAT16, keep=("Softmax",)),
+    why="as in FP16; of BF16's 8 bits a softmax would lose most",
+)
+
+_OLD_OPSET = Step(
+    run=LowerOpset(), why="last: it checks every node that is written, in the type that it has"
+)
+
+_PLAIN_FP32 = (_EXPAND, _BOUND_MASKS, _OLD_OPSET)
+_PLAIN_FP16 = (_EXPAND, _BOUND_MASKS, _FP16, _OLD_OPSET)
+_PLAIN_BF16 = (_EXPAND, _BOUND_MASKS, _BF16, _OLD_OPSET)
+"""TensorRT's form; INT8 is the FP16 one, around the Q/DQ that the quantiser wrote."""
+
 _WRITE_OUT = Step(
     run=ExpandAttention(),
     why="first: OpenVINO joins the written-out form into one kernel; the operator of opset 23 took "
@@ -184,11 +238,40 @@ RECIPES: Mapping[tuple[str, str], tuple[Step, ...]] = {
     ("openvino", "fp32"): (_WRITE_OUT, _SHARE_STANDARD),
     ("openvino", "bf16"): (_WRITE_OUT, _SHARE_STANDARD),
     ("openvino", "int8"): (_WRITE_OUT, _SHARE_STANDARD),
+    ("onnxruntime-cuda", "fp32"): (_MULTI_HEAD, _BOUND_MASKS),
+    ("onnxruntime-cuda", "fp16"): (_MULTI_HEAD, _BOUND_MASKS, _FP16),
+    ("tensorrt", "fp32"): _PLAIN_FP32,
+    ("tensorrt", "fp16"): _PLAIN_FP16,
+    ("tensorrt", "bf16"): _PLAIN_BF16,
+    ("tensorrt", "int8"): _PLAIN_FP16,
+    ("tensorrt-rtx", "fp32"): _PLAIN_FP32,
+    ("tensorrt-rtx", "fp16"): _PLAIN_FP16,
+    ("tensorrt-rtx", "bf16"): _PLAIN_BF16,
+    ("tensorrt-rtx", "int8"): _PLAIN_FP16,
+    ("onnxruntime-tensorrt", "fp32"): _PLAIN_FP32,
+    ("onnxruntime-tensorrt", "fp16"): _PLAIN_FP16,
+    ("onnxruntime-tensorrt", "int8"): _PLAIN_FP16,
 }
 """Written and left out, by measurement (MiniLM INT8, paired runs): ``merge_qkv`` is 4 % faster at
 1x16 and 4 to 5 % slower at 8x128 and 32x64, where its Split copies more than one product saves;
 ``fold_scale`` gains nothing, as Attention scales inside its first product; ``drop_token_types`` is
 4 % faster at 1x16 and even at larger shapes, but takes an input away."""
+
+
+def distinct_recipes() -> tuple[tuple[str, str], ...]:
+    """Targets and precisions whose graphs differ: of equal ones, the first in the table."""
+    first: dict[tuple[tuple[Step, ...], bool], tuple[str, str]] = {}
+    for (target, precision), steps in RECIPES.items():
+        first.setdefault((steps, precision == "int8"), (target, precision))
+    return tuple(first.values())
+
+
+def stores_fp16(target: str, precision: str) -> bool:
+    """Whether a recipe makes FP16 of float numbers, which may overflow."""
+    return any(
+        isinstance(step.run, ConvertPrecision) and step.run.dtype == ir.DataType.FLOAT16
+        for step in RECIPES[target, precision]
+    )
 
 
 def prepare(

@@ -33,6 +33,38 @@ TARGETS: Mapping[str, Target] = {
             extra="openvino",
             module="bert_export.targets.openvino",
         ),
+        Target(
+            name="onnxruntime-cuda",
+            summary="ONNX Runtime's CUDA provider",
+            precisions=("fp32", "fp16"),
+            extra=None,
+            module="bert_export.targets.onnxruntime_cuda",
+            gpu=True,
+        ),
+        Target(
+            name="onnxruntime-tensorrt",
+            summary="ONNX Runtime's TensorRT provider",
+            precisions=("fp32", "fp16", "int8"),
+            extra=None,
+            module="bert_export.targets.tensorrt",
+            gpu=True,
+        ),
+        Target(
+            name="tensorrt",
+            summary="TensorRT, on the machine with the GPU",
+            precisions=("fp32", "fp16", "bf16", "int8"),
+            extra="tensorrt",
+            module="bert_export.targets.tensorrt",
+            gpu=True,
+        ),
+        Target(
+            name="tensorrt-rtx",
+            summary="TensorRT for RTX, built on any machine for the GPUs that are named",
+            precisions=("fp32", "fp16", "bf16", "int8"),
+            extra="tensorrt-rtx",
+            module="bert_export.targets.tensorrt",
+            gpu=True,
+        ),
     )
 }
 

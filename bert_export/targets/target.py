@@ -55,6 +55,7 @@ class Target:
         precisions: That it has, in the order in which tables show them.
         extra: Of this package that it needs; ``None`` where the package itself is enough.
         module: That holds its functions.
+        gpu: Whether its engine runs on an NVIDIA GPU, and its graph is verified elsewhere.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Target:
     precisions: tuple[str, ...]
     extra: str | None
     module: str
+    gpu: bool = False
 
     @property
     def graph_file(self) -> str:

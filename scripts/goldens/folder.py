@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bert_export.passes.recipes import RECIPES
+from bert_export.passes.recipes import distinct_recipes
 from bert_export.tasks import TASKS
 from goldens.text import graph_text
 from goldens.tiny import TinyTrace
@@ -28,7 +28,7 @@ def expected_files(trace: TinyTrace) -> Iterator[tuple[str, str]]:
         f"traced/{task.name}{_SUFFIX}",
         graph_text(trace.traced(), f"{task.name}, as traced by torch {torch_version}"),
     )
-    for target, precision in RECIPES:
+    for target, precision in distinct_recipes():
         yield (
             f"{task.name}.{target}.{precision}{_SUFFIX}",
             graph_text(
@@ -44,7 +44,7 @@ def stale_files(folder: Path) -> list[Path]:
         for task in TASKS
         for name in (
             f"traced/{task}{_SUFFIX}",
-            *(f"{task}.{target}.{precision}{_SUFFIX}" for target, precision in RECIPES),
+            *(f"{task}.{target}.{precision}{_SUFFIX}" for target, precision in distinct_recipes()),
         )
     }
     return sorted(set(folder.rglob(f"*{_SUFFIX}")) - known)

@@ -15,7 +15,11 @@ __all__ = ["SESSIONS", "open_session"]
 
 SESSIONS: Mapping[str, tuple[str, frozenset[str]]] = {
     "onnxruntime": ("onnxruntime", frozenset({"threads", "providers"})),
+    "onnxruntime-cuda": ("onnxruntime_gpu", frozenset({"threads"})),
+    "onnxruntime-tensorrt": ("onnxruntime_gpu", frozenset({"threads"})),
     "openvino": ("openvino", frozenset({"threads", "hint", "cache"})),
+    "tensorrt": ("tensorrt", frozenset()),
+    "tensorrt-rtx": ("tensorrt", frozenset()),
 }
 """By target: the module below this package whose ``open_engine`` opens it, and its options."""
 

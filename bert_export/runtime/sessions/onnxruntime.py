@@ -10,7 +10,7 @@ from typing import Any, Self
 import onnxruntime
 
 from bert_export.bundle import EngineRecord, TensorSpec
-from bert_export.errors import BundleError, InputError
+from bert_export.errors import BundleError, InputError, TargetError
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 
@@ -35,10 +35,12 @@ class OnnxRuntimeSession:
         path: Of the graph; its weights lie beside it.
         threads: Threads inside an operator; ``None`` leaves ONNX Runtime's default, all cores.
         providers: Execution providers in order of preference.
+        fuse: Whether ONNX Runtime's own fusions run too: GPUs have kernels for them.
 
     Raises:
         InputError: A provider is not in this ONNX Runtime, none is named, or ``threads`` < 1.
         BundleError: ONNX Runtime cannot read the graph, or it has inputs of another type.
+        TargetError: A provider cannot start, which ONNX Runtime itself would not say.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class OnnxRuntimeSession:
         *,
         threads: int | None = None,
         providers: Sequence[str] = _PROCESSOR,
+        fuse: bool = False,
     ) -> None:
         available = onnxruntime.get_available_providers()
         if not providers:
@@ -65,7 +68,10 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         # The graph already has the forms that were measured fastest: only constant folding and
         # redundancies are left to the engine, whose extended level would undo them.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = (
+            levels.ORT_ENABLE_ALL if fuse else levels.ORT_ENABLE_BASIC
+        )
         options.log_severity_level = 4  # errors are raised, and need no second line on stderr
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -80,6 +86,7 @@ class OnnxRuntimeSession:
                 got=_one_line(error),
                 fix="Export the bundle again",
             ) from error
+        _check_started(providers, self._session.get_providers())
         self.inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
@@ -121,6 +128,17 @@ class OnnxRuntimeSession:
 def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OnnxRuntimeSession:
     """Open an engine of a bundle; for the options see :class:`OnnxRuntimeSession`."""
     return OnnxRuntimeSession(folder / engine.graph.file, **options)
+
+
+def _check_started(wanted: Sequence[str], started: Sequence[str]) -> None:
+    """Compare providers with those that answer: ONNX Runtime falls back without a word."""
+    for provider in wanted:
+        if provider not in started:
+            raise TargetError(
+                f"provider {provider} cannot start",
+                expected="a GPU, its driver and the CUDA libraries that this onnxruntime needs",
+                got=f"a session that would run on {', '.join(started)}",
+            )
 
 
 def _spec(path: Path, node: onnxruntime.NodeArg) -> TensorSpec:

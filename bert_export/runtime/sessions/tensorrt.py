@@ -1,0 +1,240 @@
+"""TensorRT and TensorRT for RTX behind the session interface, through Polygraphy's runner.
+
+Never run on a GPU so far: what is tested is everything around the runner, with one that honours its
+protocol.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from bert_export.bundle import EngineRecord, TensorSpec
+from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError
+from bert_export.runtime.sessions.session import MAY_BE_EMPTY, Array, Feeds, Outputs, check_feeds
+
+__all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
+
+_MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+_SHOWN = 400
+
+Ranges = Mapping[str, Sequence[int]]
+"""Smallest, usual and largest size of every dynamic axis."""
+
+
+class Runner(Protocol):
+    """What is used of ``polygraphy.backend.trt.TrtRunner``."""
+
+    def activate(self) -> None:
+        """Take the GPU."""
+        ...
+
+    def deactivate(self) -> None:
+        """Free it."""
+        ...
+
+    def set_profile(self, index: int) -> None:
+        """Choose the kernels of an optimisation profile."""
+        ...
+
+    def infer(self, feed_dict: Mapping[str, Array], check_inputs: bool = True) -> Outputs:  # noqa: FBT001, FBT002  # Polygraphy's signature
+        """Run once; the arrays belong to the runner, which writes over them the next time."""
+        ...
+
+
+class TensorRtSession:
+    """Runs a serialised engine.
+
+    One context runs one batch at a time: callers from several threads wait for their turn.
+
+    Args:
+        runner: Over the engine, not yet active.
+        inputs: Of the graph that was built.
+        outputs: Of the graph that was built.
+        profiles: Sizes that the engine was built for, in the order of its profiles.
+
+    Raises:
+        TargetError: The runner cannot start: no GPU, or an engine of another release or GPU.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        profiles: Sequence[Ranges],
+    ) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self._profiles = tuple(profiles)
+        self._lock = threading.Lock()
+        self._profile = 0
+        try:
+            runner.activate()
+        except Exception as error:  # Polygraphy's own, the driver's, or pybind's
+            raise TargetError(
+                "engine cannot start",
+                expected="an NVIDIA GPU that it was built for, and the release that built it",
+                got=_one_line(error),
+                fix="Build it again on this machine with bert-export build",
+            ) from error
+        self._runner: Runner | None = runner
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run the engine once; see :class:`bert_export.runtime.sessions.session.Session`.
+
+        Raises:
+            InputError: Also where a size is beyond all profiles.
+        """
+        check_feeds(self.inputs, feeds)
+        sizes = _sizes(self.inputs, feeds)
+        empty = {axis for axis in MAY_BE_EMPTY if sizes.get(axis) == 0}
+        if empty:  # an engine's axes begin at 1: one row is asked for, and taken off again
+            feeds = {
+                spec.name: np.zeros(1, spec.dtype) if spec.shape[0] in empty else feeds[spec.name]
+                for spec in self.inputs
+            }
+            sizes |= dict.fromkeys(empty, 1)
+        profile = self._fitting(sizes)
+        with self._lock:
+            if self._runner is None:
+                raise InputError("session is closed", fix="Load the bundle again")
+            if profile != self._profile:
+                self._runner.set_profile(profile)
+                self._profile = profile
+            try:
+                arrays = self._runner.infer(dict(feeds), check_inputs=False)
+            except Exception as error:  # as above
+                raise InputError(
+                    "feeds make the engine fail",
+                    expected="ids within the vocabulary, types and positions of the model",
+                    got=_one_line(error),
+                ) from error
+            outputs = {spec.name: np.array(arrays[spec.name]) for spec in self.outputs}
+        return {
+            spec.name: outputs[spec.name][:0] if spec.shape[0] in empty else outputs[spec.name]
+            for spec in self.outputs
+        }
+
+    def close(self) -> None:
+        """Free the GPU; a run that is under way in another thread finishes first."""
+        with self._lock:
+            if self._runner is not None:
+                self._runner.deactivate()
+            self._runner = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _fitting(self, sizes: Mapping[str, int]) -> int:
+        """The first profile that holds all sizes."""
+        for index, ranges in enumerate(self._profiles):
+            if all(ranges[axis][0] <= size <= ranges[axis][-1] for axis, size in sizes.items()):
+                return index
+        there = " or ".join(
+            ", ".join(f"{axis} {ranges[axis][0]} to {ranges[axis][-1]}" for axis in sizes)
+            for ranges in self._profiles
+        )
+        raise InputError(
+            "feeds fit no optimisation profile of the engine",
+            expected=there,
+            got=", ".join(f"{axis} {size}" for axis, size in sizes.items()),
+            fix="Build the engine with larger --batch-sizes or --lengths",
+        )
+
+
+def open_engine(
+    folder: Path,
+    engine: EngineRecord,
+    *,
+    make_runner: Callable[[bytes, str], Runner] | None = None,
+) -> TensorRtSession:
+    """Open the engine that was built for a bundle's entry.
+
+    Args:
+        folder: Of the bundle.
+        engine: The bundle's entry, of target ``tensorrt`` or ``tensorrt-rtx``.
+        make_runner: Makes a runner of an engine's bytes and its target's name;
+            :func:`open_runner` when ``None``.
+
+    Raises:
+        TargetError: No engine was built, or it cannot start on this machine.
+        MissingExtraError: TensorRT or Polygraphy is not installed.
+        BundleError: The engine's file is missing.
+    """
+    built = engine.build.get("engine")
+    if built is None:
+        raise TargetError(
+            f"bundle holds the graph for {engine.target}, and no engine",
+            expected="an engine that was built",
+            got="none",
+            fix=f"Run bert-export build with --target {engine.target}",
+        )
+    path = folder / built["file"]
+    if not path.is_file():
+        raise BundleError(f"bundle {folder} has no file {path.name}", fix="Build it again")
+    runner = (make_runner or open_runner)(path.read_bytes(), engine.target)
+    return TensorRtSession(
+        runner,
+        inputs=engine.graph.inputs,
+        outputs=engine.graph.outputs,
+        profiles=built["profiles"],
+    )
+
+
+def open_runner(plan: bytes, target: str) -> Runner:
+    """Polygraphy's runner over an engine's bytes.
+
+    Raises:
+        MissingExtraError: TensorRT or Polygraphy is not installed.
+        TargetError: This process already runs the other of the two modules.
+    """
+    try:
+        import polygraphy.config
+    except ImportError as error:
+        raise MissingExtraError(f"running an engine of {target} ({error})", extra=target) from error
+    wanted = target == "tensorrt-rtx"
+    if "polygraphy.backend.trt" in sys.modules and wanted != polygraphy.config.USE_TENSORRT_RTX:
+        raise TargetError(
+            f"engine of {target} cannot be opened in this process",
+            expected="one of tensorrt and tensorrt-rtx per process",
+            got="the other, which is open already",
+        )
+    # Polygraphy chooses the module once, when its backend is imported.
+    polygraphy.config.USE_TENSORRT_RTX = wanted
+    try:
+        __import__(_MODULES[target])
+        from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+    except ImportError as error:
+        raise MissingExtraError(f"running an engine of {target} ({error})", extra=target) from error
+    runner: Runner = TrtRunner(EngineFromBytes(plan))
+    return runner
+
+
+def _sizes(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:
+    """Size of every dynamic axis; the feeds were checked."""
+    return {
+        axis: size
+        for spec in inputs
+        for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True)
+        if isinstance(axis, str)
+    }
+
+
+def _one_line(error: Any) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,105 @@
+"""Engines that were built once are taken from here, as long as nothing that made them changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bert_export.bundle import hash_file
+from bert_export.targets.profiles import Profile
+from bert_export.targets.weights import WEIGHTS_FILE
+
+__all__ = ["CACHE_VARIABLE", "EngineCache", "default_cache_folder", "engine_key"]
+
+CACHE_VARIABLE = "BERT_EXPORT_CACHE"
+"""Environment variable: the folder of the cache."""
+
+
+def default_cache_folder() -> Path:
+    """Where engines are kept: :data:`CACHE_VARIABLE`, or the user's cache folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "bert-export" / "engines"
+
+
+def engine_key(
+    graph: Path,
+    *,
+    builder: str,
+    built_for: Sequence[str],
+    profiles: Sequence[Profile],
+) -> str:
+    """Hash of all that an engine depends on (hex).
+
+    Args:
+        graph: The graph file, whose bytes count, and those of the weights beside it.
+        builder: Module and version.
+        built_for: Compute capabilities, or name and driver of this machine's GPU.
+        profiles: In order.
+    """
+    weights = graph.with_name(WEIGHTS_FILE)
+    facts = {
+        "graph": hash_file(graph).sha256,
+        "weights": hash_file(weights).sha256 if weights.is_file() else None,
+        "builder": builder,
+        "built_for": list(built_for),
+        "profiles": [profile.record() for profile in profiles],
+        "strongly_typed": True,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+class EngineCache:
+    """A folder of engines, each with what its builder said; several processes may share it.
+
+    Args:
+        folder: Made when the first engine is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, key: str) -> tuple[bytes, dict[str, Any]] | None:
+        """The engine of a key and what its builder said; ``None`` where it is not whole."""
+        try:
+            said = json.loads(self._said(key).read_bytes())
+            plan = self._plan(key).read_bytes()
+        except (OSError, ValueError):  # not there, or cut off by a full disk
+            return None
+        if not isinstance(said, dict) or said.pop("sha256", None) != _sha256(plan):
+            return None
+        return plan, said
+
+    def write(self, key: str, plan: bytes, said: Mapping[str, Any]) -> None:
+        """Keep an engine; a reader sees it whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._replace(self._plan(key), plan)
+        record = dict(said) | {"sha256": _sha256(plan)}
+        self._replace(self._said(key), json.dumps(record, sort_keys=True).encode())
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _plan(self, key: str) -> Path:
+        return self.folder / f"{key}.engine"
+
+    def _said(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

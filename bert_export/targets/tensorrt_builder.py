@@ -1,0 +1,327 @@
+"""Build an engine from a graph file, with TensorRT or TensorRT for RTX.
+
+Both modules have the same interface. The difference that matters: TensorRT for RTX compiles for
+named compute capabilities on any machine, TensorRT times kernels on the GPU of the machine that it
+runs on. A builder says only in its log why it failed, so the log is captured and its errors become
+ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bert_export.bundle import TensorSpec
+from bert_export.errors import InputError, MissingExtraError, TargetError
+from bert_export.targets.compute_capabilities import find_capabilities
+from bert_export.targets.engine_cache import EngineCache, engine_key
+from bert_export.targets.gpu import find_gpu
+from bert_export.targets.profiles import Profile
+
+__all__ = ["MODULES", "BuiltEngine", "build_engine", "builder_version", "nameable_capabilities"]
+
+MODULES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+"""By target: the module that builds, also the name of its package."""
+
+_ATTENTION = re.compile(r"Found (\S+)\.attention\.weights to be part of self-attention pattern")
+_SCRATCH = re.compile(r"Total Activation Memory: (\d+) bytes")
+_EXPECTED = re.compile(r"Make sure input \S+ has Int64 binding")
+"""Said of every input that is int64, which ids are."""
+_ERRORS = ("ERROR", "INTERNAL_ERROR")
+_BUILDING = threading.Lock()
+"""The library keeps one logger per process, so one build at a time has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """A serialised engine and what its builder said.
+
+    Args:
+        plan: The engine's bytes.
+        builder: Module and version; an engine runs with no other.
+        capabilities: That it was built for; empty for the GPU of this machine.
+        profiles: Its optimisation profiles, in order.
+        attention_layers: Layers whose attention the builder recognised as one pattern.
+        device_memory: Bytes of activations that it needs at its largest shapes.
+        warnings: Lines of the log.
+        seconds: Wall time of the build, when it was made.
+        cached: Whether it came from the cache.
+    """
+
+    plan: bytes
+    builder: str
+    capabilities: tuple[str, ...]
+    profiles: tuple[Profile, ...]
+    attention_layers: int
+    device_memory: int | None
+    warnings: tuple[str, ...]
+    seconds: float
+    cached: bool = False
+
+
+def build_engine(
+    graph: Path,
+    inputs: Sequence[TensorSpec],
+    *,
+    target: str,
+    profiles: Sequence[Profile],
+    gpus: Sequence[str] = (),
+    cache: EngineCache | None = None,
+) -> BuiltEngine:
+    """Build an engine, or take the same one from the cache.
+
+    Args:
+        graph: The graph file; its weights lie beside it.
+        inputs: Of the graph, in order.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        profiles: At least one.
+        gpus: Names or compute capabilities of the GPUs that the engine is for: of
+            ``tensorrt-rtx`` at least one, of ``tensorrt`` none.
+        cache: Where engines are kept.
+
+    Raises:
+        MissingExtraError: The builder is not installed.
+        InputError: A GPU is unknown or cannot be built for.
+        TargetError: The builder cannot start, read the graph or build it; the message holds its
+            own error.
+    """
+    module = _import_builder(target)
+    builder = builder_version(target)
+    capabilities = _capabilities(module, target, gpus)
+    gpu = None if capabilities else find_gpu()
+    built_for = capabilities or (() if gpu is None else (gpu.name, gpu.driver))
+    key = engine_key(graph, builder=builder, built_for=built_for, profiles=profiles)
+    if not built_for:  # a GPU that nobody can name: its engines are not another's
+        cache = None
+    if cache is not None and (found := cache.read(key)) is not None:
+        plan, said = found
+        return _described(plan, said, builder, capabilities, profiles, cached=True)
+    start = time.perf_counter()
+    with _captured(module) as log:
+        plan = _build(module, log, graph, inputs, target, profiles, capabilities)
+    said = {
+        "attention_layers": len(set(log.find(_ATTENTION))),
+        "device_memory": max(map(int, log.find(_SCRATCH)), default=None),
+        "warnings": [line for line in log.lines("WARNING") if not _EXPECTED.search(line)],
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    if cache is not None:
+        cache.write(key, plan, said)
+    return _described(plan, said, builder, capabilities, profiles, cached=False)
+
+
+def builder_version(target: str) -> str:
+    """Module and version of a target's builder, such as ``tensorrt_rtx 1.7.1.116``.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    return f"{MODULES[target]} {_import_builder(target).__version__}"
+
+
+def nameable_capabilities(target: str) -> tuple[str, ...]:
+    """Compute capabilities that a builder can be told to build for on any machine."""
+    names = getattr(_import_builder(target), "ComputeCapability", None)
+    members = () if names is None else names.__members__
+    return tuple(name for name in members if name.startswith("SM"))
+
+
+def _import_builder(target: str) -> Any:
+    try:
+        return import_module(MODULES[target])
+    except ImportError as error:  # also a library of the GPU's driver that is not there
+        raise MissingExtraError(
+            f"building an engine for {target} ({error})", extra=target
+        ) from error
+
+
+def _capabilities(module: Any, target: str, gpus: Sequence[str]) -> tuple[str, ...]:
+    """What is built for; checked before anything is read."""
+    if hasattr(module.IBuilderConfig, "num_compute_capabilities"):
+        if not gpus:
+            raise InputError(
+                f"target {target} is not told for which GPU",
+                expected=f"--sm with one of {', '.join(nameable_capabilities(target))}, or a GPU's "
+                "name",
+                got="none",
+            )
+        return find_capabilities(gpus, nameable_capabilities(target))
+    if gpus:
+        raise InputError(
+            f"target {target} builds for the GPU of the machine that it runs on",
+            expected="no --sm",
+            got=", ".join(gpus),
+            fix="Drop --sm, or use --target tensorrt-rtx",
+        )
+    return ()
+
+
+def _build(
+    module: Any,
+    log: _Log,
+    graph: Path,
+    inputs: Sequence[TensorSpec],
+    target: str,
+    profiles: Sequence[Profile],
+    capabilities: Sequence[str],
+) -> bytes:
+    builder = _start(module, log, target)
+    flags = 0  # from TensorRT 11 on every network is strongly typed, and the flag may be gone
+    typed = getattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    if typed is not None:
+        flags = 1 << int(typed)
+    network = builder.create_network(flags)
+    parser = module.OnnxParser(network, _logger(module))
+    if not parser.parse_from_file(str(graph)):
+        raise _parse_error(parser, log, graph, target)
+    config = builder.create_builder_config()
+    if capabilities:
+        config.num_compute_capabilities = len(capabilities)
+        for place, name in enumerate(capabilities):
+            if not config.set_compute_capability(getattr(module.ComputeCapability, name), place):
+                raise TargetError(
+                    f"compute capability {name} is refused by {builder_version(target)}",
+                    expected="a capability that it builds for",
+                    got=log.last_error(),
+                )
+    for profile in profiles:
+        shapes = builder.create_optimization_profile()
+        for spec in inputs:
+            shapes.set_shape(spec.name, *profile.shapes(spec))
+        if config.add_optimization_profile(shapes) < 0:
+            raise TargetError(
+                f"optimisation profile {profile.record()} is refused by {builder_version(target)}",
+                expected="shapes that fit the graph",
+                got=log.last_error(),
+            )
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise TargetError(
+            f"graph {graph.name} cannot be built by {builder_version(target)}"
+            + (f" for {', '.join(capabilities)}" if capabilities else ""),
+            expected="an engine",
+            got=log.last_error(),
+        )
+    return bytes(plan)
+
+
+def _start(module: Any, log: _Log, target: str) -> Any:
+    """The builder itself, which may need a GPU."""
+    try:
+        builder = module.Builder(_logger(module))
+    except (RuntimeError, TypeError) as error:  # pybind's word for a null pointer
+        builder, reason = None, log.last_error(str(error))
+    else:
+        reason = log.last_error()
+    if builder is None:
+        raise TargetError(
+            f"builder {builder_version(target)} cannot start",
+            expected="an NVIDIA GPU with its driver",
+            got=reason,
+            fix=f"Run bert-export build with --target {target} on the machine with the GPU: the "
+            "bundle holds the graph and the options",
+        )
+    return builder
+
+
+def _parse_error(parser: Any, log: _Log, graph: Path, target: str) -> TargetError:
+    """The parser's first error, by node."""
+    errors = [parser.get_error(place) for place in range(parser.num_errors)]
+    if not errors:
+        where, what = "", log.last_error()
+    else:
+        first = errors[0]
+        name, operator = first.node_name(), first.node_operator()
+        where = f" at {operator} node {name}" if operator else ""
+        what = _one_line(first.desc())
+    return TargetError(
+        f"graph {graph.name} cannot be read{where} by {builder_version(target)}",
+        expected="a graph of operators and types that it knows",
+        got=what,
+    )
+
+
+def _described(
+    plan: bytes,
+    said: Mapping[str, Any],
+    builder: str,
+    capabilities: Sequence[str],
+    profiles: Sequence[Profile],
+    *,
+    cached: bool,
+) -> BuiltEngine:
+    return BuiltEngine(
+        plan=plan,
+        builder=builder,
+        capabilities=tuple(capabilities),
+        profiles=tuple(profiles),
+        attention_layers=said["attention_layers"],
+        device_memory=said["device_memory"],
+        warnings=tuple(said["warnings"]),
+        seconds=said["seconds"],
+        cached=cached,
+    )
+
+
+class _Log:
+    """What a builder says during one build."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+
+    def lines(self, severity: str) -> list[str]:
+        """Lines of a severity, each once."""
+        return list(
+            dict.fromkeys(_one_line(text) for level, text in self.entries if level == severity)
+        )
+
+    def find(self, pattern: re.Pattern[str]) -> Iterator[str]:
+        """First groups of all matches."""
+        for _, text in self.entries:
+            yield from (match[1] for match in pattern.finditer(text))
+
+    def last_error(self, otherwise: str = "no reason in its log") -> str:
+        """The reason of a failure: the errors, in order."""
+        errors = [_one_line(text) for level, text in self.entries if level in _ERRORS]
+        return " ".join(dict.fromkeys(errors)) or otherwise
+
+
+@functools.cache
+def _logger(module: Any) -> Any:
+    """The process' one logger of a module; it writes to the build that is under way."""
+
+    class Logger(module.ILogger):  # type: ignore[misc]  # the module is only known at run time
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+            self.log_of_build: _Log | None = None
+
+        def log(self, severity: Any, text: str) -> None:
+            if self.log_of_build is not None:
+                self.log_of_build.entries.append((severity.name, text))
+
+    return Logger()
+
+
+@contextmanager
+def _captured(module: Any) -> Iterator[_Log]:
+    """The log of one build."""
+    with _BUILDING:
+        logger = _logger(module)
+        logger.log_of_build = log = _Log()
+        try:
+            yield log
+        finally:
+            logger.log_of_build = None
+
+
+def _one_line(text: str) -> str:
+    """A log entry without line breaks and without a final stop."""
+    return " ".join(text.split()).rstrip(".")
