@@ -41,9 +41,9 @@ __all__ = [
     "Site",
     "Step",
     "distinct_recipes",
+    "fp16_conversion",
     "lower",
     "prepare",
-    "stores_fp16",
 ]
 
 _FIRST_TOKEN_HEADS = (
@@ -266,11 +266,16 @@ def distinct_recipes() -> tuple[tuple[str, str], ...]:
     return tuple(first.values())
 
 
-def stores_fp16(target: str, precision: str) -> bool:
-    """Whether a recipe makes FP16 of float numbers, which may overflow."""
-    return any(
-        isinstance(step.run, ConvertPrecision) and step.run.dtype == ir.DataType.FLOAT16
-        for step in RECIPES[target, precision]
+def fp16_conversion(target: str, precision: str) -> ConvertPrecision | None:
+    """The step of a recipe that makes FP16 of float numbers, which may overflow."""
+    passes = [step.run for step in RECIPES[target, precision]]
+    return next(
+        (
+            one
+            for one in passes
+            if isinstance(one, ConvertPrecision) and one.dtype == ir.DataType.FLOAT16
+        ),
+        None,
     )
 
 

@@ -1,0 +1,153 @@
+"""Which numbers of a graph FP16 cannot hold, found on real text and told by node.
+
+The FP32 graph is run with one further number per node: the largest magnitude of its result. Padding
+counts too: a value that is infinite at a padded token becomes not-a-number where attention weighs
+it with 0, and reaches the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from bert_export.errors import QuantizationError
+from bert_export.passes.convert_precision import LARGEST
+from bert_export.passes.editing import attribute
+from bert_export.runtime.batching import Row, batch_rows, pad_rows
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions.session import Feeds
+
+__all__ = ["FP16_LIMIT", "Overflow", "find_overflow"]
+
+FP16_LIMIT = LARGEST[ir.DataType.FLOAT16] / 2
+"""A node stays FP32 from here: other text may reach twice what the calibration set does."""
+
+_CUBED_LIMIT = LARGEST[ir.DataType.FLOAT16] ** (1 / 3)
+"""GELU by tanh raises its input to the third power."""
+_TOKEN_BUDGET = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A node whose result FP16 does not hold.
+
+    Args:
+        node: Its name.
+        operator: What it computes.
+        peak: The largest magnitude that was seen: of its result, or of its input for a GELU.
+        limit: What that may be in FP16.
+    """
+
+    node: str
+    operator: str
+    peak: float
+    limit: float
+
+    def record(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return asdict(self)
+
+
+def find_overflow(
+    model: ir.Model,
+    rows: Sequence[Row],
+    *,
+    folder: Path,
+    pad_id: int,
+    shape_feeds: Callable[[Feeds], Feeds],
+    threads: int | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> tuple[Overflow, ...]:
+    """Run the FP32 graph on real text and compare its values with what FP16 holds.
+
+    Args:
+        model: The FP32 graph in its target's form; a clone, which is changed.
+        rows: Calibration rows.
+        folder: Where the graph is written while it is needed.
+        pad_id: Id of ``[PAD]``.
+        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
+        threads: Threads inside an operator.
+        advance: Called with (rows done, rows in all) after each batch.
+
+    Returns:
+        Nodes beyond the limit, in graph order.
+
+    Raises:
+        QuantizationError: A value of the FP32 graph itself is not finite.
+    """
+    watched = _watch(model.graph)
+    path, data = folder / "peaks.onnx", folder / "peaks.onnx.data"
+    peaks = dict.fromkeys(watched, 0.0)
+    try:
+        ir.save(model, path, external_data=data.name)
+        with OnnxRuntimeSession(path, threads=threads) as session:
+            for done, seen in _run(session, rows, pad_id, shape_feeds):
+                for name in watched:
+                    peaks[name] = max(peaks[name], float(seen[name]))
+                if advance is not None:
+                    advance(done, len(rows))
+    finally:
+        path.unlink(missing_ok=True)
+        data.unlink(missing_ok=True)
+    return tuple(_beyond(watched, peaks))
+
+
+def _watch(graph: ir.Graph) -> dict[str, ir.Node]:
+    """Let the graph give the largest magnitude of every float result, and nothing else."""
+    watched: dict[str, ir.Node] = {}
+    results = [
+        (node, node.outputs[0])
+        for node in graph
+        if node.outputs[0].dtype == ir.DataType.FLOAT and node.op_type != "Cast"
+    ]
+    graph.outputs.clear()
+    for node, value in results:
+        name = f"{value.name}.peak"
+        size = ir.Value(name=f"{value.name}.size", type=ir.TensorType(ir.DataType.FLOAT))
+        peak = ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT))
+        graph.insert_after(
+            node,
+            [
+                ir.node("Abs", [value], name=str(size.name), outputs=[size]),
+                ir.node("ReduceMax", [size], {"keepdims": 0}, name=name, outputs=[peak]),
+            ],
+        )
+        graph.outputs.append(peak)
+        watched[name] = node
+    return watched
+
+
+def _run(
+    session: OnnxRuntimeSession,
+    rows: Sequence[Row],
+    pad_id: int,
+    shape_feeds: Callable[[Feeds], Feeds],
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Batches of rows: how many are done, and the peaks of the batch."""
+    done = 0
+    for batch in batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET):
+        feeds = pad_rows([rows[index] for index in batch], pad_id=pad_id)
+        done += len(batch)
+        yield done, session.run(shape_feeds(feeds))
+
+
+def _beyond(watched: Mapping[str, ir.Node], peaks: Mapping[str, float]) -> Iterator[Overflow]:
+    for name, node in watched.items():
+        peak, limit = peaks[name], FP16_LIMIT
+        if not peak < float("inf"):
+            raise QuantizationError(
+                f"{node.op_type} node {node.name} gives values that are not finite",
+                expected="finite values on the calibration set",
+                got=peak,
+                fix="Check the checkpoint's weights",
+            )
+        if node.op_type == "Gelu" and attribute(node, "approximate", "none") == "tanh":
+            source = node.inputs[0]
+            peak = peaks.get(f"{source.name if source else None}.peak", 0.0)
+            limit = _CUBED_LIMIT
+        if peak > limit:
+            yield Overflow(str(node.name), node.op_type, peak, limit)
