@@ -7,6 +7,7 @@ from click_default_group import DefaultGroup
 
 from bert_export import __version__
 from bert_export.cli.bench import bench_command
+from bert_export.cli.build import build_command
 from bert_export.cli.evaluate import evaluate_command
 from bert_export.cli.explain import explain_command
 from bert_export.cli.export import export_command
@@ -30,6 +31,7 @@ def main() -> None:
 
 
 main.add_command(export_command)
+main.add_command(build_command)
 main.add_command(run_command)
 main.add_command(evaluate_command)
 main.add_command(inspect_command)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Self
+from typing import Any
 
 import click
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bert_export.cli.console import errors_on_one_line, print_json, size_text, stderr, stdout
+from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.explain import print_explanation
+from bert_export.cli.stages import DrawnStages
 from bert_export.errors import InputError, MissingExtraError
 from bert_export.explanation import explain
 from bert_export.targets import DEFAULT_TARGET, TARGETS
@@ -77,7 +77,7 @@ def export_command(
         if targets:
             options["targets"] = targets
         export = _import_export()
-        listener = _Drawn(quiet=quiet or as_json)
+        listener = DrawnStages(quiet=quiet or as_json)
         with listener:
             done = export(precision=precision or flag or "fp32", listener=listener, **options)
         record, answer = _answer(done, example)
@@ -138,54 +138,3 @@ def _text(value: Any) -> str:
         return f"float32 {tuple(value.shape)} [{head}, ...]"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 1200 else f"{text[:1200]} ..."
-
-
-class _Drawn:
-    """Draws stages: a bar while one runs, a line when it is done."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            console=stderr,
-            transient=True,
-            disable=quiet or not stderr.is_terminal,
-        )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def start(self, stage: str) -> None:
-        self._row = self._progress.add_task(stage, total=None)
-
-    def advance(self, done: int, total: int) -> None:
-        self._progress.update(self._row, completed=done, total=total)
-
-    def finish(self, stage: Any) -> None:
-        self._progress.remove_task(self._row)
-        if not self._quiet:
-            stderr.print(
-                f"{stage.name:<10} {stage.seconds:6.1f} s   {_facts(stage.facts)}", markup=False
-            )
-
-
-def _facts(facts: Any) -> str:
-    """A stage's facts in words."""
-    words = []
-    for name, value in facts.items():
-        if name == "size":
-            words.append(size_text(value))
-        elif name == "difference":
-            words.append(f"largest difference from PyTorch {value:.2g}")
-        elif name == "agreement":
-            words.append(f"{facts['agreement_kind']} agreement {100 * value:.2f} %")
-        elif name != "agreement_kind":
-            words.append(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}")
-    return ", ".join(words)

@@ -8,7 +8,7 @@ its place by ONNX's external data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,7 @@ class WeightStore:
 
     Args:
         folder: Of the bundle that is being written.
+        graphs: Files in it whose weights are stored already and stay where they are.
 
     Example::
 
@@ -38,10 +39,16 @@ class WeightStore:
             store.save(model, "onnxruntime.onnx")
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, graphs: Sequence[str] = ()) -> None:
         self._folder = folder
-        self._file = (folder / WEIGHTS_FILE).open("wb")
         self._places: dict[bytes, int] = {}
+        for name in graphs:
+            for value in _initializers(ir.load(folder / name)):
+                tensor = value.const_value
+                if isinstance(tensor, ir.ExternalTensor):
+                    self._places.setdefault(_key(tensor.tobytes()), tensor.offset or 0)
+                    tensor.release()
+        self._file = (folder / WEIGHTS_FILE).open("ab" if graphs else "wb")
 
     @property
     def size(self) -> int:
@@ -70,7 +77,7 @@ class WeightStore:
 
     def _store(self, name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
         data = tensor.tobytes()
-        key = hashlib.sha256(data).digest()
+        key = _key(data)
         if key not in self._places:
             step = _PAGE if len(data) >= _LARGE else _LINE
             self._file.write(bytes(-self._file.tell() % step))
@@ -96,6 +103,10 @@ class WeightStore:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+
+def _key(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:
