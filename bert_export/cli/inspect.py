@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 from rich.table import Table
 
 from bert_export.bundle import EngineRecord, Manifest, read_manifest, verify_files
@@ -15,18 +16,20 @@ __all__ = ["inspect_command"]
 
 @click.command("inspect")
 @click.argument("bundle")
+@click.option("--target", help="Show this engine alone.  [default: every engine]")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
-def inspect_command(bundle: str, *, as_json: bool) -> None:
+def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
     """Show BUNDLE: task, labels, interface, precision per layer, parity and checked hashes."""
     with errors_on_one_line():
         folder = Path(bundle)
         manifest = read_manifest(folder)
         verify_files(folder, manifest)
+        engines = manifest.engines if target is None else (manifest.engine(target),)
         if as_json:
-            print_json(manifest)
+            print_json(msgspec.structs.replace(manifest, engines=engines))
             return
         stdout.print(_summary(manifest))
-        for engine in manifest.engines:
+        for engine in engines:
             for table in (_interface(engine), _layers(engine), _parity(engine)):
                 if table is not None:
                     stdout.print(table)

@@ -30,12 +30,14 @@ __all__ = ["run_command"]
     help="An option of the task's call, such as aggregation_strategy=simple; the value is JSON "
     "where it can be.",
 )
+@click.option("--target", help="Whose engine answers.  [default: the bundle's default target]")
 @click.option("--threads", type=int, help="Threads inside an operator.")
 def run_command(
     bundle: str,
     inputs: tuple[str, ...],
     task: str | None,
     options: tuple[str, ...],
+    target: str | None,
     threads: int | None,
 ) -> None:
     """Answer INPUTS with BUNDLE, one JSON line each.
@@ -46,7 +48,7 @@ def run_command(
     with errors_on_one_line():
         from bert_export.runtime.loading import load
 
-        with load(bundle, task=task, threads=threads) as pipeline:
+        with load(bundle, task=task, target=target, threads=threads) as pipeline:
             required = find_task(pipeline.task).required
             call_options = dict(_option(option) for option in options)
             for line in inputs or _lines():
