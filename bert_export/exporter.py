@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,10 +30,12 @@ from bert_export.bundle import (
 from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.errors import InputError, TaskError
 from bert_export.models import BertConfig, BertHead, load_head
+from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.passes.graph_pass import Outcome
-from bert_export.passes.recipes import lower, prepare
+from bert_export.passes.recipes import fp16_conversion, lower, prepare
 from bert_export.quantization.calibration import CalibrationRows, make_rows, read_calibration
 from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.overflow import Overflow, find_overflow
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.records import (
@@ -301,7 +304,17 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     preparation = _calibrate(model, folder, job, pipeline, rows, run)
     with WeightStore(folder) as store:
         engines = [
-            _emit(model, target, store, job, preparation, rows, outcomes, run)
+            _emit(
+                model,
+                target,
+                store,
+                job,
+                preparation,
+                rows,
+                outcomes,
+                run,
+                partial(_find_overflow, model, folder, job, pipeline, rows, run),
+            )
             for target in job.targets
         ]
     del model
@@ -353,9 +366,12 @@ def _emit(
     rows: CalibrationRows,
     outcomes: tuple[Outcome, ...],
     run: _Run,
+    find_overflowing: Callable[[Target], tuple[Overflow, ...]],
 ) -> EngineRecord:
     """Quantise a copy of the prepared graph, bring it to the target's form and write it."""
     model = prepared.clone()
+    overflow = find_overflowing(target)
+    set_float32_nodes(model, [found.node for found in overflow])
     plan = None
     if job.precision == "int8":
         with run.stage("quantize") as facts:
@@ -390,7 +406,46 @@ def _emit(
         graph=graph_record(model, target.graph_file, model.graph.opset_imports[""]),
         passes=tuple(map(pass_record, outcomes)),
         quantization=plan,
+        build={"float32_nodes": [found.record() for found in overflow]} if target.gpu else {},
     )
+
+
+def _find_overflow(
+    prepared: ir.Model,
+    folder: Path,
+    job: _Job,
+    pipeline: Pipeline[Any, Any, Any],
+    rows: CalibrationRows,
+    run: _Run,
+    target: Target,
+) -> tuple[Overflow, ...]:
+    """Nodes of a target's FP16 graph that must stay FP32; none where it has no FP16."""
+    conversion = fp16_conversion(target.name, job.precision)
+    if conversion is None:
+        return ()
+    with run.stage("overflow") as facts:
+        twin = prepared.clone()
+        lower(
+            twin,
+            target=target.name,
+            precision="fp32",
+            task=job.task,
+            config_layers=job.config.num_hidden_layers,
+        )
+        kept = {node.name for node in conversion.kept_nodes(twin)}
+        found = find_overflow(
+            twin,
+            rows.rows,
+            folder=folder,
+            pad_id=pipeline.tokenizer.pad_id,
+            shape_feeds=pipeline.graph_feeds,
+            threads=job.threads,
+            advance=run.listener.advance,
+        )
+        overflow = tuple(one for one in found if one.node not in kept)
+        facts["target"] = target.name
+        facts["nodes kept in fp32"] = len(overflow)
+    return overflow
 
 
 def _verify(
