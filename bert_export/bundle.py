@@ -243,25 +243,28 @@ class QuantizationPlan(Record, frozen=True, kw_only=True):
     """Every choice behind an INT8 graph, layer by layer.
 
     Args:
-        mode: ``static``: ranges were set by calibration.
+        mode: ``static``: ranges were set by calibration. ``dynamic``: each call sets its own.
+        batch_invariant: Whether a text's answer is the same whatever it is batched with.
         processor: The kind that types and bits were chosen for.
         weight_type: ``int8``, symmetric with one scale per output channel.
         weight_bits: 8, or 7 where products of full 8-bit numbers would saturate.
         activation_type: ``uint8`` or ``int8``, one scale and zero point per tensor.
-        observer: How ranges were chosen.
-        layers: One entry per linear layer.
-        calibration: What set the ranges.
+        observer: How ranges were chosen; ``None`` where none were.
+        layers: One entry per linear layer, and one for the word embeddings where they are in int8
+            or were to be.
+        calibration: What set the ranges; ``None`` where none were set.
         search: How an accuracy budget was kept, where one was given.
     """
 
     mode: str
+    batch_invariant: bool = True
     processor: str
     weight_type: str
     weight_bits: int
     activation_type: str
-    observer: str
+    observer: str | None
     layers: tuple[LayerPlan, ...]
-    calibration: CalibrationRecord
+    calibration: CalibrationRecord | None
     search: SearchRecord | None = None
 
 

@@ -168,6 +168,22 @@ def export(
             got=precision,
             fix="Add --int8 or drop --calibration",
         )
+    if precision != "int8" and quantization is not None:
+        raise InputError(
+            f"options of INT8 have no use in {precision}",
+            expected="precision int8",
+            got=precision,
+            fix="Add --int8 or drop --int8-mode and --calibration-method",
+        )
+    if quantization is not None and quantization.mode == "dynamic":
+        others = [name for name in targets if name != DEFAULT_TARGET]
+        if others or calibration is not None:
+            what = f"target {others[0]}" if others else f"calibration {calibration}"
+            raise InputError(
+                f"{what} has no use for dynamic INT8",
+                expected=f"target {DEFAULT_TARGET}, and no calibration",
+                fix="Use static INT8",
+            )
     if cpu is not None and cpu not in PROCESSORS:
         raise InputError(
             f"cpu {cpu!r} is unknown", expected=f"one of {', '.join(PROCESSORS)}", got=repr(cpu)
@@ -339,7 +355,7 @@ def _calibrate(
     run: _Run,
 ) -> Preparation:
     """What calibration finds out of the prepared float graph, for all targets."""
-    if job.precision != "int8":
+    if job.precision != "int8" or job.quantization.mode != "static":
         return Preparation(job.quantization)
     with run.stage("calibrate") as facts:
         preparation = prepare_int8(
@@ -378,15 +394,17 @@ def _emit(
             scheme = target.load().scheme(job.cpu)
             layers = quantize_graph(model, preparation, scheme=scheme)
             facts["layers"] = sum(layer.precision == "int8" for layer in layers)
+        static = job.quantization.mode == "static"
         plan = QuantizationPlan(
             mode=job.quantization.mode,
+            batch_invariant=static,
             processor=job.cpu,
             weight_type="int8",
             weight_bits=scheme.weight_bits,
-            activation_type=scheme.activation_type,
-            observer=job.quantization.observer,
+            activation_type=scheme.activation_type if static else "uint8",
+            observer=job.quantization.observer if static else None,
             layers=tuple(layers),
-            calibration=rows.record,
+            calibration=rows.record if static else None,
         )
     with run.stage("write") as facts:
         outcomes += lower(

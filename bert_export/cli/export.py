@@ -12,6 +12,8 @@ from bert_export.cli.explain import print_explanation
 from bert_export.cli.stages import DrawnStages
 from bert_export.errors import InputError, MissingExtraError
 from bert_export.explanation import explain
+from bert_export.quantization.observers import OBSERVERS
+from bert_export.quantization.options import DEFAULT_OBSERVER, QuantizationOptions
 from bert_export.targets import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
 
@@ -41,6 +43,13 @@ __all__ = ["export_command"]
     help=f"May be repeated: {', '.join(TARGETS)}.  [default: {DEFAULT_TARGET}]",
 )
 @click.option("--calibration", help="A built-in set, or a .jsonl or .txt file.")
+@click.option(
+    "--int8-mode", help="static, or dynamic: answers depend on the batch.  [default: static]"
+)
+@click.option(
+    "--calibration-method",
+    help=f"How ranges are set: {', '.join(OBSERVERS)}.  [default: {DEFAULT_OBSERVER}]",
+)
 @click.option("--cpu", help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]")
 @click.option("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
 @click.option("--opset", type=int, help="ONNX opset of the graph.")
@@ -58,6 +67,8 @@ def export_command(
     flag: str | None,
     targets: tuple[str, ...],
     opset: int | None,
+    int8_mode: str | None,
+    calibration_method: str | None,
     quiet: bool,
     as_json: bool,
     example: str | None,
@@ -76,6 +87,10 @@ def export_command(
             options["opset"] = opset
         if targets:
             options["targets"] = targets
+        if int8_mode or calibration_method:
+            options["quantization"] = QuantizationOptions(
+                mode=int8_mode or "static", observer=calibration_method or DEFAULT_OBSERVER
+            )
         export = _import_export()
         listener = DrawnStages(quiet=quiet or as_json)
         with listener:

@@ -8,7 +8,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from bert_export.bundle import EngineRecord, Manifest, read_manifest, verify_files
+from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
 
 __all__ = ["inspect_command"]
@@ -87,15 +87,20 @@ def _layers(engine: EngineRecord) -> Table | None:
     if plan is None:
         return None
     calibration = plan.calibration
+    ranges = "ranges from each batch, on which answers depend"
+    if calibration is not None:
+        ranges = (
+            f"{plan.observer} ranges from {calibration.source} ({calibration.examples} examples, "
+            f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:12]})"
+        )
     table = _table(
         f"{plan.mode} quantisation for {plan.processor}: {plan.weight_type} weights of "
-        f"{plan.weight_bits} bits, {plan.activation_type} activations, "
-        f"{plan.observer} ranges from {calibration.source} ({calibration.examples} examples, "
-        f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:12]})",
+        f"{plan.weight_bits} bits, {plan.activation_type} activations, {ranges}",
         "layer",
         "precision",
         "scale",
         "zero point",
+        "outliers",
         "reason",
     )
     for layer in plan.layers:
@@ -104,9 +109,20 @@ def _layers(engine: EngineRecord) -> Table | None:
             layer.precision,
             "" if layer.activation_scale is None else f"{layer.activation_scale:.5g}",
             "" if layer.activation_zero_point is None else str(layer.activation_zero_point),
+            _outliers(layer),
             layer.reason or "",
         )
     return table
+
+
+def _outliers(layer: LayerPlan) -> str:
+    """What was done about values that would widen the layer's input range."""
+    words = []
+    if layer.smoothing is not None:
+        words.append(f"{'folded' if layer.smoothing_folded else 'smoothed'} {layer.smoothing:g}")
+    if layer.split_units:
+        words.append(f"{layer.split_units} split units")
+    return ", ".join(words)
 
 
 def _parity(engine: EngineRecord) -> Table | None:

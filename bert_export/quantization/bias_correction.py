@@ -10,50 +10,51 @@ means.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bert_export.passes.editing import constant, is_vector, sole_reader, use_count
-from bert_export.quantization.sites import LinearSite, set_constant
+from bert_export.passes.editing import constant
+from bert_export.quantization.sites import LinearSite, own_bias, set_constant
 
-__all__ = ["correct_bias"]
+__all__ = ["Means", "correct_bias"]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """The mean of each of an activation's channels.
+
+    Args:
+        exact: In float, float32 (K,).
+        rounded: Of what INT8 leaves, float32 (K + added,); see
+            :mod:`bert_export.quantization.splitting` for what may be added.
+    """
+
+    exact: NDArray[np.float32]
+    rounded: NDArray[np.float32]
 
 
 def correct_bias(
+    graph: ir.Graph,
     site: LinearSite,
-    weight: NDArray[np.float32],
     stored: NDArray[np.float32],
-    *,
-    mean: NDArray[np.float32],
-    rounded_mean: NDArray[np.float32],
-) -> bool:
+    means: Means,
+) -> None:
     """Keep the mean of a layer's output, in place.
 
     Args:
-        site: The layer.
-        weight: In float, (K, N).
-        stored: What INT8 leaves of it, float32 (K + added, N); see
-            :mod:`bert_export.quantization.splitting` for what may be added.
-        mean: Of the layer's input, float32 (K,).
-        rounded_mean: Of what INT8 leaves of it, float32 (K + added,).
-
-    Returns:
-        Whether the layer has a bias of its own to correct.
+        graph: Where the layer stands.
+        site: The layer, its weight still in float; (K + added, N), where
+            :mod:`bert_export.quantization.splitting` added rows.
+        stored: What INT8 leaves of the weight, float32 (K + added, N).
+        means: Of the layer's input.
     """
-    bias = _bias(site.node)
-    array = constant(bias)
-    if bias is None or array is None:
-        return False
-    shift = mean.astype(np.float64) @ weight - rounded_mean.astype(np.float64) @ stored
-    set_constant(bias, (array + shift).astype(np.float32))
-    return True
-
-
-def _bias(product: ir.Node) -> ir.Value | None:
-    """The vector that is added to a product, where nothing else reads either."""
-    add = sole_reader(product.outputs[0], "Add")
-    for value in () if add is None else add.inputs:
-        if value is not None and is_vector(value) and use_count(value) == 1:
-            return value
-    return None
+    weight = constant(site.node.inputs[1])
+    bias = own_bias(graph, site.node)
+    offsets = constant(bias)
+    assert weight is not None, "find_sites saw it"
+    assert offsets is not None, "own_bias gives a constant"
+    exact = means.exact.astype(np.float64) @ weight[: len(means.exact)]  # (N,)
+    set_constant(bias, offsets + exact - means.rounded.astype(np.float64) @ stored)

@@ -39,7 +39,8 @@ class Histogram:
     def centers(self) -> NDArray[np.float64]:
         """The middle of every bin, float64 (BINS,)."""
         step = 2.0 * self.width / BINS
-        return (np.arange(BINS) + 0.5) * step - self.width
+        centers: NDArray[np.float64] = (np.arange(BINS, dtype=np.float64) + 0.5) * step - self.width
+        return centers
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Count values.

@@ -182,7 +182,8 @@ def _levels(values: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray
     low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
     scale = (high - low) / (_LEVELS - 1)
     zero = round(-low / scale)
-    return np.clip(np.rint(values / scale) + zero, 0, _LEVELS - 1).astype(np.int64)
+    levels: NDArray[np.int64] = np.clip(np.rint(values / scale) + zero, 0, _LEVELS - 1).astype(int)
+    return levels
 
 
 class MseObserver(_HistogramObserver):

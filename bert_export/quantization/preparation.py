@@ -10,13 +10,13 @@ of what is left, and the mean that the biases must keep. The graph itself is not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from bert_export.quantization.bias_correction import Means
 from bert_export.quantization.observers import make_observer
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.profiler import ActivationProfile, Profiler
@@ -43,16 +43,14 @@ class PreparedActivation:
         low, high: The range of its levels, after smoothing.
         smoothing: What its channels are divided by.
         splitting: Which units behind an activation function are split.
-        mean: Of every channel, after smoothing, float32 (C,); ``None`` where it was not measured.
-        rounded_mean: Of what INT8 leaves of it, with the added units, float32 (C + added,).
+        means: Of its channels, after smoothing; ``None`` where they were not measured.
     """
 
     low: float
     high: float
     smoothing: Smoothing | None = None
     splitting: Splitting | None = None
-    mean: NDArray[np.float32] | None = None
-    rounded_mean: NDArray[np.float32] | None = None
+    means: Means | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,14 @@ class Preparation:
 
     options: QuantizationOptions
     activations: Mapping[str, PreparedActivation] = field(default_factory=dict)
+
+    def with_floats(self, layers: Mapping[str, str]) -> Preparation:
+        """The same with further layers in float, each with its reason.
+
+        They must be all that read an activation: what was found of the others holds as it is.
+        """
+        floats = {**self.options.float_layers, **layers}
+        return replace(self, options=replace(self.options, float_layers=floats))
 
     @classmethod
     def from_ranges(cls, ranges: Mapping[str, tuple[float, float]]) -> Preparation:
@@ -173,6 +179,5 @@ def _prepared(
         high=high,
         smoothing=smoothing,
         splitting=None if split is None else split[0],
-        mean=sample.mean(axis=0),
-        rounded_mean=rounded.mean(axis=0),
+        means=Means(sample.mean(axis=0), rounded.mean(axis=0)),
     )

@@ -16,7 +16,9 @@ import onnx_ir as ir
 from bert_export.bundle import LayerPlan
 from bert_export.passes.editing import new_constant
 from bert_export.passes.graph_pass import remove_unused
-from bert_export.quantization.bias_correction import correct_bias
+from bert_export.quantization.bias_correction import Means, correct_bias
+from bert_export.quantization.dynamic import quantize_dynamically
+from bert_export.quantization.embeddings import quantize_embeddings
 from bert_export.quantization.preparation import Preparation, PreparedActivation
 from bert_export.quantization.schemes import (
     SCHEMES,
@@ -38,6 +40,7 @@ __all__ = [
     "find_sites",
     "quantize_graph",
     "quantize_weight",
+    "treat_activation",
 ]
 
 
@@ -58,7 +61,8 @@ def quantize_graph(
             reason. What was found of the others holds as it is, so that a search calibrates once.
 
     Returns:
-        One plan entry per linear layer of the graph: first those in int8, in graph order.
+        One plan entry per linear layer of the graph, first those in int8, in graph order; then one
+        for the word embeddings, where they are asked for.
 
     Raises:
         QuantizationError: The graph has nothing to quantise, or no layer of such a name.
@@ -67,31 +71,34 @@ def quantize_graph(
     options = preparation.options
     sites, kept = find_sites(model, {**options.float_layers, **(float_layers or {})})
     groups = group_sites(sites)
+    if options.embeddings:
+        kept.append(quantize_embeddings(model))
+    if options.mode == "dynamic":
+        return [*quantize_dynamically(model, groups, scheme), *kept]
     for name, members in groups.items():  # all of them before any layer is quantised
-        _treat(graph, members, preparation.activations[name])
+        treat_activation(graph, members, preparation.activations[name])
     plan: dict[str, LayerPlan] = {}
     for name, members in groups.items():
         prepared = preparation.activations[name]
+        means = prepared.means if options.bias_correction else None
         parameters = scheme.parameters(prepared.low, prepared.high)
         value = _insert_activation(graph, members[0].node, parameters, scheme)
         for site in members:
-            corrected = _insert_weight(
-                graph, site, scheme, prepared if options.bias_correction else None
-            )
+            _insert_weight(graph, site, scheme, means)
             site.node.replace_input_with(0, value)
-            plan[site.layer] = _entry(site, parameters, prepared, corrected=corrected)
+            plan[site.layer] = _entry(site, parameters, prepared, corrected=means is not None)
     remove_unused(graph)
     return [*(plan[site.layer] for site in sites), *kept]
 
 
-def _treat(graph: ir.Graph, members: Sequence[LinearSite], prepared: PreparedActivation) -> None:
+def treat_activation(graph: ir.Graph, members: Sequence[LinearSite], prepared: PreparedActivation) -> None:
     """Bring the float graph to the form that an activation's range belongs to."""
     activation = members[0].node.inputs[0]
     assert activation is not None, "find_sites saw it"
     if prepared.smoothing is not None:
         apply_smoothing(graph, activation, members, prepared.smoothing)
     if prepared.splitting is not None:
-        apply_splitting(activation, members[0], prepared.splitting)
+        apply_splitting(graph, activation, members[0], prepared.splitting)
 
 
 def _insert_activation(
@@ -122,23 +129,19 @@ def _insert_activation(
     return dequantize.outputs[0]
 
 
-def _insert_weight(
-    graph: ir.Graph, site: LinearSite, scheme: Scheme, prepared: PreparedActivation | None
-) -> bool:
+def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme, means: Means | None) -> None:
     """Store a layer's weight in int8 behind a DequantizeLinear.
 
     Args:
         graph: Where the layer stands.
         site: The layer.
         scheme: Number formats.
-        prepared: The layer's input, where the bias is to be corrected.
-
-    Returns:
-        Whether the bias was.
+        means: Of the layer's input, where the bias is to be corrected.
     """
     weight = cast("ir.Value", site.node.inputs[1])
-    exact = weight_of(site)
-    levels, scales = quantize_weight(exact, largest=scheme.weight_bound)
+    levels, scales = quantize_weight(weight_of(site), largest=scheme.weight_bound)
+    if means is not None:
+        correct_bias(graph, site, levels * scales, means)
     stored = new_constant(graph, f"{site.layer}.weight_int8", levels)
     scale = new_constant(graph, f"{site.layer}.weight_scale", scales)
     dequantize = ir.node(
@@ -150,15 +153,6 @@ def _insert_weight(
     )
     graph.insert_before(site.node, dequantize)
     site.node.replace_input_with(1, dequantize.outputs[0])
-    if prepared is None or prepared.mean is None or prepared.rounded_mean is None:
-        return False
-    return correct_bias(
-        site,
-        exact[: len(prepared.mean)],
-        levels * scales,
-        mean=prepared.mean,
-        rounded_mean=prepared.rounded_mean,
-    )
 
 
 def _entry(

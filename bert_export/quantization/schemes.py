@@ -113,7 +113,8 @@ def round_trip(
     values: NDArray[np.float32], parameters: AffineParameters, *, lowest: int = 0
 ) -> NDArray[np.float32]:
     """What is left of values after QuantizeLinear and DequantizeLinear; any shape, float32."""
-    levels = np.rint(values / np.float32(parameters.scale)) + np.float32(parameters.zero_point)
+    levels: NDArray[np.float32] = np.rint(values / np.float32(parameters.scale))
+    levels += np.float32(parameters.zero_point)
     np.clip(levels, lowest, lowest + _STEPS, out=levels)
     levels -= np.float32(parameters.zero_point)
     levels *= np.float32(parameters.scale)

@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 
 from bert_export.bundle import LayerPlan
 from bert_export.errors import QuantizationError
-from bert_export.passes.editing import constant
+from bert_export.passes.editing import (
+    WEIGHT_SUFFIX,
+    constant,
+    is_vector,
+    new_constant,
+    sole_reader,
+    use_count,
+)
 from bert_export.tracing import linear_layers
 
-__all__ = ["LinearSite", "find_sites", "group_sites", "set_constant", "weight_of"]
+__all__ = ["LinearSite", "find_sites", "group_sites", "own_bias", "set_constant", "weight_of"]
 
 QUANTIZED_PREFIXES = ("bert.encoder.", "bert.pooler.")
 
@@ -83,6 +90,38 @@ def weight_of(site: LinearSite) -> NDArray[np.float32]:
     weight = constant(site.node.inputs[1])
     assert weight is not None, "find_sites saw it"
     return weight
+
+
+def own_bias(graph: ir.Graph, product: ir.Node) -> ir.Value:
+    """The bias that is added to a product; one of zeros is put in where there is none.
+
+    Args:
+        graph: Where the product stands.
+        product: A linear layer's ``MatMul`` by a constant.
+
+    Returns:
+        An initializer (N,) that nothing else reads.
+    """
+    output = product.outputs[0]
+    add = sole_reader(output, "Add")
+    for value in () if add is None else add.inputs:
+        if value is not None and is_vector(value) and use_count(value) == 1:
+            return value
+    weight = constant(product.inputs[1])
+    assert weight is not None, "a linear layer's weight is constant"
+    name = f"{str(cast('ir.Value', product.inputs[1]).name).removesuffix(WEIGHT_SUFFIX)}.bias"
+    bias = new_constant(graph, name, np.zeros(weight.shape[1], dtype=np.float32))
+    readers = tuple(output.uses())
+    added = ir.node(
+        "Add",
+        [output, bias],
+        name=f"{product.name}.bias",
+        outputs=[ir.Value(name=f"{output.name}.biased", shape=output.shape, type=output.type)],
+    )
+    graph.insert_after(product, added)
+    for node, index in readers:
+        node.replace_input_with(index, added.outputs[0])
+    return bias
 
 
 def set_constant(value: ir.Value, array: NDArray[np.floating[Any]]) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -29,11 +30,12 @@ from bert_export.passes.editing import (
     constant,
     linear_layer,
     producer,
+    sole_reader,
     use_count,
 )
 from bert_export.quantization.profiler import ActivationProfile
 from bert_export.quantization.schemes import affine_parameters, quantize_weight, round_trip
-from bert_export.quantization.sites import LinearSite, set_constant, weight_of
+from bert_export.quantization.sites import LinearSite, own_bias, set_constant, weight_of
 
 __all__ = [
     "MIN_GAIN",
@@ -87,7 +89,8 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def _gelu(u: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (0.5 * u * (1.0 + _erf(u / math.sqrt(2.0)))).astype(np.float32)
+    result: NDArray[np.float32] = (0.5 * u * (1.0 + _erf(u / math.sqrt(2.0)))).astype(np.float32)
+    return result
 
 
 def _relu(u: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,14 +110,11 @@ def hidden_of(activation: ir.Value) -> tuple[Linear, str] | None:
     """The layer whose units an activation function is over, and the function's operator."""
     function = producer(activation, *FUNCTIONS)
     linear = None if function is None else linear_layer(function.inputs[0])
-    if function is None or linear is None or linear.add is None or linear.bias is None:
+    if function is None or linear is None or constant(linear.weight) is None:
         return None
-    alone = all(
-        use_count(value) == 1
-        for value in (linear.matmul.outputs[0], linear.output, linear.weight, linear.bias)
-    )
-    known = constant(linear.weight) is not None and constant(linear.bias) is not None
-    return (linear, function.op_type) if alone and known else None
+    parts = (linear.matmul.outputs[0], linear.output, linear.weight, linear.bias)
+    alone = all(value is None or use_count(value) == 1 for value in parts)
+    return (linear, function.op_type) if alone else None
 
 
 def choose_splitting(
@@ -197,12 +197,14 @@ def split_sample(
     """
     apply = FUNCTIONS[function]
     source = sample[:, splitting.sources]  # (T, added)
-    inputs = np.interp(source, apply(_GRID), _GRID)  # the function's inverse above 0
-    inputs = np.where(source >= _GRID[-1], source, inputs).astype(np.float32)
+    inverse = np.interp(source, apply(_GRID), _GRID).astype(np.float32)  # above 0
+    inputs = np.where(source >= _GRID[-1], source, inverse)
     return np.concatenate([sample, apply(inputs - splitting.shifts)], axis=1)
 
 
-def apply_splitting(activation: ir.Value, site: LinearSite, splitting: Splitting) -> None:
+def apply_splitting(
+    graph: ir.Graph, activation: ir.Value, site: LinearSite, splitting: Splitting
+) -> None:
     """Widen the layers before and after the function, in place.
 
     Afterwards the float graph adds what the copies hold twice: it is only right together with a
@@ -210,18 +212,20 @@ def apply_splitting(activation: ir.Value, site: LinearSite, splitting: Splitting
     """
     found = hidden_of(activation)
     assert found is not None, "the choice was made on a clone of this graph"
-    linear, _ = found
-    before, bias = constant(linear.weight), constant(linear.bias)
-    after = site.node.inputs[1]
-    assert before is not None, "as above"
-    assert bias is not None, "as above"
-    assert linear.bias is not None, "as above"
+    product = found[0].matmul
+    weight, after = product.inputs[1], site.node.inputs[1]
+    bias = own_bias(graph, product)
+    before, offsets = constant(weight), constant(bias)
+    assert weight is not None, "hidden_of saw it"
     assert after is not None, "find_sites saw it"
+    assert before is not None, "hidden_of saw it"
+    assert offsets is not None, "own_bias gives a constant"
     sources = splitting.sources
-    set_constant(linear.weight, np.concatenate([before, before[:, sources]], axis=1))
-    set_constant(linear.bias, np.concatenate([bias, bias[sources] - splitting.shifts]))
+    set_constant(weight, np.concatenate([before, before[:, sources]], axis=1))
+    set_constant(bias, np.concatenate([offsets, offsets[sources] - splitting.shifts]))
     set_constant(after, np.concatenate([weight_of(site), weight_of(site)[sources]]))
-    width = len(bias) + splitting.added
-    for value in (linear.matmul.outputs[0], linear.output, activation):
+    width = len(offsets) + splitting.added
+    added = cast("ir.Node", sole_reader(product.outputs[0], "Add"))
+    for value in (product.outputs[0], added.outputs[0], activation):
         if value.shape is not None:
             value.shape = ir.Shape([*list(value.shape)[:-1], width])

@@ -32,11 +32,9 @@ from bert_export.passes.editing import (
     sole_reader,
 )
 from bert_export.quantization.preparation import Preparation
-from bert_export.quantization.quantizer import quantize_graph
+from bert_export.quantization.quantizer import quantize_graph, treat_activation
 from bert_export.quantization.schemes import Scheme
 from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
-from bert_export.quantization.smoothing import apply_smoothing
-from bert_export.quantization.splitting import apply_splitting
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds, Outputs
 
@@ -142,8 +140,9 @@ def _switch(
             weight[kept:] = 0
         _choose_constant(graph, product, 1, flag, f"{site.layer}.weight_float", weight)
         exact, ours = _bias(site.node), _bias(product)
-        if exact is not None and ours is not None:
-            _choose_constant(graph, *ours[:2], flag, f"{site.layer}.bias_float", exact[2])
+        if ours is not None:  # the quantiser gives every layer a bias to correct
+            bias = np.zeros_like(ours[2]) if exact is None else exact[2]
+            _choose_constant(graph, *ours[:2], flag, f"{site.layer}.bias_float", bias)
 
 
 def _choose_constant(
@@ -183,12 +182,7 @@ def _treat(model: ir.Model, preparation: Preparation) -> dict[str, LinearSite]:
     """Bring a float graph to the form that is quantised, in place; gives its sites by layer."""
     sites, _ = find_sites(model, preparation.options.float_layers)
     for name, members in group_sites(sites).items():
-        prepared, activation = preparation.activations[name], members[0].node.inputs[0]
-        assert activation is not None, "find_sites saw it"
-        if prepared.smoothing is not None:
-            apply_smoothing(model.graph, activation, members, prepared.smoothing)
-        if prepared.splitting is not None:
-            apply_splitting(activation, members[0], prepared.splitting)
+        treat_activation(model.graph, members, preparation.activations[name])
     return {site.layer: site for site in sites}
 
 

@@ -1,0 +1,92 @@
+"""Dynamic INT8: each call takes the range of an activation from the batch that it is given.
+
+It needs no calibration, and it is what ONNX Runtime's own tool gives. The range spans the whole
+padded batch, so that a text's answer depends on the texts beside it: this form is there for
+comparison, and a plan that holds it says so. Only ONNX Runtime reads it::
+
+    x -> DynamicQuantizeLinear ─(levels, scale, zero point)─> MatMulIntegerToFloat(W) -> Add -> y
+
+Source: ONNX operator DynamicQuantizeLinear (opset 11); ONNX Runtime's contrib operator
+com.microsoft.MatMulIntegerToFloat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import onnx_ir as ir
+
+from bert_export.bundle import LayerPlan
+from bert_export.passes.editing import insert_node, new_constant, substitute
+from bert_export.passes.graph_pass import remove_unused
+from bert_export.quantization.schemes import Scheme, quantize_weight
+from bert_export.quantization.sites import LinearSite, weight_of
+
+__all__ = ["quantize_dynamically"]
+
+_DOMAIN = "com.microsoft"
+
+
+def quantize_dynamically(
+    model: ir.Model, groups: Mapping[str, Sequence[LinearSite]], scheme: Scheme
+) -> list[LayerPlan]:
+    """Rewrite linear layers, in place.
+
+    Args:
+        model: The float graph.
+        groups: Sites by the activation that they share.
+        scheme: Number formats; activations are uint8 in any case, as the operator has it.
+
+    Returns:
+        One plan entry per layer.
+    """
+    graph = model.graph
+    model.graph.opset_imports.setdefault(_DOMAIN, 1)
+    plan: list[LayerPlan] = []
+    for name, members in groups.items():
+        value = cast("ir.Value", members[0].node.inputs[0])
+        quantize = ir.node(
+            "DynamicQuantizeLinear",
+            [value],
+            name=f"{name}.quantize",
+            outputs=[
+                ir.Value(
+                    name=f"{name}.quantized",
+                    shape=value.shape,
+                    type=ir.TensorType(ir.DataType.UINT8),
+                ),
+                ir.Value(
+                    name=f"{name}.scale",
+                    shape=ir.Shape([]),
+                    type=ir.TensorType(ir.DataType.FLOAT),
+                ),
+                ir.Value(
+                    name=f"{name}.zero_point",
+                    shape=ir.Shape([]),
+                    type=ir.TensorType(ir.DataType.UINT8),
+                ),
+            ],
+        )
+        graph.insert_before(members[0].node, quantize)
+        levels, scale, zero_point = quantize.outputs
+        for site in members:
+            weight, steps = quantize_weight(weight_of(site), largest=scheme.weight_bound)
+            stored = new_constant(graph, f"{site.layer}.weight_int8", weight)
+            weight_scale = new_constant(graph, f"{site.layer}.weight_scale", steps)
+            product = insert_node(
+                graph,
+                site.node,
+                "MatMulIntegerToFloat",
+                [levels, stored, scale, weight_scale, zero_point],
+                name=f"{site.layer}.linear",
+                domain=_DOMAIN,
+            )
+            substitute(site.node.outputs[0], product)
+            plan.append(
+                LayerPlan(
+                    layer=site.layer, precision="int8", reason="each batch sets its own range"
+                )
+            )
+    remove_unused(graph)
+    return plan
