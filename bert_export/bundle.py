@@ -24,6 +24,8 @@ __all__ = [
     "MANIFEST",
     "SCHEMA_VERSION",
     "CalibrationRecord",
+    "CandidateRecord",
+    "ChoiceRecord",
     "EngineRecord",
     "FileRecord",
     "GraphRecord",
@@ -342,6 +344,40 @@ class EngineRecord(Record, frozen=True, kw_only=True):
     build: dict[str, Any] = {}
 
 
+class CandidateRecord(Record, frozen=True, kw_only=True):
+    """A target that was tried for its speed.
+
+    Args:
+        target: A key of :data:`bert_export.targets.TARGETS`.
+        precision: Such as ``int8``.
+        milliseconds: Median of a run, by shape such as ``8x128``.
+        refusal: Why it, or a shape of it, was left out; ``None`` where nothing was.
+    """
+
+    target: str
+    precision: str
+    milliseconds: dict[str, float] = {}
+    refusal: str | None = None
+
+
+class ChoiceRecord(Record, frozen=True, kw_only=True):
+    """How the default target was found.
+
+    Args:
+        chosen: The fastest, every shape weighing the same.
+        shapes: Rows x tokens that counted.
+        threads: Of every engine.
+        processors: Of the machine that measured.
+        candidates: What was tried.
+    """
+
+    chosen: str
+    shapes: tuple[str, ...]
+    threads: int
+    processors: int
+    candidates: tuple[CandidateRecord, ...]
+
+
 class Manifest(Record, frozen=True, kw_only=True):
     """``manifest.json``.
 
@@ -352,6 +388,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         engines: One entry per target, in the order in which they were asked for.
         versions: Versions of the tools that wrote the bundle.
         files: Every other file of the bundle by name.
+        choice: How the default target was found, where it was found by measurement.
     """
 
     schema_version: int
@@ -364,6 +401,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     engines: tuple[EngineRecord, ...]
     versions: dict[str, str]
     files: dict[str, FileRecord]
+    choice: ChoiceRecord | None = None
 
     def engine(self, target: str | None = None) -> EngineRecord:
         """The entry of a target; of the default target when ``None``.

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bert_export.cli.choice import choice_table
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.explain import print_explanation
 from bert_export.cli.stages import DrawnStages
@@ -40,8 +41,10 @@ __all__ = ["export_command"]
     "--target",
     "targets",
     multiple=True,
-    help=f"May be repeated: {', '.join(TARGETS)}.  [default: {DEFAULT_TARGET}]",
+    help=f"May be repeated: {', '.join(TARGETS)}; or auto: the fastest that is installed here, by "
+    f"measurement.  [default: {DEFAULT_TARGET}]",
 )
+@click.option("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
 @click.option("--calibration", help="A built-in set, or a .jsonl or .txt file.")
 @click.option(
     "--int8-mode", help="static, or dynamic: answers depend on the batch.  [default: static]"
@@ -109,12 +112,15 @@ def export_command(
                         for stage in done.stages
                     ],
                     "parity": {engine.target: engine.parity for engine in done.manifest.engines},
+                    "choice": done.manifest.choice,
                     "example": record,
                     "answer": answer,
                 }
                 | ({} if explanation is None else {"explanation": explanation})
             )
         elif not quiet:
+            if done.manifest.choice is not None:
+                stdout.print(choice_table(done.manifest.choice))
             stdout.print(f"wrote {done.path}", markup=False)
             if explanation is not None:
                 stdout.print()
@@ -126,12 +132,12 @@ def export_command(
 def _import_export() -> Any:
     """The library call; PyTorch is only needed here."""
     try:
-        from bert_export.exporter import export
+        from bert_export.choosing import export_for
     except MissingExtraError:
         raise
     except ImportError as error:
         raise MissingExtraError(f"export ({error.name})", extra="export") from error
-    return export
+    return export_for
 
 
 def _answer(done: Any, example: str | None) -> tuple[dict[str, Any], Any]:

@@ -1,0 +1,279 @@
+"""The fastest target, found by measurement: the library call behind ``--target auto``.
+
+Every target that can run here is built, and stays in the bundle where it passes the gate. Those
+engines are then timed on the shapes that the user names, one process each, taking turns; the
+fastest becomes the bundle's default, and the manifest keeps the figures.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bert_export.building import build
+from bert_export.bundle import (
+    CandidateRecord,
+    ChoiceRecord,
+    Manifest,
+    replace_folder,
+    write_manifest,
+)
+from bert_export.errors import (
+    BudgetError,
+    InputError,
+    MeasurementError,
+    MissingExtraError,
+    TargetError,
+    VerificationError,
+)
+from bert_export.exporter import Export, Listener, Stage, export
+from bert_export.quantization.calibration import read_calibration
+from bert_export.report.timing import Contender, Measured, conditions, time_contenders
+from bert_export.report.workloads import SHAPES, Shape, parse_shapes
+from bert_export.targets import DEFAULT_TARGET, TARGETS, Target
+from bert_export.targets.gpu import find_gpu
+from bert_export.tasks import find_task
+
+__all__ = ["AUTO", "candidates", "choose", "export_fastest", "export_for"]
+
+AUTO = "auto"
+"""Typed in the place of a target: the fastest that is found."""
+
+_REFUSALS = (BudgetError, TargetError, VerificationError)
+"""Reasons to go on without a target."""
+_RECORDS = 64
+"""Records whose text fills the shapes."""
+
+
+def export_for(
+    *, targets: Sequence[str] = (DEFAULT_TARGET,), shapes: str | None = None, **options: Any
+) -> Export:
+    """Export for targets that are named, or for the fastest where :data:`AUTO` is.
+
+    Args:
+        targets: See :func:`bert_export.exporter.export`; :data:`AUTO` stands alone.
+        shapes: See :func:`export_fastest`.
+        options: Of either.
+
+    Raises:
+        InputError: ``shapes`` are given beside named targets, or :data:`AUTO` beside another.
+        BertExportError: See the two.
+    """
+    if AUTO in targets:
+        if len(targets) > 1:
+            raise InputError(
+                f"target {AUTO} is given beside others", expected=AUTO, got=", ".join(targets)
+            )
+        return export_fastest(shapes=shapes or SHAPES, **options)
+    if shapes is not None:
+        raise InputError(
+            "shapes have no use for named targets", expected=f"target {AUTO}", got=shapes
+        )
+    return export(targets=targets, **options)
+
+
+def export_fastest(
+    *,
+    shapes: str = SHAPES,
+    seconds: float = 2.0,
+    output: str | Path | None = None,
+    precision: str = "fp32",
+    threads: int | None = None,
+    force: bool = False,
+    listener: Listener,
+    **options: Any,
+) -> Export:
+    """Export a checkpoint for every target that runs here, and find the fastest.
+
+    Args:
+        shapes: Rows x tokens that count, such as ``1x16,8x128``.
+        seconds: Of measuring per target and shape at most.
+        output: See :func:`bert_export.exporter.export`, as for the rest.
+        precision: Of all targets.
+        threads: Inside an operator, in the export and in the timing.
+        force: Replace a bundle that exists.
+        listener: Hears how the export and the timing proceed.
+        options: Of the export.
+
+    Returns:
+        The bundle; its manifest's ``choice`` holds the figures.
+
+    Raises:
+        BertExportError: No target is left, or anything else is wrong; nothing is left behind.
+    """
+    wanted = parse_shapes(shapes)
+    names = [target.name for target in candidates(precision)]
+    final = Path(output) if output is not None else None
+    beside = final.parent if final is not None else Path()
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".auto.", dir=beside) as holder:
+        work = Path(holder) / "bundle"
+        settings = {"precision": precision, "threads": threads, "listener": listener, **options}
+        done, refused = _export_all(names, work, settings)
+        choice, stage = _time(done, wanted, seconds, threads, listener)
+        choice = msgspec.structs.replace(
+            choice,
+            candidates=(
+                *choice.candidates,
+                *(
+                    CandidateRecord(target=name, precision=precision, refusal=reason)
+                    for name, reason in refused.items()
+                ),
+            ),
+        )
+        manifest = msgspec.structs.replace(
+            done.manifest, default_target=choice.chosen, choice=choice
+        )
+        final = final or Path(f"{manifest.task}-{precision}")
+        with replace_folder(final, force=force) as folder:
+            for name in manifest.files:
+                shutil.move(work / name, folder / name)
+            write_manifest(folder, manifest)
+    return Export(final, manifest, (*done.stages, stage))
+
+
+def candidates(precision: str) -> tuple[Target, ...]:
+    """Targets that have the precision, whose packages are installed and whose processor is here."""
+    found = []
+    gpu = find_gpu() is not None
+    for target in TARGETS.values():
+        if precision not in target.precisions or (target.gpu and not gpu):
+            continue
+        try:
+            target.load().check_installed()
+        except MissingExtraError:
+            continue
+        found.append(target)
+    return tuple(found)
+
+
+def choose(manifest: Manifest, measured: Mapping[str, Measured], shapes: Sequence[Shape]) -> str:
+    """The target whose medians are the least, every shape weighing the same.
+
+    Args:
+        manifest: Whose engines were measured.
+        measured: By target.
+        shapes: All that count; a target without a figure for one of them is out.
+
+    Raises:
+        MeasurementError: No target has a figure for every shape.
+    """
+    means = {}
+    for engine in manifest.engines:
+        timings = measured[engine.target].timings
+        if all(str(shape) in timings for shape in shapes):
+            logs = [math.log(timings[str(shape)].summary.p50) for shape in shapes]
+            means[engine.target] = sum(logs) / len(logs)
+    if not means:
+        raise MeasurementError(
+            "no target can be timed",
+            expected=f"figures for {', '.join(map(str, shapes))}",
+            got="; ".join(f"{name}: {_reason(result)}" for name, result in measured.items()),
+        )
+    return min(means, key=lambda name: means[name])
+
+
+def _export_all(
+    names: Sequence[str], work: Path, settings: Mapping[str, Any]
+) -> tuple[Export, dict[str, str]]:
+    """One export for all; where a target is refused, one after the other without it."""
+    if len(names) > 1:
+        try:
+            return export(targets=names, output=work, **settings), {}
+        except _REFUSALS:
+            pass  # it does not say for which targets: each alone will
+    done: Export | None = None
+    refused: dict[str, str] = {}
+    for index, name in enumerate(names):
+        last = index == len(names) - 1
+        try:
+            if done is None:
+                done = export(targets=(name,), output=work, **settings)
+            else:
+                added = build(
+                    work,
+                    (name,),
+                    precision=settings["precision"],
+                    calibration=settings.get("calibration"),
+                    threads=settings["threads"],
+                    listener=settings["listener"],
+                )
+                done = Export(added.path, added.manifest, (*done.stages, *added.stages))
+        except _REFUSALS as error:
+            if last and done is None:
+                raise
+            refused[name] = str(error)
+    assert done is not None, "a target that stands alone gives its own error"
+    return done, refused
+
+
+def _time(
+    done: Export, shapes: Sequence[Shape], seconds: float, threads: int | None, listener: Listener
+) -> tuple[ChoiceRecord, Stage]:
+    """Time the engines of a bundle against each other."""
+    manifest = done.manifest
+    under = conditions(shapes=shapes, threads=threads, texts=0, seconds=seconds, cold_starts=0)
+    results = {engine.target: Measured() for engine in manifest.engines}
+    heard = _Heard(listener)
+    task = find_task(manifest.task)
+    time_contenders(
+        [Contender(engine.target, done.path, engine.target) for engine in manifest.engines],
+        shapes=shapes,
+        under=under,
+        records=read_calibration(task).records[:_RECORDS],
+        listener=heard,
+        results=results,
+    )
+    chosen = choose(manifest, results, shapes)
+    choice = ChoiceRecord(
+        chosen=chosen,
+        shapes=under.shapes,
+        threads=under.threads,
+        processors=os.cpu_count() or 1,
+        candidates=tuple(
+            CandidateRecord(
+                target=engine.target,
+                precision=engine.precision,
+                milliseconds={
+                    label: round(1000 * timing.summary.p50, 4)
+                    for label, timing in results[engine.target].timings.items()
+                },
+                refusal=_reason(results[engine.target]),
+            )
+            for engine in manifest.engines
+        ),
+    )
+    return choice, heard.finish({"fastest": chosen})
+
+
+def _reason(result: Measured) -> str | None:
+    """Why something of a target was not measured."""
+    refusals = [f"{label}: {why}" for label, why in result.refusals.items()]
+    return result.failure or ("; ".join(refusals) if refusals else None)
+
+
+class _Heard:
+    """The timing's progress, told as one stage of an export."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._begun = listener, time.perf_counter()
+        listener.start("time")
+
+    def begin(self, what: str, *, done: int, total: int) -> None:
+        self._listener.advance(done, total)
+
+    def measured(self) -> None:
+        """Nothing is saved in between."""
+
+    def finish(self, facts: Mapping[str, Any]) -> Stage:
+        stage = Stage("time", time.perf_counter() - self._begun, facts)
+        self._listener.finish(stage)
+        return stage
