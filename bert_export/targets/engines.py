@@ -1,0 +1,129 @@
+"""What a user may say about engines that are built, and building them into a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bert_export.bundle import EngineRecord
+from bert_export.errors import InputError
+from bert_export.targets.engine_cache import EngineCache, default_cache_folder
+from bert_export.targets.gpu import find_gpu
+from bert_export.targets.profiles import (
+    Profile,
+    make_profiles,
+    profiles_from_lengths,
+    read_lengths,
+)
+from bert_export.targets.tensorrt_builder import MODULES, BuiltEngine, build_engine
+
+__all__ = ["EngineOptions", "build_into", "can_build"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """For which GPUs and shapes engines are built.
+
+    Args:
+        gpus: Names or compute capabilities; for ``tensorrt-rtx``, this machine's GPU when empty.
+        batch_sizes: Rows per call: smallest, usual and largest.
+        lengths: Upper ends of the buckets of lengths, in tokens; one profile each.
+        profile_from: File of the lengths of a user's texts, see
+            :func:`bert_export.targets.profiles.read_lengths`; in the place of ``lengths``.
+        cache: Folder of engines that were built before;
+            :func:`bert_export.targets.engine_cache.default_cache_folder` when ``None``.
+    """
+
+    gpus: tuple[str, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    profile_from: Path | None = None
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.lengths and self.profile_from is not None:
+            raise InputError(
+                "lengths are given twice",
+                expected="--lengths or --profile-from",
+                got=f"{', '.join(map(str, self.lengths))} and {self.profile_from}",
+            )
+
+    def profiles(self, max_length: int) -> tuple[Profile, ...]:
+        """Optimisation profiles for a bundle whose rows have at most ``max_length`` tokens.
+
+        Raises:
+            InputError: A size is not possible, or the file of lengths is malformed.
+        """
+        if self.profile_from is not None:
+            return profiles_from_lengths(
+                read_lengths(self.profile_from),
+                max_length=max_length,
+                batch_sizes=self.batch_sizes,
+            )
+        return make_profiles(
+            max_length=max_length, batch_sizes=self.batch_sizes, lengths=self.lengths
+        )
+
+
+def can_build(targets: Sequence[str], options: EngineOptions) -> bool:
+    """Whether there is an engine to build: the user says for what, or a GPU is here."""
+    wanted = any(name in MODULES for name in targets)
+    return wanted and (options != EngineOptions() or find_gpu() is not None)
+
+
+def build_into(
+    folder: Path, engine: EngineRecord, *, options: EngineOptions, max_length: int
+) -> EngineRecord:
+    """Build the engine of a bundle's entry and write it into the folder.
+
+    Args:
+        folder: Of the bundle that is being written.
+        engine: The entry; one whose target has no builder comes back as it is.
+        options: For which GPUs and shapes.
+        max_length: Longest row of the bundle, in tokens.
+
+    Returns:
+        The entry with ``build["engine"]``: the file, its builder and what it was built for.
+
+    Raises:
+        MissingExtraError: The builder is not installed.
+        InputError: A GPU or a size is not possible.
+        TargetError: The builder refuses the graph.
+    """
+    if engine.target not in MODULES:
+        return engine
+    built = build_engine(
+        folder / engine.graph.file,
+        engine.graph.inputs,
+        target=engine.target,
+        profiles=options.profiles(max_length),
+        gpus=_gpus(engine.target, options),
+        cache=EngineCache(options.cache or default_cache_folder()),
+    )
+    name = f"{engine.target}.engine"
+    (folder / name).write_bytes(built.plan)
+    return msgspec.structs.replace(engine, build=engine.build | {"engine": _record(name, built)})
+
+
+def _gpus(target: str, options: EngineOptions) -> tuple[str, ...]:
+    """What is named, or what is here; ``tensorrt`` takes what is here by itself."""
+    gpu = find_gpu() if target == "tensorrt-rtx" and not options.gpus else None
+    return options.gpus if gpu is None else (gpu.capability,)
+
+
+def _record(name: str, built: BuiltEngine) -> dict[str, object]:
+    """As the manifest holds it."""
+    return {
+        "file": name,
+        "builder": built.builder,
+        "compute_capabilities": list(built.capabilities),
+        "profiles": [profile.record() for profile in built.profiles],
+        "bytes": len(built.plan),
+        "seconds": built.seconds,
+        "attention_layers": built.attention_layers,
+        "device_memory": built.device_memory,
+        "warnings": list(built.warnings),
+    }
