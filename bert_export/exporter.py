@@ -55,6 +55,7 @@ from bert_export.runtime.processor import PROCESSORS, detect_processor
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.targets import DEFAULT_TARGET, Target, find_target
+from bert_export.targets.engines import EngineOptions, build_into
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import TASKS, Task, find_task
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
@@ -127,6 +128,7 @@ def export(
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
     threads: int | None = None,
+    engines: EngineOptions | None = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> Export:
@@ -146,6 +148,8 @@ def export(
         max_length: Tokens per row; the checkpoint's own when ``None``.
         opset: ONNX opset.
         threads: Threads inside an operator while calibrating and verifying.
+        engines: For which GPUs and shapes targets with a builder of their own get their engine;
+            they get their graph alone when ``None``.
         force: Replace a bundle that exists.
         listener: Hears how the export proceeds.
 
@@ -217,6 +221,7 @@ def export(
                 max_length=longest_row(chosen, config, checkpoint, max_length),
                 opset=opset,
                 threads=threads,
+                engines=engines,
             ),
             run,
         )
@@ -239,6 +244,7 @@ class _Job:
     max_length: int
     opset: int
     threads: int | None
+    engines: EngineOptions | None
 
 
 class _Run:
@@ -335,6 +341,13 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         ]
     del model
     engines = [_verify(folder, job, engine, pipeline, rows, run) for engine in engines]
+    if job.engines is not None:
+        with run.stage("build") as facts:
+            engines = [
+                build_into(folder, engine, options=job.engines, max_length=record.max_length)
+                for engine in engines
+            ]
+            facts["engines"] = sum("engine" in engine.build for engine in engines)
     manifest = msgspec.structs.replace(
         manifest,
         engines=tuple(engines),
