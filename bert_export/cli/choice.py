@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from bert_export.bundle import ChoiceRecord
+from bert_export.bundle import ChoiceRecord, Manifest
+from bert_export.cli.console import stdout
 
-__all__ = ["choice_table"]
+__all__ = ["print_choice"]
 
 
-def choice_table(choice: ChoiceRecord) -> Table:
+def print_choice(manifest: Manifest) -> None:
+    """Print the figures, where the default target was found by measurement."""
+    if manifest.choice is not None:
+        stdout.print(_table(manifest.choice))
+
+
+def _table(choice: ChoiceRecord) -> Table:
     """Milliseconds of every target at every shape, the chosen one in bold."""
     threads = f"{choice.threads} thread{'s' if choice.threads > 1 else ''}"
     table = Table(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bert_export.cli.choice import choice_table
+from bert_export.cli.choice import print_choice
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.explain import print_explanation
 from bert_export.cli.stages import DrawnStages
@@ -119,8 +119,7 @@ def export_command(
                 | ({} if explanation is None else {"explanation": explanation})
             )
         elif not quiet:
-            if done.manifest.choice is not None:
-                stdout.print(choice_table(done.manifest.choice))
+            print_choice(done.manifest)
             stdout.print(f"wrote {done.path}", markup=False)
             if explanation is not None:
                 stdout.print()

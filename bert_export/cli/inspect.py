@@ -9,7 +9,7 @@ import msgspec
 from rich.table import Table
 
 from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
-from bert_export.cli.choice import choice_table
+from bert_export.cli.choice import print_choice
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
 
 __all__ = ["inspect_command"]
@@ -30,8 +30,7 @@ def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
             print_json(msgspec.structs.replace(manifest, engines=engines))
             return
         stdout.print(_summary(manifest))
-        if manifest.choice is not None:
-            stdout.print(choice_table(manifest.choice))
+        print_choice(manifest)
         for engine in engines:
             for table in (_interface(engine), _layers(engine), _parity(engine)):
                 if table is not None:
