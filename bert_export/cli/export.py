@@ -9,6 +9,7 @@ import click
 
 from bert_export.cli.choice import print_choice
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.engine_options import engine_options, take_engine_options
 from bert_export.cli.explain import print_explanation
 from bert_export.cli.stages import DrawnStages
 from bert_export.errors import InputError, MissingExtraError
@@ -57,6 +58,7 @@ __all__ = ["export_command"]
 @click.option("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
 @click.option("--opset", type=int, help="ONNX opset of the graph.")
 @click.option("--threads", type=int, help="Threads while calibrating and verifying.")
+@engine_options
 @click.option("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -86,6 +88,7 @@ def export_command(
                 expected="one of them",
                 got=f"--precision {precision} and --{flag}",
             )
+        options["engines"] = take_engine_options(options, targets)
         if opset is not None:
             options["opset"] = opset
         if targets:
@@ -125,7 +128,10 @@ def export_command(
                 stdout.print()
                 print_explanation(explanation)
             stdout.print(f"\n{_text(record)}", style="bold", markup=False)
-            stdout.print(_text(answer), markup=False)
+            stdout.print(
+                "no answer: its engine runs on a GPU" if answer is None else _text(answer),
+                markup=False,
+            )
 
 
 def _import_export() -> Any:
@@ -140,14 +146,21 @@ def _import_export() -> Any:
 
 
 def _answer(done: Any, example: str | None) -> tuple[dict[str, Any], Any]:
-    """What the finished bundle says to the example, loaded as a service would load it."""
+    """What the finished bundle says to the example, loaded as a service would load it.
+
+    A bundle for GPUs alone is not asked: they need not be here.
+    """
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)
     record = dict(task.example)
     if example is not None:
         record[next(iter(record))] = example
-    with load(done.path) as pipeline:
+    here = [engine.target for engine in done.manifest.engines if not TARGETS[engine.target].gpu]
+    if not here:
+        return record, None
+    default = done.manifest.default_target
+    with load(done.path, target=default if default in here else here[0]) as pipeline:
         return record, pipeline.ask(record, **task.example_options)
 
 
