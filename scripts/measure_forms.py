@@ -21,13 +21,14 @@ from pathlib import Path
 import click
 from forms import BLOCKS, SIZES
 from forms.form import Block, Size, Workload
+from forms.linear import FOLDED
 from forms.tables import Choice, Outcome, Results, as_markdown, as_report, check_choices
 from forms.timing import Case, Pace, Row, call_cost, measure_block, share_threads
 from measuring.machine import describe_machine, installed_versions
 from measuring.options import steps
 from measuring.report import show
 
-_ATTENTION = "If full: Attention 3-D; bool mask (B,1,S,S)"
+_ATTENTION = "If full: Attention 3-D; float mask (B,1,S,S)"
 _NO_SPLIT = "the Split of merged ones copies what their product saves"
 _MATMUL = Choice("MatMul + Add", "standard operators, which every target reads")
 _STATIC = Choice(
@@ -42,7 +43,9 @@ CHOSEN: Mapping[tuple[str, str], Choice] = {
     ("attention", "nothing to mask"): Choice(
         _ATTENTION, "one graph serves padded batches too, and reads no mask here"
     ),
-    ("mask", "bool_square"): Choice("Cast, Expand", "ONNX Runtime takes no mask with one row"),
+    ("mask", "float_square"): Choice(
+        "Cast, Sub, Mul, Expand", "ONNX Runtime takes no mask with one row; as the trace adds it"
+    ),
     ("mask", "full"): Choice("ReduceMin, Cast", "the condition of every layer's If"),
     ("normalisation", "residual"): Choice(
         "Add + LayerNormalization", "INT8, where the bias is in the product"
@@ -63,6 +66,13 @@ CHOSEN: Mapping[tuple[str, str], Choice] = {
     ("linear INT8, H to 4H", ""): _STATIC,
     ("linear INT8, 4H to H", ""): _STATIC,
     ("linear INT8, H to Q, K, V", ""): Choice(f"{_STATIC.form}; separate", _NO_SPLIT),
+    **{
+        (f"linear {precision}, {layers}", FOLDED): Choice(
+            form, "keys, values and feed-forward outputs have no bias left"
+        )
+        for precision, form in (("FP32", "MatMul"), ("INT8", "static u8, MatMulIntegerToFloat"))
+        for layers in ("H to H", "4H to H")
+    },
     # The vocabulary projection stays in float, so its INT8 block has no choice.
     ("projections and attention", "FP32"): Choice(
         "MatMul + Add; separate; Attention 3-D", _NO_SPLIT

@@ -248,7 +248,7 @@ _PADDED_FORMS: tuple[_FormRow, ...] = (
     ("Attention 3-D; nonpad_kv_seqlen", standard, {"lengths": True}),
     ("Attention 4-D; bool mask (B,1,S,S)", standard, _BOOL | {"axes": 4}),
     ("Attention 4-D; nonpad_kv_seqlen", standard, {"lengths": True, "axes": 4}),
-    ("If full: Attention 3-D; bool mask (B,1,S,S)", unless_full, _BOOL),
+    ("If full: Attention 3-D; float mask (B,1,S,S)", unless_full, _FLOAT),
 )
 _FULL_FORMS: tuple[_FormRow, ...] = (
     ("MatMul, Softmax; scaled weights; no mask", decomposed, {"mask": None, "scale": "weights"}),
@@ -257,7 +257,7 @@ _FULL_FORMS: tuple[_FormRow, ...] = (
     ("Attention 4-D; no mask", standard, {"axes": 4}),
     ("Attention 3-D; bool mask (B,1,S,S)", standard, _BOOL),
     ("Attention 3-D; nonpad_kv_seqlen", standard, {"lengths": True}),
-    ("If full: Attention 3-D; bool mask (B,1,S,S)", unless_full, _BOOL),
+    ("If full: Attention 3-D; float mask (B,1,S,S)", unless_full, _FLOAT),
 )
 
 ATTENTION = Block(
@@ -313,6 +313,14 @@ def float_by_arithmetic(draw: Drawing) -> list[ir.Value]:
     return [draw.op("Mul", hidden, np.float32(_LOWEST))]
 
 
+def float_square(draw: Drawing) -> list[ir.Value]:
+    """The arithmetic, then Expand by the sequence."""
+    (row,) = float_by_arithmetic(draw)
+    rows = draw.op("Shape", draw.input("visible"), start=1, end=2)
+    target = draw.op("Concat", np.array([1, 1]), rows, np.array([1]), axis=0)
+    return [draw.op("Expand", row, target)]
+
+
 def lengths(draw: Drawing) -> list[ir.Value]:
     """How many tokens of each text may be seen."""
     total = draw.op("ReduceSum", draw.input("visible"), np.array([1]), keepdims=0)
@@ -334,6 +342,7 @@ _MASK_FORMS: tuple[tuple[str, str, Callable[[Drawing], list[ir.Value]]], ...] = 
     ("bool_square", "Cast, Expand", bool_square),
     ("float_row", "Where", float_by_where),
     ("float_row", "Cast, Sub, Mul", float_by_arithmetic),
+    ("float_square", "Cast, Sub, Mul, Expand", float_square),
     ("lengths", "ReduceSum", lengths),
     ("full", "ReduceMin, Cast", full),
 )

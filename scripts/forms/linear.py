@@ -25,6 +25,7 @@ from forms.form import (
 )
 
 __all__ = [
+    "FOLDED",
     "FP32_BLOCKS",
     "LAYERS",
     "QKV",
@@ -39,6 +40,9 @@ __all__ = [
     "merged",
     "unflat",
 ]
+
+FOLDED = "bias folded elsewhere"
+"""The variant of layers that have none left, see ``fold_biases``."""
 
 VOCABULARY_ROWS = (Workload(1, 8), Workload(8, 128))
 
@@ -65,9 +69,11 @@ class Layer:
         """N."""
         return int(self.weight.shape[1])
 
-    def apply(self, x: Array) -> Array:
+    def apply(self, x: Array, *, bias: bool) -> Array:
         """The reference, in one product: a product per text is far slower."""
-        rows = x.reshape(-1, self.inputs) @ self.weight + self.bias
+        rows = x.reshape(-1, self.inputs) @ self.weight
+        if bias:
+            rows += self.bias
         return rows.reshape(*x.shape[:-1], self.outputs)
 
     @cached_property
@@ -122,11 +128,17 @@ class LinearForm:
     kind: Kind
     tolerance: float = 1e-5
     level: Level = "basic"
+    variant: str = ""
 
 
 def matmul_add(draw: Drawing, x: ir.Value, layers: Sequence[Layer]) -> list[ir.Value]:
     """MatMul, then Add."""
     return [draw.op("Add", draw.op("MatMul", x, layer.weight), layer.bias) for layer in layers]
+
+
+def matmul(draw: Drawing, x: ir.Value, layers: Sequence[Layer]) -> list[ir.Value]:
+    """MatMul alone."""
+    return [draw.op("MatMul", x, layer.weight) for layer in layers]
 
 
 def flat(draw: Drawing, x: ir.Value, layer: Layer) -> ir.Value:
@@ -237,6 +249,7 @@ def linear_block(precision: str, layers: Layers, table: Sequence[LinearForm]) ->
             Form(
                 name,
                 partial(_draw, layers=layers, kind=kind),
+                row.variant,
                 tolerance=row.tolerance,
                 level=row.level,
             )
@@ -245,7 +258,7 @@ def linear_block(precision: str, layers: Layers, table: Sequence[LinearForm]) ->
     return Block(
         name=f"linear {precision}, {layers.name}",
         what=(
-            "States (B, S, K) in float32 to float32 with the bias"
+            f"States (B, S, K) in float32 to float32 with the bias, or `{FOLDED}`"
             + (", quantising the states included." if precision == "INT8" else ".")
         ),
         inputs={"x": Spec(ir.DataType.FLOAT, layers.axes)},
@@ -259,9 +272,9 @@ def _draw(draw: Drawing, *, layers: Layers, kind: Kind) -> list[ir.Value]:
     return kind(draw, draw.input("x"), layers.make(draw.size))
 
 
-def _problem(size: Size, work: Workload, _variant: str, *, layers: Layers) -> Problem:
+def _problem(size: Size, work: Workload, variant: str, *, layers: Layers) -> Problem:
     x = fill(work.batch, work.sequence, layers.inputs(size), seed=8)
-    expected = tuple(layer.apply(x) for layer in layers.make(size))
+    expected = tuple(layer.apply(x, bias=variant != FOLDED) for layer in layers.make(size))
     return Problem({"x": x}, expected)
 
 
@@ -272,6 +285,7 @@ _FP32 = (
     LinearForm("FusedMatMul + Add", fused_matmul),
     LinearForm("FusedMatMul + Add, weight (N,K)", partial(fused_matmul, turned=True)),
     LinearForm("FusedGemm on rows", partial(gemm, op_type="FusedGemm")),
+    LinearForm("MatMul", matmul, variant=FOLDED),
 )
 
 FP32_BLOCKS = tuple(linear_block("FP32", layers, _FP32) for layers in LAYERS)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from forms.form import CONTRIB, Array, Drawing, Operand
-from forms.linear import LAYERS, Layer, LinearForm, flat, linear_block, unflat
+from forms.linear import FOLDED, LAYERS, Layer, LinearForm, flat, linear_block, unflat
 
 __all__ = ["INT8_BLOCKS", "quantized_input", "static"]
 
@@ -41,6 +41,7 @@ def static(
     *,
     signed: bool = False,
     add: bool = False,
+    bias: bool = True,
 ) -> list[ir.Value]:
     """QuantizeLinear once, then MatMulIntegerToFloat.
 
@@ -50,10 +51,11 @@ def static(
         layers: What to draw.
         signed: Whether the states become s8 instead of u8.
         add: Whether the bias is an Add of its own.
+        bias: Whether there is one.
     """
     scale, zero = quantized_input(signed=signed)
     levels = draw.op("QuantizeLinear", x, scale, zero)
-    return [_product(draw, levels, layer, scale, zero, add=add) for layer in layers]
+    return [_product(draw, levels, layer, scale, zero, add=add, bias=bias) for layer in layers]
 
 
 def _product(
@@ -64,6 +66,7 @@ def _product(
     zero: ir.Value | Array,
     *,
     add: bool = False,
+    bias: bool = True,
 ) -> ir.Value:
     weight, weight_scale = layer.quantized
     operands: list[Operand] = [
@@ -73,7 +76,7 @@ def _product(
         weight_scale,
         zero,
         None,
-        *([] if add else [layer.bias]),
+        *([layer.bias] if bias and not add else []),
     ]
     product = draw.op("MatMulIntegerToFloat", *operands, domain=CONTRIB)
     return draw.op("Add", product, layer.bias) if add else product
@@ -230,6 +233,9 @@ _INT8 = (
     LinearForm("static s8, QGemm on rows", partial(qgemm, signed=True), _EIGHT),
     LinearForm("MatMulNBits, 8 bits", partial(n_bits, bits=8), _EIGHT),
     LinearForm("MatMulNBits, 4 bits", partial(n_bits, bits=4), _FOUR),
+    LinearForm(
+        "static u8, MatMulIntegerToFloat", partial(static, bias=False), _EIGHT, variant=FOLDED
+    ),
 )
 
 INT8_BLOCKS = tuple(linear_block("INT8", layers, _INT8) for layers in LAYERS)
