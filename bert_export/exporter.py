@@ -23,12 +23,15 @@ from bert_export.bundle import (
     GraphRecord,
     Manifest,
     QuantizationPlan,
+    SearchRecord,
     hash_file,
     replace_folder,
     write_manifest,
 )
 from bert_export.checkpoints import Checkpoint, load_checkpoint
+from bert_export.datasets import read_dataset
 from bert_export.errors import InputError, TaskError
+from bert_export.evaluation.budget import Budget, check_budget, check_options, search_floats
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.passes.graph_pass import Outcome
@@ -52,7 +55,7 @@ from bert_export.records import (
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import PROCESSORS, detect_processor
-from bert_export.runtime.sessions.session import Array, Feeds, Outputs
+from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.targets import DEFAULT_TARGET, Target, find_target
 from bert_export.targets.engines import EngineOptions, build_into
@@ -128,6 +131,9 @@ def export(
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
     threads: int | None = None,
+    max_drop: float | None = None,
+    eval_data: str | Path | None = None,
+    keep_best: bool = False,
     engines: EngineOptions | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -148,6 +154,11 @@ def export(
         max_length: Tokens per row; the checkpoint's own when ``None``.
         opset: ONNX opset.
         threads: Threads inside an operator while calibrating and verifying.
+        max_drop: The most that INT8 may cost on ``eval_data``, of the task's metric where it is
+            labelled, else of the agreement with float; 0.005 is half a point. Layers go back to
+            float until it holds.
+        eval_data: A file as :func:`bert_export.datasets.read_dataset` takes it.
+        keep_best: Whether the best that was found is written where ``max_drop`` cannot be kept.
         engines: For which GPUs and shapes targets with a builder of their own get their engine;
             they get their graph alone when ``None``.
         force: Replace a bundle that exists.
@@ -197,6 +208,7 @@ def export(
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in chosen_targets:
         target.load().check_installed()
+    check_options(precision, max_drop=max_drop, eval_data=eval_data, keep_best=keep_best)
     run = _Run(listener or _Silent())
     with run.stage("load") as facts:
         checkpoint, chosen = _load(model, task)
@@ -204,6 +216,9 @@ def export(
         head = load_head(chosen.head, checkpoint)
         facts["model"] = checkpoint.source
         facts["parameters"] = sum(parameter.numel() for parameter in head.parameters())
+    budget = None
+    if max_drop is not None and eval_data is not None:
+        budget = Budget(max_drop, read_dataset(chosen, eval_data), keep_best)
     path = Path(output) if output is not None else Path(f"{chosen.name}-{precision}")
     with replace_folder(path, force=force) as folder:
         manifest = _export_into(
@@ -221,6 +236,7 @@ def export(
                 max_length=longest_row(chosen, config, checkpoint, max_length),
                 opset=opset,
                 threads=threads,
+                budget=budget,
                 engines=engines,
             ),
             run,
@@ -244,6 +260,7 @@ class _Job:
     max_length: int
     opset: int
     threads: int | None
+    budget: Budget | None
     engines: EngineOptions | None
 
 
@@ -324,6 +341,13 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(interface))
     rows = _calibration_rows(job, pipeline)
     preparation = _calibrate(model, folder, job, pipeline, rows, run)
+    search = _search(
+        model, folder, job, preparation, partial(open_pipeline, job.task, manifest, tokenizer), run
+    )
+    if search is not None:
+        preparation = preparation.with_floats(
+            check_budget(search, keep_best=job.budget is not None and job.budget.keep_best)
+        )
     with WeightStore(folder) as store:
         engines = [
             _emit(
@@ -332,6 +356,7 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
                 store,
                 job,
                 preparation,
+                search,
                 rows,
                 outcomes,
                 run,
@@ -386,12 +411,41 @@ def _calibrate(
     return preparation
 
 
+def _search(
+    model: ir.Model,
+    folder: Path,
+    job: _Job,
+    preparation: Preparation,
+    open_: Callable[[Session], Pipeline[Any, Any, Any]],
+    run: _Run,
+) -> SearchRecord | None:
+    """The layers that must stay in float, found with the numbers of the package's own engine."""
+    if job.budget is None:
+        return None
+    with run.stage("search") as facts:
+        search = search_floats(
+            model,
+            preparation,
+            find_target(DEFAULT_TARGET).load().scheme(job.cpu),
+            job.budget,
+            open_=open_,
+            folder=folder,
+            threads=job.threads,
+            advance=run.listener.advance,
+        )
+        facts["drop"] = search.path[search.chosen].drop
+        facts["metric"] = search.metric
+        facts["layers in float"] = len(search.float_layers)
+    return search
+
+
 def _emit(
     prepared: ir.Model,
     target: Target,
     store: WeightStore,
     job: _Job,
     preparation: Preparation,
+    search: SearchRecord | None,
     rows: CalibrationRows,
     outcomes: tuple[Outcome, ...],
     run: _Run,
@@ -418,6 +472,7 @@ def _emit(
             observer=job.quantization.observer if static else None,
             layers=tuple(layers),
             calibration=rows.record if static else None,
+            search=search,
         )
     with run.stage("write") as facts:
         outcomes += lower(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import click
 
+from bert_export.bundle import SearchRecord
 from bert_export.cli.choice import print_choice
-from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
 from bert_export.cli.engine_options import engine_options, take_engine_options
 from bert_export.cli.explain import print_explanation
+from bert_export.cli.search import search_table
 from bert_export.cli.stages import DrawnStages
-from bert_export.errors import InputError, MissingExtraError
+from bert_export.errors import BudgetError, InputError, MissingExtraError
 from bert_export.explanation import explain
 from bert_export.quantization.observers import OBSERVERS
 from bert_export.quantization.options import DEFAULT_OBSERVER, QuantizationOptions
@@ -46,7 +48,10 @@ __all__ = ["export_command"]
     f"measurement.  [default: {DEFAULT_TARGET}]",
 )
 @click.option("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
-@click.option("--calibration", help="A built-in set, or a .jsonl or .txt file.")
+@click.option(
+    "--calibration",
+    help="A built-in set, or a data file: .jsonl, .csv, .parquet, .txt or a saved data set.",
+)
 @click.option(
     "--int8-mode", help="static, or dynamic: answers depend on the batch.  [default: static]"
 )
@@ -54,6 +59,18 @@ __all__ = ["export_command"]
     "--calibration-method",
     help=f"How ranges are set: {', '.join(OBSERVERS)}.  [default: {DEFAULT_OBSERVER}]",
 )
+@click.option(
+    "--max-drop",
+    metavar="POINTS%",
+    help="The most that INT8 may cost on --eval, such as 0.5%; layers go back to float until then.",
+)
+@click.option(
+    "--eval",
+    "eval_data",
+    metavar="FILE",
+    help="A data file to measure that on: the task's metric if labelled, else agreement with FP32.",
+)
+@click.option("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
 @click.option("--cpu", help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]")
 @click.option("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
 @click.option("--opset", type=int, help="ONNX opset of the graph.")
@@ -74,6 +91,7 @@ def export_command(
     opset: int | None,
     int8_mode: str | None,
     calibration_method: str | None,
+    max_drop: str | None,
     quiet: bool,
     as_json: bool,
     example: str | None,
@@ -97,10 +115,10 @@ def export_command(
             options["quantization"] = QuantizationOptions(
                 mode=int8_mode or "static", observer=calibration_method or DEFAULT_OBSERVER
             )
-        export = _import_export()
-        listener = DrawnStages(quiet=quiet or as_json)
-        with listener:
-            done = export(precision=precision or flag or "fp32", listener=listener, **options)
+        if max_drop is not None:
+            options["max_drop"] = _share(max_drop)
+        options["precision"] = precision or flag or "fp32"
+        done = _export(options, quiet=quiet or as_json)
         record, answer = _answer(done, example)
         explanation = explain(done.path) if explains else None
         if as_json:
@@ -122,6 +140,9 @@ def export_command(
                 | ({} if explanation is None else {"explanation": explanation})
             )
         elif not quiet:
+            plan = done.manifest.engines[0].quantization
+            if plan is not None and plan.search is not None:
+                stdout.print(search_table(plan.search))
             print_choice(done.manifest)
             stdout.print(f"wrote {done.path}", markup=False)
             if explanation is not None:
@@ -132,6 +153,34 @@ def export_command(
                 "no answer: its engine runs on a GPU" if answer is None else _text(answer),
                 markup=False,
             )
+
+
+def _export(options: dict[str, Any], *, quiet: bool) -> Any:
+    """The library call, with its stages drawn, and the path of a budget that could not be kept."""
+    export = _import_export()
+    listener = DrawnStages(quiet=quiet)
+    try:
+        with listener:
+            return export(listener=listener, **options)
+    except BudgetError as error:
+        if not quiet:
+            stderr.print(search_table(cast("SearchRecord", error.search)))
+        raise
+
+
+def _share(text: str) -> float:
+    """A share: ``0.5%`` and ``0.005`` are the same.
+
+    Raises:
+        InputError: It is neither.
+    """
+    number, percent = (text[:-1], True) if text.endswith("%") else (text, False)
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        raise InputError(
+            "max-drop is malformed", expected="a share such as 0.5% or 0.005", got=repr(text)
+        ) from None
 
 
 def _import_export() -> Any:

@@ -29,7 +29,7 @@ from bert_export.quantization.switches import Place, SwitchedSession, build_swit
 from bert_export.runtime.batching import Row, batch_rows, pad_rows
 from bert_export.runtime.sessions.session import Session
 
-__all__ = ["Budget", "check_budget", "measure_disturbances", "search_floats"]
+__all__ = ["Budget", "check_budget", "check_options", "measure_disturbances", "search_floats"]
 
 REASON = "INT8 here costs more accuracy than the budget allows"
 """Why the plan says that a layer is in float."""
@@ -61,6 +61,31 @@ class Budget:
                 expected="a share from 0 to below 1, such as 0.005 for half a point",
                 got=self.max_drop,
             )
+
+
+def check_options(
+    precision: str, *, max_drop: float | None, eval_data: object | None, keep_best: bool
+) -> None:
+    """Refuse options of a budget that do not belong together.
+
+    Raises:
+        InputError: One of the drop and the data is missing, or the precision is not INT8.
+    """
+    given = max_drop is not None or eval_data is not None or keep_best
+    if given and precision != "int8":
+        raise InputError(
+            f"accuracy budget has no use in {precision}",
+            expected="precision int8",
+            got=precision,
+            fix="Add --int8 or drop --max-drop",
+        )
+    if given and (max_drop is None or eval_data is None):
+        raise InputError(
+            "accuracy budget is incomplete",
+            expected="both a largest drop and data to measure it on",
+            got="no drop" if max_drop is None else "no data",
+            fix="Pass --max-drop and --eval",
+        )
 
 
 def search_floats(

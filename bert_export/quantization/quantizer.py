@@ -91,7 +91,9 @@ def quantize_graph(
     return [*(plan[site.layer] for site in sites), *kept]
 
 
-def treat_activation(graph: ir.Graph, members: Sequence[LinearSite], prepared: PreparedActivation) -> None:
+def treat_activation(
+    graph: ir.Graph, members: Sequence[LinearSite], prepared: PreparedActivation
+) -> None:
     """Bring the float graph to the form that an activation's range belongs to."""
     activation = members[0].node.inputs[0]
     assert activation is not None, "find_sites saw it"

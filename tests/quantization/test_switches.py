@@ -104,7 +104,7 @@ def test_all_off_is_float_and_all_on_is_int8(
 def test_a_mixture_is_the_graph_that_is_written_for_it(
     model: ir.Model, tmp_path: Path, chosen: tuple[int, ...]
 ) -> None:
-    preparation = calibrate(model, tmp_path, smoothing=True, splitting=True, bias_correction=True)
+    preparation = calibrate(model, tmp_path, smoothing=True, splitting=True, bias_correction=False)
     switched, places = build_switched(model, preparation, SCHEME)
     floats = {
         layer: "asked for"
@@ -121,7 +121,7 @@ def test_a_mixture_is_the_graph_that_is_written_for_it(
 
 
 def test_split_units_do_not_count_twice_in_float(model: ir.Model, tmp_path: Path) -> None:
-    preparation = calibrate(model, tmp_path, splitting=True)
+    preparation = calibrate(model, tmp_path, splitting=True, bias_correction=False)
     switched, places = build_switched(model, preparation, SCHEME)
     with SwitchedSession(switched, len(places), folder=tmp_path) as session:
         found = session.run(FEEDS)["logits"]
