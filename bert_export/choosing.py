@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from bert_export.errors import (
     TargetError,
     VerificationError,
 )
-from bert_export.exporter import Export, Listener, Stage, export
+from bert_export.exporter import PRECISIONS, Export, Listener, Stage, export
 from bert_export.quantization.calibration import read_calibration
 from bert_export.report.timing import Contender, Measured, conditions, time_contenders
 from bert_export.report.workloads import SHAPES, Shape, parse_shapes
@@ -110,33 +111,44 @@ def export_fastest(
         BertExportError: No target is left, or anything else is wrong; nothing is left behind.
     """
     wanted = parse_shapes(shapes)
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"precision {precision!r} is unknown",
+            expected=f"one of {', '.join(PRECISIONS)}",
+            got=repr(precision),
+        )
     names = [target.name for target in candidates(precision)]
+    if not names:
+        others = [target.name for target in TARGETS.values() if precision in target.precisions]
+        raise InputError(
+            f"no target that runs here has the precision {precision}",
+            expected=f"one of {', '.join(others)}, installed",
+            got="none of them",
+        )
     final = Path(output) if output is not None else None
-    beside = final.parent if final is not None else Path()
-    beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".auto.", dir=beside) as holder:
+    with ExitStack() as stack:
+        if final is not None:
+            folder = stack.enter_context(replace_folder(final, force=force))
+        beside = Path() if final is None else final.parent
+        holder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".auto.", dir=beside))
         work = Path(holder) / "bundle"
         settings = {"precision": precision, "threads": threads, "listener": listener, **options}
         done, refused = _export_all(names, work, settings)
         choice, stage = _time(done, wanted, seconds, threads, listener)
-        choice = msgspec.structs.replace(
-            choice,
-            candidates=(
-                *choice.candidates,
-                *(
-                    CandidateRecord(target=name, precision=precision, refusal=reason)
-                    for name, reason in refused.items()
-                ),
-            ),
-        )
+        left_out = [
+            CandidateRecord(target=name, precision=precision, refusal=reason)
+            for name, reason in refused.items()
+        ]
+        choice = msgspec.structs.replace(choice, candidates=(*choice.candidates, *left_out))
         manifest = msgspec.structs.replace(
             done.manifest, default_target=choice.chosen, choice=choice
         )
-        final = final or Path(f"{manifest.task}-{precision}")
-        with replace_folder(final, force=force) as folder:
-            for name in manifest.files:
-                shutil.move(work / name, folder / name)
-            write_manifest(folder, manifest)
+        if final is None:
+            final = Path(f"{manifest.task}-{precision}")
+            folder = stack.enter_context(replace_folder(final, force=force))
+        for name in manifest.files:
+            shutil.move(work / name, folder / name)
+        write_manifest(folder, manifest)
     return Export(final, manifest, (*done.stages, stage))
 
 

@@ -1,0 +1,212 @@
+"""``bert-export build``: a bundle gets another target, or stays as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import onnx_ir as ir
+import pytest
+from click.testing import CliRunner, Result
+
+import bert_export
+from bert_export.building import build
+from bert_export.bundle import (
+    EngineRecord,
+    read_manifest,
+    verify_files,
+    write_manifest,
+)
+from bert_export.cli import main
+from bert_export.errors import BundleError, CheckpointError, InputError
+from bert_export.exporter import Export
+from bert_export.targets.weights import WEIGHTS_FILE
+
+pytest.importorskip("openvino")
+
+HEAD = ("text-classification", "BertForSequenceClassification")
+LABELS = {"num_labels": 3}
+
+
+@pytest.fixture
+def bundle(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
+    return copied(tiny_export(*HEAD, **LABELS), tmp_path)
+
+
+@pytest.fixture
+def bundle_int8(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
+    return copied(tiny_export(*HEAD, precision="int8", **LABELS), tmp_path)
+
+
+def copied(done: Export, folder: Path) -> Path:
+    return Path(shutil.copytree(done.path, folder / "bundle"))
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["build", *map(str, arguments)])
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class TestAdds:
+    def test_a_target(self, bundle: Path) -> None:
+        before = read_manifest(bundle)
+        done = run(bundle, "--target", "openvino")
+        assert done.exit_code == 0, done.stderr
+        assert "serves onnxruntime fp32, openvino fp32" in done.stdout
+        manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
+        assert manifest.default_target == "onnxruntime"
+        assert manifest.engines[0] == before.engines[0]
+        assert manifest.versions == before.versions
+        assert manifest.engine("openvino").parity is not None
+        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+        answers = []
+        for target in ("onnxruntime", "openvino"):
+            with bert_export.load(bundle, target=target) as pipeline:
+                answers.append(pipeline.ask({"text": "a b"})[0])
+        assert answers[0]["label"] == answers[1]["label"]
+        assert answers[0]["score"] == pytest.approx(answers[1]["score"], abs=1e-4)
+
+    def test_float_weights_are_not_stored_again(self, bundle: Path) -> None:
+        before = read_manifest(bundle).files[WEIGHTS_FILE].bytes
+        assert run(bundle, "--target", "openvino", "--quiet").exit_code == 0
+        after = read_manifest(bundle).files[WEIGHTS_FILE].bytes
+        assert before <= after <= before + before // 50
+
+    def test_int8_weights_come_out_the_same(self, bundle_int8: Path) -> None:
+        before = content(bundle_int8)
+        assert run(bundle_int8, "--target", "openvino").exit_code == 0
+        after = content(bundle_int8)
+        assert after["onnxruntime.onnx"] == before["onnxruntime.onnx"]
+        assert after[WEIGHTS_FILE].startswith(before[WEIGHTS_FILE])
+        old, new = (int8_of(bundle_int8 / f"{name}.onnx") for name in ("onnxruntime", "openvino"))
+        assert old
+        assert old == new
+        plans = [engine.quantization for engine in read_manifest(bundle_int8).engines]
+        assert plans[0] == plans[1]
+
+    def test_another_precision(self, bundle: Path) -> None:
+        done = run(bundle, "--target", "openvino", "--precision", "bf16", "--json")
+        assert done.exit_code == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert [(engine["target"], engine["precision"]) for engine in found["engines"]] == [
+            ("onnxruntime", "fp32"),
+            ("openvino", "bf16"),
+        ]
+        assert found["bytes"] == sum(
+            record.bytes for record in read_manifest(bundle).files.values()
+        )
+
+    def test_anew_by_force(self, bundle: Path) -> None:
+        before = content(bundle)
+        assert run(bundle, "--target", "onnxruntime", "--force").exit_code == 0
+        after = content(bundle)
+        assert after[WEIGHTS_FILE] == before[WEIGHTS_FILE]
+        assert len(read_manifest(bundle).engines) == 1
+
+    def test_a_builder_finishes_what_is_there(self, bundle: Path) -> None:
+        def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
+            (folder / "onnxruntime-a.engine").write_bytes(b"built")
+            return msgspec.structs.replace(engine, build={"engine": "onnxruntime-a.engine"})
+
+        done = build(bundle, ["onnxruntime"], finish=finish)
+        assert done.stages == ()  # nothing was exported again
+        manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
+        assert manifest.engine().build == {"engine": "onnxruntime-a.engine"}
+        assert manifest.files["onnxruntime-a.engine"].bytes == len(b"built")
+
+
+class TestRefuses:
+    """Each leaves the bundle byte for byte as it was."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--target", "onnxruntime"], "serves the target onnxruntime already"),
+            (["--target", "abacus"], "target 'abacus' is unknown"),
+            (
+                ["--target", "openvino", "--precision", "fp16"],
+                "target openvino has no precision fp16: expected one of fp32, bf16, int8",
+            ),
+            (["--target", "openvino", "--model", "nowhere"], "checkpoint nowhere"),
+        ],
+    )
+    def test_arguments(self, bundle: Path, arguments: list[str], message: str) -> None:
+        before = content(bundle)
+        done = run(bundle, *arguments)
+        assert done.exit_code == 1
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert content(bundle) == before
+        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+    def test_no_target(self, bundle: Path) -> None:
+        with pytest.raises(InputError, match="targets is empty"):
+            build(bundle, [])
+
+    def test_other_weights(self, bundle: Path, tiny: Callable[..., Path]) -> None:
+        before = content(bundle)
+        other = tiny("BertForSequenceClassification", num_labels=4)
+        with pytest.raises(CheckpointError, match="is not the one that the bundle was made of"):
+            build(bundle, ["openvino"], model=str(other))
+        assert content(bundle) == before
+
+    def test_another_tokenizer(
+        self, bundle: Path, tiny: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        before = content(bundle)
+        model = Path(shutil.copytree(tiny(HEAD[1], **LABELS), tmp_path / "other"))
+        path = model / "tokenizer_config.json"
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings["clean_up_tokenization_spaces"] = not settings.get(
+            "clean_up_tokenization_spaces", False
+        )
+        path.write_text(json.dumps(settings), encoding="utf-8")
+        with pytest.raises(BundleError, match="would give the bundle another tokenizer"):
+            build(bundle, ["openvino"], model=str(model))
+        assert content(bundle) == before
+
+    def test_a_damaged_bundle(self, bundle: Path) -> None:
+        (bundle / WEIGHTS_FILE).write_bytes(b"")
+        with pytest.raises(BundleError, match="wrong size"):
+            build(bundle, ["openvino"])
+
+    def test_a_failing_builder(self, bundle: Path) -> None:
+        before = content(bundle)
+
+        def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
+            (folder / "half.engine").write_bytes(b"half")
+            raise InputError("builder is out of memory", got=engine.target)
+
+        with pytest.raises(InputError, match="out of memory"):
+            build(bundle, ["onnxruntime"], finish=finish)
+        assert content(bundle) == before
+
+    def test_other_calibration_text(self, bundle_int8: Path) -> None:
+        manifest = read_manifest(bundle_int8)
+        engine = manifest.engines[0]
+        assert engine.quantization is not None
+        assert engine.quantization.calibration is not None
+        text = msgspec.structs.replace(engine.quantization.calibration, sha256="0" * 64)
+        plan = msgspec.structs.replace(engine.quantization, calibration=text)
+        engines = (msgspec.structs.replace(engine, quantization=plan),)
+        write_manifest(bundle_int8, msgspec.structs.replace(manifest, engines=engines))
+        with pytest.raises(BundleError, match="would give the bundle other calibration text"):
+            build(bundle_int8, ["openvino"])
+
+
+def int8_of(path: Path) -> set[bytes]:
+    """The INT8 weights of a graph."""
+    tensors = [value.const_value for value in ir.load(path).graph.initializers.values()]
+    return {
+        tensor.tobytes()
+        for tensor in tensors
+        if tensor is not None and tensor.dtype == ir.DataType.INT8 and tensor.size > 1
+    }

@@ -1,0 +1,210 @@
+"""``--target auto``: every installed target is tried, what fails is dropped, the fastest serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+import bert_export
+from bert_export.bundle import EngineRecord, GraphRecord, Manifest, read_manifest, verify_files
+from bert_export.choosing import AUTO, candidates, choose, export_for
+from bert_export.errors import BundleError, InputError, MeasurementError
+from bert_export.exporter import Export, Stage
+from bert_export.passes.recipes import RECIPES
+from bert_export.report.samples import summarise
+from bert_export.report.timing import Measured, Timing
+from bert_export.report.workloads import parse_shapes
+from bert_export.targets import TARGETS, Target
+
+pytest.importorskip("openvino")
+
+SHAPES = parse_shapes("1x16,8x128")
+
+
+class Silent:
+    """Hears an export and remembers its stages."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def start(self, stage: str) -> None: ...
+    def advance(self, done: int, total: int) -> None: ...
+    def finish(self, stage: Stage) -> None:
+        self.stages.append(stage.name)
+
+
+def timed(**milliseconds: float) -> Measured:
+    """Figures by shape, written ``s1x16=2.0``."""
+    return Measured(
+        timings={
+            label[1:]: Timing(
+                rows=1,
+                rounds=((value / 1000,) * 3,) * 3,
+                summary=summarise([(value / 1000,) * 3] * 3, tolerance=0.02),
+            )
+            for label, value in milliseconds.items()
+        }
+    )
+
+
+def manifest_of(bundle: Export, *targets: str) -> Manifest:
+    graph = GraphRecord(file="graph.onnx", opset=20, inputs=(), outputs=())
+    engines = tuple(
+        EngineRecord(target=target, precision="int8", graph=graph) for target in targets
+    )
+    return msgspec.structs.replace(bundle.manifest, engines=engines, default_target=targets[0])
+
+
+@pytest.fixture(scope="module")
+def single(tiny_export: Callable[..., Export]) -> Export:
+    return tiny_export("feature-extraction", "BertModel")
+
+
+class TestChoose:
+    @pytest.mark.parametrize(
+        ("first", "second", "wanted"),
+        [
+            ({"s1x16": 1.0, "s8x128": 10.0}, {"s1x16": 2.0, "s8x128": 20.0}, "a"),
+            ({"s1x16": 1.0, "s8x128": 30.0}, {"s1x16": 2.0, "s8x128": 10.0}, "b"),
+            # Shapes weigh the same, whatever they take: twice as fast on one is worth as much.
+            ({"s1x16": 1.0, "s8x128": 21.0}, {"s1x16": 2.0, "s8x128": 10.0}, "b"),
+            ({"s1x16": 1.0, "s8x128": 19.0}, {"s1x16": 2.0, "s8x128": 10.0}, "a"),
+            # A target without a figure for every shape is out, however fast it is.
+            ({"s1x16": 0.1}, {"s1x16": 2.0, "s8x128": 10.0}, "b"),
+        ],
+    )
+    def test_least_mean(
+        self,
+        single: Export,
+        first: Mapping[str, float],
+        second: Mapping[str, float],
+        wanted: str,
+    ) -> None:
+        measured = {"a": timed(**first), "b": timed(**second)}
+        assert choose(manifest_of(single, "a", "b"), measured, SHAPES) == wanted
+
+    def test_none_is_left(self, single: Export) -> None:
+        measured = {
+            "a": Measured(failure="it died"),
+            "b": Measured(refusals={"8x128": "too long"}),
+        }
+        with pytest.raises(MeasurementError, match=r"no target can be timed.*it died.*too long"):
+            choose(manifest_of(single, "a", "b"), measured, SHAPES)
+
+
+class TestCandidates:
+    def test_those_with_the_precision(self) -> None:
+        assert {"onnxruntime", "openvino"} <= {target.name for target in candidates("int8")}
+        assert "onnxruntime" not in {target.name for target in candidates("bf16")}
+
+    def test_no_gpu_no_engine_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+        assert not any(target.gpu for target in candidates("fp32"))
+
+
+@pytest.fixture(scope="module")
+def done(tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Export:
+    return export_for(
+        task="text-classification",
+        model=str(tiny("BertForSequenceClassification", num_labels=3)),
+        targets=(AUTO,),
+        shapes="1x4,2x8",
+        seconds=0.2,
+        threads=1,
+        output=tmp_path_factory.mktemp("auto") / "bundle",
+        listener=Silent(),
+    )
+
+
+class TestExport:
+    def test_the_fastest_is_the_default(self, done: Export) -> None:
+        choice = done.manifest.choice
+        assert choice is not None
+        assert choice.shapes == ("1x4", "2x8")
+        assert choice.threads == 1
+        assert done.manifest.default_target == choice.chosen
+        tried = {candidate.target: candidate for candidate in choice.candidates}
+        assert {"onnxruntime", "openvino"} <= set(tried)
+        times = {
+            name: candidate.milliseconds["1x4"] * candidate.milliseconds["2x8"]
+            for name, candidate in tried.items()
+            if candidate.refusal is None
+        }
+        assert min(times, key=lambda name: times[name]) == choice.chosen
+
+    def test_the_bundle_is_whole_and_serves_all(self, done: Export) -> None:
+        manifest = read_manifest(done.path)
+        verify_files(done.path, manifest)
+        assert manifest == done.manifest
+        assert [path.name for path in done.path.parent.iterdir()] == ["bundle"]
+        answers = []
+        for engine in manifest.engines:
+            with bert_export.load(done.path, target=engine.target) as pipeline:
+                answers.append(pipeline.ask({"text": "a b c"}))
+        assert {answer[0]["label"] for answer in answers} == {answers[0][0]["label"]}
+        assert done.stages[-1].name == "time"
+
+    def test_what_exists_is_kept(self, done: Export, tiny: Callable[..., Path]) -> None:
+        before = read_manifest(done.path)
+        with pytest.raises(BundleError, match="exists already"):
+            export_for(
+                task="text-classification",
+                model=str(tiny("BertForSequenceClassification", num_labels=3)),
+                targets=(AUTO,),
+                shapes="1x4",
+                seconds=0.1,
+                threads=1,
+                output=done.path,
+                listener=Silent(),
+            )
+        assert read_manifest(done.path) == before
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"targets": (AUTO, "openvino")}, "target auto is given beside others"),
+            ({"targets": ("openvino",), "shapes": "1x4"}, "shapes have no use for named targets"),
+            ({"targets": (AUTO,), "shapes": "1by4"}, "shape '1by4' is malformed"),
+            ({"targets": (AUTO,), "precision": "int3"}, "precision 'int3' is unknown"),
+        ],
+    )
+    def test_refused(self, options: dict[str, Any], message: str, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=message):
+            export_for(
+                task="text-classification", output=tmp_path / "b", listener=Silent(), **options
+            )
+        assert not list(tmp_path.iterdir())
+
+    def test_a_target_that_is_refused_is_left_out(
+        self, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refusing = Target(
+            name="refusing",
+            summary="takes no graph",
+            precisions=("bf16",),
+            extra=None,
+            module="tests.targets.refusing",
+        )
+        monkeypatch.setitem(cast("dict[str, Target]", TARGETS), "refusing", refusing)
+        monkeypatch.setitem(cast("dict[Any, Any]", RECIPES), ("refusing", "bf16"), ())
+        assert [target.name for target in candidates("bf16")] == ["openvino", "refusing"]
+        done = export_for(
+            task="text-classification",
+            model=str(tiny("BertForSequenceClassification", num_labels=3)),
+            targets=(AUTO,),
+            precision="bf16",
+            shapes="1x4",
+            seconds=0.1,
+            threads=1,
+            output=tmp_path / "bundle",
+            listener=Silent(),
+        )
+        assert done.manifest.choice is not None
+        assert done.manifest.choice.chosen == "openvino"
+        assert done.manifest.choice.candidates[-1].target == "refusing"
+        assert "graph cannot be taken" in str(done.manifest.choice.candidates[-1].refusal)
+        assert [engine.target for engine in done.manifest.engines] == ["openvino"]
