@@ -12,6 +12,7 @@ from bert_export.cli.evaluate import evaluate_command
 from bert_export.cli.explain import explain_command
 from bert_export.cli.export import export_command
 from bert_export.cli.inspect import inspect_command
+from bert_export.cli.report import report_command
 from bert_export.cli.run import run_command
 from bert_export.cli.tasks import tasks_command
 
@@ -37,4 +38,5 @@ main.add_command(evaluate_command)
 main.add_command(inspect_command)
 main.add_command(explain_command)
 main.add_command(bench_command)
+main.add_command(report_command)
 main.add_command(tasks_command)

@@ -1,0 +1,129 @@
+"""``bert-export report``: a checkpoint's variants, accuracy beside latency, as a page."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from bert_export.cli.bench import drawn
+from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.report.workloads import SHAPES
+from bert_export.targets import TARGETS
+from bert_export.tasks import TASKS
+
+__all__ = ["report_command"]
+
+
+@click.command("report")
+@click.option("--task", required=True, help=f"One of {', '.join(TASKS)}.")
+@click.option("--model", default="demo", show_default=True, help="As of `bert-export export`.")
+@click.option(
+    "--data",
+    help="A labelled .jsonl, .csv or .parquet file; without labels, agreement with FP32 counts.  "
+    "[default: the task's built-in set]",
+)
+@click.option(
+    "--targets", metavar="A,B", help=f"Of {', '.join(TARGETS)}.  [default: those of this machine]"
+)
+@click.option("--precisions", metavar="A,B", help="Such as fp32,int8.  [default: all]")
+@click.option(
+    "--shapes", default=SHAPES, show_default=True, help="Rows x tokens of the graph alone."
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    help="Loss against FP32 that still counts as the same answers.  [default: 0.01]",
+)
+@click.option(
+    "--eval-data",
+    help="What INT8 chooses its layers on, so that --max-drop holds; not the file of --data.",
+)
+@click.option("--calibration", help="Of the INT8 variants: a built-in set or a file.")
+@click.option("--threads", type=int, help="Of each engine, and cores it is pinned to.")
+@click.option(
+    "--texts",
+    type=click.IntRange(min=0),
+    default=64,
+    show_default=True,
+    help="Records that whole answers are timed with; 0 times the graphs alone.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    help="Per variant and workload at most; it ends earlier once the interval is tight.",
+)
+@click.option(
+    "--cold-starts",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Fresh processes per variant.",
+)
+@click.option("--output", "-o", required=True, help="The report's folder; variants are kept there.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
+def report_command(
+    *,
+    task: str,
+    model: str,
+    data: str | None,
+    targets: str | None,
+    precisions: str | None,
+    shapes: str,
+    max_drop: float | None,
+    eval_data: str | None,
+    calibration: str | None,
+    threads: int | None,
+    texts: int,
+    seconds: float,
+    cold_starts: int,
+    output: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Export, score and time a checkpoint's variants, and write a page that compares them.
+
+    Ctrl-C keeps what was measured; the same command goes on from there.
+    """
+    with errors_on_one_line():
+        from bert_export.report.markdown import markdown_table
+        from bert_export.report.reporting import make_report
+
+        with drawn(quiet=quiet or as_json) as listener:
+            report = make_report(
+                task=task,
+                output=output,
+                listener=listener,
+                model=model,
+                data=data,
+                targets=_names(targets),
+                precisions=_names(precisions),
+                shapes=shapes,
+                max_drop=max_drop,
+                eval_data=eval_data,
+                calibration=calibration,
+                texts=texts,
+                threads=threads,
+                seconds=seconds,
+                cold_starts=cold_starts,
+                command=_command(),
+            )
+        if as_json:
+            print_json(report)
+        elif not quiet:
+            stdout.print(markdown_table(report), markup=False)
+            stderr.print(f"wrote {Path(output) / 'report.html'}", markup=False)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def _command() -> str:
+    """What was typed."""
+    return shlex.join(["bert-export", *sys.argv[1:]])

@@ -1,0 +1,80 @@
+"""The child that exports a variant, so that PyTorch's memory is gone when bundles are timed.
+
+``python -m bert_export.report.exporting REQUEST CHANNEL``: REQUEST holds the arguments of
+:func:`bert_export.exporter.export`; every stage is a line on CHANNEL, the last one has ``done``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from bert_export.errors import BertExportError
+from bert_export.report.child import Child
+from bert_export.report.memory import peak_bytes
+
+__all__ = ["export_apart", "main"]
+
+_MODULE = "bert_export.report.exporting"
+_PATIENCE = 3600.0
+
+
+def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, int]:
+    """Export in a child.
+
+    Args:
+        request: Arguments of :func:`bert_export.exporter.export`, JSON values.
+        threads: Of every thread pool in the child.
+
+    Returns:
+        Wall time in seconds from the start of the process, and its peak memory in bytes.
+
+    Raises:
+        MeasurementError: The export failed; it says why.
+    """
+    begun = time.monotonic()
+    with Child(_MODULE, threads=threads, arguments=[json.dumps(dict(request))]) as child:
+        while True:
+            reply = child.reply(patience=_PATIENCE)
+            if reply.get("done"):
+                return time.monotonic() - begun, reply["peak_bytes"]
+
+
+class _Listener:
+    """Tells the parent that the export is alive."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+
+    def start(self, stage: str) -> None:
+        os.write(self._channel, json.dumps({"stage": stage}).encode() + b"\n")
+
+    def advance(self, done: int, total: int) -> None:
+        """A variant's stages are short enough to be named alone."""
+
+    def finish(self, stage: object) -> None:
+        """The next stage's start says as much."""
+
+
+def main() -> None:
+    """Export once and say what it took."""
+    request, channel = json.loads(sys.argv[1]), int(sys.argv[2])
+    reply: dict[str, object]
+    try:
+        from bert_export.exporter import export
+
+        export(**request, listener=_Listener(channel))
+        reply = {"done": True, "peak_bytes": peak_bytes()}
+    except BertExportError as error:
+        reply = {"error": str(error)}
+    except Exception as error:  # noqa: BLE001  a row with its reason, whatever a library raises
+        reply = {"error": f"{type(error).__name__}: {error}"}
+    os.write(channel, json.dumps(reply).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,375 @@
+"""``report.html``: one file that needs nothing else, not even a network.
+
+Figures and tables are plain HTML written by jinja2; the bars are boxes with a width. Only the plot
+of quality against latency is drawn by a script, some two hundred lines that stand in the file, as
+SVG with a focusable element per point. A plotting library would bring four megabytes per report,
+fixed sizes on phones, and points that neither a keyboard nor a screen reader reaches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bert_export.report import wording
+from bert_export.report.markdown import markdown_table
+from bert_export.report.schema import Report, Variant
+from bert_export.report.timing import Timing
+from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT
+
+__all__ = ["PAGE", "render_page", "write_page"]
+
+PAGE = "report.html"
+
+_ENCODER_LAYER = re.compile(r".*encoder\.layer\.(\d+)\.(.+)")
+_PARTS = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "attention out",
+    "intermediate.dense": "feed-forward in",
+    "output.dense": "feed-forward out",
+}
+
+
+def write_page(report: Report, folder: Path) -> Path:
+    """Write ``report.html``; gives its path."""
+    path = folder / PAGE
+    path.write_text(render_page(report), encoding="utf-8")
+    return path
+
+
+def render_page(report: Report) -> str:
+    """The page's text."""
+    environment = Environment(
+        loader=PackageLoader("bert_export.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        plot=_script_json(_plot(report)),
+        headline=_headline(report),
+        tiles=_tiles(report),
+        latency=[_shape_bars(report, shape) for shape in report.conditions.shapes],
+        throughput=[_rate_bars(report, shape) for shape in _by_batch(report)],
+        answers=list(_answer_bars(report)),
+        resources=list(_resource_bars(report)),
+        layers=[_layers(variant) for variant in report.variants if variant.layers],
+        table=_table(report),
+        failures=[one for one in report.variants if one.reason is not None],
+        quality_name=wording.quality_name(report),
+        main_shape=report.main_shape,
+        markdown=markdown_table(report),
+        wording=wording,
+    )
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that can stand inside a script element whatever its strings hold."""
+    text = msgspec.json.encode(value).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704  nothing that ends an element is left in it
+
+
+def _plot(report: Report) -> dict[str, Any]:
+    """What the script draws."""
+    share = wording.percent(report)
+    return {
+        "quality": {
+            "name": wording.quality_name(report),
+            "scale": 100 if share else 1,
+            "unit": "%" if share else "",
+        },
+        "floor": _floor(report),
+        "shapes": [
+            {"label": shape, "frontier": [one.name for one in report.frontier(shape)]}
+            for shape in report.conditions.shapes
+        ],
+        "variants": [
+            {
+                "name": variant.name,
+                "target": variant.target,
+                "precision": variant.precision,
+                "quality": report.quality(variant),
+                "facts": _facts(report, variant),
+                "latency": {
+                    label: _latency(timing)
+                    for label, timing in variant.measured.timings.items()
+                    if label in report.conditions.shapes
+                },
+            }
+            for variant in report.variants
+        ],
+    }
+
+
+def _floor(report: Report) -> float | None:
+    """The least quality that still counts as the same answers."""
+    reference = report.variant(report.reference)
+    quality = None if reference is None else report.quality(reference)
+    return None if quality is None else quality - report.max_drop
+
+
+def _latency(timing: Timing) -> dict[str, Any]:
+    summary = timing.summary
+    figures = {"p50": summary.p50, "p95": summary.p95, "p99": summary.p99}
+    low, high = wording.milliseconds(summary.low), wording.milliseconds(summary.high)
+    return {
+        **{name: 1000 * value for name, value in figures.items()},
+        "low": 1000 * summary.low,
+        "high": 1000 * summary.high,
+        "text": {name: f"{wording.milliseconds(value)} ms" for name, value in figures.items()},
+        "interval": f"{low} to {high} ms",
+    }
+
+
+def _facts(report: Report, variant: Variant) -> list[list[str]]:
+    return [
+        [wording.quality_name(report), wording.quality_text(report, report.quality(variant))],
+        ["change", wording.drop_text(report, variant)],
+        ["size", wording.size(variant.bytes)],
+        ["peak memory", wording.size(variant.measured.peak_bytes)],
+        ["first answer", wording.seconds(variant.first_answer)],
+    ]
+
+
+def _headline(report: Report) -> str:
+    """The finding in one sentence."""
+    shape = report.main_shape
+    chosen, reference = report.choice(shape), report.variant(report.reference)
+    if chosen is None or reference is None:
+        return "No variant was both scored and timed; the reasons are in the table."
+    own, theirs = chosen.latency(shape), reference.latency(shape)
+    answers = f"{chosen.name} answers {shape} in {wording.milliseconds(own)} ms"
+    limit = wording.points(report, report.max_drop)
+    if chosen is reference or not own or not theirs:
+        return f"{answers}; no other variant that loses at most {limit} is faster."
+    change = wording.drop_text(report, chosen)
+    return (
+        f"{answers}, {theirs / own:.1f} times as fast as {reference.name}, at "
+        f"{wording.quality_text(report, report.quality(chosen))} "
+        f"{wording.quality_name(report)} ({change})."
+    )
+
+
+def _tiles(report: Report) -> list[dict[str, str]]:
+    """The chosen variant's figures beside the reference's."""
+    shape = report.main_shape
+    chosen, reference = report.choice(shape), report.variant(report.reference)
+    if chosen is None or reference is None:
+        return []
+    columns: list[tuple[str, Callable[[Variant], str]]] = [
+        (f"median at {shape}", lambda one: f"{wording.milliseconds(one.latency(shape))} ms"),
+        (
+            wording.quality_name(report),
+            lambda one: wording.quality_text(report, report.quality(one)),
+        ),
+        ("size", lambda one: wording.size(one.bytes)),
+        ("first answer", lambda one: wording.seconds(one.first_answer)),
+        ("peak memory", lambda one: wording.size(one.measured.peak_bytes)),
+    ]
+    return [
+        {
+            "name": name,
+            "value": value(chosen),
+            "beside": "" if chosen is reference else f"{reference.name}: {value(reference)}",
+        }
+        for name, value in columns
+    ]
+
+
+def _bars(
+    report: Report,
+    title: str,
+    value: Callable[[Variant], float | None],
+    text: Callable[[float], str],
+    note: Callable[[Variant], str] = lambda _: "",
+) -> dict[str, Any]:
+    """A group of bars: variants that have the figure, and widths relative to the largest."""
+    found = [(one, figure) for one in report.variants if (figure := value(one)) is not None]
+    largest = max((figure for _, figure in found), default=1.0)
+    return {
+        "title": title,
+        "rows": [
+            {
+                "variant": variant,
+                "width": f"{100 * figure / largest:.2f}",
+                "text": text(figure),
+                "note": note(variant),
+            }
+            for variant, figure in found
+        ],
+    }
+
+
+def _milliseconds(figure: float) -> str:
+    return f"{wording.milliseconds(figure)} ms"
+
+
+def _tail(variant: Variant, label: str) -> str:
+    summary = variant.measured.timings[label].summary
+    return f"p95 {wording.milliseconds(summary.p95)}, p99 {wording.milliseconds(summary.p99)}"
+
+
+def _shape_bars(report: Report, shape: str) -> dict[str, Any]:
+    return _bars(
+        report,
+        shape,
+        lambda one: one.latency(shape),
+        _milliseconds,
+        lambda one: _tail(one, shape),
+    )
+
+
+def _by_batch(report: Report) -> list[str]:
+    return sorted(report.conditions.shapes, key=lambda one: tuple(map(int, one.split("x"))))
+
+
+def _rate_bars(report: Report, shape: str) -> dict[str, Any]:
+    def value(variant: Variant) -> float | None:
+        timing = variant.measured.timings.get(shape)
+        return None if timing is None else timing.rows_per_second
+
+    batch, _, sequence = shape.partition("x")
+    rows = "row" if batch == "1" else "rows"
+    return _bars(
+        report,
+        f"{batch} {rows} of {sequence} tokens",
+        value,
+        lambda one: f"{wording.rate(one)} rows/s",
+    )
+
+
+def _answer_bars(report: Report) -> Iterator[dict[str, Any]]:
+    if not report.conditions.texts:
+        return
+    yield _bars(
+        report,
+        "One text a call",
+        lambda one: one.latency(ONE_TEXT),
+        _milliseconds,
+        lambda one: _tail(one, ONE_TEXT),
+    )
+
+    def value(variant: Variant) -> float | None:
+        timing = variant.measured.timings.get(MANY_TEXTS)
+        return None if timing is None else timing.rows_per_second
+
+    counts = [one.measured.timings[MANY_TEXTS].rows for one in report.variants if value(one)]
+    count = counts[0] if counts else report.conditions.texts
+    yield _bars(
+        report, f"{count} texts in one call", value, lambda one: f"{wording.rate(one)} texts/s"
+    )
+
+
+def _resource_bars(report: Report) -> Iterator[dict[str, Any]]:
+    yield _bars(
+        report, "Size of the bundle", lambda one: one.bytes, lambda one: wording.size(int(one))
+    )
+    yield _bars(report, "Start to first answer", lambda one: one.first_answer, wording.seconds)
+    yield _bars(
+        report,
+        "Memory at the first answer",
+        lambda one: one.measured.first_answer_bytes,
+        lambda one: wording.size(int(one)),
+    )
+    yield _bars(
+        report,
+        "Peak memory over all workloads",
+        lambda one: one.measured.peak_bytes,
+        lambda one: wording.size(int(one)),
+    )
+
+
+def _layers(variant: Variant) -> dict[str, Any]:
+    """A grid of encoder layers by part, the other layers, and why some stayed in float."""
+    grid: dict[int, dict[str, str]] = {}
+    others = []
+    for layer in variant.layers:
+        match = _ENCODER_LAYER.fullmatch(layer.layer)
+        if match is not None and match[2] in _PARTS:
+            grid.setdefault(int(match[1]), {})[_PARTS[match[2]]] = layer.precision
+        else:
+            others.append(layer)
+    return {
+        "variant": variant,
+        "parts": list(_PARTS.values()),
+        "grid": sorted(grid.items()),
+        "others": others,
+        "kept": [layer for layer in variant.layers if layer.precision != "int8"],
+        "quantised": sum(layer.precision == "int8" for layer in variant.layers),
+    }
+
+
+def _table(report: Report) -> dict[str, Any]:
+    """Every figure, with the number that a column is sorted by beside its text."""
+    shapes: Sequence[str] = report.conditions.shapes
+    columns: list[tuple[str, Callable[[Variant], tuple[float | str | None, str]]]] = [
+        ("variant", lambda one: (one.name, one.name)),
+        (
+            wording.quality_name(report) if report.labelled else "agreement",
+            lambda one: _pair(report.quality(one), lambda v: wording.quality_text(report, v)),
+        ),
+        (
+            "change",
+            lambda one: (_negated(report.drop(one)), wording.drop_text(report, one)),
+        ),
+    ]
+    columns += [
+        _timing_column(shape, figure) for shape in shapes for figure in ("p50", "p95", "p99")
+    ]
+    if report.conditions.texts:
+        columns += [_timing_column(ONE_TEXT, figure) for figure in ("p50", "p95")]
+        columns.append(("texts/s", lambda one: _pair(_texts_rate(one), wording.rate)))
+    columns += [
+        ("size", lambda one: _pair(one.bytes, wording.size)),
+        ("first answer", lambda one: _pair(one.first_answer, wording.seconds)),
+        ("peak memory", lambda one: _pair(one.measured.peak_bytes, wording.size)),
+        (
+            "export",
+            lambda one: _pair(one.export_seconds, lambda value: f"{value:.1f} s"),
+        ),
+    ]
+    return {
+        "header": [name for name, _ in columns],
+        "rows": [
+            {"variant": one, "cells": [value(one) for _, value in columns]}
+            for one in report.variants
+            if one.reason is None or one.measured.timings
+        ],
+    }
+
+
+def _pair(value: Any, text: Callable[[Any], str]) -> tuple[Any, str]:
+    return value, wording.DASH if value is None else text(value)
+
+
+def _negated(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _texts_rate(variant: Variant) -> float | None:
+    timing = variant.measured.timings.get(MANY_TEXTS)
+    return None if timing is None else timing.rows_per_second
+
+
+def _timing_column(
+    label: str, figure: str
+) -> tuple[str, Callable[[Variant], tuple[float | None, str]]]:
+    def value(variant: Variant) -> tuple[float | None, str]:
+        timing = variant.measured.timings.get(label)
+        return _pair(
+            None if timing is None else getattr(timing.summary, figure), wording.milliseconds
+        )
+
+    return f"{label} {figure}, ms", value

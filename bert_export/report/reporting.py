@@ -1,0 +1,319 @@
+"""A checkpoint's variants exported, scored and timed: the call behind ``bert-export report``.
+
+Every step is saved as soon as it is done, so that an interrupted report keeps what it has and the
+same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bert_export.bundle import MANIFEST, read_manifest
+from bert_export.datasets import DataSet, read_dataset
+from bert_export.errors import BertExportError, InputError, MissingExtraError
+from bert_export.quantization.calibration import built_in_folder
+from bert_export.report.bench import mask_a_word
+from bert_export.report.exporting import export_apart
+from bert_export.report.machine import describe_machine, installed_versions
+from bert_export.report.schema import (
+    DataRecord,
+    Report,
+    Variant,
+    read_report,
+    write_report,
+)
+from bert_export.report.scores import score_apart
+from bert_export.report.timing import (
+    Conditions,
+    Contender,
+    Listener,
+    conditions,
+    time_contenders,
+)
+from bert_export.report.variants import FOLDER, describe_bundle, plan_variants
+from bert_export.report.workloads import SHAPES, Shape, parse_shapes, pick_records
+from bert_export.tasks import Task, find_task
+
+__all__ = ["DEFAULT_MAX_DROP", "make_report"]
+
+DEFAULT_MAX_DROP = 0.01
+"""One point of the metric: what the page calls the same answers unless it is told otherwise."""
+
+INT8_OPTIONS = "int8"
+"""Key of an export's request: what INT8 variants are told besides."""
+
+_LEAST_RECORDS = 16
+_PACKAGES = ("jinja2", "matplotlib")
+
+
+def make_report(
+    *,
+    task: str,
+    output: str | Path,
+    listener: Listener,
+    model: str = "demo",
+    data: str | Path | None = None,
+    targets: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    shapes: str = SHAPES,
+    max_drop: float | None = None,
+    eval_data: str | Path | None = None,
+    calibration: str | None = None,
+    texts: int = 64,
+    threads: int | None = None,
+    seconds: float = 4.0,
+    tolerance: float = 0.02,
+    cold_starts: int = 5,
+    command: str = "",
+) -> Report:
+    """Compare a checkpoint's variants, and write ``report.json``, the page and the picture.
+
+    Args:
+        task: A key of :data:`bert_export.tasks.TASKS`.
+        output: The report's folder; what it holds already is reused where it still fits.
+        listener: Hears of the progress.
+        model: As :func:`bert_export.exporter.export` takes it.
+        data: A labelled file, or one without labels: then agreement with the reference is the
+            quality. The task's built-in set when ``None``.
+        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
+            machine has the device for.
+        precisions: Those wanted; each target's own where none is named.
+        shapes: Such as ``1x16,8x128``.
+        max_drop: The loss that still counts as the same answers.
+        eval_data: What INT8 variants choose their layers on, so that they keep ``max_drop``; they
+            are exported without a search when ``None``. Not ``data``: a score on what was searched
+            on says too much.
+        calibration: Of INT8 variants: a built-in set or a file; the task's own set when ``None``.
+        texts: Records that whole answers are timed with at most; 0 times the graphs alone.
+        threads: Inside an operator, and cores that a child is pinned to; all when ``None``.
+        seconds: Of measuring per variant and workload at most.
+        tolerance: Share of the median that half its 95 % interval may be wide.
+        cold_starts: Fresh processes per variant.
+        command: As the reader can type it to get the same.
+
+    Returns:
+        The report as written. A variant that failed is in it with its reason.
+
+    Raises:
+        BertExportError: An option or the data is wrong, before anything is exported.
+        KeyboardInterrupt: After what is there was written.
+    """
+    _check_extra()
+    chosen, folder, wanted = find_task(task), Path(output), parse_shapes(shapes)
+    if chosen.demo is None and model == "demo":
+        raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
+    dataset, record = _read_data(chosen, data)
+    int8: dict[str, Any] = {} if calibration is None else {"calibration": calibration}
+    if eval_data is not None:
+        loss = DEFAULT_MAX_DROP if max_drop is None else max_drop
+        int8 |= {"max_drop": loss, "eval_data": str(eval_data)}
+    request = {"task": task, "model": model, INT8_OPTIONS: int8}
+    variants = plan_variants(request, targets=targets, precisions=precisions)
+    report = Report(
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        task=task,
+        metric=chosen.metric,
+        reference=_reference(variants),
+        main_shape=_main_shape(wanted),
+        max_drop=DEFAULT_MAX_DROP if max_drop is None else max_drop,
+        data=record,
+        machine=describe_machine(),
+        versions=installed_versions(),
+        conditions=conditions(
+            shapes=wanted,
+            threads=threads,
+            texts=texts,
+            seconds=seconds,
+            tolerance=tolerance,
+            cold_starts=cold_starts,
+        ),
+        variants=variants,
+    )
+    _make_folder(folder)
+    _take_over(report, read_report(folder))
+    work = _Work(report, folder, Path(dataset.source), listener)
+    try:
+        work.export(request)
+        work.score()
+        work.time(wanted, dataset)
+        report.complete = True
+    finally:
+        write_report(folder, report)
+        _draw(report, folder)
+    return report
+
+
+def _check_extra() -> None:
+    """What draws the page is looked for first: hours of measuring must not end in its absence."""
+    for package in _PACKAGES:
+        if find_spec(package) is None:
+            raise MissingExtraError(f"report ({package})", extra="report")
+
+
+def _read_data(task: Task, data: str | Path | None) -> tuple[DataSet, DataRecord]:
+    path = built_in_folder() / task.name / "examples.jsonl" if data is None else Path(data)
+    dataset = read_dataset(task, path)
+    return dataset, DataRecord(
+        name=f"built-in set {task.name}" if data is None else path.name,
+        sha256=dataset.sha256,
+        records=len(dataset),
+        built_in=data is None,
+    )
+
+
+def _reference(variants: Sequence[Variant]) -> str:
+    """The first variant in FP32, or the first there is."""
+    floats = [variant.name for variant in variants if variant.precision == "fp32"]
+    return floats[0] if floats else variants[0].name
+
+
+def _main_shape(shapes: Sequence[Shape]) -> str:
+    """The longest single row: latency is a service's question; else the first shape."""
+    single = [shape for shape in shapes if shape.batch == 1]
+    return str(max(single)) if single else str(shapes[0])
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"output {folder} cannot be written",
+            expected="a folder that can be made and written to",
+            got=str(error),
+        ) from error
+
+
+def _take_over(report: Report, before: Report | None) -> None:
+    """Keep what an earlier run found under the same conditions."""
+    if before is None:
+        return
+    report.created = before.created
+    alike = _comparable(before.conditions) == _comparable(report.conditions) and (
+        before.machine["cpu"] == report.machine["cpu"]
+    )
+    same_data = before.data.sha256 == report.data.sha256 and before.reference == report.reference
+    for variant in report.variants:
+        old = before.variant(variant.name)
+        if old is None or old.digest != variant.digest:
+            continue
+        variant.export_seconds, variant.export_bytes = old.export_seconds, old.export_bytes
+        if same_data:
+            variant.score = old.score
+        if alike and old.measured.failure is None:
+            variant.measured = old.measured
+            variant.measured.refusals.clear()
+
+
+def _comparable(under: Conditions) -> Conditions:
+    """Conditions without what a longer report may add."""
+    return msgspec.structs.replace(under, shapes=())
+
+
+@dataclass(slots=True)
+class _Work:
+    """The steps of one report; each saves what it found."""
+
+    report: Report
+    folder: Path
+    data: Path
+    listener: Listener
+    begun: float = field(default_factory=time.monotonic)
+
+    def export(self, request: Mapping[str, Any]) -> None:
+        """Make the bundles that are not there."""
+        for index, variant in enumerate(self.report.variants):
+            self.listener.begin(
+                f"export {variant.name}", done=index, total=len(self.report.variants)
+            )
+            self._guard(variant, lambda one: self._export(one, request))
+
+    def _export(self, variant: Variant, request: Mapping[str, Any]) -> None:
+        bundle = self.folder / variant.bundle
+        if not (bundle / MANIFEST).is_file():
+            own = {
+                "output": str(bundle),
+                "precision": variant.precision,
+                "targets": [variant.target],
+                "threads": self.report.conditions.threads,
+            }
+            shared = dict(request)
+            int8 = shared.pop(INT8_OPTIONS)
+            if variant.precision == "int8":
+                own |= int8
+            variant.export_seconds, variant.export_bytes = export_apart(
+                {**shared, **own}, threads=self.report.conditions.threads
+            )
+        self.report.model = describe_bundle(variant, read_manifest(bundle))
+
+    def score(self) -> None:
+        """Score the bundles whose answers are not scored yet."""
+        due = [one for one in self.report.variants if one.failure is None and one.score is None]
+        for index, variant in enumerate(due):
+            self.listener.begin(f"score {variant.name}", done=index, total=len(due))
+            self._guard(variant, self._score)
+
+    def _score(self, variant: Variant) -> None:
+        reference = self.report.variant(self.report.reference)
+        there = reference is not None and reference.failure is None
+        variant.score = score_apart(
+            self.folder / variant.bundle,
+            self.data,
+            target=variant.target,
+            against=self.folder / reference.bundle if reference is not None and there else None,
+            threads=self.report.conditions.threads,
+        )
+        self.report.metric = variant.score.metric
+
+    def time(self, shapes: Sequence[Shape], dataset: DataSet) -> None:
+        """Time the bundles against each other."""
+        whole = [one for one in self.report.variants if one.failure is None]
+        if not whole:
+            return
+        under = self.report.conditions
+        records = pick_records(dataset.records, max(under.texts, _LEAST_RECORDS))
+        if self.report.task == "fill-mask":
+            mask = read_manifest(self.folder / whole[0].bundle).tokenizer.mask_token
+            records = [mask_a_word(record, mask) for record in records]
+        time_contenders(
+            [Contender(one.name, self.folder / one.bundle, one.target) for one in whole],
+            shapes=shapes,
+            under=under,
+            records=records,
+            listener=self,
+            results={one.name: one.measured for one in whole},
+        )
+
+    def begin(self, what: str, *, done: int, total: int) -> None:
+        """Pass on what the timing begins."""
+        self.listener.begin(f"time {what}", done=done, total=total)
+
+    def measured(self) -> None:
+        """Save, and pass it on."""
+        write_report(self.folder, self.report)
+        self.listener.measured()
+
+    def _guard(self, variant: Variant, step: Any) -> None:
+        """A variant that fails says why, and the others go on."""
+        try:
+            step(variant)
+        except BertExportError as error:
+            variant.failure = str(error)
+        write_report(self.folder, self.report)
+
+
+def _draw(report: Report, folder: Path) -> None:
+    from bert_export.report.page import write_page
+    from bert_export.report.picture import write_picture
+
+    write_page(report, folder)
+    write_picture(report, folder)

@@ -1,0 +1,87 @@
+"""A variant's score, taken in a child so that a crashing engine costs a row and no more.
+
+``python -m bert_export.report.scores REQUEST CHANNEL``; the reply holds a :class:`Score`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bert_export.errors import BertExportError
+from bert_export.report.child import Child
+from bert_export.report.schema import Score
+
+__all__ = ["main", "score_apart"]
+
+_MODULE = "bert_export.report.scores"
+_PATIENCE = 7200.0
+
+
+def score_apart(
+    bundle: Path, data: Path, *, target: str, against: Path | None, threads: int
+) -> Score:
+    """Score a bundle's answers in a child.
+
+    Args:
+        bundle: The folder.
+        data: The file, as :func:`bert_export.datasets.read_dataset` takes it.
+        target: The engine.
+        against: The reference's bundle; ``None`` for the reference itself.
+        threads: Inside an operator.
+
+    Raises:
+        MeasurementError: The data does not fit, or the engine fails; it says why.
+    """
+    request = {
+        "bundle": str(bundle),
+        "data": str(data),
+        "target": target,
+        "against": None if against is None else str(against),
+        "threads": threads,
+    }
+    with Child(_MODULE, threads=threads, arguments=[json.dumps(request)]) as child:
+        return msgspec.convert(child.reply(patience=_PATIENCE), Score)
+
+
+def _score(request: Mapping[str, Any]) -> Score:
+    from bert_export.evaluation import evaluate
+
+    # Without labels only a comparison says something, and the reference agrees with itself.
+    found = evaluate(
+        request["bundle"],
+        request["data"],
+        target=request["target"],
+        against=request["against"],
+        threads=request["threads"],
+    )
+    reference = found.reference
+    return Score(
+        metric=found.metric,
+        scores=dict(found.scores),
+        agreement=None if reference is None else reference.agreement,
+        agreement_kind="" if reference is None else reference.kind,
+        seconds=found.seconds,
+    )
+
+
+def main() -> None:
+    """Score once."""
+    request, channel = json.loads(sys.argv[1]), int(sys.argv[2])
+    try:
+        reply = msgspec.json.encode(_score(request))
+    except BertExportError as error:
+        reply = msgspec.json.encode({"error": str(error)})
+    except Exception as error:  # noqa: BLE001  a row with its reason, whatever a library raises
+        reply = msgspec.json.encode({"error": f"{type(error).__name__}: {error}"})
+    os.write(channel, reply + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Which targets and precisions a report compares, and where their bundles are kept.
+
+A bundle's folder is named after everything that it depends on, so that running again finds it and a
+changed checkpoint or setting does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bert_export.bundle import Manifest
+from bert_export.errors import InputError
+from bert_export.report.machine import installed_versions
+from bert_export.report.schema import LayerRecord, ModelRecord, Variant
+from bert_export.targets import TARGETS, find_target
+
+__all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants"]
+
+FOLDER = "variants"
+_DIGITS = 12
+_WITHOUT_GPU = ("onnxruntime", "openvino")
+_DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
+
+
+def plan_variants(
+    request: Mapping[str, Any], *, targets: Sequence[str], precisions: Sequence[str]
+) -> list[Variant]:
+    """The variants to compare, float ones first.
+
+    Args:
+        request: Arguments of the export that all share: ``task``, ``model`` and further ones.
+        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
+            machine has the device for.
+        precisions: Those wanted; each target's own where none is named.
+
+    Raises:
+        InputError: A target is unknown, or none of them has any of the precisions.
+    """
+    chosen = [find_target(name) for name in dict.fromkeys(targets or default_targets())]
+    pairs = [
+        (target.name, precision)
+        for target in chosen
+        for precision in target.precisions
+        if not precisions or precision in precisions
+    ]
+    found = {precision for _, precision in pairs}
+    for precision in precisions:
+        if precision not in found:
+            known = dict.fromkeys(one for target in chosen for one in target.precisions)
+            raise InputError(
+                f"precision {precision} is in none of the targets",
+                expected=f"one of {', '.join(known)}",
+                got=precision,
+            )
+    state = {"request": dict(request), "checkpoint": _fingerprint(str(request["model"]))}
+    return [_variant(target, precision, state) for target, precision in pairs]
+
+
+def default_targets() -> tuple[str, ...]:
+    """Targets of this machine's devices: those for a GPU only where one is there."""
+    if any(_DEVICES.glob(_GPU)):
+        return tuple(TARGETS)
+    return tuple(name for name in TARGETS if name in _WITHOUT_GPU)
+
+
+def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:
+    """Write a finished bundle's facts into its variant; gives those of the checkpoint."""
+    engine = manifest.engine(variant.target)
+    variant.files = dict(manifest.files)
+    variant.bytes = sum(file.bytes for file in manifest.files.values())
+    if engine.quantization is not None:
+        variant.layers = tuple(
+            LayerRecord(layer=plan.layer, precision=plan.precision, reason=plan.reason)
+            for plan in engine.quantization.layers
+        )
+    model = manifest.model
+    return ModelRecord(
+        source=model.source,
+        architecture=model.architecture,
+        weights_sha256=model.weights_sha256,
+        parameters=model.parameters,
+        attribution=model.attribution,
+    )
+
+
+def _variant(target: str, precision: str, state: Mapping[str, Any]) -> Variant:
+    versions = installed_versions()
+    text = json.dumps(
+        {**state, "engine": [target, precision], "versions": versions}, sort_keys=True
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+    return Variant(
+        name=f"{target} {precision}",
+        target=target,
+        precision=precision,
+        digest=digest,
+        bundle=f"{FOLDER}/{target}-{precision}-{digest}",
+    )
+
+
+def _fingerprint(model: str) -> list[tuple[str, int, int]]:
+    """What changes when a checkpoint's files do; nothing of a hub id or a demonstration."""
+    return list(_files(Path(model)))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
+    if folder.is_dir():
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                status = path.stat()
+                yield str(path.relative_to(folder)), status.st_size, status.st_mtime_ns

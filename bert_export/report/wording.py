@@ -1,0 +1,87 @@
+"""Figures as a reader sees them: the same words in the page, the picture and the table."""
+
+from __future__ import annotations
+
+from bert_export.report.schema import Report, Variant
+
+__all__ = [
+    "DASH",
+    "drop_text",
+    "milliseconds",
+    "percent",
+    "points",
+    "quality_name",
+    "quality_text",
+    "rate",
+    "seconds",
+    "size",
+]
+
+DASH = "–"
+_UNIT_FREE = ("correlation", "cosine", "pearson", "spearman")
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Three significant digits."""
+    if seconds is None:
+        return DASH
+    value = 1000 * seconds
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def rate(value: float | None) -> str:
+    """Rows a second."""
+    if value is None:
+        return DASH
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def size(count: int | None) -> str:
+    """Megabytes."""
+    return DASH if count is None else f"{count / 1e6:,.1f} MB"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds of a start."""
+    return DASH if value is None else f"{value:.2f} s"
+
+
+def percent(report: Report) -> bool:
+    """Whether the quality is a share, and not a correlation or a cosine."""
+    return not any(word in quality_name(report).lower() for word in _UNIT_FREE)
+
+
+def quality_name(report: Report) -> str:
+    """What is drawn against latency."""
+    if report.labelled:
+        return report.metric
+    kinds = [one.score.agreement_kind for one in report.variants if one.score is not None]
+    kind = next((kind for kind in kinds if kind), "answers")
+    return f"agreement with {report.reference} ({kind})"
+
+
+def quality_text(report: Report, value: float | None) -> str:
+    """A quality with its unit."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.2f} %" if percent(report) else f"{value:.4f}"
+
+
+def drop_text(report: Report, variant: Variant) -> str:
+    """What was lost against the reference, in points of the quality."""
+    drop = report.drop(variant)
+    if drop is None:
+        return DASH
+    if variant.name == report.reference:
+        return "reference"
+    change = -drop if abs(drop) >= 5e-7 else 0.0
+    text = f"{100 * change:+.2f}" if percent(report) else f"{change:+.4f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def points(report: Report, drop: float) -> str:
+    """A bound on the loss, in words."""
+    if percent(report):
+        value = 100 * drop
+        return f"{value:g} point{'' if value == 1 else 's'}"
+    return f"{drop:g}"
