@@ -10,7 +10,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bert_export.report import wording
@@ -161,7 +160,6 @@ def _draw_frontier(axes: Axes, report: Report, scale: int, right: float, bottom:
 def _label(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     """Names above their points, below where two points are close."""
     to_pixels = axes.transData.transform
-    outlined = [Stroke(linewidth=3, foreground="white"), Normal()]
     taken: list[tuple[float, float]] = []
     for name, x, y in sorted(points, key=lambda point: point[1]):
         across, up = to_pixels((x, y))
@@ -173,7 +171,7 @@ def _label(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
             textcoords="offset points",
             ha="center",
             fontsize=9,
-            path_effects=outlined,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             zorder=4,
         )
         taken.append((across, up))

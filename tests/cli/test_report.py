@@ -1,0 +1,53 @@
+"""``bert-export report`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bert_export.cli import main
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["report", *arguments])
+
+
+def test_report_prints_a_markdown_table(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the cat sat\nthe dog ran\n", encoding="utf-8")
+    options = ["--task", "feature-extraction", "--model", str(tiny("BertModel"))]
+    options += ["--data", str(texts), "--targets", "onnxruntime", "--precisions", "fp32"]
+    options += ["--shapes", "1x8", "--texts", "0", "--seconds", "0.1", "--cold-starts", "0"]
+    result = invoke(*options, "-o", str(folder))
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("| variant | agreement with onnxruntime fp32")
+    assert lines[2].startswith("| **onnxruntime fp32** |")
+    assert "report.html" in result.stderr
+    told = json.loads(invoke(*options, "-o", str(folder), "--json").stdout)
+    assert told == json.loads((folder / "report.json").read_bytes())
+    assert told["complete"]
+    quiet = invoke(*options, "-o", str(folder), "--quiet")
+    assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "none"], "task 'none' is unknown"),
+        (["--task", "text-classification", "--shapes", "8by16"], "shape '8by16' is malformed"),
+        (["--task", "text-classification", "--targets", "abacus"], "target 'abacus' is unknown"),
+        (["--task", "text-generation"], "has no demonstration checkpoint"),
+    ],
+)
+def test_a_bad_option_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = invoke(*arguments, "-o", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()

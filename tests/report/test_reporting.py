@@ -1,0 +1,204 @@
+"""A report of a tiny checkpoint from end to end, resumed, damaged and interrupted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bert_export.errors import BertExportError, DatasetError, InputError
+from bert_export.report.reporting import make_report
+from bert_export.report.schema import Report, read_report
+from bert_export.report.variants import plan_variants
+
+
+class Silent:
+    def __init__(self, *, stop_at: str = "") -> None:
+        self.steps: list[str] = []
+        self._stop_at = stop_at
+
+    def begin(self, what: str, *, done: int, total: int) -> None:
+        self.steps.append(what)
+        if self._stop_at and what.startswith(self._stop_at):
+            raise KeyboardInterrupt
+
+    def measured(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny: Callable[..., Path]) -> Path:
+    return tiny("BertForSequenceClassification", num_labels=3)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "labelled.jsonl"
+    records = [{"text": f"the cat {n} sat", "label": f"LABEL_{n % 3}"} for n in range(18)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def run(
+    checkpoint: Path, data: Path | None, folder: Path, *, stop_at: str = "", **changed: Any
+) -> tuple[Report, Silent]:
+    listener = Silent(stop_at=stop_at)
+    options = {
+        "task": "text-classification",
+        "model": str(checkpoint),
+        "data": data,
+        "output": folder,
+        "targets": ["onnxruntime"],
+        "precisions": ["fp32"],
+        "shapes": "1x8",
+        "texts": 4,
+        "threads": 1,
+        "seconds": 0.1,
+        "cold_starts": 1,
+    }
+    return make_report(listener=listener, **(options | changed)), listener
+
+
+@pytest.fixture(scope="module")
+def done(
+    checkpoint: Path, labelled: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Report, Path, Silent]:
+    folder = tmp_path_factory.mktemp("report") / "out"
+    report, listener = run(checkpoint, labelled, folder)
+    return report, folder, listener
+
+
+def test_report_holds_everything(done: tuple[Report, Path, Silent]) -> None:
+    report, folder, listener = done
+    assert report.complete
+    assert listener.steps[:2] == ["export onnxruntime fp32", "score onnxruntime fp32"]
+    (variant,) = report.variants
+    assert variant.reason is None
+    assert list(variant.measured.timings) == ["1x8", "one text", "many texts"]
+    assert variant.score is not None
+    assert set(variant.score.scores) >= {"accuracy"}
+    assert variant.score.agreement == 1.0
+    assert report.labelled
+    assert report.model is not None
+    assert variant.bytes == sum(file.bytes for file in variant.files.values())
+    assert (variant.export_seconds or 0) > 0
+    assert (variant.export_bytes or 0) > 50e6
+    assert read_report(folder) == report
+    assert "onnxruntime fp32" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "report.png").is_file()
+    assert (folder / "report.svg").is_file()
+
+
+def test_running_again_goes_on_from_there(
+    done: tuple[Report, Path, Silent], checkpoint: Path, labelled: Path, tmp_path: Path
+) -> None:
+    before, folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    after, _ = run(checkpoint, labelled, copy, shapes="1x8,2x8")
+    (old,), (new,) = before.variants, after.variants
+    assert new.export_seconds == old.export_seconds
+    assert new.score == old.score
+    assert new.measured.timings["1x8"] == old.measured.timings["1x8"]
+    assert "2x8" in new.measured.timings
+    assert new.measured.first_answers == old.measured.first_answers
+
+
+def test_a_damaged_bundle_is_a_row_with_its_reason(
+    done: tuple[Report, Path, Silent], checkpoint: Path, labelled: Path, tmp_path: Path
+) -> None:
+    _, folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "report.json").unlink()
+    (weights,) = (copy / "variants").glob("*/weights.data")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    report, _ = run(checkpoint, labelled, copy)
+    (variant,) = report.variants
+    assert "weights.data" in (variant.reason or "")
+    assert report.complete
+    page = (copy / "report.html").read_text(encoding="utf-8")
+    assert "weights.data has the wrong size" in page
+
+
+def test_an_interrupt_keeps_what_was_measured(
+    done: tuple[Report, Path, Silent], checkpoint: Path, labelled: Path, tmp_path: Path
+) -> None:
+    _, folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint, labelled, copy, shapes="2x8,3x8", stop_at="time 3x8")
+    kept = read_report(copy)
+    assert kept is not None
+    assert not kept.complete
+    assert "2x8" in kept.variants[0].measured.timings
+    assert "Not finished" in (copy / "report.html").read_text(encoding="utf-8")
+    whole, _ = run(checkpoint, labelled, copy, shapes="2x8,3x8")
+    assert whole.complete
+    assert whole.variants[0].measured.timings["2x8"] == (kept.variants[0].measured.timings["2x8"])
+
+
+def test_without_labels_agreement_is_what_counts(
+    done: tuple[Report, Path, Silent], checkpoint: Path, tmp_path: Path
+) -> None:
+    _, folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    unlabelled = tmp_path / "texts.txt"
+    unlabelled.write_text("the cat sat\n" * 4, encoding="utf-8")
+    report, _ = run(checkpoint, unlabelled, copy, texts=0)
+    assert not report.labelled
+    assert report.quality(report.variants[0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"shapes": "8by16"}, InputError),
+        ({"targets": ["none"]}, InputError),
+        ({"precisions": ["fp7"]}, InputError),
+        ({"threads": 4096}, InputError),
+        ({"task": "none"}, BertExportError),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_made(
+    changed: dict[str, Any],
+    error: type[Exception],
+    checkpoint: Path,
+    labelled: Path,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(error):
+        run(checkpoint, labelled, folder, **changed)
+    assert not folder.exists()
+
+
+def test_data_that_is_not_there_is_said_before_anything_is_made(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError):
+        run(checkpoint, tmp_path / "none.jsonl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_bundles_are_named_after_what_they_depend_on(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}", encoding="utf-8")
+
+    def folders(**changed: Any) -> list[str]:
+        request = {"task": "fill-mask", "model": str(model), "int8": {}} | changed
+        variants = plan_variants(request, targets=["onnxruntime"], precisions=[])
+        return [variant.bundle for variant in variants]
+
+    first = folders()
+    assert folders() == first
+    assert len(set(first)) == len(first)
+    assert set(folders(int8={"calibration": "other.txt"})).isdisjoint(first)
+    (model / "config.json").write_text("{ }", encoding="utf-8")
+    assert set(folders()).isdisjoint(first)
