@@ -56,8 +56,9 @@ class Histogram:
         if self.width == 0.0:  # nothing but zeros so far
             self.counts[BINS // 2] += values.size
             return
-        scale = BINS / 2 / self.width  # a power of two: the products below are exact
-        index = np.floor(values.reshape(-1) * np.float32(scale)).astype(np.int32) + BINS // 2
+        places = values.reshape(-1).astype(np.float64)  # in float32 the smallest would become 0
+        places *= BINS / 2 / self.width  # a power of two: exact
+        index = np.floor(places).astype(np.int32) + BINS // 2
         self.counts += np.bincount(index, minlength=BINS)
 
     def merge(self, other: Histogram) -> None:

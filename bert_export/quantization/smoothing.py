@@ -45,7 +45,7 @@ __all__ = ["MIN_GAIN", "STRENGTHS", "Smoothing", "apply_smoothing", "choose_smoo
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
 """How much of a channel's size moves: 0 none, 1 all of it."""
 
-MIN_GAIN = 1.5
+MIN_GAIN = 2.5
 """A ``Mul`` is only put in where it divides the layer's squared output error by this much."""
 
 _TINY = 1e-5

@@ -1,0 +1,130 @@
+"""Splitting: the units of a feed-forward layer that are too large for INT8 share their value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_export.passes.editing import constant, insert_node, new_constant
+from bert_export.passes.fuse_gelu import FuseGelu
+from bert_export.quantization.profiler import ActivationProfile
+from bert_export.quantization.sites import find_sites, group_sites
+from bert_export.quantization.splitting import (
+    FUNCTIONS,
+    Splitting,
+    apply_splitting,
+    choose_splitting,
+    hidden_of,
+    split_sample,
+)
+from tests.passes.graphs import copy_model, difference, feeds_for, run_model, traced
+
+WIDTH = 384
+
+
+def hidden(outlier: float, *, units: tuple[int, ...] = (5,)) -> ActivationProfile:
+    """GELU's outputs, where some units answer ``outlier`` at one token in fifty."""
+    rng = np.random.default_rng(0)
+    sample = FUNCTIONS["Gelu"](rng.normal(size=(500, WIDTH)).astype(np.float32))
+    sample[::50, list(units)] = outlier
+    return ActivationProfile(sample.min(axis=0), sample.max(axis=0), sample)
+
+
+def weights() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(WIDTH, 16)).astype(np.float32)
+
+
+def test_a_large_unit_is_split_and_the_bound_falls() -> None:
+    found = choose_splitting(hidden(24.0), weights(), "Gelu")
+    assert found is not None
+    assert found.bound < 24 / 3
+    assert found.copies[5] == found.copies.max() >= 3
+    assert found.added == len(found.sources) == len(found.shifts) <= WIDTH // 96
+    assert found.bound * (found.copies[5] + 1) >= 24 * 0.999
+
+
+def test_too_many_large_units_or_none_are_left() -> None:
+    assert choose_splitting(hidden(1.0), weights(), "Gelu") is None
+    many = tuple(range(0, WIDTH, 4))
+    assert choose_splitting(hidden(24.0, units=many), weights(), "Gelu") is None
+    narrow = hidden(24.0)
+    cut = ActivationProfile(narrow.low[:90], narrow.high[:90], narrow.sample[:, :90])
+    assert choose_splitting(cut, weights()[:90], "Gelu") is None  # one in 96 of 90 is none
+
+
+@given(
+    u=st.floats(-30, 30, width=32),
+    bound=st.floats(2.5, 10, width=32),
+    copies=st.integers(1, 5),
+    function=st.sampled_from(sorted(FUNCTIONS)),
+)
+def test_the_copies_add_up(u: float, bound: float, copies: int, function: str) -> None:
+    apply = FUNCTIONS[function]
+    shifts = bound * np.arange(copies + 1)
+    parts = apply((u - shifts).astype(np.float32))
+    total = np.minimum(parts, bound).sum()
+    whole = min(float(apply(np.array([u], np.float32))[0]), bound * (copies + 1))
+    assert total == pytest.approx(whole, abs=1e-4 if function == "Relu" else 0.25)
+
+
+def test_the_sample_is_what_the_widened_layer_gives() -> None:
+    u = np.linspace(-4, 30, 2000, dtype=np.float32)[:, None]
+    splitting = Splitting(6.0, np.array([3]))
+    wide = split_sample(FUNCTIONS["Gelu"](u), splitting, "Gelu")
+    exact = FUNCTIONS["Gelu"](np.concatenate([u, u - 6, u - 12, u - 18], axis=1))
+    np.testing.assert_allclose(wide, exact, atol=5e-3)
+
+
+def feed_forward(model: ir.Model) -> list[ir.Node]:
+    return [node for node in model.graph if node.op_type in FUNCTIONS]
+
+
+def test_the_widened_graph_with_its_bound_computes_what_it_did(tmp_path: Path) -> None:
+    model = traced("token-classification")
+    FuseGelu()(model)
+    before = copy_model(model)
+    graph = model.graph
+    groups = group_sites(find_sites(model)[0])
+    for function in feed_forward(model):
+        activation = function.outputs[0]
+        found = hidden_of(activation)
+        assert found is not None
+        offsets = constant(found[0].bias)
+        assert offsets is not None
+        # Make one unit large, in the graph as it was too: 20 everywhere.
+        for other in (model, before):
+            bias = other.graph.initializers[str(found[0].bias.name)]  # type: ignore[union-attr]
+            bias.const_value = ir.tensor(
+                np.where(np.arange(len(offsets)) == 2, 20, offsets).astype(np.float32)
+            )
+        (site,) = groups[str(activation.name)]
+        copies = np.zeros(len(offsets), np.int64)
+        copies[2] = 2
+        apply_splitting(graph, activation, site, Splitting(7.5, copies))
+        assert activation.shape is not None
+        assert activation.shape[-1] == len(offsets) + 2
+        bound = new_constant(graph, "bound", np.float32(7.5))
+        clipped = insert_node(
+            graph, site.node, "Min", [activation, bound], name=f"{site.layer}.clip"
+        )
+        site.node.replace_input_with(0, clipped)
+    feeds = feeds_for(model)
+    exact, split = run_model(before, feeds, tmp_path), run_model(model, feeds, tmp_path)
+    assert difference(exact, split) < 2e-4
+
+
+def test_a_layer_that_something_else_reads_is_left() -> None:
+    model = traced("token-classification")
+    FuseGelu()(model)
+    activation = feed_forward(model)[0].outputs[0]
+    found = hidden_of(activation)
+    assert found is not None
+    assert found[1] == "Gelu"
+    assert hidden_of(model.graph.inputs[0]) is None
+    model.graph.outputs.append(found[0].output)
+    assert hidden_of(activation) is None
