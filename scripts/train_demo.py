@@ -46,6 +46,8 @@ from bert_export.checkpoints.demo import (
 from bert_export.errors import BertExportError
 from bert_export.models import HEADS, BertConfig, BertHead, load_head
 
+__all__ = ["RECIPES", "Recipe", "config_of", "initial_head", "stream"]
+
 _LARGEST = 2_000_000  # bytes of an adapter
 _WARM_UP = 0.08  # share of the steps
 _BUCKET = 40  # batches that are sorted by length together
@@ -263,15 +265,15 @@ def _start(recipe: Recipe, splits: Splits, seed: int) -> tuple[BertHead, Objecti
     """A head on the base model, ready to be trained, and its objective."""
     torch.manual_seed(seed)
     base = load_checkpoint("demo:minilm")
-    config = base.config | _overrides(recipe, splits) | {"architectures": [recipe.head]}
-    tensors = _initial_head(recipe.head, config, base.tensors) | base.tensors
+    config = base.config | config_of(recipe, splits) | {"architectures": [recipe.head]}
+    tensors = initial_head(recipe.head, config, base.tensors) | base.tensors
     head = load_head(recipe.head, replace(base, config=config, tensors=tensors, sentence=None))
     attach(head, rank=recipe.rank, dropout=recipe.dropout)
     tokenizer = Tokenizer.from_str(base.tokenizer.json)
     return head, OBJECTIVES[recipe.objective](tokenizer, splits.labels)
 
 
-def _overrides(recipe: Recipe, splits: Splits) -> dict[str, Any]:
+def config_of(recipe: Recipe, splits: Splits) -> dict[str, Any]:
     """What the adapter's config says beyond the base's."""
     overrides: dict[str, Any] = {}
     if splits.labels:
@@ -282,7 +284,7 @@ def _overrides(recipe: Recipe, splits: Splits) -> dict[str, Any]:
     return overrides
 
 
-def _initial_head(
+def initial_head(
     name: str, config: Mapping[str, Any], base: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Values of the parameters that the base lacks.
@@ -329,7 +331,7 @@ def _train(
     head.train()
     with Progress(console=_console, refresh_per_second=0.2) as progress:
         bar = progress.add_task(name, total=steps)
-        for step, batch in zip(range(steps), _stream(rows, recipe.batch, seed), strict=False):
+        for step, batch in zip(range(steps), stream(rows, recipe.batch, seed), strict=False):
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = objective.loss(head, batch)
             optimizer.zero_grad(set_to_none=True)
@@ -345,7 +347,7 @@ def _train(
     return (time.monotonic() - start) / 60
 
 
-def _stream(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:
+def stream(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:
     """Batches without end: shuffled anew every epoch, rows of similar length together."""
     dice = random.Random(seed)
     while True:
@@ -377,7 +379,7 @@ def _card(name: str, recipe: Recipe, splits: Splits, seed: int) -> dict[str, Any
         "task": recipe.task,
         "summary": recipe.summary,
         "architectures": [recipe.head],
-        "config": _overrides(recipe, splits),
+        "config": config_of(recipe, splits),
         "data": data,
         "attribution": f"{BASE_ATTRIBUTION}. " + " ".join(credit),
         "licence": recipe.licence,

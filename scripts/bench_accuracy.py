@@ -1,0 +1,243 @@
+"""Accuracy: what INT8 costs on real heads, ours and that of the tools that a user has today.
+
+Usage::
+
+    python scripts/bench_accuracy.py                             # FP32, ours, ONNX Runtime's two
+    python scripts/bench_accuracy.py --nncf-python nncf/bin/python
+    python scripts/bench_accuracy.py --only snips --limit 200    # a quick look
+    python scripts/bench_accuracy.py --fine-tuned                # fully trained heads instead
+
+The heads are the demonstrations, or with ``--fine-tuned`` fully fine-tuned ones, which are trained
+from the open data when they are not in the work folder yet. Test sets are the data sets' own.
+Every contender has the same weights, and its answers are made by the same pipelines; foreign graphs
+are made of the plain export with the same calibration rows as ours. The contender with a budget is
+given the test set itself: what is shown is whether ``--max-drop`` keeps what it promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import click
+from measuring.accuracy import (
+    BUDGET,
+    CONTENDERS,
+    DYNAMIC,
+    FP32,
+    NNCF,
+    OURS,
+    STATIC,
+    Workshop,
+    float_share,
+)
+from measuring.children import run_worker
+from measuring.figures import Bound, Samples, ratio
+from measuring.heads import HEADS
+from measuring.machine import describe_machine, installed_versions
+from measuring.options import Common, benchmark, steps
+from measuring.report import Report, Section
+from measuring.turns import Contender, take_turns
+
+MAX_LOSS, MAX_MEAN_LOSS, BUDGET_LOSS, LEAST_COSINE = 0.5, 0.2, 0.1, 0.995
+SCORE, LOSS, SECONDS, COSINE, FLOATS = "score", "lost, points", "seconds", "cosine", "in float, %"
+_OTHERS = (DYNAMIC, STATIC, NNCF)
+_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+_PACKAGES = ("bert-export", "numpy", "onnxruntime", "openvino", "tokenizers", "torch")
+_NO_NNCF = (
+    "NNCF was not measured: no --nncf-python was given. Make an environment for it with\n"
+    "    python -m venv nncf && nncf/bin/pip install nncf openvino numpy\n"
+    "and pass --nncf-python nncf/bin/python."
+)
+
+Figures = Mapping[str, Samples]
+
+
+@benchmark(rounds=1)
+@click.option("--only", type=click.Choice(list(HEADS)), multiple=True, help="May be repeated.")
+@click.option(
+    "--contender",
+    "asked",
+    type=click.Choice(CONTENDERS[1:]),
+    multiple=True,
+    help="May be repeated.  [default: all that can be made]",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Test records of each head, at most.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_DATA,
+    help="Folder of the open data sets.  [default: the one beside the checkout]",
+)
+@click.option("--fine-tuned", is_flag=True, help="Fully fine-tuned heads.")
+@click.option("--epochs", type=float, default=3.0, show_default=True, help="Of that training.")
+@click.option(
+    "--nncf-python",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="BERT_EXPORT_NNCF_PYTHON",
+    help="Interpreter of an environment with nncf and openvino.",
+)
+def main(
+    common: Common,
+    *,
+    only: Sequence[str],
+    asked: Sequence[str],
+    limit: int | None,
+    data: Path,
+    fine_tuned: bool,
+    epochs: float,
+    nncf_python: Path | None,
+) -> Report:
+    """The task's metric of every head, by contender."""
+    if not data.is_dir():
+        raise click.UsageError(f"no folder of data sets at {data}. Pass --data.")
+    machine = describe_machine()
+    wanted = [name for name in CONTENDERS if name == FP32 or name in (asked or CONTENDERS)]
+    if nncf_python is None:
+        wanted = [name for name in wanted if name != NNCF]
+    shop = Workshop(
+        common.work,
+        data,
+        common.threads,
+        limit,
+        epochs if fine_tuned else None,
+        None if nncf_python is None else str(nncf_python),
+    )
+    names = [name for name in only or HEADS if not fine_tuned or HEADS[name].recipe is not None]
+    found: dict[str, Figures] = {}
+    metrics: dict[str, str] = {}
+    with steps(len(names) * len(wanted) * (1 + common.rounds)) as step:
+        for name in names:
+            requests = shop.make(name, HEADS[name], wanted, step)
+            found[name] = take_turns(
+                [
+                    Contender(contender, partial(_score, request, metrics, name, common.threads))
+                    for contender, request in requests.items()
+                ],
+                rounds=common.rounds,
+                announce=lambda contender, name=name: step(f"{name}: {contender}"),  # type: ignore[misc]
+            )
+    return Report(
+        benchmark="bench_accuracy",
+        machine=machine,
+        versions=installed_versions(_PACKAGES),
+        settings={
+            "heads": "fully fine-tuned" if fine_tuned else "demonstrations",
+            "test records": limit or "all",
+            "threads": common.threads,
+            "runs": common.rounds,
+        },
+        sections=[
+            *(_section(name, metrics[name], figures) for name, figures in found.items()),
+            _summary(found),
+        ],
+        samples={
+            f"{name}: {contender}": samples
+            for name, figures in found.items()
+            for contender, samples in figures.items()
+        },
+        bounds=_bounds(found),
+        notes=[*shop.notes, *([_NO_NNCF] if nncf_python is None else [])],
+    )
+
+
+def _score(
+    request: Mapping[str, Any], metrics: dict[str, str], name: str, threads: int
+) -> dict[str, float]:
+    """One turn: a process that answers the whole test set."""
+    messages, _ = run_worker("worker_accuracy", request, threads=threads)
+    result = messages[-1]
+    metrics[name] = result["metric"]
+    figures = {SCORE: result["score"], SECONDS: result["seconds"]}
+    if result["agreement"] is not None:
+        figures[COSINE] = result["agreement"]
+    share = float_share(Path(request["path"])) if request["kind"] == "bundle" else None
+    return figures if share is None else figures | {FLOATS: 100 * share}
+
+
+def _loss(figures: Figures, contender: str) -> float | None:
+    """Points of the metric that a contender loses against FP32; less than 0 where it gains."""
+    if contender not in figures or FP32 not in figures:
+        return None
+    exact, score = figures[FP32].median(SCORE), figures[contender].median(SCORE)
+    return None if exact is None or score is None else 100 * (exact - score)
+
+
+def _mean_loss(found: Mapping[str, Figures], contender: str) -> float | None:
+    losses = [_loss(figures, contender) for figures in found.values()]
+    known = [loss for loss in losses if loss is not None]
+    return mean(known) if known and len(known) == len(losses) else None
+
+
+def _section(name: str, metric: str, figures: Figures) -> Section:
+    ours = figures[OURS].median(SECONDS) if OURS in figures else None
+    return Section(
+        f"{name}: {metric}",
+        ("contender", SCORE, LOSS, COSINE, SECONDS, "time over ours INT8", FLOATS),
+        [
+            (
+                contender,
+                samples.median(SCORE),
+                _loss(figures, contender),
+                samples.median(COSINE),
+                samples.median(SECONDS),
+                ratio(samples.median(SECONDS), ours),
+                samples.median(FLOATS),
+            )
+            for contender, samples in figures.items()
+        ],
+    )
+
+
+def _summary(found: Mapping[str, Figures]) -> Section:
+    others = [name for name in CONTENDERS[1:] if any(name in figures for figures in found.values())]
+    rows: list[tuple[str | float | None, ...]] = [
+        (
+            name,
+            figures[FP32].median(SCORE) if FP32 in figures else None,
+            *(_loss(figures, contender) for contender in others),
+        )
+        for name, figures in found.items()
+    ]
+    rows.append(("mean", None, *(_mean_loss(found, contender) for contender in others)))
+    return Section("points lost against FP32", ("head", FP32, *others), rows)
+
+
+def _bounds(found: Mapping[str, Figures]) -> list[Bound]:
+    bounds = []
+    for name, figures in found.items():
+        if OURS in figures:
+            loss = _loss(figures, OURS)
+            bounds.append(Bound(f"{name}: {OURS} loses", loss, MAX_LOSS, "at most", "points"))
+            cosine = figures[OURS].median(COSINE)
+            if cosine is not None:
+                bounds.append(
+                    Bound(f"{name}: mean cosine with FP32", cosine, LEAST_COSINE, "at least", "")
+                )
+        if BUDGET in figures:
+            loss = _loss(figures, BUDGET)
+            bounds.append(Bound(f"{name}: {BUDGET} loses", loss, BUDGET_LOSS, "at most", "points"))
+    ours = _mean_loss(found, OURS)
+    if ours is not None:
+        bounds.append(Bound(f"mean: {OURS} loses", ours, MAX_MEAN_LOSS, "at most", "points"))
+    means = {other: _mean_loss(found, other) for other in _OTHERS}
+    known = {other: loss for other, loss in means.items() if loss is not None}
+    if ours is not None and known:
+        best = min(known, key=lambda other: known[other])
+        bounds.append(
+            Bound(
+                f"mean: {OURS} loses more than the best of the others ({best})",
+                ours - known[best],
+                0.0,
+                "at most",
+                "points",
+            )
+        )
+    return bounds
+
+
+if __name__ == "__main__":
+    main()
