@@ -18,7 +18,12 @@ from bert_export.targets.profiles import (
     profiles_from_lengths,
     read_lengths,
 )
-from bert_export.targets.tensorrt_builder import MODULES, BuiltEngine, build_engine
+from bert_export.targets.tensorrt_builder import (
+    MODULES,
+    BuiltEngine,
+    build_engine,
+    check_capabilities,
+)
 
 __all__ = ["EngineOptions", "build_into", "can_build"]
 
@@ -69,9 +74,18 @@ class EngineOptions:
 
 
 def can_build(targets: Sequence[str], options: EngineOptions) -> bool:
-    """Whether there is an engine to build: the user says for what, or a GPU is here."""
-    wanted = any(name in MODULES for name in targets)
-    return wanted and (options != EngineOptions() or find_gpu() is not None)
+    """Whether there is an engine to build: the user says for what, or a GPU is here.
+
+    Raises:
+        MissingExtraError: The builder of what the user asks for is not installed.
+        InputError: A GPU is unknown or cannot be built for.
+    """
+    wanted = [name for name in targets if name in MODULES]
+    if not wanted or (options == EngineOptions() and find_gpu() is None):
+        return False
+    for name in wanted:
+        check_capabilities(name, _gpus(name, options))
+    return True
 
 
 def build_into(

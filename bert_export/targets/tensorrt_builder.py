@@ -26,7 +26,14 @@ from bert_export.targets.engine_cache import EngineCache, engine_key
 from bert_export.targets.gpu import find_gpu
 from bert_export.targets.profiles import Profile
 
-__all__ = ["MODULES", "BuiltEngine", "build_engine", "builder_version", "nameable_capabilities"]
+__all__ = [
+    "MODULES",
+    "BuiltEngine",
+    "build_engine",
+    "builder_version",
+    "check_capabilities",
+    "nameable_capabilities",
+]
 
 MODULES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """By target: the module that builds, also the name of its package."""
@@ -93,9 +100,9 @@ def build_engine(
         TargetError: The builder cannot start, read the graph or build it; the message holds its
             own error.
     """
+    capabilities = check_capabilities(target, gpus)
     module = _import_builder(target)
     builder = builder_version(target)
-    capabilities = _capabilities(module, target, gpus)
     gpu = None if capabilities else find_gpu()
     built_for = capabilities or (() if gpu is None else (gpu.name, gpu.driver))
     key = engine_key(graph, builder=builder, built_for=built_for, profiles=profiles)
@@ -143,8 +150,14 @@ def _import_builder(target: str) -> Any:
         ) from error
 
 
-def _capabilities(module: Any, target: str, gpus: Sequence[str]) -> tuple[str, ...]:
-    """What is built for; checked before anything is read."""
+def check_capabilities(target: str, gpus: Sequence[str]) -> tuple[str, ...]:
+    """Compute capabilities that are built for; none for the GPU of this machine.
+
+    Raises:
+        MissingExtraError: The builder is not installed.
+        InputError: A GPU is unknown, or the builder cannot be told of it.
+    """
+    module = _import_builder(target)
     if hasattr(module.IBuilderConfig, "num_compute_capabilities"):
         if not gpus:
             raise InputError(

@@ -219,8 +219,10 @@ def open_runner(plan: bytes, target: str) -> Runner:
     try:
         __import__(_MODULES[target])
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+        from polygraphy.logger import G_LOGGER
     except ImportError as error:
         raise MissingExtraError(f"running an engine of {target} ({error})", extra=target) from error
+    G_LOGGER.module_severity = {"": G_LOGGER.ERROR}
     runner: Runner = TrtRunner(EngineFromBytes(plan))
     return runner
 
@@ -236,5 +238,5 @@ def _sizes(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:
 
 
 def _one_line(error: Any) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
