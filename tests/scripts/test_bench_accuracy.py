@@ -1,0 +1,73 @@
+"""The accuracy table: losses and bounds from figures, and test sets that the tasks can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bench_accuracy import _bounds, _loss, _mean_loss, _section, _summary
+from measuring.accuracy import BUDGET, DYNAMIC, FP32, NNCF, OURS, float_share
+from measuring.figures import Samples
+from measuring.heads import HEADS, write_test_set
+
+from bert_export.datasets import read_dataset
+from bert_export.tasks import find_task
+from tests.support import SHARED_DATA
+
+
+def figures(**scores: float) -> dict[str, Samples]:
+    names = {"fp32": FP32, "ours": OURS, "budget": BUDGET, "dynamic": DYNAMIC, "nncf": NNCF}
+    found = {}
+    for short, score in scores.items():
+        found[names[short]] = Samples()
+        found[names[short]].add({"score": score, "seconds": 2.0 if short == "budget" else 1.0})
+    return found
+
+
+def test_losses_are_points_against_fp32() -> None:
+    head = figures(fp32=0.9, ours=0.898, dynamic=0.91)
+    assert _loss(head, OURS) == pytest.approx(0.2)
+    assert _loss(head, DYNAMIC) == pytest.approx(-1)
+    assert _loss(head, NNCF) is None
+    other = figures(fp32=0.5, ours=0.5)
+    assert _mean_loss({"a": head, "b": other}, OURS) == pytest.approx(0.1)
+    assert _mean_loss({"a": head, "b": other}, DYNAMIC) is None  # not measured everywhere
+
+
+def test_bounds_say_what_is_missed() -> None:
+    head = figures(fp32=0.9, ours=0.894, budget=0.8985, dynamic=0.899, nncf=0.897)
+    head[OURS].add({"cosine": 0.99})
+    verdicts = {bound.what: bound.verdict for bound in _bounds({"a": head})}
+    assert verdicts[f"a: {OURS} loses"] == "MISS"
+    assert verdicts["a: mean cosine with FP32"] == "MISS"
+    assert verdicts[f"a: {BUDGET} loses"] == "MISS"
+    assert verdicts[f"mean: {OURS} loses"] == "MISS"
+    assert verdicts[f"mean: {OURS} loses more than the best of the others ({DYNAMIC})"] == "MISS"
+    better = figures(fp32=0.9, ours=0.9, budget=0.9, dynamic=0.899)
+    assert {bound.verdict for bound in _bounds({"a": better})} == {"PASS"}
+
+
+def test_tables_show_time_over_ours() -> None:
+    section = _section("a", "accuracy", figures(fp32=0.9, ours=0.9, budget=0.9))
+    assert [row[5] for row in section.rows] == [1.0, 1.0, 2.0]
+    rows = _summary({"a": figures(fp32=0.9, ours=0.89)}).rows
+    assert rows[0][:2] == ("a", 0.9)
+    assert rows[-1][0] == "mean"
+    assert rows[-1][2] == pytest.approx(1)
+
+
+def test_a_bundle_without_a_search_has_no_share(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"engines": [{"quantization": null}]}')
+    assert float_share(tmp_path) is None
+
+
+@pytest.mark.skipif(
+    not SHARED_DATA.is_dir(), reason="the open data sets are not beside the checkout"
+)
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_test_sets_fit_their_tasks(name: str, tmp_path: Path) -> None:
+    head = HEADS[name]
+    path = tmp_path / "test.jsonl"
+    count = write_test_set(head, SHARED_DATA, path, 40)
+    found = read_dataset(find_task(head.task), path)
+    assert len(found) == count == 40
