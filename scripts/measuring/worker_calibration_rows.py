@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bert_export import load
 from bert_export.quantization.calibration import make_rows, read_calibration
@@ -16,7 +17,7 @@ if __name__ == "__main__":
     request = read_request()
     with load(request["bundle"], threads=1) as pipeline:
         rows = make_rows(read_calibration(find_task(pipeline.task)), pipeline).rows
-        arrays = {}
+        arrays: dict[str, NDArray[np.int64]] = {}
         for index, row in enumerate(rows[: request["most"]]):
             feeds = pad_rows([row], pad_id=pipeline.tokenizer.pad_id)  # (1, S)
             arrays |= {f"{name}.{index}": feeds[name] for name in _INPUTS}
