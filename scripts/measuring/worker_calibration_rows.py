@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 
 from bert_export import load
 from bert_export.quantization.calibration import make_rows, read_calibration
@@ -17,7 +18,7 @@ if __name__ == "__main__":
     request = read_request()
     with load(request["bundle"], threads=1) as pipeline:
         rows = make_rows(read_calibration(find_task(pipeline.task)), pipeline).rows
-        arrays: dict[str, NDArray[np.int64]] = {}
+        arrays: dict[str, Any] = {}
         for index, row in enumerate(rows[: request["most"]]):
             feeds = pad_rows([row], pad_id=pipeline.tokenizer.pad_id)  # (1, S)
             arrays |= {f"{name}.{index}": feeds[name] for name in _INPUTS}
