@@ -19,22 +19,26 @@ import onnx_ir as ir
 from bert_export.bundle import LayerPlan
 from bert_export.passes.editing import constant, insert_node, new_constant, substitute, use_count
 from bert_export.passes.graph_pass import remove_unused
-from bert_export.quantization.schemes import quantize_weight
+from bert_export.quantization.schemes import Scheme, quantize_weight
 
 __all__ = ["TABLE", "quantize_embeddings"]
 
 TABLE = "bert.embeddings.word_embeddings"
 
 
-def quantize_embeddings(model: ir.Model) -> LayerPlan:
+def quantize_embeddings(model: ir.Model, scheme: Scheme) -> LayerPlan:
     """Store the word embedding table in int8, in place.
 
     Args:
         model: The graph; tables of positions and token types are small and stay.
+        scheme: Number formats.
 
     Returns:
-        The plan's entry: in float, with the reason, where the graph reads the table elsewhere too.
+        The plan's entry: in float, with the reason, where the engine has no such lookup or the
+        graph reads the table elsewhere too.
     """
+    if not scheme.integer_tables:
+        return _kept("the engine looks up no rows in int8")
     graph = model.graph
     table = graph.initializers.get(f"{TABLE}.weight")
     array = constant(table)

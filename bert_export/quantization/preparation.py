@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bert_export.quantization.bias_correction import Means
+from bert_export.quantization.embeddings import TABLE
 from bert_export.quantization.observers import make_observer
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.profiler import ActivationProfile, Profiler
@@ -68,16 +69,19 @@ class Preparation:
     def with_floats(self, layers: Mapping[str, str]) -> Preparation:
         """The same with further layers in float, each with its reason.
 
-        They must be all that read an activation: what was found of the others holds as it is.
+        They must be all that read an activation: what was found of the others holds as it is. The
+        word embeddings may be among them.
         """
         floats = {**self.options.float_layers, **layers}
-        return replace(self, options=replace(self.options, float_layers=floats))
+        table = floats.pop(TABLE, None) is None and self.options.embeddings
+        options = replace(self.options, float_layers=floats, embeddings=table)
+        return replace(self, options=options)
 
     @classmethod
     def from_ranges(cls, ranges: Mapping[str, tuple[float, float]]) -> Preparation:
         """Nothing but a range of each activation, by its name in the graph."""
         return cls(
-            QuantizationOptions(),
+            QuantizationOptions(embeddings=False),
             {name: PreparedActivation(low, high) for name, (low, high) in ranges.items()},
         )
 

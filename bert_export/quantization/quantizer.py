@@ -72,7 +72,7 @@ def quantize_graph(
     sites, kept = find_sites(model, {**options.float_layers, **(float_layers or {})})
     groups = group_sites(sites)
     if options.embeddings:
-        kept.append(quantize_embeddings(model))
+        kept.append(quantize_embeddings(model, scheme))
     if options.mode == "dynamic":
         return [*quantize_dynamically(model, groups, scheme), *kept]
     for name, members in groups.items():  # all of them before any layer is quantised

@@ -30,11 +30,13 @@ class Scheme:
         activation_type: ``uint8`` or ``int8``.
         weight_bits: Of the symmetric int8 weights; 7 keeps two products within 16 bits.
         symmetric: Whether activations have no zero point.
+        integer_tables: Whether rows are looked up in int8 tables.
     """
 
     activation_type: str
     weight_bits: int
     symmetric: bool = False
+    integer_tables: bool = True
 
     @property
     def lowest(self) -> int:

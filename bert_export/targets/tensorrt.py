@@ -47,7 +47,7 @@ def check_installed() -> None:
 
 def scheme(processor: str) -> Scheme:  # noqa: ARG001  # the GPU multiplies, whatever the host is
     """Symmetric int8 for activations and weights: the one form that the builder reads."""
-    return Scheme("int8", 8, symmetric=True)
+    return Scheme("int8", 8, symmetric=True, integer_tables=False)
 
 
 def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> Session:
