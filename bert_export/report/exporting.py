@@ -7,15 +7,13 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from bert_export.errors import BertExportError
 from bert_export.report.child import Child
 from bert_export.report.memory import peak_bytes
+from bert_export.report.once import answer_once, send
 
 __all__ = ["export_apart", "main"]
 
@@ -47,11 +45,8 @@ def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, in
 class _Listener:
     """Tells the parent that the export is alive."""
 
-    def __init__(self, channel: int) -> None:
-        self._channel = channel
-
     def start(self, stage: str) -> None:
-        os.write(self._channel, json.dumps({"stage": stage}).encode() + b"\n")
+        send({"stage": stage})
 
     def advance(self, done: int, total: int) -> None:
         """A variant's stages are short enough to be named alone."""
@@ -60,20 +55,16 @@ class _Listener:
         """The next stage's start says as much."""
 
 
+def _export(request: dict[str, Any]) -> dict[str, Any]:
+    from bert_export.exporter import export
+
+    export(**request, listener=_Listener())
+    return {"done": True, "peak_bytes": peak_bytes()}
+
+
 def main() -> None:
     """Export once and say what it took."""
-    request, channel = json.loads(sys.argv[1]), int(sys.argv[2])
-    reply: dict[str, object]
-    try:
-        from bert_export.exporter import export
-
-        export(**request, listener=_Listener(channel))
-        reply = {"done": True, "peak_bytes": peak_bytes()}
-    except BertExportError as error:
-        reply = {"error": str(error)}
-    except Exception as error:  # noqa: BLE001  a row with its reason, whatever a library raises
-        reply = {"error": f"{type(error).__name__}: {error}"}
-    os.write(channel, json.dumps(reply).encode() + b"\n")
+    answer_once(_export)
 
 
 if __name__ == "__main__":

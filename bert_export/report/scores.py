@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bert_export.errors import BertExportError
 from bert_export.report.child import Child
+from bert_export.report.once import answer_once
 from bert_export.report.schema import Score
 
 __all__ = ["main", "score_apart"]
@@ -33,7 +31,8 @@ def score_apart(
         bundle: The folder.
         data: The file, as :func:`bert_export.datasets.read_dataset` takes it.
         target: The engine.
-        against: The reference's bundle; ``None`` for the reference itself.
+        against: The reference's bundle, which the reference is compared with too; ``None`` where
+            there is none, and then the data has to have labels.
         threads: Inside an operator.
 
     Raises:
@@ -50,10 +49,9 @@ def score_apart(
         return msgspec.convert(child.reply(patience=_PATIENCE), Score)
 
 
-def _score(request: Mapping[str, Any]) -> Score:
+def _score(request: Mapping[str, Any]) -> dict[str, Any]:
     from bert_export.evaluation import evaluate
 
-    # Without labels only a comparison says something, and the reference agrees with itself.
     found = evaluate(
         request["bundle"],
         request["data"],
@@ -62,25 +60,20 @@ def _score(request: Mapping[str, Any]) -> Score:
         threads=request["threads"],
     )
     reference = found.reference
-    return Score(
+    score = Score(
         metric=found.metric,
         scores=dict(found.scores),
         agreement=None if reference is None else reference.agreement,
         agreement_kind="" if reference is None else reference.kind,
         seconds=found.seconds,
     )
+    reply: dict[str, Any] = msgspec.to_builtins(score)
+    return reply
 
 
 def main() -> None:
     """Score once."""
-    request, channel = json.loads(sys.argv[1]), int(sys.argv[2])
-    try:
-        reply = msgspec.json.encode(_score(request))
-    except BertExportError as error:
-        reply = msgspec.json.encode({"error": str(error)})
-    except Exception as error:  # noqa: BLE001  a row with its reason, whatever a library raises
-        reply = msgspec.json.encode({"error": f"{type(error).__name__}: {error}"})
-    os.write(channel, reply + b"\n")
+    answer_once(_score)
 
 
 if __name__ == "__main__":
