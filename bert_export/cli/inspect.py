@@ -11,6 +11,7 @@ from rich.table import Table
 from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
 from bert_export.cli.choice import print_choice
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+from bert_export.cli.search import search_table
 
 __all__ = ["inspect_command"]
 
@@ -35,6 +36,8 @@ def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
             for table in (_interface(engine), _layers(engine), _parity(engine)):
                 if table is not None:
                     stdout.print(table)
+            if engine.quantization is not None and engine.quantization.search is not None:
+                stdout.print(search_table(engine.quantization.search))
         stdout.print(_files(manifest))
 
 

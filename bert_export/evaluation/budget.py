@@ -25,9 +25,9 @@ from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.schemes import Scheme
 from bert_export.quantization.search import Path as SearchPath
 from bert_export.quantization.search import search_mixture
-from bert_export.quantization.switches import Place, SwitchedSession, build_switched
+from bert_export.quantization.switches import Place, SwitchedSession, build_switched, open_graph
 from bert_export.runtime.batching import Row, batch_rows, pad_rows
-from bert_export.runtime.sessions.session import Session
+from bert_export.runtime.sessions.session import Array, Session
 
 __all__ = ["Budget", "check_budget", "check_options", "measure_disturbances", "search_floats"]
 
@@ -126,25 +126,25 @@ def search_floats(
             got=preparation.options.mode,
             fix="Leave out --int8-mode or --max-drop",
         )
+    with open_(open_graph(model, folder=folder, threads=threads)) as pipeline:
+        scorer = find_scorer(pipeline)
+        examples = scorer.prepare(pipeline, budget.data, budget.seed)
+        exact = answer_examples(pipeline, scorer, examples, advance)
+    labelled = examples.gold is not None
+    baseline = scorer.score(examples.gold, exact)[scorer.metric] if labelled else 1.0
     switched, places = build_switched(model, preparation, scheme)
     session = SwitchedSession(switched, len(places), folder=folder, threads=threads)
     del switched
     with open_(session) as pipeline:
-        scorer = find_scorer(pipeline)
-        examples = scorer.prepare(pipeline, budget.data, budget.seed)
-        float_answers = answer_examples(pipeline, scorer, examples, advance)
-        labelled = examples.gold is not None
-        gold = examples.gold if labelled else scorer.as_gold(float_answers)
-        baseline = scorer.score(gold, float_answers)[scorer.metric] if labelled else 1.0
         scores: dict[tuple[int, ...], float] = {}
 
         def measure(floats: tuple[int, ...]) -> float:
             session.choose(set(range(len(places))) - set(floats))
             answers = answer_examples(pipeline, scorer, examples, advance)
             scores[floats] = (
-                scorer.score(gold, answers)[scorer.metric]
+                scorer.score(examples.gold, answers)[scorer.metric]
                 if labelled
-                else scorer.agreement(answers, float_answers)
+                else scorer.agreement(answers, exact)
             )
             return baseline - scores[floats]
 
@@ -221,7 +221,7 @@ def measure_disturbances(
     for batch in batches:
         own = [rows[index] for index in batch]
         feeds = pipeline.graph_feeds(pad_rows(own, pad_id=pipeline.tokenizer.pad_id))
-        exact: dict[str, np.ndarray] = {}
+        exact: dict[str, Array] = {}
         for place in range(-1, places):
             session.choose([place] if place >= 0 else [])
             parts = pipeline.split_outputs(own, session.run(feeds))

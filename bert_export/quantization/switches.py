@@ -31,6 +31,7 @@ from bert_export.passes.editing import (
     producer,
     sole_reader,
 )
+from bert_export.quantization.embeddings import TABLE
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import quantize_graph, treat_activation
 from bert_export.quantization.schemes import Scheme
@@ -38,7 +39,14 @@ from bert_export.quantization.sites import LinearSite, find_sites, group_sites, 
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds, Outputs
 
-__all__ = ["SWITCHES", "Place", "SwitchedSession", "build_switched", "find_places"]
+__all__ = [
+    "SWITCHES",
+    "Place",
+    "SwitchedSession",
+    "build_switched",
+    "find_places",
+    "open_graph",
+]
 
 SWITCHES = "int8_places"
 """Graph input: which places are in INT8, bool (places,)."""
@@ -49,6 +57,8 @@ _FILE, _DATA = "switched.onnx", "switched.onnx.data"
 @dataclass(frozen=True, slots=True)
 class Place:
     """Layers that read one activation: they are in INT8 together, or in float together.
+
+    The word embeddings are a place of their own, where they are in int8.
 
     Args:
         activation: Its name in the prepared float graph.
@@ -65,7 +75,7 @@ class Place:
 
 
 def find_places(model: ir.Model, preparation: Preparation) -> tuple[Place, ...]:
-    """The places of a prepared float graph, in graph order."""
+    """The linear layers of a prepared float graph by place, in graph order."""
     sites, _ = find_sites(model, preparation.options.float_layers)
     return tuple(
         Place(
@@ -94,7 +104,11 @@ def build_switched(
     places = find_places(model, preparation)
     treated, switched = model.clone(), model.clone()
     sites = _treat(treated, preparation)
-    quantize_graph(switched, preparation, scheme=scheme)
+    plan = quantize_graph(switched, preparation, scheme=scheme)
+    table = constant(model.graph.initializers.get(f"{TABLE}.weight"))
+    rounded = {entry.layer for entry in plan if entry.precision == "int8"}
+    if table is not None and TABLE in rounded:
+        places += (Place(TABLE, (TABLE,), table.shape[1], per_token=True),)
     nodes = {node.name: node for node in switched.graph}
     chosen = ir.Value(
         name=SWITCHES,
@@ -103,6 +117,9 @@ def build_switched(
     )
     switched.graph.inputs.append(chosen)
     for index, place in enumerate(places):
+        if place.layers == (TABLE,):
+            _switch_table(switched.graph, _flag(switched.graph, chosen, index), table)
+            continue
         members = [(sites[layer], nodes[sites[layer].node.name]) for layer in place.layers]
         splitting = preparation.activations[place.activation].splitting
         kept = None if splitting is None else len(splitting.copies)
@@ -128,8 +145,7 @@ def _switch(
             some: those are only right together with INT8's range.
     """
     first = members[0][1]
-    place = new_constant(graph, f"{SWITCHES}.{index}", np.array(index, dtype=np.int64))
-    flag = insert_node(graph, first, "Gather", [chosen, place], name=f"{SWITCHES}.{index}.flag")
+    flag = _flag(graph, chosen, index)
     rounded = first.inputs[0]
     choice = [flag, rounded, _before_rounding(rounded)]
     value = insert_node(graph, first, "Where", choice, name=f"{SWITCHES}.{index}.activation")
@@ -143,6 +159,30 @@ def _switch(
         if ours is not None:  # the quantiser gives every layer a bias to correct
             bias = np.zeros_like(ours[2]) if exact is None else exact[2]
             _choose_constant(graph, *ours[:2], flag, f"{site.layer}.bias_float", bias)
+
+
+def _switch_table(graph: ir.Graph, flag: ir.Value, table: NDArray[np.float32] | None) -> None:
+    """Give the word embeddings both forms."""
+    assert table is not None, "the place is only there with it"
+    nodes = {node.name: node for node in graph}
+    scaled = nodes[f"{TABLE}.scaled"]
+    rounded, ids = scaled.outputs[0], nodes[f"{TABLE}.weight_int8_rows"].inputs[1]
+    readers = tuple(rounded.uses())
+    first = readers[0].node
+    stored = new_constant(graph, f"{TABLE}.weight_float", table)
+    exact = insert_node(
+        graph, first, "Gather", [stored, ids], {"axis": 0}, name=f"{TABLE}.rows_float"
+    )
+    rows = insert_node(graph, first, "Where", [flag, rounded, exact], name=f"{TABLE}.chosen")
+    for reader in readers:
+        reader.node.replace_input_with(reader.idx, rows)
+
+
+def _flag(graph: ir.Graph, chosen: ir.Value, index: int) -> ir.Value:
+    """One switch, bool ()."""
+    place = new_constant(graph, f"{SWITCHES}.{index}", np.array(index, dtype=np.int64))
+    name = f"{SWITCHES}.{index}.flag"
+    return insert_node(graph, graph[0], "Gather", [chosen, place], name=name)
 
 
 def _choose_constant(
@@ -194,6 +234,23 @@ def _per_token(site: LinearSite) -> bool:
     return value.shape[1] != 1
 
 
+def open_graph(model: ir.Model, *, folder: Path, threads: int | None = None) -> OnnxRuntimeSession:
+    """A session over a graph that is written for as long as it takes to open it.
+
+    Args:
+        model: The graph.
+        folder: Where it is written.
+        threads: Threads inside an operator.
+    """
+    path = folder / _FILE
+    ir.save(model, path, external_data=_DATA)
+    try:
+        return OnnxRuntimeSession(path, threads=threads)
+    finally:
+        path.unlink()
+        (folder / _DATA).unlink(missing_ok=True)
+
+
 class SwitchedSession:
     """A session over the graph that takes a float graph's feeds; the switches are set beside them.
 
@@ -207,13 +264,7 @@ class SwitchedSession:
     def __init__(
         self, model: ir.Model, places: int, *, folder: Path, threads: int | None = None
     ) -> None:
-        path = folder / _FILE
-        ir.save(model, path, external_data=_DATA)
-        try:
-            self._session = OnnxRuntimeSession(path, threads=threads)
-        finally:
-            path.unlink()
-            (folder / _DATA).unlink(missing_ok=True)
+        self._session = open_graph(model, folder=folder, threads=threads)
         self.inputs = tuple(spec for spec in self._session.inputs if spec.name != SWITCHES)
         self.outputs = self._session.outputs
         self._chosen = np.zeros(places, dtype=bool)

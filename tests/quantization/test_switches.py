@@ -83,7 +83,12 @@ def run(model: ir.Model, folder: Path) -> Outputs:
 def test_all_off_is_float_and_all_on_is_int8(
     model: ir.Model, tmp_path: Path, *, treated: bool
 ) -> None:
-    options = {"smoothing": treated, "splitting": False, "bias_correction": treated}
+    options = {
+        "smoothing": treated,
+        "splitting": False,
+        "bias_correction": treated,
+        "embeddings": treated,
+    }
     preparation = calibrate(model, tmp_path, **options)
     switched, places = build_switched(model, preparation, SCHEME)
     exact = run(model, tmp_path)
@@ -100,7 +105,7 @@ def test_all_off_is_float_and_all_on_is_int8(
     assert [path.name for path in tmp_path.iterdir()] == ["graph.onnx"]
 
 
-@pytest.mark.parametrize("chosen", [(0, 2, 3), (1, 4, 7, 8), (3, 7)])
+@pytest.mark.parametrize("chosen", [(0, 2, 3, 10), (1, 4, 7, 8), (3, 7, 10)])
 def test_a_mixture_is_the_graph_that_is_written_for_it(
     model: ir.Model, tmp_path: Path, chosen: tuple[int, ...]
 ) -> None:
@@ -113,7 +118,7 @@ def test_a_mixture_is_the_graph_that_is_written_for_it(
         for layer in place.layers
     }
     written = model.clone()
-    quantize_graph(written, preparation, scheme=SCHEME, float_layers=floats)
+    quantize_graph(written, preparation.with_floats(floats), scheme=SCHEME)
     wanted = run(written, tmp_path)["logits"]
     with SwitchedSession(switched, len(places), folder=tmp_path) as session:
         session.choose(chosen)
