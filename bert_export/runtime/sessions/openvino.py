@@ -34,8 +34,9 @@ class OpenVinoSession:
         threads: Of the engine; ``None`` leaves OpenVINO's default, all cores.
         hint: ``latency`` gives all threads to one run; ``throughput`` splits them among as many
             runs as OpenVINO finds best, for callers that come from several threads.
-        cache: Folder in which OpenVINO keeps the compiled graph; a file in it is taken again by the
-            same OpenVINO for the same graph and options.
+        cache: Folder in which OpenVINO keeps the compiled graph, its weights included; a file in
+            it is taken again by the same OpenVINO for the same options and the same file, which it
+            knows by path, size and time of change.
 
     Raises:
         InputError: ``threads`` < 1, or ``hint`` is unknown.
