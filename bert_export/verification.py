@@ -26,8 +26,8 @@ FP32_TOLERANCE = 1e-4
 MIN_AGREEMENT: Mapping[str, float] = {
     "label": 0.90,
     "token": 0.90,
-    "mask": 0.80,
-    "span": 0.80,
+    "mask": 0.85,
+    "span": 0.85,
     "sign": 0.95,
     "correlation": 0.98,
     "cosine": 0.98,

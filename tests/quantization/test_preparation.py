@@ -1,0 +1,187 @@
+"""Preparation: what it finds, that a clone takes it, and the forms besides static Q/DQ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from bert_export.errors import InputError, QuantizationError
+from bert_export.passes.editing import constant
+from bert_export.passes.fuse_attention import FuseAttention
+from bert_export.passes.fuse_gelu import FuseGelu
+from bert_export.quantization.bias_correction import Means, correct_bias
+from bert_export.quantization.embeddings import TABLE, quantize_embeddings
+from bert_export.quantization.observers import OBSERVERS
+from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.preparation import Preparation, prepare_int8
+from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph
+from bert_export.quantization.sites import find_sites, own_bias, weight_of
+from bert_export.runtime.batching import Row
+from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model, traced
+
+VNNI = SCHEMES["x86-64-vnni"]
+LAYER = "bert.encoder.layer.0.output.dense"
+
+
+def prepared() -> ir.Model:
+    model = traced("token-classification")
+    for run in (FuseGelu(), FuseAttention()):
+        run(model)
+    return model
+
+
+def rows() -> list[Row]:
+    rng = np.random.default_rng(3)
+    ids = [rng.integers(0, 37, length) for length in (16, 3, 9, 1, 12, 5, 7)]
+    return [Row(row, np.zeros_like(row), None) for row in ids]  # type: ignore[arg-type]
+
+
+def preparation_of(model: ir.Model, folder: Path, **options: Any) -> Preparation:
+    return prepare_int8(
+        model,
+        rows(),
+        QuantizationOptions(**options),
+        folder=folder,
+        pad_id=0,
+        shape_feeds=lambda feeds: feeds,
+    )
+
+
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_a_clone_takes_what_was_found_and_stays_close(observer: str, tmp_path: Path) -> None:
+    model = prepared()
+    text = str(ir.to_proto(model))
+    found = preparation_of(model, tmp_path, observer=observer)
+    assert str(ir.to_proto(model)) == text
+    assert list(tmp_path.iterdir()) == []
+    clone = model.clone()
+    plan = quantize_graph(clone, found, scheme=VNNI)
+    assert str(ir.to_proto(model)) == text
+    assert [layer.precision for layer in plan] == ["int8"] * 6 * LAYERS + ["fp32", "int8"]
+    assert plan[-1].layer == TABLE
+    assert all(layer.bias_corrected for layer in plan[: 6 * LAYERS])
+    feeds = feeds_for(model)
+    exact, close = run_model(model, feeds, tmp_path), run_model(clone, feeds, tmp_path)
+    largest = float(np.abs(exact["logits"]).max())
+    # Seven short rows: an average of their extremes clips what the next ones hold.
+    share = 0.5 if observer == "moving-average" else 0.2
+    assert 0 < difference(exact, close) < share * largest
+
+
+def test_preparing_twice_finds_the_same(tmp_path: Path) -> None:
+    texts = []
+    for _ in range(2):
+        model = prepared()
+        found = preparation_of(model, tmp_path)
+        quantize_graph(model, found, scheme=VNNI)
+        texts.append(ir.to_proto(model).SerializeToString())
+    assert texts[0] == texts[1]
+
+
+def test_layers_stay_float_where_they_are_told_to(tmp_path: Path) -> None:
+    model = prepared()
+    found = preparation_of(model, tmp_path)
+    plan = quantize_graph(model, found, scheme=VNNI, float_layers={LAYER: "it hurts"})
+    kept = {layer.layer: layer.reason for layer in plan if layer.precision == "fp32"}
+    assert kept == {LAYER: "it hurts", "classifier": "outside the encoder and pooler"}
+    assert f"{LAYER}.weight" in model.graph.initializers
+    assert f"{LAYER}.weight_int8" not in model.graph.initializers
+    with pytest.raises(QuantizationError, match=r"layer bert\.nowhere cannot be left in float"):
+        quantize_graph(prepared(), found, scheme=VNNI, float_layers={"bert.nowhere": "why not"})
+
+
+@pytest.mark.parametrize("added", [0, 2])
+def test_bias_correction_keeps_the_mean(added: int) -> None:
+    model = prepared()
+    site = next(site for site in find_sites(model)[0] if site.layer == LAYER)
+    weight = weight_of(site)
+    rng = np.random.default_rng(0)
+    x = rng.normal(1.0, 1.0, (50, len(weight) - added)).astype(np.float32)
+    rounded = np.concatenate([np.rint(4 * x) / 4, np.zeros((50, added), np.float32)], axis=1)
+    stored = np.rint(8 * weight) / 8
+    bias = own_bias(model.graph, site.node)
+    before = constant(bias)
+    correct_bias(model.graph, site, stored, Means(x.mean(axis=0), rounded.mean(axis=0)))
+    exact = x @ weight[: x.shape[1]] + before
+    np.testing.assert_allclose(
+        (rounded @ stored + constant(bias)).mean(axis=0), exact.mean(axis=0), atol=1e-5
+    )
+
+
+def test_a_layer_without_a_bias_gets_one(tmp_path: Path) -> None:
+    model = prepared()
+    site = next(site for site in find_sites(model)[0] if site.layer == LAYER)
+    bias = own_bias(model.graph, site.node)
+    assert own_bias(model.graph, site.node) is bias
+    add = next(use.node for use in site.node.outputs[0].uses())
+    add.outputs[0].name = "gone"
+    for node, index in tuple(add.outputs[0].uses()):
+        node.replace_input_with(index, site.node.outputs[0])
+    model.graph.remove(add, safe=True)
+    model.graph.initializers.pop(str(bias.name))
+    before = copy_model(model)
+    new = own_bias(model.graph, site.node)
+    assert not constant(new).any()  # type: ignore[union-attr]
+    feeds = feeds_for(model)
+    same = difference(run_model(before, feeds, tmp_path), run_model(model, feeds, tmp_path))
+    assert same == 0
+
+
+def test_rows_of_the_embedding_table_have_their_own_scale(tmp_path: Path) -> None:
+    model = traced("feature-extraction")
+    table = model.graph.initializers[f"{TABLE}.weight"]
+    array = constant(table)
+    assert array is not None
+    before = copy_model(model)
+    assert quantize_embeddings(model, VNNI).precision == "int8"
+    assert f"{TABLE}.weight" not in model.graph.initializers
+    stored = constant(model.graph.initializers[f"{TABLE}.weight_int8"])
+    scales = constant(model.graph.initializers[f"{TABLE}.weight_scale"])
+    assert stored is not None
+    assert scales is not None
+    assert (stored.dtype, scales.shape) == (np.int8, (len(array), 1))
+    assert (np.abs(stored * scales - array) <= scales * 0.501).all()
+    feeds = feeds_for(model)
+    assert (
+        0 < difference(run_model(before, feeds, tmp_path), run_model(model, feeds, tmp_path)) < 0.1
+    )
+
+
+def test_a_table_that_must_stay_float_says_why() -> None:
+    model = traced("feature-extraction")
+    engine = Scheme("int8", 8, symmetric=True, integer_tables=False)
+    assert "no rows in int8" in str(quantize_embeddings(model, engine).reason)
+    table = model.graph.initializers[f"{TABLE}.weight"]
+    (use,) = table.uses()
+    model.graph.insert_after(use.node, ir.node("Gather", list(use.node.inputs)))
+    kept = quantize_embeddings(model, VNNI)
+    assert (kept.precision, kept.reason) == ("fp32", "a float decoder reads the same table")
+    table.name = "renamed"
+    assert quantize_embeddings(model, VNNI).reason == "the graph has no such table"
+
+
+def test_dynamic_sets_its_range_in_the_graph(tmp_path: Path) -> None:
+    model = prepared()
+    found = preparation_of(model, tmp_path, mode="dynamic", embeddings=False)
+    assert not found.activations
+    clone = model.clone()
+    plan = quantize_graph(clone, found, scheme=VNNI)
+    assert sum(layer.precision == "int8" for layer in plan) == 6 * LAYERS
+    assert all(layer.activation_scale is None for layer in plan)
+    operators = [node.op_type for node in clone.graph]
+    assert operators.count("DynamicQuantizeLinear") == 4 * LAYERS
+    assert operators.count("MatMulIntegerToFloat") == 6 * LAYERS
+    feeds = feeds_for(model)
+    exact, close = run_model(model, feeds, tmp_path), run_model(clone, feeds, tmp_path)
+    assert 0 < difference(exact, close) < 0.2 * float(np.abs(exact["logits"]).max())
+
+
+def test_unknown_choices_are_refused() -> None:
+    with pytest.raises(InputError, match="INT8 mode 'fast' is unknown"):
+        QuantizationOptions(mode="fast")
+    with pytest.raises(InputError, match="INT8 observer 'magic' is unknown"):
+        QuantizationOptions(observer="magic")
