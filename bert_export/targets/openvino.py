@@ -2,10 +2,12 @@
 
 Attention stands as products and a softmax, which OpenVINO joins into one kernel. Linear layers in
 INT8 are a MatMul of two DequantizeLinear: OpenVINO joins those with the product, the bias, GELU and
-the QuantizeLinear that follows. By measurement (MiniLM INT8, processor time of one thread, paired
-runs at 1x16 to 32x64): the operator ``Attention`` of opset 23 took 3 to 9 % longer; the branch on
-whether a mask hides anything, which pays in ONNX Runtime, 3 to 6 %; a scale folded into the queries'
-weights and a QuantizeLinear in front of attention's last Transpose gained nothing.
+the QuantizeLinear that follows.
+
+By measurement (MiniLM INT8, processor time of one thread, paired runs at 1x16 to 32x64): the
+operator ``Attention`` of opset 23 took 3 to 9 % longer; the branch on whether a mask hides
+anything, which pays in ONNX Runtime, 3 to 6 %; a scale folded into the weights of the queries, and
+a QuantizeLinear in front of attention's last Transpose, gained nothing.
 
 INT8 computes what is between the integer products in BF16 where the processor has it, as BF16
 does with everything; FP32 is never rounded. The same numbers suit the same processors as in ONNX
