@@ -183,7 +183,7 @@ def check_budget(search: SearchRecord, *, keep_best: bool) -> Mapping[str, str]:
         raise BudgetError(
             f"INT8 does not keep the {search.metric} on {search.data}",
             expected=f"a drop of at most {100 * search.budget:g} points",
-            got=f"{100 * best.drop:.2f} points at best, with "
+            got=f"{100 * best.drop:.3g} points at best, with "
             + (f"{', '.join(layers)} in float" if layers else "every layer in INT8"),
             fix="No bundle was written; pass --keep-best to take that, raise --max-drop, calibrate "
             "on text like your own, or export with --fp32",

@@ -3,9 +3,10 @@
 The search knows nothing of graphs: it is told what every place costs in float, how much it disturbs
 the outputs in INT8, and a function that measures the drop of a mixture.
 
-Places are ordered by disturbance per cost. Of the prefixes of that order, the shortest that keeps
-the budget is found by halving; then what turned out not to be needed is given back, the dearest
-first. So a handful of mixtures is measured, whatever the number of places.
+Places are ordered by disturbance per cost. Of the prefixes of that order, the longest that may be
+taken is tried first, then shorter ones until one keeps the budget; the shortest that does is found
+by halving; then what turned out not to be needed is given back. So a handful of mixtures is
+measured, whatever the number of places.
 """
 
 from __future__ import annotations
@@ -95,14 +96,17 @@ def search_mixture(
     best = try_(())
     if best.drop <= budget:
         return Path(tuple(mixtures), best, met=True)
-    longest = max(
+    enough = max(
         count for count in range(len(order) + 1) if share(order[:count]) <= max_float_share
     )
-    best = try_(order[:longest]) if longest else best
+    best = try_(order[:enough]) if enough else best
+    while best.drop > budget and enough > 1:  # a metric on few examples is not monotonous
+        enough //= 2
+        best = try_(order[:enough])
     if best.drop > budget:
         least = min(mixtures, key=lambda mixture: (mixture.drop, mixture.cost))
         return Path(tuple(mixtures), least, met=False)
-    too_few, enough = 0, longest  # of the order's first
+    too_few = 0  # of the order's first
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         found = try_(order[:middle])
