@@ -303,6 +303,8 @@ def main(
                 measured = partial(_turn, place, name, found[name], files, seconds=seconds)
                 _guard(found[name], partial(measured, count=len(texts), first=turn == 0))
     _judge(place, found, files, gold)
+    for one in found.values():
+        one.samples.add(_facts(one))
     return Report(
         benchmark="compare_peers",
         machine=machine,
@@ -475,30 +477,35 @@ def _speed(found: Mapping[str, Found]) -> Section:
     return Section("Speed: medians over turns", header, rows)
 
 
+def _facts(one: Found) -> dict[str, float]:
+    """What is known once: size, making and quality, as far as they are there."""
+    facts: dict[str, float | None] = {
+        "cosine": one.cosine,
+        "least cosine": one.least_cosine,
+        "STS Spearman": one.spearman,
+    }
+    if one.prepared is not None:
+        facts["size, MB"] = _size(one.prepared.path) / _MEGABYTE
+        if one.prepared.usage is not None:
+            facts["making, s"] = one.prepared.usage.seconds
+            facts["making, MB"] = one.prepared.usage.peak_bytes / _MEGABYTE
+    return {name: value for name, value in facts.items() if value is not None}
+
+
 def _costs(found: Mapping[str, Found]) -> Section:
+    figures = (COLD, PEAK, "size, MB", "making, s", "making, MB")
     rows = [
         (
             name,
-            one.samples.median(COLD),
-            one.samples.median(PEAK),
-            None if one.prepared is None else _size(one.prepared.path) / _MEGABYTE,
-            *_making(one),
+            *map(one.samples.median, figures),
             None if one.cosine is None else f"{one.cosine:.5f}",
             None if one.least_cosine is None else f"{one.least_cosine:.4f}",
             None if one.spearman is None else f"{one.spearman:.4f}",
         )
         for name, one in found.items()
     ]
-    header = (
-        *("contender", COLD, PEAK, "size, MB", "making, s", "making, MB"),
-        *("cosine", "least cosine", "STS Spearman"),
-    )
+    header = ("contender", *figures, "cosine", "least cosine", "STS Spearman")
     return Section("Start, size, making, quality", header, rows)
-
-
-def _making(one: Found) -> tuple[float | None, float | None]:
-    usage = None if one.prepared is None else one.prepared.usage
-    return (None, None) if usage is None else (usage.seconds, usage.peak_bytes / _MEGABYTE)
 
 
 def _size(path: Path) -> int:

@@ -10,7 +10,7 @@ import compare_peers
 import numpy as np
 import pytest
 from compare_peers import CONTENDERS, REFERENCE, SHAPES, Found
-from measuring.children import ChildError
+from measuring.children import ChildError, Usage
 from measuring.environments import REQUIREMENTS, find_environment, parse_pythons
 from measuring.worker_peers import OPENERS, median_seconds, pool
 
@@ -74,6 +74,14 @@ def test_tables_have_a_row_for_what_failed() -> None:
     for section in (compare_peers._speed(found), compare_peers._costs(found)):
         assert [row[0] for row in section.rows] == ["peer", "broken"]
         assert {len(row) for row in section.rows} == {len(section.header)}
+
+
+def test_facts_are_figures_of_the_json(tmp_path: Path) -> None:
+    (tmp_path / "graph").write_bytes(b"0" * 2_000_000)
+    prepared = compare_peers.Prepared(tmp_path / "graph", Usage(seconds=3.0, peak_bytes=5_000_000))
+    facts = compare_peers._facts(Found(prepared=prepared, cosine=0.99))
+    assert facts == {"cosine": 0.99, "size, MB": 2.0, "making, s": 3.0, "making, MB": 5.0}
+    assert compare_peers._facts(Found(failure="gone")) == {}
 
 
 def test_vectors_are_means_over_tokens_of_length_one() -> None:
