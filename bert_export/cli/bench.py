@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bert_export.cli.console import errors_on_one_line, print_json, size_text, stderr, stdout
-from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT, SHAPES
+from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+from bert_export.cli.measuring import drawn, measuring_options
+from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT
 
 if TYPE_CHECKING:  # numpy is not needed to print the help
     from bert_export.report.bench import Bench, Entry
 
-__all__ = ["bench_command", "drawn"]
+__all__ = ["bench_command"]
 
 _KINDS = {ONE_TEXT: "one text, tokenised and decoded", MANY_TEXTS: "{} texts in one call"}
 
@@ -24,50 +23,20 @@ _KINDS = {ONE_TEXT: "one text, tokenised and decoded", MANY_TEXTS: "{} texts in 
 @click.command("bench")
 @click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
 @click.option(
-    "--shapes", default=SHAPES, show_default=True, help="Rows x tokens of the graph alone."
-)
-@click.option(
     "--target", "targets", multiple=True, help="May be repeated.  [default: all in each bundle]"
 )
-@click.option("--threads", type=int, help="Of each engine, and cores it is pinned to.")
-@click.option(
-    "--texts",
-    type=click.IntRange(min=0),
-    default=64,
-    show_default=True,
-    help="Real texts that whole answers are timed with; 0 times the graphs alone.",
-)
-@click.option("--data", help="A .jsonl or .txt file of them.  [default: the calibration set]")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0),
-    default=4.0,
-    show_default=True,
-    help="Per bundle and row at most; it ends earlier once the interval is tight.",
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
-    default=0.02,
-    show_default=True,
-    help="Half the median's 95 % interval, as a share of it, that counts as tight.",
-)
-@click.option("--cold-starts", type=click.IntRange(min=0), default=5, show_default=True)
+@click.option("--data", help="A file of records to answer.  [default: the task's calibration set]")
+@measuring_options
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, raw samples too.")
 def bench_command(
     *,
     bundles: tuple[str, ...],
     targets: tuple[str, ...],
-    shapes: str,
-    threads: int | None,
-    texts: int,
     data: str | None,
-    seconds: float,
-    tolerance: float,
-    cold_starts: int,
     quiet: bool,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Time BUNDLEs of one task against each other.
 
@@ -78,52 +47,11 @@ def bench_command(
         from bert_export.report.bench import bench
 
         with drawn(quiet=quiet or as_json) as listener:
-            found = bench(
-                bundles,
-                listener=listener,
-                targets=targets,
-                shapes=shapes,
-                texts=texts,
-                data=data,
-                threads=threads,
-                seconds=seconds,
-                tolerance=tolerance,
-                cold_starts=cold_starts,
-            )
+            found = bench(bundles, listener=listener, targets=targets, data=data, **limits)
         if as_json:
             print_json(found)
         elif not quiet:
             _print(found)
-
-
-class _Bar:
-    """Shows what is measured now."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._row = progress.add_task("", total=None)
-
-    def begin(self, what: str, *, done: int, total: int) -> None:
-        self._progress.update(self._row, description=what, completed=done, total=total)
-
-    def measured(self) -> None:
-        """Nothing is kept here."""
-
-
-@contextmanager
-def drawn(*, quiet: bool) -> Iterator[_Bar]:
-    """A bar on standard error while the block measures."""
-    progress = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=stderr,
-        transient=True,
-        disable=quiet or not stderr.is_terminal,
-    )
-    with progress:
-        yield _Bar(progress)
 
 
 def _print(found: Bench) -> None:

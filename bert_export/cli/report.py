@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bert_export.cli.bench import drawn
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
-from bert_export.report.workloads import SHAPES
+from bert_export.cli.measuring import drawn, measuring_options
 from bert_export.targets import TARGETS
 from bert_export.tasks import TASKS
 
@@ -30,9 +30,6 @@ __all__ = ["report_command"]
 )
 @click.option("--precisions", metavar="A,B", help="Such as fp32,int8.  [default: all]")
 @click.option(
-    "--shapes", default=SHAPES, show_default=True, help="Rows x tokens of the graph alone."
-)
-@click.option(
     "--max-drop",
     type=click.FloatRange(min=0),
     help="Loss against FP32 that still counts as the same answers.  [default: 0.01]",
@@ -42,28 +39,7 @@ __all__ = ["report_command"]
     help="What INT8 chooses its layers on, so that --max-drop holds; not the file of --data.",
 )
 @click.option("--calibration", help="Of the INT8 variants: a built-in set or a file.")
-@click.option("--threads", type=int, help="Of each engine, and cores it is pinned to.")
-@click.option(
-    "--texts",
-    type=click.IntRange(min=0),
-    default=64,
-    show_default=True,
-    help="Records that whole answers are timed with; 0 times the graphs alone.",
-)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0),
-    default=4.0,
-    show_default=True,
-    help="Per variant and workload at most; it ends earlier once the interval is tight.",
-)
-@click.option(
-    "--cold-starts",
-    type=click.IntRange(min=0),
-    default=5,
-    show_default=True,
-    help="Fresh processes per variant.",
-)
+@measuring_options
 @click.option("--output", "-o", required=True, help="The report's folder; variants are kept there.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
@@ -74,17 +50,13 @@ def report_command(
     data: str | None,
     targets: str | None,
     precisions: str | None,
-    shapes: str,
     max_drop: float | None,
     eval_data: str | None,
     calibration: str | None,
-    threads: int | None,
-    texts: int,
-    seconds: float,
-    cold_starts: int,
     output: str,
     quiet: bool,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Export, score and time a checkpoint's variants, and write a page that compares them.
 
@@ -103,15 +75,11 @@ def report_command(
                 data=data,
                 targets=_names(targets),
                 precisions=_names(precisions),
-                shapes=shapes,
                 max_drop=max_drop,
                 eval_data=eval_data,
                 calibration=calibration,
-                texts=texts,
-                threads=threads,
-                seconds=seconds,
-                cold_starts=cold_starts,
                 command=_command(),
+                **limits,
             )
         if as_json:
             print_json(report)
