@@ -1,0 +1,174 @@
+"""Planted outliers: what INT8 makes of a head whose activations were spoilt on purpose.
+
+Usage::
+
+    python scripts/planted_outliers.py
+    python scripts/planted_outliers.py --demo taxinli --factor 100 --channels 4
+
+A few channels are made ``factor`` times larger, and the weights that read them smaller, so that the
+float head answers as before: the projection of attention's values, which the output projection
+reads, and the last normalisation, which only the pooler reads. Any other place would change the
+float answers: BERT normalises after adding, so that every other normalised state is also the next
+residual, and GELU does not scale. The script prints how far INT8 is from float, with plain ranges
+and with the defaults, before and after planting.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+
+from bert_export.checkpoints import load_checkpoint
+from bert_export.models import BertConfig, BertHead, load_head
+from bert_export.passes.recipes import lower, prepare
+from bert_export.quantization.calibration import read_calibration
+from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.preparation import prepare_int8
+from bert_export.quantization.quantizer import SCHEMES, quantize_graph
+from bert_export.records import longest_row, tokenizer_record
+from bert_export.runtime.batching import Row, pad_rows, row_from_encoding
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks import find_task
+from bert_export.tracing import trace
+
+__all__ = ["PLAIN", "Distance", "int8_distance", "plant", "read_head"]
+
+PLAIN = QuantizationOptions(
+    observer="min-max",
+    smoothing=False,
+    splitting=False,
+    bias_correction=False,
+    embeddings=False,
+)
+"""Extremes as ranges and nothing else: what a stock static tool does."""
+
+_TASK = find_task("text-classification")
+_INPUTS = ("batch", "sequence")
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far INT8 is from float on texts that did not calibrate it.
+
+    Args:
+        agreement: Share of equal labels.
+        error: Root of the logits' squared difference, relative to their own spread.
+    """
+
+    agreement: float
+    error: float
+
+
+def read_head(demo: str) -> tuple[BertHead, list[Row]]:
+    """A demonstration classifier and rows of the built-in calibration text."""
+    checkpoint = load_checkpoint(f"demo:{demo}")
+    config = BertConfig.from_dict(checkpoint.config)
+    record = tokenizer_record(checkpoint, longest_row(_TASK, config, checkpoint))
+    tokenizer = Tokenizer.from_json(checkpoint.tokenizer.json, record)
+    records = read_calibration(_TASK).records
+    encoded = tokenizer.encode([str(record["text"]) for record in records])
+    return load_head(_TASK.head, checkpoint), [row_from_encoding(row[0]) for row in encoded]
+
+
+def plant(head: BertHead, *, factor: float, channels: int, seed: int = 0) -> None:
+    """Make some channels of every layer larger, in place; the head answers as before.
+
+    Args:
+        head: A classifier.
+        factor: How much larger.
+        channels: How many in each layer.
+        seed: Of which ones.
+    """
+    rng = np.random.default_rng(seed)
+    layers: Any = head.bert.encoder.layer
+    size = layers[0].attention.self.value.weight.shape[0]
+    with torch.no_grad():
+        for layer in layers:
+            chosen = torch.from_numpy(rng.choice(size, channels, replace=False))
+            values = layer.attention.self.value
+            values.weight[chosen] *= factor  # (H, H), a row an output
+            values.bias[chosen] *= factor
+            layer.attention.output.dense.weight[:, chosen] /= factor
+        chosen = torch.from_numpy(rng.choice(size, channels, replace=False))
+        layers[-1].output.LayerNorm.weight[chosen] *= factor
+        layers[-1].output.LayerNorm.bias[chosen] *= factor
+        pooler: Any = head.bert.pooler
+        pooler.dense.weight[:, chosen] /= factor
+
+
+def int8_distance(head: BertHead, rows: Sequence[Row], options: QuantizationOptions) -> Distance:
+    """Calibrate on every second row, and compare on the others."""
+    logits = (("logits", ("batch", "labels")),)
+    inputs = tuple((name, _INPUTS) for name in head.inputs)
+    model = trace(head, inputs=inputs, outputs=logits, max_length=64)
+    layers = len(head.bert.encoder.layer)
+    prepare(model, task=_TASK, config_layers=layers)
+    held = list(rows[1::2])
+    with tempfile.TemporaryDirectory() as folder:
+        exact = _logits(model, held, Path(folder))
+        preparation = prepare_int8(
+            model,
+            rows[::2],
+            options,
+            folder=Path(folder),
+            pad_id=0,
+            shape_feeds=lambda feeds: feeds,
+        )
+        quantize_graph(model, preparation, scheme=SCHEMES["x86-64-vnni"])
+        lower(model, target="onnxruntime", precision="int8", task=_TASK, config_layers=layers)
+        close = _logits(model, held, Path(folder))
+    return Distance(
+        agreement=float((exact.argmax(axis=1) == close.argmax(axis=1)).mean()),
+        error=float(np.sqrt(((exact - close) ** 2).mean()) / exact.std()),
+    )
+
+
+def _logits(model: ir.Model, rows: Sequence[Row], folder: Path) -> NDArray[np.float32]:
+    """One text at a time, (texts, labels)."""
+    path = folder / "head.onnx"
+    ir.save(model, path)
+    with OnnxRuntimeSession(path) as session:
+        return np.concatenate([session.run(pad_rows([row], pad_id=0))["logits"] for row in rows])
+
+
+@click.command()
+@click.option("--demo", default="snips", show_default=True, help="A classifier.")
+@click.option("--factor", default=30.0, show_default=True)
+@click.option("--channels", default=3, show_default=True, help="In each layer.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def main(*, demo: str, factor: float, channels: int, as_json: bool) -> None:
+    """Distance of INT8 from float, plain and ours, before and after planting."""
+    found = {}
+    for planted in (False, True):
+        head, rows = read_head(demo)
+        if planted:
+            plant(head, factor=factor, channels=channels)
+        for name, options in (("plain", PLAIN), ("ours", QuantizationOptions())):
+            distance = int8_distance(head, rows, options)
+            found[f"{name}, {'planted' if planted else 'as trained'}"] = distance
+    if as_json:
+        click.echo(
+            json.dumps(
+                {name: [distance.agreement, distance.error] for name, distance in found.items()}
+            )
+        )
+        return
+    for name, distance in found.items():
+        click.echo(
+            f"{name:20s} labels equal {distance.agreement:7.2%}   error {distance.error:7.2%}"
+        )
+
+
+if __name__ == "__main__":
+    main()
