@@ -31,10 +31,12 @@ from bert_export.bundle import (
 from bert_export.checkpoints import load_checkpoint
 from bert_export.errors import BundleError, CheckpointError, InputError
 from bert_export.exporter import Export, Listener, export
+from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.targets import find_target
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import find_task
+from bert_export.tracing import DEFAULT_OPSET
 
 __all__ = ["Finish", "build"]
 
@@ -241,8 +243,13 @@ def _options(plan: QuantizationPlan) -> QuantizationOptions:
 
 
 def _opset(manifest: Manifest) -> int:
-    """Of the trace; a target's recipe may have lowered its own graph's."""
-    return max(engine.graph.opset for engine in manifest.engines)
+    """Of the trace, where a graph still has it; the default where every target lowered its own."""
+    kept = [
+        engine.graph.opset
+        for engine in manifest.engines
+        if not any(step.name == LowerOpset.name and step.rewritten for step in engine.passes)
+    ]
+    return max(kept, default=DEFAULT_OPSET)
 
 
 def _graph_files(manifest: Manifest) -> tuple[str, ...]:
