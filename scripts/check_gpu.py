@@ -23,11 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import click
@@ -63,26 +63,40 @@ class Step:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+class Running:
+    """A step under way; leaving it writes its row, whatever was raised."""
+
+    def __init__(self, report: Report, step: Step) -> None:
+        self._report, self._step = report, step
+
+    def __enter__(self) -> dict[str, Any]:
+        self._start = time.perf_counter()
+        return self._step.facts
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        step = self._step
+        step.seconds = round(time.perf_counter() - self._start, 3)
+        if error is not None:
+            step.ok, step.reason = False, f"{type(error).__name__}: {error}"
+        self._report.steps.append(step)
+        print(f"{'ok    ' if step.ok else 'FAILED'} {step.name}  {step.reason or step.facts}")
+        return isinstance(error, Exception)  # not an interrupt
+
+
 class Report:
     """Rows in the order of the steps; printed as they come."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[dict[str, Any]]:
+    def step(self, name: str) -> Running:
         """Run a step: what it raises is its reason, and the next one runs."""
-        step = Step(name)
-        start = time.perf_counter()
-        try:
-            yield step.facts
-        except Exception as error:  # noqa: BLE001  # whatever a driver or library raises is a finding
-            step.ok, step.reason = False, f"{type(error).__name__}: {error}"
-        step.seconds = round(time.perf_counter() - start, 3)
-        self.steps.append(step)
-        print(
-            f"{'ok    ' if step.ok else 'FAILED'} {name}  {step.reason or step.facts}", flush=True
-        )
+        return Running(self, Step(name))
 
     def result(self, gpu: Gpu | None) -> dict[str, Any]:
         """The whole, as JSON takes it."""
