@@ -67,8 +67,9 @@ def test_a_clone_takes_what_was_found_and_stays_close(observer: str, tmp_path: P
     feeds = feeds_for(model)
     exact, close = run_model(model, feeds, tmp_path), run_model(clone, feeds, tmp_path)
     largest = float(np.abs(exact["logits"]).max())
-    # Seven short rows: an average of their extremes clips what the next ones hold.
-    share = 0.5 if observer == "moving-average" else 0.2
+    # Of seven short rows, two observers cut what counts: an average of extremes, and a histogram
+    # that is nearly empty.
+    share = 0.5 if observer in ("moving-average", "entropy") else 0.2
     assert 0 < difference(exact, close) < share * largest
 
 
