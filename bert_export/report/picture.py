@@ -22,6 +22,8 @@ _DPI = 160
 _INK, _SOFT, _LINE, _BAD = "#18202f", "#566072", "#dfe3ea", "#b3261e"
 _HUES = ("#2a62d9", "#c2500d", "#0e7c72", "#7a3fd0", "#a1245f")
 _MARKS = {"int8": "D", "fp16": "s", "bf16": "^"}
+_LEVELS = (9, -17, 24, -32, 39)  # of names over their points, in points
+_NAME_WIDTH, _NAME_HEIGHT = 124.0, 17.0  # of a name, in pixels
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -158,23 +160,34 @@ def _draw_frontier(axes: Axes, report: Report, scale: int, right: float, bottom:
 
 
 def _label(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Names above their points, below where two points are close."""
+    """Names above their points, or at the first level above or below where none is in the way."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "the axes were made by it"
+    figure.draw_without_rendering()  # settles where the axes are
     to_pixels = axes.transData.transform
     taken: list[tuple[float, float]] = []
     for name, x, y in sorted(points, key=lambda point: point[1]):
         across, up = to_pixels((x, y))
-        near = sum(abs(one[0] - across) < 110 and abs(one[1] - up) < 16 for one in taken)
+        places = [(across, up + level * figure.dpi / 72) for level in _LEVELS]
+        free = [
+            all(
+                abs(place[0] - o[0]) > _NAME_WIDTH or abs(place[1] - o[1]) > _NAME_HEIGHT
+                for o in taken
+            )
+            for place in places
+        ]
+        index = free.index(True) if True in free else 0
         axes.annotate(
             name,
             (x, y),
-            xytext=(0, -17 if near % 2 else 9 + 6 * near),
+            xytext=(0, _LEVELS[index]),
             textcoords="offset points",
             ha="center",
             fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             zorder=4,
         )
-        taken.append((across, up))
+        taken.append(places[index])
 
 
 def _draw_bars(axes: Axes, report: Report) -> None:
