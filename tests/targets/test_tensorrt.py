@@ -91,15 +91,9 @@ def test_several_gpus_share_one_engine(tmp_path):
 
 @needs_builder
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_engines_are_the_same_byte_for_byte(precision, tmp_path):
-    model = emitted("text-classification", precision)
-    assert _build(model, tmp_path).plan == _build(model, tmp_path).plan
-
-
-@needs_builder
-def test_engines_of_two_outputs_differ_in_their_order_at_most(tmp_path):
-    """The builder writes the outputs' names in either order; nothing is added or left out."""
-    model = emitted("question-answering", "fp16")
+def test_rebuilt_engines_differ_in_the_order_of_names_at_most(precision, tmp_path):
+    """The builder keeps names in sets: in either order, and nothing is added or left out."""
+    model = emitted("question-answering", precision)
     one, other = (_build(model, tmp_path).plan for _ in range(2))
     assert len(one) == len(other)
     differing = sum(left != right for left, right in zip(one, other, strict=True))
