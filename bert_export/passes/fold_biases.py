@@ -14,6 +14,7 @@ from bert_export.passes.editing import (
     constant,
     is_output,
     linear_layer,
+    new_constant,
     producer,
     use_count,
 )
@@ -112,14 +113,12 @@ class _Values:
             {
                 "product": layer.matmul.outputs[0],
                 "bias": layer.bias,
-                "next_weight": following[0].weight,
-                "next_bias": following[0].bias,
+                "next": following[0].output,
             },
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
-        bias, weight = _array(match, "bias"), _array(match, "next_weight")
-        _shift(match, "next_bias", bias @ weight)
+        _correct_bias(graph, match, _array(match.values["bias"]))
         _drop_bias(match)
 
 
@@ -151,25 +150,25 @@ class _Residual:
         refusal = _bias_refusal(following[0])
         if refusal is not None:
             return refusal
-        shift = norm.inputs[2] if len(norm.inputs) > 2 else None
-        if shift is None or constant(shift) is None or use_count(shift) != 1:
-            return Refusal("the norm before it has no shift of its own", str(norm.name), 3)
+        if len(norm.inputs) < 3 or constant(norm.inputs[2]) is None:
+            return Refusal("the norm before it has no shift", str(norm.name), 3)
         return Match(
             layer.matmul,
             layer.output,
             {
                 "product": layer.matmul.outputs[0],
                 "bias": layer.bias,
-                "shift": shift,
-                "next_weight": following[0].weight,
-                "next_bias": following[0].bias,
+                "states": states,
+                "next": following[0].output,
             },
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
-        bias, weight = _array(match, "bias"), _array(match, "next_weight")
-        _shift(match, "shift", bias)
-        _shift(match, "next_bias", -(bias @ weight))
+        bias = _array(match.values["bias"])
+        norm = producer(match.values["states"], "LayerNormalization")
+        assert norm is not None, "the match has looked"
+        _add(graph, norm, 2, bias)
+        _correct_bias(graph, match, -bias)
         _drop_bias(match)
 
 
@@ -191,26 +190,36 @@ def _bias_refusal(layer: Linear) -> Refusal | None:
     at = str(layer.matmul.name)
     if layer.bias is None or use_count(layer.matmul.outputs[0]) != 1:
         return Refusal("the layer behind it has no bias", at, 3)
-    if use_count(layer.bias) != 1:
-        return Refusal("the bias of the layer behind it is shared", at, 4)
     if constant(layer.weight) is None:
-        return Refusal("the layer behind it is quantised", at, 5)
+        return Refusal("the layer behind it is quantised", at, 4)
     return None
 
 
-def _array(match: Match, name: str) -> NDArray[np.float64]:
+def _array(value: ir.Value | None) -> NDArray[np.float64]:
     """A constant of the match, for sums over a whole axis in double precision."""
-    array = constant(match.values[name])
+    array = constant(value)
     assert array is not None, "the match has looked"
     return array.astype(np.float64)
 
 
-def _shift(match: Match, name: str, by: NDArray[np.float64]) -> None:
-    """Add to a copy: the array may be the checkpoint's own memory."""
-    value = cast("ir.Value", match.values[name])
+def _correct_bias(graph: ir.Graph, match: Match, by: NDArray[np.float64]) -> None:
+    """Add to the bias of the next layer what a constant in its input adds to its output."""
+    layer = linear_layer(match.values["next"])
+    assert layer is not None, "the match has looked"
+    assert layer.add is not None, "as above"
+    place = 0 if layer.add.inputs[0] is layer.bias else 1
+    _add(graph, layer.add, place, by @ _array(layer.weight))
+
+
+def _add(graph: ir.Graph, node: ir.Node, place: int, by: NDArray[np.float64]) -> None:
+    """Add to a node's constant input; to a copy of it, as others may read the same array."""
+    value = cast("ir.Value", node.inputs[place])
     before = cast("NDArray[np.float32]", constant(value))
-    moved = (_array(match, name) + by).astype(before.dtype)
-    value.const_value = ir.tensor(moved, name=value.name)
+    moved = (_array(value) + by).astype(before.dtype)
+    if use_count(value) == 1:
+        value.const_value = ir.tensor(moved, name=value.name)
+    else:
+        node.replace_input_with(place, new_constant(graph, f"{node.outputs[0].name}.bias", moved))
 
 
 def _drop_bias(match: Match) -> None:
