@@ -146,16 +146,16 @@ def test_int8_covers_the_encoder_and_says_so(embedding_int8: Export, minilm: Pat
     engine = manifest.engine()
     plan = engine.quantization
     assert plan is not None
-    assert len(plan.layers) == 6 * 6
+    assert len(plan.layers) == 6 * 6 + 1  # and the word embeddings
     assert {layer.precision for layer in plan.layers} == {"int8"}
     assert plan.calibration.source == "sentence-embedding"
     assert plan.calibration.examples >= 128
     types = [node.op_type for node in onnx.load(embedding_int8.path / engine.graph.file).graph.node]
     assert "MatMulIntegerToFloat" in types
     assert engine.parity is not None
-    assert engine.parity.agreement >= 0.98
+    assert engine.parity.agreement >= 0.995
     fp32 = (minilm / "model.safetensors").stat().st_size
-    assert manifest.files["weights.data"].bytes < 0.7 * fp32
+    assert manifest.files["weights.data"].bytes < 0.3 * fp32
 
 
 def test_int8_export_is_repeatable(embedding_int8: Export, minilm: Path, tmp_path: Path) -> None:
@@ -289,4 +289,5 @@ def test_manifest_is_plain_json(tiny_export: Callable[..., Export]) -> None:
         "name": "input_ids",
         "dtype": "int64",
         "shape": ["batch", "sequence"],
+        "below": manifest["model"]["vocab_size"],
     }

@@ -117,7 +117,7 @@ class _Operator:
 
     Args:
         shape: Of the first result; a list of shapes where there may be several.
-        dtype: Of the results: a type, or the index of the input that has it.
+        dtype: Of the results: a type, the index of the input that has it, or one type for each.
         flop: Operations, given operands and result; counted for floats only.
         integer_op: The same for integer products.
         view: Whether the result is the first input's memory.
@@ -125,7 +125,7 @@ class _Operator:
     """
 
     shape: Callable[[Operands], tuple[int, ...] | list[tuple[int, ...]]]
-    dtype: ir.DataType | int | Callable[[Operands], ir.DataType] = 0
+    dtype: ir.DataType | int | Callable[[Operands], ir.DataType] | tuple[ir.DataType, ...] = 0
     flop: Callable[[Operands, Tensor], int] | None = None
     integer_op: Callable[[Operands, Tensor], int] | None = None
     view: bool = False
@@ -150,11 +150,11 @@ def run_operator(node: ir.Node, tensors: Sequence[Tensor | None]) -> Result:
         shapes = operator.shape(operands)
     except (ValueError, IndexError) as error:
         raise _broken(node, "operands that fit each other", str(error)) from error
-    dtype = _dtype(operator, operands)
+    shapes = shapes if isinstance(shapes, list) else [shapes]
     levels = node.op_type == "DequantizeLinear"
     outputs = tuple(
         Tensor(shape, dtype, levels=levels)
-        for shape in (shapes if isinstance(shapes, list) else [shapes])
+        for shape, dtype in zip(shapes, _dtypes(operator, operands, len(shapes)), strict=True)
     )
     known = _fold(operands, outputs[0])
     if known is not None:
@@ -199,14 +199,14 @@ def _broken(node: ir.Node, expected: str, got: str) -> BundleError:
     )
 
 
-def _dtype(operator: _Operator, operands: Operands) -> ir.DataType:
-    if isinstance(operator.dtype, ir.DataType):
-        return operator.dtype
-    return (
-        operands[operator.dtype].dtype
-        if isinstance(operator.dtype, int)
-        else operator.dtype(operands)
-    )
+def _dtypes(operator: _Operator, operands: Operands, count: int) -> tuple[ir.DataType, ...]:
+    """The type of each of so many results."""
+    dtype = operator.dtype
+    if isinstance(dtype, tuple):
+        return dtype
+    if not isinstance(dtype, ir.DataType):
+        dtype = operands[dtype].dtype if isinstance(dtype, int) else dtype(operands)
+    return (dtype,) * count
 
 
 # Shapes
@@ -523,6 +523,11 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     ("", "Unsqueeze"): _Operator(shape=_unsqueeze, view=True),
     # INT8
     ("", "QuantizeLinear"): _Operator(shape=_same, dtype=_level_type, flop=_each(_QUANTIZE)),
+    ("", "DynamicQuantizeLinear"): _Operator(
+        shape=lambda operands: [operands[0].shape, (), ()],
+        dtype=(ir.DataType.UINT8, _FLOAT, ir.DataType.UINT8),
+        flop=_each(_QUANTIZE + 2),  # the least and the largest are found first
+    ),
     ("", "DequantizeLinear"): _Operator(shape=_same, dtype=1, flop=_each(_DEQUANTIZE)),
     ("", "MatMulInteger"): _Operator(
         shape=_matmul, dtype=ir.DataType.INT32, integer_op=_multiply_add

@@ -153,8 +153,13 @@ def test_sorting_orders_by_number(visit: Visit) -> None:
 def test_a_narrower_window_is_drawn_anew(visit: Visit) -> None:
     page = visit.page
     page.set_viewport_size({"width": 700, "height": 800})
-    page.wait_for_function(
+    drawn = (
         "document.querySelector('#plot svg').viewBox.baseVal.width"
         " === document.querySelector('#plot').clientWidth"
     )
+    for _ in range(100):  # the page's policy forbids what wait_for_function does
+        if page.evaluate(drawn):
+            break
+        page.wait_for_timeout(50)
+    assert page.evaluate(drawn)
     assert page.locator("#plot .point").count() == 5
