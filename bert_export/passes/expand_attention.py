@@ -9,18 +9,17 @@ import numpy as np
 import onnx_ir as ir
 
 from bert_export.passes.editing import (
-    attribute,
     insert_node,
     new_constant,
     producer,
     static_dim,
     substitute,
 )
+from bert_export.passes.fused_attention import read_attention
 from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
-__all__ = ["ExpandAttention", "count_attention"]
+__all__ = ["ExpandAttention"]
 
-_MASK = 3
 _HEADS_FIRST, _KEY_TRANSPOSED = [0, 2, 1, 3], [0, 2, 3, 1]
 
 
@@ -28,31 +27,23 @@ class _Rule:
     root_op: ClassVar[str] = "Attention"
 
     def match(self, node: ir.Node) -> Match | Refusal | None:
-        name = str(node.name)
-        if node.domain:
-            return None
-        heads, scale = attribute(node, "q_num_heads", None), attribute(node, "scale", None)
-        if heads is None or heads != attribute(node, "kv_num_heads", None):
-            return Refusal("queries and keys are not split into the same heads", name, 1)
-        if scale is None:
-            return Refusal("the scale is not written down", name, 2)
-        if attribute(node, "is_causal", 0) or attribute(node, "softcap", 0.0):
-            return Refusal("is_causal or softcap is set", name, 3)
-        if len(node.inputs) > _MASK + 1 or len(node.outputs) > 1:
-            return Refusal("it keeps keys and values of earlier calls", name, 4)
-        widths = {static_dim(value, 2) for value in (*node.inputs[:_MASK], node.outputs[0])}
+        found = read_attention(node)
+        if found is None or isinstance(found, Refusal):
+            return found
+        name, heads = str(node.name), found.heads
+        widths = {static_dim(value, 2) for value in (*found.parts, node.outputs[0])}
         width = widths.pop()
         if widths or width is None or width % heads:
             return Refusal("the last axis is not split into heads of one width", name, 5)
-        mask = _unexpanded(node.inputs[_MASK]) if len(node.inputs) > _MASK else None
+        mask = _unexpanded(found.mask)
         if mask is not None and mask.dtype != ir.DataType.FLOAT:
             return Refusal(f"the mask is of type {mask.dtype}, and none that is added", name, 6)
-        query, key, value = node.inputs[:_MASK]
+        query, key, value = found.parts
         return Match(
             node,
             node.outputs[0],
             values={"query": query, "key": key, "value": value, "mask": mask},
-            numbers={"heads": heads, "width": width // heads, "scale": scale},
+            numbers={"heads": heads, "width": width // heads, "scale": found.scale},
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
@@ -158,11 +149,6 @@ class _Writer:
         swapped = self.put("Transpose", [value], "swapped", axes, {"perm": _HEADS_FIRST})
         joined = new_constant(self._graph, f"joined.{hidden}", np.array([0, 0, hidden], np.int64))
         return self.put("Reshape", [swapped, joined], "joined", [batch, sequence, hidden])
-
-
-def count_attention(model: ir.Model) -> int:
-    """How many standard ``Attention`` nodes there are."""
-    return sum(node.op_type == "Attention" and not node.domain for node in model.graph)
 
 
 def _unexpanded(mask: ir.Value | None) -> ir.Value | None:

@@ -18,13 +18,14 @@ from bert_export.errors import PassError
 from bert_export.passes.bound_masks import BoundMasks
 from bert_export.passes.convert_precision import ConvertPrecision
 from bert_export.passes.drop_noops import DropNoops
-from bert_export.passes.expand_attention import ExpandAttention, count_attention
+from bert_export.passes.expand_attention import ExpandAttention
 from bert_export.passes.fold_biases import FOLDED_PER_LAYER, FoldBiases
 from bert_export.passes.fold_constants import FoldConstants
 from bert_export.passes.fuse_attention import FuseAttention, is_relative
 from bert_export.passes.fuse_gelu import FuseGelu
 from bert_export.passes.fuse_layer_normalization import FuseLayerNormalization
 from bert_export.passes.fuse_multi_head_attention import FuseMultiHeadAttention
+from bert_export.passes.fused_attention import count_attention
 from bert_export.passes.graph_pass import GraphPass, Outcome, require_count
 from bert_export.passes.legality import check_legal
 from bert_export.passes.lower_opset import LowerOpset

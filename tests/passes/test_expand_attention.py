@@ -4,7 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bert_export.passes.expand_attention import ExpandAttention, count_attention
+from bert_export.passes.expand_attention import ExpandAttention
+from bert_export.passes.fused_attention import count_attention
 from bert_export.passes.recipes import prepare
 from bert_export.tasks import TASKS
 from tests.passes.graphs import (
