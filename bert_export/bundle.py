@@ -247,7 +247,7 @@ class QuantizationPlan(Record, frozen=True, kw_only=True):
     Args:
         mode: ``static``: ranges were set by calibration. ``dynamic``: each call sets its own.
         batch_invariant: Whether a text's answer is the same whatever it is batched with.
-        processor: The kind that types and bits were chosen for.
+        processor: The kind that types and bits were chosen for; ``None`` where a GPU computes.
         weight_type: ``int8``, symmetric with one scale per output channel.
         weight_bits: 8, or 7 where products of full 8-bit numbers would saturate.
         activation_type: ``uint8`` or ``int8``, one scale and zero point per tensor.
@@ -260,7 +260,7 @@ class QuantizationPlan(Record, frozen=True, kw_only=True):
 
     mode: str
     batch_invariant: bool = True
-    processor: str
+    processor: str | None
     weight_type: str
     weight_bits: int
     activation_type: str

@@ -63,7 +63,7 @@ from bert_export.targets.weights import WeightStore
 from bert_export.tasks import TASKS, Task, find_task
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
-from bert_export.verification import FP32_TOLERANCE, make_cases, verify
+from bert_export.verification import FP32_TOLERANCE, Case, make_cases, verify
 
 __all__ = ["PRECISIONS", "Export", "Listener", "Stage", "export"]
 
@@ -264,6 +264,25 @@ class _Job:
     engines: EngineOptions | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What all targets start from.
+
+    Args:
+        model: The float graph, as :func:`bert_export.passes.recipes.prepare` leaves it.
+        outcomes: Of the passes that made it.
+        pipeline: Over no session yet; encodes text and knows the graph's axes.
+        rows: Real text.
+        folder: The bundle's, in which graphs are opened.
+    """
+
+    model: ir.Model
+    outcomes: tuple[Outcome, ...]
+    pipeline: Pipeline[Any, Any, Any]
+    rows: CalibrationRows
+    folder: Path
+
+
 class _Run:
     """Times the stages and tells the listener."""
 
@@ -340,9 +359,10 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     )
     pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(interface))
     rows = _calibration_rows(job, pipeline)
-    preparation = _calibrate(model, folder, job, pipeline, rows, run)
+    prepared = _Prepared(model, outcomes, pipeline, rows, folder)
+    preparation = _calibrate(prepared, job, run)
     search = _search(
-        model, folder, job, preparation, partial(open_pipeline, job.task, manifest, tokenizer), run
+        prepared, job, preparation, partial(open_pipeline, job.task, manifest, tokenizer), run
     )
     if search is not None:
         preparation = preparation.with_floats(
@@ -350,22 +370,11 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         )
     with WeightStore(folder) as store:
         engines = [
-            _emit(
-                model,
-                target,
-                store,
-                job,
-                preparation,
-                search,
-                rows,
-                outcomes,
-                run,
-                partial(_find_overflow, model, folder, job, pipeline, rows, run),
-            )
-            for target in job.targets
+            _emit(prepared, target, store, job, preparation, search, run) for target in job.targets
         ]
-    del model
-    engines = [_verify(folder, job, engine, pipeline, rows, run) for engine in engines]
+    del model, prepared  # memory
+    answers = _answer(pipeline, rows, job, run)
+    engines = [_verify(folder, engine, job, answers, run) for engine in engines]
     if job.engines is not None:
         with run.stage("build") as facts:
             engines = [
@@ -384,36 +393,28 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     return manifest
 
 
-def _calibrate(
-    model: ir.Model,
-    folder: Path,
-    job: _Job,
-    pipeline: Pipeline[Any, Any, Any],
-    rows: CalibrationRows,
-    run: _Run,
-) -> Preparation:
+def _calibrate(prepared: _Prepared, job: _Job, run: _Run) -> Preparation:
     """What calibration finds out of the prepared float graph, for all targets."""
     if job.precision != "int8" or job.quantization.mode != "static":
         return Preparation(job.quantization)
     with run.stage("calibrate") as facts:
         preparation = prepare_int8(
-            model,
-            rows.rows,
+            prepared.model,
+            prepared.rows.rows,
             job.quantization,
-            folder=folder,
-            pad_id=pipeline.tokenizer.pad_id,
-            shape_feeds=pipeline.graph_feeds,
+            folder=prepared.folder,
+            pad_id=prepared.pipeline.tokenizer.pad_id,
+            shape_feeds=prepared.pipeline.graph_feeds,
             threads=job.threads,
             advance=run.listener.advance,
         )
-        facts["set"] = rows.record.source
-        facts["examples"] = rows.record.examples
+        facts["set"] = prepared.rows.record.source
+        facts["examples"] = prepared.rows.record.examples
     return preparation
 
 
 def _search(
-    model: ir.Model,
-    folder: Path,
+    prepared: _Prepared,
     job: _Job,
     preparation: Preparation,
     open_: Callable[[Session], Pipeline[Any, Any, Any]],
@@ -424,12 +425,12 @@ def _search(
         return None
     with run.stage("search") as facts:
         search = search_floats(
-            model,
+            prepared.model,
             preparation,
             find_target(DEFAULT_TARGET).load().scheme(job.cpu),
             job.budget,
             open_=open_,
-            folder=folder,
+            folder=prepared.folder,
             threads=job.threads,
             advance=run.listener.advance,
         )
@@ -440,20 +441,17 @@ def _search(
 
 
 def _emit(
-    prepared: ir.Model,
+    prepared: _Prepared,
     target: Target,
     store: WeightStore,
     job: _Job,
     preparation: Preparation,
     search: SearchRecord | None,
-    rows: CalibrationRows,
-    outcomes: tuple[Outcome, ...],
     run: _Run,
-    find_overflowing: Callable[[Target], tuple[Overflow, ...]],
 ) -> EngineRecord:
     """Quantise a copy of the prepared graph, bring it to the target's form and write it."""
-    model = prepared.clone()
-    overflow = find_overflowing(target)
+    model = prepared.model.clone()
+    overflow = _find_overflow(prepared, target, job, run)
     set_float32_nodes(model, [found.node for found in overflow])
     plan = None
     if job.precision == "int8":
@@ -465,17 +463,17 @@ def _emit(
         plan = QuantizationPlan(
             mode=job.quantization.mode,
             batch_invariant=static,
-            processor=job.cpu,
+            processor=None if target.gpu else job.cpu,
             weight_type="int8",
             weight_bits=scheme.weight_bits,
             activation_type=scheme.activation_type if static else "uint8",
             observer=job.quantization.observer if static else None,
             layers=tuple(layers),
-            calibration=rows.record if static else None,
+            calibration=prepared.rows.record if static else None,
             search=search,
         )
     with run.stage("write") as facts:
-        outcomes += lower(
+        outcomes = prepared.outcomes + lower(
             model,
             target=target.name,
             precision=job.precision,
@@ -497,20 +495,14 @@ def _emit(
 
 
 def _find_overflow(
-    prepared: ir.Model,
-    folder: Path,
-    job: _Job,
-    pipeline: Pipeline[Any, Any, Any],
-    rows: CalibrationRows,
-    run: _Run,
-    target: Target,
+    prepared: _Prepared, target: Target, job: _Job, run: _Run
 ) -> tuple[Overflow, ...]:
     """Nodes of a target's FP16 graph that must stay FP32; none where it has no FP16."""
     conversion = fp16_conversion(target.name, job.precision)
     if conversion is None:
         return ()
     with run.stage("overflow") as facts:
-        twin = prepared.clone()
+        twin = prepared.model.clone()
         lower(
             twin,
             target=target.name,
@@ -521,10 +513,10 @@ def _find_overflow(
         kept = {node.name for node in conversion.kept_nodes(twin)}
         found = find_overflow(
             twin,
-            rows.rows,
-            folder=folder,
-            pad_id=pipeline.tokenizer.pad_id,
-            shape_feeds=pipeline.graph_feeds,
+            prepared.rows.rows,
+            folder=prepared.folder,
+            pad_id=prepared.pipeline.tokenizer.pad_id,
+            shape_feeds=prepared.pipeline.graph_feeds,
             threads=job.threads,
             advance=run.listener.advance,
         )
@@ -534,29 +526,36 @@ def _find_overflow(
     return overflow
 
 
+def _answer(
+    pipeline: Pipeline[Any, Any, Any], rows: CalibrationRows, job: _Job, run: _Run
+) -> list[tuple[Case, Outputs]]:
+    """What every target is verified with, and the PyTorch head's outputs."""
+    cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
+    answers = []
+    with run.stage("reference") as facts:
+        for case in cases:
+            tensors = [torch.from_numpy(case.feeds[name]) for name in job.head.inputs]
+            with torch.inference_mode():
+                found = job.head(*tensors)
+            parts = (found,) if isinstance(found, torch.Tensor) else found
+            arrays = [_pruned(part.numpy(), case.feeds, job.task) for part in parts]
+            answers.append((case, dict(zip(job.head.outputs, arrays, strict=True))))
+            run.listener.advance(len(answers), len(cases))
+        facts["batches"] = len(cases)
+    return answers
+
+
 def _verify(
     folder: Path,
-    job: _Job,
     engine: EngineRecord,
-    pipeline: Pipeline[Any, Any, Any],
-    rows: CalibrationRows,
+    job: _Job,
+    answers: Sequence[tuple[Case, Outputs]],
     run: _Run,
 ) -> EngineRecord:
     """Open the written graph as a service would, and compare it with the PyTorch head."""
-    names = [spec.name for spec in engine.graph.outputs]
     per_token = frozenset(
         spec.name for spec in engine.graph.outputs if spec.shape[1:2] == ("sequence",)
     )
-
-    def reference(feeds: Feeds) -> Outputs:
-        tensors = [torch.from_numpy(feeds[name]) for name in job.head.inputs]
-        with torch.inference_mode():
-            answers = job.head(*tensors)
-        parts = (answers,) if isinstance(answers, torch.Tensor) else answers
-        arrays = [_pruned(part.numpy(), feeds, job.task) for part in parts]
-        return dict(zip(names, arrays, strict=True))
-
-    cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
     module = find_target(engine.target).load()
     with (
         run.stage("verify") as facts,
@@ -564,8 +563,7 @@ def _verify(
     ):
         parity = verify(
             session.run,
-            reference,
-            cases,
+            answers,
             kind=agreement_kind(job.task, job.config),
             per_token=per_token,
             tolerance=FP32_TOLERANCE if job.precision == "fp32" else None,

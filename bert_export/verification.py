@@ -116,8 +116,7 @@ def make_cases(
 
 def verify(
     run: Callable[[Feeds], Outputs],
-    reference: Callable[[Feeds], Outputs],
-    cases: Sequence[Case],
+    answers: Sequence[tuple[Case, Outputs]],
     *,
     kind: str,
     per_token: frozenset[str],
@@ -128,8 +127,7 @@ def verify(
 
     Args:
         run: The graph.
-        reference: The PyTorch head in float32.
-        cases: From :func:`make_cases`.
+        answers: Cases of :func:`make_cases`, each with the outputs of the PyTorch head in float32.
         kind: What "the same answer" means: a key of :data:`MIN_AGREEMENT`.
         per_token: Outputs whose second axis is the sequence; only unpadded tokens are compared.
         tolerance: Bound on the absolute difference; ``None`` gates on agreement alone.
@@ -143,9 +141,9 @@ def verify(
     """
     worst: dict[str, tuple[int, float]] = {}
     pairs: list[tuple[str, Array, Array, NDArray[np.bool_]]] = []
-    for done, case in enumerate(cases, 1):
+    for done, (case, expected) in enumerate(answers, 1):
         mask = case.feeds["attention_mask"].astype(bool)  # (B, S) or (B, C, S)
-        found, expected = run(case.feeds), reference(case.feeds)
+        found = run(case.feeds)
         rows, difference = worst.get(case.name, (0, 0.0))
         for name, right in expected.items():
             kept = mask if name in per_token else np.ones(right.shape[:1], dtype=bool)
@@ -162,7 +160,7 @@ def verify(
                 pairs.append((name, left, right, kept))
         worst[case.name] = rows + mask.shape[0], difference
         if advance is not None:
-            advance(done, len(cases))
+            advance(done, len(answers))
     parity = ParityRecord(
         reference="PyTorch float32",
         max_abs_difference=max(difference for _, difference in worst.values()),

@@ -43,6 +43,9 @@ TASK = "sentence-embedding"
 SHAPES = ("1x16", "1x128", "8x128", "32x64")
 REFERENCE = "transformers PyTorch FP32"
 COLD, PEAK, ROWS, TEXTS = "first answer, s", "memory, MB", "rows/s", "texts/s"
+SIZE, MAKING, MAKING_PEAK, SPEARMAN = "size, MB", "making, s", "making, MB", "STS Spearman"
+_COSTS = (COLD, PEAK, SIZE, MAKING, MAKING_PEAK)
+_MORE_IS_BETTER = (ROWS, TEXTS, SPEARMAN)
 _STS = Path(__file__).parents[2] / "shared" / "data" / "stsb_en" / "stsb-en-test.csv"
 _MEGABYTE = 1e6
 _TAIL = 300
@@ -482,29 +485,28 @@ def _facts(one: Found) -> dict[str, float]:
     facts: dict[str, float | None] = {
         "cosine": one.cosine,
         "least cosine": one.least_cosine,
-        "STS Spearman": one.spearman,
+        SPEARMAN: one.spearman,
     }
     if one.prepared is not None:
-        facts["size, MB"] = _size(one.prepared.path) / _MEGABYTE
+        facts[SIZE] = _size(one.prepared.path) / _MEGABYTE
         if one.prepared.usage is not None:
-            facts["making, s"] = one.prepared.usage.seconds
-            facts["making, MB"] = one.prepared.usage.peak_bytes / _MEGABYTE
+            facts[MAKING] = one.prepared.usage.seconds
+            facts[MAKING_PEAK] = one.prepared.usage.peak_bytes / _MEGABYTE
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def _costs(found: Mapping[str, Found]) -> Section:
-    figures = (COLD, PEAK, "size, MB", "making, s", "making, MB")
     rows = [
         (
             name,
-            *map(one.samples.median, figures),
+            *map(one.samples.median, _COSTS),
             None if one.cosine is None else f"{one.cosine:.5f}",
             None if one.least_cosine is None else f"{one.least_cosine:.4f}",
             None if one.spearman is None else f"{one.spearman:.4f}",
         )
         for name, one in found.items()
     ]
-    header = ("contender", *figures, "cosine", "least cosine", "STS Spearman")
+    header = ("contender", *_COSTS, "cosine", "least cosine", SPEARMAN)
     return Section("Start, size, making, quality", header, rows)
 
 
@@ -523,8 +525,8 @@ def _winners(found: Mapping[str, Found]) -> list[Section]:
     ours = [name for name in found if name.startswith("ours")]
     peers = [name for name in found if not name.startswith("ours")]
     rows: list[tuple[str | float | None, ...]] = []
-    for figure in (*SHAPES, ROWS, TEXTS, COLD, PEAK):
-        more_is_better = figure in (ROWS, TEXTS)
+    for figure in (*SHAPES, ROWS, TEXTS, *_COSTS, SPEARMAN):
+        more_is_better = figure in _MORE_IS_BETTER
         best = [
             _best(found, names, figure, more_is_better=more_is_better) for names in (ours, peers)
         ]

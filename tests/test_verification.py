@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
 from bert_export.errors import VerificationError
-from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.verification import MIN_AGREEMENT, Case, agreement, verify
 
 RNG = np.random.default_rng(0)
 MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], dtype=np.int64)
-CASES = [Case("real text", {"attention_mask": MASK}, real=True)]
+CASE = Case("real text", {"attention_mask": MASK}, real=True)
 LOGITS = RNG.normal(size=(2, 4, 5)).astype(np.float32)
-
-
-def answers(array: np.ndarray) -> Callable[[Feeds], Outputs]:
-    return lambda _: {"logits": array}
 
 
 def compare(left: np.ndarray, *, kind: str = "token", tolerance: float | None = 1e-4):
     return verify(
-        answers(left),
-        answers(LOGITS),
-        CASES,
+        lambda _: {"logits": left},
+        [(CASE, {"logits": LOGITS})],
         kind=kind,
         per_token=frozenset({"logits"}),
         tolerance=tolerance,

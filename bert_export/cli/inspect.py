@@ -99,7 +99,7 @@ def _layers(engine: EngineRecord) -> Table | None:
             f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:12]})"
         )
     table = _table(
-        f"{plan.mode} quantisation for {plan.processor}: {plan.weight_type} weights of "
+        f"{plan.mode} quantisation for {plan.processor or 'GPUs'}: {plan.weight_type} weights of "
         f"{plan.weight_bits} bits, {plan.activation_type} activations, {ranges}",
         "layer",
         "precision",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-from bert_export.evaluation.scorer import AnyPipeline, Examples, Scorer
+from bert_export.evaluation.scorer import Answered, AnyPipeline, Examples, Scorer
 from bert_export.runtime.batching import batch_rows, pad_rows
 
 __all__ = ["Advance", "answer_examples"]
@@ -48,6 +48,8 @@ def answer_examples(
         for item, item_rows in zip(examples.items[start : start + _CHUNK], rows_of, strict=True):
             ended = begun + len(item_rows)
             kept = reduced[begun:ended]
-            answers.append(scorer.answer(pipeline, item, item_rows, kept, examples.settings))
+            answers.append(
+                scorer.answer(Answered(pipeline, item, item_rows, kept, examples.settings))
+            )
             begun = ended
     return answers

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from bert_export.datasets import DataSet
 from bert_export.errors import DatasetError
 from bert_export.evaluation.scorer import (
+    Answered,
     AnyPipeline,
     Scorer,
-    accuracy,
     gold_labels,
     label_id,
 )
-from bert_export.runtime.batching import Row
 
 __all__ = ["ChoiceScorer", "NextSentenceScorer", "ZeroShotScorer", "read_is_next"]
 
@@ -35,18 +33,8 @@ class ChoiceScorer(Scorer):
             lambda value, place: label_id(value, tuple(map(str, range(next(sizes)))), (), place),
         )
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> int:
-        return int(pipeline.decode(item, rows, reduced, settings)["choice"])
-
-    def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
-        return {"choice accuracy": accuracy(gold, answers)}
+    def answer(self, answered: Answered) -> int:
+        return int(answered.decoded["choice"])
 
 
 class NextSentenceScorer(Scorer):
@@ -58,18 +46,8 @@ class NextSentenceScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[bool] | None:
         return gold_labels(data, "label", read_is_next)
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> bool:
-        return bool(pipeline.decode(item, rows, reduced, settings)["is_next"])
-
-    def score(self, gold: Sequence[bool], answers: Sequence[bool]) -> dict[str, float]:
-        return {"next-sentence accuracy": accuracy(gold, answers)}
+    def answer(self, answered: Answered) -> bool:
+        return bool(answered.decoded["is_next"])
 
 
 class ZeroShotScorer(Scorer):
@@ -87,18 +65,8 @@ class ZeroShotScorer(Scorer):
 
         return gold_labels(data, "label", read)
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> str:
-        return str(pipeline.decode(item, rows, reduced, settings)["labels"][0])
-
-    def score(self, gold: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
-        return {"accuracy": accuracy(gold, answers)}
+    def answer(self, answered: Answered) -> str:
+        return str(answered.decoded["labels"][0])
 
 
 def read_is_next(value: Any, place: str) -> bool:

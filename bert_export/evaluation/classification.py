@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bert_export.datasets import DataSet
 from bert_export.errors import DatasetError
 from bert_export.evaluation.scorer import (
+    Answered,
     AnyPipeline,
     Scorer,
     accuracy,
@@ -19,7 +20,6 @@ from bert_export.evaluation.scorer import (
     label_id,
     metric_library,
 )
-from bert_export.runtime.batching import Row
 
 __all__ = ["MultiLabelScorer", "RegressionScorer", "SingleLabelScorer"]
 
@@ -36,15 +36,8 @@ class SingleLabelScorer(Scorer):
             data, "label", lambda value, place: label_id(value, pipeline.labels, names, place)
         )
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> int:
-        return int(reduced[0].argmax())
+    def answer(self, answered: Answered) -> int:
+        return int(answered.reduced[0].argmax())
 
     def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
         f1_score = metric_library("sklearn.metrics").f1_score
@@ -72,15 +65,8 @@ class MultiLabelScorer(Scorer):
         found = gold_labels(data, "labels", read)
         return None if found is None else np.stack(found)  # (n, L)
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> NDArray[np.bool_]:
-        return np.asarray(reduced[0] > 0)  # (L,), a probability above 0.5
+    def answer(self, answered: Answered) -> NDArray[np.bool_]:
+        return np.asarray(answered.reduced[0] > 0)  # (L,), a probability above 0.5
 
     def as_gold(self, answers: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
         return np.stack(answers)
@@ -107,15 +93,8 @@ class RegressionScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[float] | None:
         return gold_labels(data, "label", _number)
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> float:
-        return float(reduced[0][0])
+    def answer(self, answered: Answered) -> float:
+        return float(answered.reduced[0][0])
 
     def score(self, gold: Sequence[float], answers: Sequence[float]) -> dict[str, float]:
         return {

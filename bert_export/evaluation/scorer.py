@@ -17,6 +17,7 @@ from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
 __all__ = [
+    "Answered",
     "AnyPipeline",
     "Examples",
     "Scorer",
@@ -49,6 +50,30 @@ class Examples:
     rows: tuple[tuple[Row, ...], ...]
     settings: Any
     gold: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One item with what the graph said of it.
+
+    Args:
+        pipeline: That answers.
+        item: As the pipeline takes it.
+        rows: Of the item.
+        reduced: The reduced outputs of each row.
+        settings: Of the call.
+    """
+
+    pipeline: AnyPipeline
+    item: Any
+    rows: Sequence[Row]
+    reduced: Sequence[Any]
+    settings: Any
+
+    @property
+    def decoded(self) -> Any:
+        """What a user would get."""
+        return self.pipeline.decode(self.item, self.rows, self.reduced, self.settings)
 
 
 class Scorer(ABC):
@@ -95,19 +120,15 @@ class Scorer(ABC):
         """What answers are scored with; ``None`` where no record has a label."""
 
     @abstractmethod
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> Any:
-        """What counts of the answer to an item, from its rows' reduced outputs."""
+    def answer(self, answered: Answered) -> Any:
+        """What counts of the answer to an item."""
 
-    @abstractmethod
     def score(self, gold: Any, answers: Sequence[Any]) -> dict[str, float]:
-        """Figures in [0, 1], or correlations, the one that counts first."""
+        """Figures in [0, 1], or correlations, the one that counts first.
+
+        The share of equal answers, unless a scorer knows better.
+        """
+        return {self.metric: accuracy(gold, answers)}
 
     def as_gold(self, answers: Sequence[Any]) -> Any:
         """Another engine's answers in the place of labels."""

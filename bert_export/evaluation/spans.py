@@ -6,13 +6,11 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from bert_export.datasets import DataSet
-from bert_export.evaluation.scorer import AnyPipeline, Scorer, gold_labels
-from bert_export.runtime.batching import Row
+from bert_export.evaluation.scorer import Answered, AnyPipeline, Scorer, gold_labels
 from bert_export.runtime.pipelines.question_answering import QuestionAnsweringSettings
 
 __all__ = ["SpanScorer", "normalize_answer", "word_f1"]
@@ -60,15 +58,8 @@ class SpanScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[tuple[str, ...]] | None:
         return gold_labels(data, "answers", lambda answers, _: tuple(answers["text"]) or ("",))
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> str:
-        return str(pipeline.decode(item, rows, reduced, settings)["answer"])
+    def answer(self, answered: Answered) -> str:
+        return str(answered.decoded["answer"])
 
     def as_gold(self, answers: Sequence[str]) -> list[tuple[str, ...]]:
         return [(answer,) for answer in answers]

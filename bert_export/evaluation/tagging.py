@@ -7,6 +7,7 @@ from typing import Any
 
 from bert_export.datasets import DataSet
 from bert_export.evaluation.scorer import (
+    Answered,
     AnyPipeline,
     Scorer,
     gold_labels,
@@ -39,15 +40,13 @@ class TaggingScorer(Scorer):
             ],
         )
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> list[str]:
-        return tag_words(rows, reduced, pipeline.labels, words=len(item.words or ()))
+    def answer(self, answered: Answered) -> list[str]:
+        return tag_words(
+            answered.rows,
+            answered.reduced,
+            answered.pipeline.labels,
+            words=len(answered.item.words or ()),
+        )
 
     def score(
         self, gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
 from bert_export.evaluation.scorer import (
+    Answered,
     AnyPipeline,
     Examples,
     Scorer,
     correlation,
     gold_labels,
 )
-from bert_export.runtime.batching import Row
 
 __all__ = ["EmbeddingScorer", "FeatureScorer", "ScoredPair", "mean_cosine"]
 
@@ -59,15 +59,8 @@ class EmbeddingScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
         return None  # known once the pairs are laid out
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> Vectors:
-        return np.array(pipeline.decode(item, rows, reduced, settings))  # (D,), a copy
+    def answer(self, answered: Answered) -> Vectors:
+        return np.array(answered.decoded)  # (D,), a copy
 
     def score(self, gold: Sequence[ScoredPair], answers: Sequence[Vectors]) -> dict[str, float]:
         cosines = [float(_cosine(answers[pair.first], answers[pair.second])) for pair in gold]
@@ -91,15 +84,8 @@ class FeatureScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
         return None
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> Vectors:
-        return np.asarray(reduced[0])  # (S, H)
+    def answer(self, answered: Answered) -> Vectors:
+        return np.asarray(answered.reduced[0])  # (S, H)
 
     def score(self, gold: Any, answers: Sequence[Vectors]) -> dict[str, float]:
         return {"mean cosine": mean_cosine(answers, gold)}

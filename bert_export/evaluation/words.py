@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from bert_export.datasets import DataSet
 from bert_export.datasets.masking import hide_tokens, mask_id_of
 from bert_export.evaluation.choices import read_is_next
 from bert_export.evaluation.scorer import (
+    Answered,
     AnyPipeline,
     Examples,
     Scorer,
@@ -58,15 +58,8 @@ class MaskedWordScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
         return None  # known once the rows are masked
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> Ids:
-        return np.asarray(reduced[0].ids[:, 0])  # (M,)
+    def answer(self, answered: Answered) -> Ids:
+        return np.asarray(answered.reduced[0].ids[:, 0])  # (M,)
 
     def score(self, gold: Sequence[Ids], answers: Sequence[Ids]) -> dict[str, float]:
         wanted, given = np.concatenate(list(gold)), np.concatenate(list(answers))
@@ -114,16 +107,9 @@ class PretrainingScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
         return None  # known once the rows are masked
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> tuple[Ids, bool]:
-        verdict = pipeline.decode(item, rows, reduced, settings)["next_sentence"]["is_next"]
-        return reduced[0].candidates.ids[:, 0], bool(verdict)
+    def answer(self, answered: Answered) -> tuple[Ids, bool]:
+        verdict = answered.decoded["next_sentence"]["is_next"]
+        return answered.reduced[0].candidates.ids[:, 0], bool(verdict)
 
     def as_gold(self, answers: Sequence[tuple[Ids, bool]]) -> PretrainingGold:
         return PretrainingGold([ids for ids, _ in answers], [verdict for _, verdict in answers])
@@ -164,15 +150,8 @@ class NextWordScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
         return None  # known once the texts are cut
 
-    def answer(
-        self,
-        pipeline: AnyPipeline,
-        item: Any,
-        rows: Sequence[Row],
-        reduced: Sequence[Any],
-        settings: Any,
-    ) -> int:
-        return int(reduced[0][-1])
+    def answer(self, answered: Answered) -> int:
+        return int(answered.reduced[0][-1])
 
     def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
         pairs = [pair for pair in zip(gold, answers, strict=True) if pair[0] != _UNKNOWN]

@@ -67,8 +67,9 @@ def load(
     manifest = read_manifest(folder)
     wanted = _check_task(manifest, task)
     engine = manifest.engine(target)
-    if engine.target == "onnxruntime" and engine.quantization is not None:
-        warn_if_unsuited(engine.quantization.processor, detect_processor())
+    plan = engine.quantization
+    if plan is not None and plan.processor is not None:
+        warn_if_unsuited(plan.processor, detect_processor())
     if verify:
         verify_files(folder, manifest)
     tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)

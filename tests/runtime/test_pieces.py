@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -11,6 +12,8 @@ from bert_export.bundle import TensorSpec
 from bert_export.exporter import Export
 from bert_export.runtime.loading import load
 from bert_export.runtime.sessions.pieces import PIECE_TOKENS, can_cut, cut_feeds, join_outputs
+
+MASKS = TensorSpec(name="masked_positions", dtype="int64", shape=("masked",))
 
 
 def spec(*shape: str | int) -> TensorSpec:
@@ -39,18 +42,49 @@ def test_one_piece_is_the_feeds_themselves() -> None:
     assert piece is feeds
 
 
+@given(
+    masks=st.lists(st.integers(0, 128 * 12 - 1), min_size=1, max_size=60, unique=True),
+    in_order=st.booleans(),
+)
+def test_masks_go_with_their_rows(masks: list[int], in_order: bool) -> None:
+    ids = np.arange(128 * 12).reshape(12, 128)
+    positions = np.array(sorted(masks) if in_order else masks)
+    pieces = cut_feeds({"input_ids": ids, "masked_positions": positions})
+    hidden = [piece["input_ids"].reshape(-1)[piece["masked_positions"]] for piece in pieces]
+    np.testing.assert_array_equal(np.concatenate(hidden), positions)
+    thirds = {position // 512 for position in masks}
+    assert len(pieces) == (3 if len(thirds) == 3 and (np.diff(positions) > 0).all() else 1)
+
+
 @pytest.mark.parametrize(
-    ("specs", "wanted"),
+    ("inputs", "outputs", "wanted"),
     [
-        ([spec("batch", "sequence"), spec("batch", 3)], True),
-        ([spec("batch", "choices", "sequence"), spec("batch", "choices")], True),
-        ([spec("batch", "sequence"), spec("masked"), spec("masked", 30)], False),
-        ([spec("sequence", "batch")], False),
-        ([spec()], False),
+        ([spec("batch", "sequence")], [spec("batch", 3)], True),
+        ([spec("batch", "choices", "sequence")], [spec("batch", "choices")], True),
+        ([spec("batch", "sequence"), MASKS], [spec("masked", 30)], True),
+        ([spec("batch", "sequence"), MASKS], [spec("masked", 30), spec("batch", 2)], True),
+        ([spec("batch", "sequence"), spec("masked")], [spec("masked", 30)], False),
+        ([spec("sequence", "batch")], [spec("batch")], False),
+        ([spec("batch", "sequence")], [spec()], False),
     ],
 )
-def test_only_graphs_of_rows_are_cut(specs: list[TensorSpec], wanted: bool) -> None:
-    assert can_cut(specs) is wanted
+def test_only_graphs_of_rows_are_cut(
+    inputs: list[TensorSpec], outputs: list[TensorSpec], wanted: bool
+) -> None:
+    assert can_cut(inputs, outputs) is wanted
+
+
+def test_masks_of_a_large_batch_are_scored_as_alone(tiny_export: Callable[..., Export]) -> None:
+    generator = np.random.default_rng(0)
+    ids = generator.integers(5, 40, (70, 16))
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    feeds["token_type_ids"] = np.zeros_like(ids)
+    positions = np.sort(generator.choice(ids.size, 120, replace=False))
+    with load(tiny_export("fill-mask", "BertForMaskedLM").path) as pipeline:
+        assert len(cut_feeds({**feeds, "masked_positions": positions})) == 3
+        (together,) = pipeline.run({**feeds, "masked_positions": positions}).values()
+        (every,) = pipeline.run({**feeds, "masked_positions": np.arange(ids.size)}).values()
+    np.testing.assert_allclose(together, every[positions], atol=1e-6)
 
 
 def test_a_large_batch_answers_as_its_rows_do(embedding_int8: Export) -> None:

@@ -90,7 +90,7 @@ class OnnxRuntimeSession:
         self.inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
-        self._cuts = tuple(providers) == _PROCESSOR and can_cut((*self.inputs, *self.outputs))
+        self._cuts = tuple(providers) == _PROCESSOR and can_cut(self.inputs, self.outputs)
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`."""

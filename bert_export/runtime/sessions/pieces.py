@@ -8,46 +8,62 @@ calls of 4 rows, and 32 rows of 64 tokens 12 % less as four calls. No row of a B
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import ceil, prod
 
 import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.tasks.fill_mask import MASKED_POSITIONS
 
 __all__ = ["PIECE_TOKENS", "can_cut", "cut_feeds", "join_outputs"]
 
 PIECE_TOKENS = 512
 """Padded tokens of a piece at most, unless a single row has more."""
 
-_ROWS = "batch"
+_ROWS, _MASKS = ("batch",), ("masked",)
 
 
-def can_cut(specs: Sequence[TensorSpec]) -> bool:
-    """Whether rows of a batch are the first axis of every input and output of a graph."""
-    return all(spec.shape[:1] == (_ROWS,) for spec in specs)
+def can_cut(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
+    """Whether a graph's first axes are the rows of a batch, or masks that say where they stand."""
+    return all(
+        spec.shape[:1] == _ROWS or (spec.name == MASKED_POSITIONS and spec.shape == _MASKS)
+        for spec in inputs
+    ) and all(spec.shape[:1] in (_ROWS, _MASKS) for spec in outputs)
 
 
-def cut_feeds(feeds: Feeds) -> Iterator[Feeds]:
+def cut_feeds(feeds: Feeds) -> Sequence[Feeds]:
     """Cut a batch into pieces of nearly equal size, each within the token budget.
 
     Args:
-        feeds: Arrays (B, ...) of one shape; the product of their axes counts as tokens.
+        feeds: Arrays (B, ...) of one shape, the product of their axes counts as tokens; and, where
+            the graph scores masks only, their positions (M,).
 
-    Yields:
-        The feeds themselves where one piece is enough, otherwise views of them.
+    Returns:
+        The feeds themselves where one piece is enough, where positions are out of order, or where a
+        piece would have no mask; otherwise pieces of them, whose outputs belong one after another.
     """
-    shape = next(iter(feeds.values())).shape
-    rows = shape[0]
+    rows_of = {name: array for name, array in feeds.items() if name != MASKED_POSITIONS}
+    shape = next(iter(rows_of.values())).shape
     most = max(1, PIECE_TOKENS // prod(shape[1:]))
-    pieces = ceil(rows / most)
+    pieces = ceil(shape[0] / most)
     if pieces == 1:
-        yield feeds
-        return
-    size = ceil(rows / pieces)
-    for start in range(0, rows, size):
-        yield {name: array[start : start + size] for name, array in feeds.items()}
+        return (feeds,)
+    size = ceil(shape[0] / pieces)
+    starts = range(0, shape[0], size)
+    cut = [{name: rows[start : start + size] for name, rows in rows_of.items()} for start in starts]
+    positions = feeds.get(MASKED_POSITIONS)
+    if positions is None:
+        return cut
+    bounds = prod(shape[1:]) * np.array([*starts, starts.stop])
+    if (np.diff(positions) < 0).any() or not np.histogram(positions, bounds)[0].all():
+        return (feeds,)
+    ends = np.searchsorted(positions, bounds)
+    return [
+        {**piece, MASKED_POSITIONS: positions[first:last] - bound}
+        for piece, first, last, bound in zip(cut, ends, ends[1:], bounds, strict=False)
+    ]
 
 
 def join_outputs(pieces: Sequence[Outputs]) -> Outputs:
