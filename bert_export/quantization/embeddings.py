@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from bert_export.bundle import LayerPlan
 from bert_export.passes.editing import constant, insert_node, new_constant, substitute, use_count
@@ -34,8 +35,8 @@ def quantize_embeddings(model: ir.Model, scheme: Scheme) -> LayerPlan:
         scheme: Number formats.
 
     Returns:
-        The plan's entry: in float, with the reason, where the engine has no such lookup or the
-        graph reads the table elsewhere too.
+        The plan's entry: in float, with the reason, where the engine has no such lookup, or a float
+        decoder has the same numbers.
     """
     if not scheme.integer_tables:
         return _kept("the engine looks up no rows in int8")
@@ -45,7 +46,9 @@ def quantize_embeddings(model: ir.Model, scheme: Scheme) -> LayerPlan:
     if table is None or array is None:
         return _kept("the graph has no such table")
     if use_count(table) != 1:
-        return _kept("a float decoder reads the same table")
+        return _kept("something else reads the same table")
+    if _is_tied(graph, array):
+        return _kept("a float decoder is tied to it, and one copy serves both")
     node = next(iter(table.uses())).node
     if node.op_type != "Gather" or node.inputs[0] is not table:
         return _kept(f"{node.op_type} reads the table, and not Gather")
@@ -83,6 +86,19 @@ def quantize_embeddings(model: ir.Model, scheme: Scheme) -> LayerPlan:
     substitute(output, scaled)
     remove_unused(graph)
     return LayerPlan(layer=TABLE, precision="int8", reason="one scale a row")
+
+
+def _is_tied(graph: ir.Graph, table: NDArray[np.float32]) -> bool:
+    """Whether a float product has the table as its weight; transposed, as a copy of its own."""
+    weights = (
+        constant(node.inputs[1]) for node in graph if node.op_type == "MatMul" and not node.domain
+    )
+    return any(
+        weight is not None
+        and weight.shape == table.shape[::-1]
+        and bool(np.array_equal(weight.T, table))
+        for weight in weights
+    )
 
 
 def _kept(reason: str) -> LayerPlan:

@@ -32,7 +32,8 @@ class QuantizationOptions:
             helps.
         splitting: Whether outlier channels behind an activation function may be split.
         bias_correction: Whether biases take over the mean error of their layer.
-        embeddings: Whether the word embedding table is stored in int8, where nothing else reads it.
+        embeddings: Whether the word embedding table is stored in int8; never where a float decoder
+            has the same numbers.
         float_layers: Layers to leave in float, with the reason that the plan states.
 
     Raises:

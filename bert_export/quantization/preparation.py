@@ -81,7 +81,7 @@ class Preparation:
     def from_ranges(cls, ranges: Mapping[str, tuple[float, float]]) -> Preparation:
         """Nothing but a range of each activation, by its name in the graph."""
         return cls(
-            QuantizationOptions(embeddings=False),
+            QuantizationOptions(),
             {name: PreparedActivation(low, high) for name, (low, high) in ranges.items()},
         )
 

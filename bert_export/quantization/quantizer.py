@@ -19,6 +19,7 @@ from bert_export.passes.graph_pass import remove_unused
 from bert_export.quantization.bias_correction import Means, correct_bias
 from bert_export.quantization.dynamic import quantize_dynamically
 from bert_export.quantization.embeddings import quantize_embeddings
+from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, PreparedActivation
 from bert_export.quantization.schemes import (
     SCHEMES,
@@ -71,10 +72,9 @@ def quantize_graph(
     options = preparation.options
     sites, kept = find_sites(model, {**options.float_layers, **(float_layers or {})})
     groups = group_sites(sites)
-    if options.embeddings:
-        kept.append(quantize_embeddings(model, scheme))
     if options.mode == "dynamic":
-        return [*quantize_dynamically(model, groups, scheme), *kept]
+        dynamic = quantize_dynamically(model, groups, scheme)
+        return [*dynamic, *kept, *_embeddings(model, options, scheme)]
     for name, members in groups.items():  # all of them before any layer is quantised
         treat_activation(graph, members, preparation.activations[name])
     plan: dict[str, LayerPlan] = {}
@@ -88,7 +88,15 @@ def quantize_graph(
             site.node.replace_input_with(0, value)
             plan[site.layer] = _entry(site, parameters, prepared, corrected=means is not None)
     remove_unused(graph)
-    return [*(plan[site.layer] for site in sites), *kept]
+    quantised = [plan[site.layer] for site in sites]
+    return [*quantised, *kept, *_embeddings(model, options, scheme)]
+
+
+def _embeddings(
+    model: ir.Model, options: QuantizationOptions, scheme: Scheme
+) -> tuple[LayerPlan, ...]:
+    """The word embeddings, once the layers are done: a float decoder would share the table."""
+    return (quantize_embeddings(model, scheme),) if options.embeddings else ()
 
 
 def treat_activation(

@@ -22,9 +22,18 @@ from bert_export.passes.editing import (
 )
 from bert_export.tracing import linear_layers
 
-__all__ = ["LinearSite", "find_sites", "group_sites", "own_bias", "set_constant", "weight_of"]
+__all__ = [
+    "QUANTIZED_PREFIXES",
+    "LinearSite",
+    "find_sites",
+    "group_sites",
+    "own_bias",
+    "set_constant",
+    "weight_of",
+]
 
-QUANTIZED_PREFIXES = ("bert.encoder.", "bert.pooler.")
+QUANTIZED_PREFIXES = ("bert.encoder.", "bert.pooler.", "cls.predictions.")
+_OUTSIDE = "outside encoder, pooler and vocabulary head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ def find_sites(
     for layer, node in linear_layers(model.graph):
         inside = layer.startswith(QUANTIZED_PREFIXES)
         covered += inside
-        reason = wanted.pop(layer, None if inside else "outside the encoder and pooler")
+        reason = wanted.pop(layer, None if inside else _OUTSIDE)
         if reason is None:
             activation = cast("ir.Value", node.inputs[0])
             sites.append(LinearSite(layer, node, str(activation.name)))
@@ -65,7 +74,7 @@ def find_sites(
     if not covered:
         raise QuantizationError(
             "graph has no linear layer to quantise",
-            expected="MatMul nodes named after bert.encoder or bert.pooler modules",
+            expected=f"MatMul nodes named after modules of {', '.join(QUANTIZED_PREFIXES)}",
             got="none",
         )
     if wanted:

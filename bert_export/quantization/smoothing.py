@@ -49,6 +49,7 @@ MIN_GAIN = 2.5
 """A ``Mul`` is only put in where it divides the layer's squared output error by this much."""
 
 _TINY = 1e-5
+_COLUMNS = 4096  # of a vocabulary's decoder, these many tell the error of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def choose_smoothing(
     """
     magnitudes = np.maximum(np.abs(profile.low), np.abs(profile.high))  # (C,)
     rows = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)  # (C,)
+    weights = [weight[:, :: -(-weight.shape[1] // _COLUMNS)] for weight in weights]
     exact = [profile.sample @ weight for weight in weights]  # (T, N) each
     ones = np.ones_like(magnitudes)
     plain = _error(profile, weights, exact, ones)

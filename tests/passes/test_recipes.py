@@ -8,6 +8,7 @@ from bert_export.errors import PassError
 from bert_export.passes.recipes import PREPARE, RECIPES, lower, prepare
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
+from bert_export.quantization.sites import QUANTIZED_PREFIXES
 from bert_export.tasks import TASKS
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import linear_layers
@@ -120,8 +121,7 @@ def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
     _prepare(model, task)
     sites, _ = find_sites(model)
     assert len(sites) == sum(
-        layer.startswith(("bert.encoder.", "bert.pooler."))
-        for layer, _ in linear_layers(model.graph)
+        layer.startswith(QUANTIZED_PREFIXES) for layer, _ in linear_layers(model.graph)
     )
     assert len(sites) >= 6 * LAYERS
     ranges = {site.activation: (-4.0, 4.0) for site in sites}

@@ -20,15 +20,16 @@ from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph
 from bert_export.quantization.sites import find_sites, own_bias, weight_of
-from bert_export.runtime.batching import Row
+from bert_export.runtime.batching import Row, pad_rows
 from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model, traced
 
 VNNI = SCHEMES["x86-64-vnni"]
 LAYER = "bert.encoder.layer.0.output.dense"
+TRANSFORM, DECODER = "cls.predictions.transform.dense", "cls.predictions.decoder"
 
 
-def prepared() -> ir.Model:
-    model = traced("token-classification")
+def prepared(task: str = "token-classification") -> ir.Model:
+    model = traced(task)
     for run in (FuseGelu(), FuseAttention()):
         run(model)
     return model
@@ -88,7 +89,7 @@ def test_layers_stay_float_where_they_are_told_to(tmp_path: Path) -> None:
     found = preparation_of(model, tmp_path)
     plan = quantize_graph(model, found, scheme=VNNI, float_layers={LAYER: "it hurts"})
     kept = {layer.layer: layer.reason for layer in plan if layer.precision == "fp32"}
-    assert kept == {LAYER: "it hurts", "classifier": "outside the encoder and pooler"}
+    assert kept == {LAYER: "it hurts", "classifier": "outside encoder, pooler and vocabulary head"}
     assert f"{LAYER}.weight" in model.graph.initializers
     assert f"{LAYER}.weight_int8" not in model.graph.initializers
     with pytest.raises(QuantizationError, match=r"layer bert\.nowhere cannot be left in float"):
@@ -160,9 +161,38 @@ def test_a_table_that_must_stay_float_says_why() -> None:
     (use,) = table.uses()
     model.graph.insert_after(use.node, ir.node("Gather", list(use.node.inputs)))
     kept = quantize_embeddings(model, VNNI)
-    assert (kept.precision, kept.reason) == ("fp32", "a float decoder reads the same table")
+    assert (kept.precision, kept.reason) == ("fp32", "something else reads the same table")
     table.name = "renamed"
     assert quantize_embeddings(model, VNNI).reason == "the graph has no such table"
+
+
+def test_a_decoder_in_int8_leaves_no_float_copy_of_the_table(tmp_path: Path) -> None:
+    model = prepared("fill-mask")
+    found = preparation_of(model, tmp_path)
+    clone = model.clone()
+    plan = {layer.layer: layer for layer in quantize_graph(clone, found, scheme=VNNI)}
+    assert {plan[layer].precision for layer in (DECODER, TRANSFORM, TABLE)} == {"int8"}
+    tensors = [value.const_value for value in clone.graph.initializers.values()]
+    axes = set(constant(model.graph.initializers[f"{TABLE}.weight"]).shape)  # type: ignore[union-attr]
+    assert [
+        tensor.dtype for tensor in tensors if tensor is not None and set(tensor.shape) == axes
+    ] == [
+        ir.DataType.INT8,
+        ir.DataType.INT8,
+    ]
+    (row,) = rows()[:1]  # its ids were seen, and are within the ranges
+    feeds = pad_rows([row], pad_id=0)
+    exact, close = (run_model(one, feeds, tmp_path)["logits"] for one in (model, clone))
+    assert 0 < float(np.abs(exact - close).max()) < 0.1 * float(np.abs(exact).max())
+
+
+def test_a_float_decoder_keeps_the_table_that_it_is_tied_to(tmp_path: Path) -> None:
+    model = prepared("fill-mask")
+    found = preparation_of(model, tmp_path)
+    plan = quantize_graph(model, found, scheme=VNNI, float_layers={DECODER: "it hurts"})
+    assert (plan[-1].layer, plan[-1].precision) == (TABLE, "fp32")
+    assert plan[-1].reason == "a float decoder is tied to it, and one copy serves both"
+    assert f"{TABLE}.weight" in model.graph.initializers
 
 
 def test_dynamic_sets_its_range_in_the_graph(tmp_path: Path) -> None:
