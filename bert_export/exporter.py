@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -420,7 +421,7 @@ def _search(
     open_: Callable[[Session], Pipeline[Any, Any, Any]],
     run: _Run,
 ) -> SearchRecord | None:
-    """The layers that must stay in float, found with the numbers of the package's own engine."""
+    """The layers that must stay in float, so that every target keeps the budget."""
     if job.budget is None:
         return None
     with run.stage("search") as facts:
@@ -430,6 +431,7 @@ def _search(
             find_target(DEFAULT_TARGET).load().scheme(job.cpu),
             job.budget,
             open_=open_,
+            engines=partial(_open_engines, prepared, job),
             folder=prepared.folder,
             threads=job.threads,
             advance=run.listener.advance,
@@ -438,6 +440,16 @@ def _search(
         facts["metric"] = search.metric
         facts["layers in float"] = len(search.float_layers)
     return search
+
+
+def _open_engines(prepared: _Prepared, job: _Job, preparation: Preparation) -> Iterator[Session]:
+    """What would be written, target by target, for as long as it is scored."""
+    for target in job.targets:
+        with tempfile.TemporaryDirectory(dir=prepared.folder) as name:
+            folder = Path(name)
+            with WeightStore(folder) as store:
+                engine = _emit(prepared, target, store, job, preparation, None, _Run(_Silent()))
+            yield target.load().open_written(folder, engine, threads=job.threads)
 
 
 def _emit(

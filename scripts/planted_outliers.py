@@ -3,7 +3,7 @@
 Usage::
 
     python scripts/planted_outliers.py
-    python scripts/planted_outliers.py --demo taxinli --factor 100 --channels 4
+    python scripts/planted_outliers.py --demo snips --factor 100 --channels 3
 
 A few channels are made ``factor`` times larger, and the weights that read them smaller, so that the
 float head answers as before: the projection of attention's values, which the output projection
@@ -143,9 +143,9 @@ def _logits(model: ir.Model, rows: Sequence[Row], folder: Path) -> NDArray[np.fl
 
 
 @click.command()
-@click.option("--demo", default="snips", show_default=True, help="A classifier.")
+@click.option("--demo", default="taxinli", show_default=True, help="A classifier.")
 @click.option("--factor", default=30.0, show_default=True)
-@click.option("--channels", default=3, show_default=True, help="In each layer.")
+@click.option("--channels", default=8, show_default=True, help="In each layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(*, demo: str, factor: float, channels: int, as_json: bool) -> None:
     """Distance of INT8 from float, plain and ours, before and after planting."""

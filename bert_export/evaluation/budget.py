@@ -3,12 +3,14 @@
 One graph with a switch per place serves everything that is measured: first the disturbance of the
 outputs by each place alone, in a single pass over a sample of the data, then the drop of the few
 mixtures that :mod:`bert_export.quantization.search` asks about, all of it through the pipeline that
-answers for users. Nothing depends on the clock or on chance, so the same inputs give the same plan.
+answers for users. A mixture that seems to keep the budget is then made as it would be written, and
+what its engines lose is what counts: their rounding is not the switched graph's to the last bit.
+Nothing depends on the clock or on chance, so the same inputs give the same plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +97,7 @@ def search_floats(
     budget: Budget,
     *,
     open_: Callable[[Session], AnyPipeline],
+    engines: Callable[[Preparation], Iterable[Session]],
     folder: Path,
     threads: int | None = None,
     advance: Advance | None = None,
@@ -107,6 +110,7 @@ def search_floats(
         scheme: Number formats of the engine that is measured.
         budget: What INT8 may cost, and on which data.
         open_: Gives the task's pipeline over a session.
+        engines: Gives a session over the finished graph of every target, one after another.
         folder: Where the graph is written while it is opened.
         threads: Threads inside an operator.
         advance: Called with (graph runs done, in all) while the disturbances are measured, and
@@ -138,14 +142,20 @@ def search_floats(
     with open_(session) as pipeline:
         scores: dict[tuple[int, ...], float] = {}
 
+        def score(answering: AnyPipeline) -> float:
+            answers = answer_examples(answering, scorer, examples, advance)
+            if labelled:
+                return scorer.score(examples.gold, answers)[scorer.metric]
+            return scorer.agreement(answers, exact)
+
         def measure(floats: tuple[int, ...]) -> float:
             session.choose(set(range(len(places))) - set(floats))
-            answers = answer_examples(pipeline, scorer, examples, advance)
-            scores[floats] = (
-                scorer.score(examples.gold, answers)[scorer.metric]
-                if labelled
-                else scorer.agreement(answers, exact)
-            )
+            scores[floats] = score(pipeline)
+            if baseline - scores[floats] <= budget.max_drop:
+                layers = [layer for place in floats for layer in places[place].layers]
+                for engine in engines(preparation.with_floats(dict.fromkeys(layers, REASON))):
+                    with open_(engine) as answering:
+                        scores[floats] = min(scores[floats], score(answering))
             return baseline - scores[floats]
 
         disturbances = measure_disturbances(

@@ -16,7 +16,7 @@ from bert_export.runtime.batching import pad_rows
 @pytest.fixture(scope="module")
 def demo(minilm: Path) -> str:
     del minilm  # skips where the weights are absent
-    return "snips"
+    return "taxinli"
 
 
 def test_planting_leaves_the_float_answers(demo: str) -> None:
@@ -25,7 +25,7 @@ def test_planting_leaves_the_float_answers(demo: str) -> None:
     tensors = [torch.from_numpy(feeds[name]) for name in head.inputs]
     with torch.inference_mode():
         before = head(*tensors).numpy()
-        plant(head, factor=30.0, channels=3)
+        plant(head, factor=30.0, channels=8)
         after = head(*tensors).numpy()
     np.testing.assert_allclose(before, after, atol=2e-4)
 
@@ -33,10 +33,12 @@ def test_planting_leaves_the_float_answers(demo: str) -> None:
 def test_plain_ranges_break_and_ours_do_not(demo: str) -> None:
     head, rows = read_head(demo)
     untouched = int8_distance(head, rows, QuantizationOptions())
-    plant(head, factor=100.0, channels=3)
+    usual = int8_distance(head, rows, PLAIN)
+    plant(head, factor=30.0, channels=8)
     plain = int8_distance(head, rows, PLAIN)
     ours = int8_distance(head, rows, QuantizationOptions())
-    assert ours.error < 1.5 * untouched.error
-    assert plain.error > 5 * ours.error
-    assert plain.agreement < ours.agreement
-    assert ours.agreement > 0.95
+    assert plain.error > 2 * usual.error
+    assert plain.agreement < 0.9
+    assert ours.error < 1.25 * untouched.error
+    assert ours.agreement >= untouched.agreement - 0.01
+    assert plain.error > 4 * ours.error
