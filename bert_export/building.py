@@ -33,6 +33,7 @@ from bert_export.errors import BundleError, CheckpointError, InputError
 from bert_export.exporter import Export, Listener, export
 from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.sites import QUANTIZED_PREFIXES
 from bert_export.targets import find_target
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import find_task
@@ -225,7 +226,6 @@ def _calibration(plan: QuantizationPlan | None) -> str | None:
 
 def _options(plan: QuantizationPlan) -> QuantizationOptions:
     """The options that give this plan again. A remedy that no layer shows did nothing."""
-    inside = ("bert.encoder.", "bert.pooler.")
     words = [layer for layer in plan.layers if "embeddings" in layer.layer]
     return QuantizationOptions(
         mode=plan.mode,
@@ -237,7 +237,7 @@ def _options(plan: QuantizationPlan) -> QuantizationOptions:
         float_layers={
             layer.layer: layer.reason or ""
             for layer in plan.layers
-            if layer.precision != "int8" and layer.layer.startswith(inside)
+            if layer.precision != "int8" and layer.layer.startswith(QUANTIZED_PREFIXES)
         },
     )
 

@@ -147,6 +147,7 @@ class LayerPlan(Record, frozen=True, kw_only=True):
         smoothing_folded: Whether the layer before took that over; else it is one ``Mul``.
         split_units: Hidden units that were added in front because some were too large.
         bias_corrected: Whether the bias took over the mean error.
+        output_scale: Of the output, where queries meet keys in int8; symmetric.
         reason: Why the layer stayed in float, where it did.
     """
 
@@ -158,6 +159,7 @@ class LayerPlan(Record, frozen=True, kw_only=True):
     smoothing_folded: bool | None = None
     split_units: int = 0
     bias_corrected: bool = False
+    output_scale: float | None = None
     reason: str | None = None
 
 

@@ -127,6 +127,8 @@ def _outliers(layer: LayerPlan) -> str:
         words.append(f"{'folded' if layer.smoothing_folded else 'smoothed'} {layer.smoothing:g}")
     if layer.split_units:
         words.append(f"{layer.split_units} split units")
+    if layer.output_scale is not None:
+        words.append(f"output in int8, scale {layer.output_scale:.3g}")
     return ", ".join(words)
 
 

@@ -23,6 +23,7 @@ from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.profiler import ActivationProfile, Profiler
 from bert_export.quantization.ranges import collect_ranges, observe
 from bert_export.quantization.schemes import affine_parameters, round_trip
+from bert_export.quantization.scores import find_score_operands, largest_magnitude
 from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
 from bert_export.quantization.smoothing import Smoothing, choose_smoothing, values_of
 from bert_export.quantization.splitting import (
@@ -61,10 +62,12 @@ class Preparation:
     Args:
         options: That it was made with.
         activations: By the activation's name in the graph.
+        scores: The largest magnitude of each attention's queries and keys, by their name.
     """
 
     options: QuantizationOptions
     activations: Mapping[str, PreparedActivation] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def with_floats(self, layers: Mapping[str, str]) -> Preparation:
         """The same with further layers in float, each with its reason.
@@ -78,11 +81,14 @@ class Preparation:
         return replace(self, options=options)
 
     @classmethod
-    def from_ranges(cls, ranges: Mapping[str, tuple[float, float]]) -> Preparation:
-        """Nothing but a range of each activation, by its name in the graph."""
+    def from_ranges(
+        cls, ranges: Mapping[str, tuple[float, float]], scores: Mapping[str, float] | None = None
+    ) -> Preparation:
+        """Nothing but a range of each activation, and of queries and keys, by name in the graph."""
         return cls(
             QuantizationOptions(),
             {name: PreparedActivation(low, high) for name, (low, high) in ranges.items()},
+            scores or {},
         )
 
 
@@ -108,8 +114,12 @@ def prepare_int8(
     if options.mode == "dynamic":
         return Preparation(options)
     profilers = {name: Profiler() for name in groups}
-    for name, values in observe(model, tuple(groups), rows, **settings):
-        profilers[name].see(values)
+    scores = {operand.name: 0.0 for operand in find_score_operands(model)}
+    for name, values in observe(model, (*groups, *scores), rows, **settings):
+        if name in scores:
+            scores[name] = max(scores[name], largest_magnitude(values))
+        else:
+            profilers[name].see(values)
     profiles = {name: profiler.profile() for name, profiler in profilers.items()}
     smoothings, splittings = _treat(groups, profiles, options)
     if options.observer == "min-max":  # the profiles hold it, whatever a channel is divided by
@@ -131,6 +141,7 @@ def prepare_int8(
             )
             for name in groups
         },
+        scores,
     )
 
 

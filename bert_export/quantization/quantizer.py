@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from bert_export.bundle import LayerPlan
 from bert_export.passes.editing import new_constant
@@ -28,6 +29,7 @@ from bert_export.quantization.schemes import (
     affine_parameters,
     quantize_weight,
 )
+from bert_export.quantization.scores import find_score_operands, quantize_operand, score_pairs
 from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
 from bert_export.quantization.smoothing import apply_smoothing
 from bert_export.quantization.splitting import apply_splitting
@@ -77,6 +79,7 @@ def quantize_graph(
         return [*dynamic, *kept, *_embeddings(model, options, scheme)]
     for name, members in groups.items():  # all of them before any layer is quantised
         treat_activation(graph, members, preparation.activations[name])
+    operands = find_score_operands(model) if scheme.integer_scores else ()
     plan: dict[str, LayerPlan] = {}
     for name, members in groups.items():
         prepared = preparation.activations[name]
@@ -87,6 +90,10 @@ def quantize_graph(
             _insert_weight(graph, site, scheme, means)
             site.node.replace_input_with(0, value)
             plan[site.layer] = _entry(site, parameters, prepared, corrected=means is not None)
+    for pair in score_pairs(operands, {site.layer for site in sites}):
+        for operand in pair:
+            scale = quantize_operand(graph, operand, preparation.scores[operand.name])
+            plan[operand.layer] = replace(plan[operand.layer], output_scale=scale)
     remove_unused(graph)
     quantised = [plan[site.layer] for site in sites]
     return [*quantised, *kept, *_embeddings(model, options, scheme)]

@@ -31,12 +31,14 @@ class Scheme:
         weight_bits: Of the symmetric int8 weights; 7 keeps two products within 16 bits.
         symmetric: Whether activations have no zero point.
         integer_tables: Whether rows are looked up in int8 tables.
+        integer_scores: Whether queries are multiplied by keys in int8.
     """
 
     activation_type: str
     weight_bits: int
     symmetric: bool = False
     integer_tables: bool = True
+    integer_scores: bool = False
 
     @property
     def lowest(self) -> int:

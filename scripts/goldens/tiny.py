@@ -15,6 +15,7 @@ from bert_export.models.heads import BertForSentenceEmbedding
 from bert_export.passes.recipes import lower, prepare
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import find_sites, quantize_graph
+from bert_export.quantization.scores import find_score_operands
 from bert_export.targets import TARGETS
 from bert_export.tasks import Task
 from bert_export.tracing import trace
@@ -77,7 +78,11 @@ class TinyTrace:
             # Ranges that no calibration can blur, all unlike so that no two scales are shared.
             ranges = {name: (-1.0, 1.0 + index / 8) for index, name in enumerate(activations)}
             scheme = TARGETS[target].load().scheme(_PROCESSOR)
-            quantize_graph(model, Preparation.from_ranges(ranges), scheme=scheme)
+            scores = {
+                operand.name: 2.0 + index / 8
+                for index, operand in enumerate(find_score_operands(model))
+            }
+            quantize_graph(model, Preparation.from_ranges(ranges, scores), scheme=scheme)
         lower(model, target=target, precision=precision, task=self.task, config_layers=layers)
         return model
 

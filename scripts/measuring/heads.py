@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo_data import READERS, Record
@@ -33,23 +33,16 @@ class Head:
     compare: bool = False
 
 
+def _named(name: str, task: str) -> Head:
+    """A head whose demonstration, recipe, reader and test set have one name."""
+    return Head(task=task, demo=name, recipe=name, reader=name, test=name)
+
+
 HEADS: Mapping[str, Head] = {
-    "wnut17": Head(
-        task="token-classification",
-        demo="wnut17",
-        recipe="wnut17",
-        reader="wnut17",
-        test="wnut17",
-    ),
-    "snips": Head(
-        task="text-classification", demo="snips", recipe="snips", reader="snips", test="snips"
-    ),
-    "nlupp": Head(
-        task="text-classification", demo="nlupp", recipe="nlupp", reader="nlupp", test="nlupp"
-    ),
-    "stsb": Head(
-        task="text-classification", demo="stsb", recipe="stsb", reader="stsb", test="stsb"
-    ),
+    "wnut17": _named("wnut17", "token-classification"),
+    "snips": _named("snips", "text-classification"),
+    "nlupp": _named("nlupp", "text-classification"),
+    "stsb": _named("stsb", "text-classification"),
     "stsb-embedding": Head(
         task="sentence-embedding",
         demo="minilm",
@@ -58,30 +51,10 @@ HEADS: Mapping[str, Head] = {
         test="stsb",
         compare=True,
     ),
-    "taxinli": Head(
-        task="text-classification",
-        demo="taxinli",
-        recipe="taxinli",
-        reader="taxinli",
-        test="taxinli",
-    ),
-    "policyqa": Head(
-        task="question-answering",
-        demo="spans",
-        recipe="spans",
-        reader="spans",
-        test="policyqa",
-    ),
-    "codah": Head(
-        task="multiple-choice", demo="codah", recipe="codah", reader="codah", test="codah"
-    ),
-    "gutenberg": Head(
-        task="fill-mask",
-        demo="gutenberg",
-        recipe="gutenberg",
-        reader="gutenberg",
-        test="gutenberg",
-    ),
+    "taxinli": _named("taxinli", "text-classification"),
+    "policyqa": replace(_named("spans", "question-answering"), test="policyqa"),
+    "codah": _named("codah", "multiple-choice"),
+    "gutenberg": _named("gutenberg", "fill-mask"),
 }
 """By the name that tables show."""
 

@@ -89,7 +89,9 @@ class TestAdds:
         assert old
         assert old == new
         plans = [engine.quantization for engine in read_manifest(bundle_int8).engines]
-        assert plans[0] == plans[1]
+        own, added = (plan.layers for plan in plans if plan is not None)
+        replace = msgspec.structs.replace  # but for queries and keys, which meet in int8 there
+        assert own == tuple(replace(layer, output_scale=None) for layer in added)
 
     def test_another_precision(self, bundle: Path) -> None:
         done = run(bundle, "--target", "openvino", "--precision", "bf16", "--json")

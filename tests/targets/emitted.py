@@ -10,6 +10,7 @@ from bert_export.bundle import TensorSpec
 from bert_export.passes.recipes import lower, prepare
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import find_sites, quantize_graph
+from bert_export.quantization.scores import find_score_operands
 from bert_export.records import graph_record
 from bert_export.targets import TARGETS
 from bert_export.targets.weights import WeightStore
@@ -33,7 +34,8 @@ def emitted(task: str, precision: str, target: str = "tensorrt-rtx", **fields) -
         sites, _ = find_sites(model)
         ranges = {site.activation: (-4.0, 4.5) for site in sites}
         scheme = TARGETS[target].load().scheme("x86-64-vnni")
-        quantize_graph(model, Preparation.from_ranges(ranges), scheme=scheme)
+        scores = {operand.name: 4.0 for operand in find_score_operands(model)}
+        quantize_graph(model, Preparation.from_ranges(ranges, scores), scheme=scheme)
     lower(model, target=target, precision=precision, task=TASKS[task], config_layers=LAYERS)
     return model
 
