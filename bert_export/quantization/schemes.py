@@ -108,7 +108,8 @@ def quantize_weight(
         int8 (K, N) and float32 scales (N,), so that ``weight`` is about ``int8 * scales``.
     """
     bound = np.abs(weight).max(axis=0)  # (N,)
-    scales = np.where(bound > 0, bound / largest, 1.0).astype(np.float32)
+    steps = (bound / largest).astype(np.float32)  # of a subnormal bound it may be 0
+    scales = np.where(steps > 0, steps, np.float32(1.0))
     levels = np.rint(weight / scales)
     return np.clip(levels, -largest, largest).astype(np.int8), scales
 
