@@ -56,6 +56,14 @@ def test_masks_go_with_their_rows(masks: list[int], in_order: bool) -> None:
     assert len(pieces) == (3 if len(thirds) == 3 and (np.diff(positions) > 0).all() else 1)
 
 
+@pytest.mark.parametrize("outside", [-1, 128 * 12, 128 * 12 + 5])
+def test_masks_outside_the_batch_are_left_for_the_engine_to_refuse(outside: int) -> None:
+    positions = np.sort(np.array([3, 600, 1200, outside]))
+    feeds = {"input_ids": np.zeros((12, 128), np.int64), "masked_positions": positions}
+    (piece,) = cut_feeds(feeds)
+    assert piece is feeds
+
+
 @pytest.mark.parametrize(
     ("inputs", "outputs", "wanted"),
     [

@@ -41,8 +41,8 @@ def cut_feeds(feeds: Feeds) -> Sequence[Feeds]:
             the graph scores masks only, their positions (M,).
 
     Returns:
-        The feeds themselves where one piece is enough, where positions are out of order, or where a
-        piece would have no mask; otherwise pieces of them, whose outputs belong one after another.
+        The feeds themselves where one piece is enough, where positions are out of order or of range,
+        or where a piece would have no mask; otherwise pieces of them, whose outputs belong one after another.
     """
     rows_of = {name: array for name, array in feeds.items() if name != MASKED_POSITIONS}
     shape = next(iter(rows_of.values())).shape
@@ -57,9 +57,10 @@ def cut_feeds(feeds: Feeds) -> Sequence[Feeds]:
     if positions is None:
         return cut
     bounds = prod(shape[1:]) * np.array([*starts, starts.stop])
-    if (np.diff(positions) < 0).any() or not np.histogram(positions, bounds)[0].all():
-        return (feeds,)
     ends = np.searchsorted(positions, bounds)
+    whole = (ends[0], ends[-1]) == (0, len(positions))
+    if (np.diff(positions) < 0).any() or not whole or not np.diff(ends).all():
+        return (feeds,)
     return [
         {**piece, MASKED_POSITIONS: positions[first:last] - bound}
         for piece, first, last, bound in zip(cut, ends, ends[1:], bounds, strict=False)
