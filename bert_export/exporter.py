@@ -403,6 +403,9 @@ def _calibrate(prepared: _Prepared, job: _Job, run: _Run) -> Preparation:
             prepared.model,
             prepared.rows.rows,
             job.quantization,
+            integer_scores=any(
+                target.load().scheme(job.cpu).integer_scores for target in job.targets
+            ),
             folder=prepared.folder,
             pad_id=prepared.pipeline.tokenizer.pad_id,
             shape_feeds=prepared.pipeline.graph_feeds,

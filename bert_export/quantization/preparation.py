@@ -96,6 +96,8 @@ def prepare_int8(
     model: ir.Model,
     rows: Sequence[Row],
     options: QuantizationOptions,
+    *,
+    integer_scores: bool = False,
     **settings: Any,
 ) -> Preparation:
     """Calibrate a prepared float graph.
@@ -104,6 +106,7 @@ def prepare_int8(
         model: As :func:`bert_export.passes.recipes.prepare` leaves it; not changed.
         rows: Calibration rows.
         options: What may be done. With ``mode="dynamic"`` nothing is to be found out.
+        integer_scores: Whether queries and keys are observed too, for a scheme that wants them.
         settings: ``folder``, ``pad_id``, ``shape_feeds``, ``threads`` and ``advance`` of
             :func:`bert_export.quantization.ranges.observe`.
 
@@ -114,7 +117,8 @@ def prepare_int8(
     if options.mode == "dynamic":
         return Preparation(options)
     profilers = {name: Profiler() for name in groups}
-    scores = {operand.name: 0.0 for operand in find_score_operands(model)}
+    operands = find_score_operands(model) if integer_scores else ()
+    scores = {operand.name: 0.0 for operand in operands}
     for name, values in observe(model, (*groups, *scores), rows, **settings):
         if name in scores:
             scores[name] = max(scores[name], largest_magnitude(values))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-import numpy as np
 import onnx_ir as ir
 from msgspec.structs import replace
 
@@ -30,7 +29,13 @@ from bert_export.quantization.schemes import (
     quantize_weight,
 )
 from bert_export.quantization.scores import find_score_operands, quantize_operand, score_pairs
-from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
+from bert_export.quantization.sites import (
+    LinearSite,
+    find_sites,
+    group_sites,
+    insert_levels,
+    weight_of,
+)
 from bert_export.quantization.smoothing import apply_smoothing
 from bert_export.quantization.splitting import apply_splitting
 
@@ -85,7 +90,9 @@ def quantize_graph(
         prepared = preparation.activations[name]
         means = prepared.means if options.bias_correction else None
         parameters = scheme.parameters(prepared.low, prepared.high)
-        value = _insert_activation(graph, members[0].node, parameters, scheme)
+        value = insert_levels(
+            graph, members[0].node, 0, parameters, scheme.activation_type, prefix=f"{name}."
+        )
         for site in members:
             _insert_weight(graph, site, scheme, means)
             site.node.replace_input_with(0, value)
@@ -116,34 +123,6 @@ def treat_activation(
         apply_smoothing(graph, activation, members, prepared.smoothing)
     if prepared.splitting is not None:
         apply_splitting(graph, activation, members[0], prepared.splitting)
-
-
-def _insert_activation(
-    graph: ir.Graph, before: ir.Node, parameters: AffineParameters, scheme: Scheme
-) -> ir.Value:
-    """Quantise and dequantise the input of the first of the layers that share it."""
-    value = before.inputs[0]
-    assert value is not None, "find_sites saw it"
-    name = str(value.name)
-    scale = new_constant(graph, f"{name}.scale", np.float32(parameters.scale))
-    zero = new_constant(
-        graph, f"{name}.zero_point", np.array(parameters.zero_point, scheme.activation_type)
-    )
-    levels = ir.TensorType(ir.DataType.from_numpy(np.dtype(scheme.activation_type)))
-    quantize = ir.node(
-        "QuantizeLinear",
-        [value, scale, zero],
-        name=f"{name}.quantize",
-        outputs=[ir.Value(name=f"{name}.quantized", shape=value.shape, type=levels)],
-    )
-    dequantize = ir.node(
-        "DequantizeLinear",
-        [quantize.outputs[0], scale, zero],
-        name=f"{name}.dequantize",
-        outputs=[ir.Value(name=f"{name}.dequantized", shape=value.shape, type=value.type)],
-    )
-    graph.insert_before(before, [quantize, dequantize])
-    return dequantize.outputs[0]
 
 
 def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme, means: Means | None) -> None:

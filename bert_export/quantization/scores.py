@@ -21,7 +21,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bert_export.passes.editing import insert_node, linear_layer, module_name, new_constant
+from bert_export.passes.editing import linear_layer, module_name
+from bert_export.quantization.schemes import Scheme
+from bert_export.quantization.sites import insert_levels
 
 __all__ = [
     "ScoreOperand",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 _OPERANDS = (0, 1)  # of Attention: queries and keys
-_LARGEST = 127
+_FORMAT = Scheme("int8", 8, symmetric=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +95,14 @@ def quantize_operand(graph: ir.Graph, operand: ScoreOperand, magnitude: float) -
     Returns:
         The scale.
     """
-    value = operand.node.inputs[operand.index]
-    assert value is not None, "find_score_operands saw it"
-    scale = float(np.float32(magnitude / _LARGEST)) or 1.0
-    parameters = [
-        new_constant(graph, f"{operand.layer}.output_scale", np.float32(scale)),
-        new_constant(graph, f"{operand.layer}.output_zero_point", np.int8(0)),
-    ]
-    for op_type, dtype in (
-        ("QuantizeLinear", ir.DataType.INT8),
-        ("DequantizeLinear", ir.DataType.FLOAT),
-    ):
-        value = insert_node(
-            graph,
-            operand.node,
-            op_type,
-            [value, *parameters],
-            name=f"{operand.layer}.output_{op_type.removesuffix('Linear').lower()}",
-            shape=value.shape,
-            dtype=dtype,
-        )
+    parameters = _FORMAT.parameters(-magnitude, magnitude)
+    value = insert_levels(
+        graph,
+        operand.node,
+        operand.index,
+        parameters,
+        _FORMAT.activation_type,
+        prefix=f"{operand.layer}.output_",
+    )
     operand.node.replace_input_with(operand.index, value)
-    return scale
+    return parameters.scale

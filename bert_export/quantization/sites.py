@@ -20,6 +20,7 @@ from bert_export.passes.editing import (
     sole_reader,
     use_count,
 )
+from bert_export.quantization.schemes import AffineParameters
 from bert_export.tracing import linear_layers
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LinearSite",
     "find_sites",
     "group_sites",
+    "insert_levels",
     "own_bias",
     "set_constant",
     "weight_of",
@@ -99,6 +101,49 @@ def weight_of(site: LinearSite) -> NDArray[np.float32]:
     weight = constant(site.node.inputs[1])
     assert weight is not None, "find_sites saw it"
     return weight
+
+
+def insert_levels(
+    graph: ir.Graph,
+    node: ir.Node,
+    index: int,
+    parameters: AffineParameters,
+    dtype: str,
+    *,
+    prefix: str,
+) -> ir.Value:
+    """Quantise and dequantise what a node reads, right in front of it.
+
+    Args:
+        graph: Where the node stands.
+        node: The reader; it is left as it is.
+        index: Of its input.
+        parameters: Scale and zero point.
+        dtype: Of the levels, ``uint8`` or ``int8``.
+        prefix: Of the names of what is written.
+
+    Returns:
+        The dequantised value, of the input's shape and type.
+    """
+    value = node.inputs[index]
+    assert value is not None, "the caller saw it"
+    scale = new_constant(graph, f"{prefix}scale", np.float32(parameters.scale))
+    zero = new_constant(graph, f"{prefix}zero_point", np.array(parameters.zero_point, dtype))
+    levels = ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
+    quantize = ir.node(
+        "QuantizeLinear",
+        [value, scale, zero],
+        name=f"{prefix}quantize",
+        outputs=[ir.Value(name=f"{prefix}quantized", shape=value.shape, type=levels)],
+    )
+    dequantize = ir.node(
+        "DequantizeLinear",
+        [quantize.outputs[0], scale, zero],
+        name=f"{prefix}dequantize",
+        outputs=[ir.Value(name=f"{prefix}dequantized", shape=value.shape, type=value.type)],
+    )
+    graph.insert_before(node, [quantize, dequantize])
+    return dequantize.outputs[0]
 
 
 def own_bias(graph: ir.Graph, product: ir.Node) -> ir.Value:

@@ -41,8 +41,9 @@ def cut_feeds(feeds: Feeds) -> Sequence[Feeds]:
             the graph scores masks only, their positions (M,).
 
     Returns:
-        The feeds themselves where one piece is enough, where positions are out of order or of range,
-        or where a piece would have no mask; otherwise pieces of them, whose outputs belong one after another.
+        The feeds themselves where one piece is enough, where positions are out of order or of
+        range, or where a piece would have no mask; otherwise pieces of them, whose outputs belong
+        one after another.
     """
     rows_of = {name: array for name, array in feeds.items() if name != MASKED_POSITIONS}
     shape = next(iter(rows_of.values())).shape
