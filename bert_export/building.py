@@ -232,6 +232,7 @@ def _options(plan: QuantizationPlan) -> QuantizationOptions:
         observer=plan.observer or QuantizationOptions().observer,
         smoothing=any(layer.smoothing is not None for layer in plan.layers),
         splitting=any(layer.split_units for layer in plan.layers),
+        gptq=any(layer.gptq for layer in plan.layers),
         bias_correction=any(layer.bias_corrected for layer in plan.layers),
         embeddings=any(layer.precision == "int8" for layer in words),
         float_layers={

@@ -146,6 +146,7 @@ class LayerPlan(Record, frozen=True, kw_only=True):
         smoothing: Strength with which the input's outliers moved into the weights, where they did.
         smoothing_folded: Whether the layer before took that over; else it is one ``Mul``.
         split_units: Hidden units that were added in front because some were too large.
+        gptq: Whether rows of the weight made up for the rounding of those before them.
         bias_corrected: Whether the bias took over the mean error.
         output_scale: Of the output, where queries meet keys in int8; symmetric.
         reason: Why the layer stayed in float, where it did.
@@ -158,6 +159,7 @@ class LayerPlan(Record, frozen=True, kw_only=True):
     smoothing: float | None = None
     smoothing_folded: bool | None = None
     split_units: int = 0
+    gptq: bool = False
     bias_corrected: bool = False
     output_scale: float | None = None
     reason: str | None = None

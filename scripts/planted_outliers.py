@@ -48,6 +48,7 @@ PLAIN = QuantizationOptions(
     observer="min-max",
     smoothing=False,
     splitting=False,
+    gptq=False,
     bias_correction=False,
     embeddings=False,
 )

@@ -31,6 +31,8 @@ class QuantizationOptions:
         smoothing: Whether outliers may move from activations into weights, site by site, where it
             helps.
         splitting: Whether outlier channels behind an activation function may be split.
+        gptq: Whether a weight's rows make up for the rounding of those before them; otherwise each
+            goes to its nearest level.
         bias_correction: Whether biases take over the mean error of their layer.
         embeddings: Whether the word embedding table is stored in int8; never where a float decoder
             has the same numbers.
@@ -44,6 +46,7 @@ class QuantizationOptions:
     observer: str = DEFAULT_OBSERVER
     smoothing: bool = True
     splitting: bool = True
+    gptq: bool = True
     bias_correction: bool = True
     embeddings: bool = True
     float_layers: Mapping[str, str] = field(default_factory=dict)

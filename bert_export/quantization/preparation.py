@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from bert_export.quantization.bias_correction import Means
 from bert_export.quantization.embeddings import TABLE
@@ -22,7 +23,8 @@ from bert_export.quantization.observers import make_observer
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.profiler import ActivationProfile, Profiler
 from bert_export.quantization.ranges import collect_ranges, observe
-from bert_export.quantization.schemes import affine_parameters, round_trip
+from bert_export.quantization.rounding import WeightRounder
+from bert_export.quantization.schemes import affine_parameters, dequantize, quantize
 from bert_export.quantization.scores import find_score_operands, largest_magnitude
 from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
 from bert_export.quantization.smoothing import Smoothing, choose_smoothing, values_of
@@ -46,6 +48,8 @@ class PreparedActivation:
         smoothing: What its channels are divided by.
         splitting: Which units behind an activation function are split.
         means: Of its channels, after smoothing; ``None`` where they were not measured.
+        sample: Levels of some tokens, uint8 (T, C), or (T, C + added) where units are split;
+            ``None`` where none were kept.
     """
 
     low: float
@@ -53,6 +57,7 @@ class PreparedActivation:
     smoothing: Smoothing | None = None
     splitting: Splitting | None = None
     means: Means | None = None
+    sample: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,13 @@ class Preparation:
         options: That it was made with.
         activations: By the activation's name in the graph.
         scores: The largest magnitude of each attention's queries and keys, by their name.
+        rounder: Of the weights; it remembers them for the next engine.
     """
 
     options: QuantizationOptions
     activations: Mapping[str, PreparedActivation] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
+    rounder: WeightRounder = field(default_factory=WeightRounder, compare=False, repr=False)
 
     def with_floats(self, layers: Mapping[str, str]) -> Preparation:
         """The same with further layers in float, each with its reason.
@@ -141,7 +148,7 @@ def prepare_int8(
         options,
         {
             name: _prepared(
-                profiles[name], ranges[name], smoothings.get(name), splittings.get(name)
+                profiles[name], ranges[name], smoothings.get(name), splittings.get(name), options
             )
             for name in groups
         },
@@ -185,18 +192,22 @@ def _prepared(
     bounds: tuple[float, float],
     smoothing: Smoothing | None,
     split: tuple[Splitting, str] | None,
+    options: QuantizationOptions,
 ) -> PreparedActivation:
-    low, high = bounds
+    headroom = 1.0 if smoothing is None else smoothing.headroom
+    low, high = (headroom * bound for bound in bounds)
     sample = profile.sample if smoothing is None else profile.sample / smoothing.scales
     wide = sample
     if split is not None:
         high = split[0].bound
         wide = split_sample(sample, split[0], split[1])
-    rounded = round_trip(wide, affine_parameters(low, high))
+    parameters = affine_parameters(low, high)
+    levels = quantize(wide, parameters)
     return PreparedActivation(
         low=low,
         high=high,
         smoothing=smoothing,
         splitting=None if split is None else split[0],
-        means=Means(sample.mean(axis=0), rounded.mean(axis=0)),
+        means=Means(sample.mean(axis=0), dequantize(levels, parameters).mean(axis=0)),
+        sample=levels if options.gptq else None,
     )

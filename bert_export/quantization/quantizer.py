@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import numpy as np
 import onnx_ir as ir
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from bert_export.bundle import LayerPlan
 from bert_export.passes.editing import new_constant
 from bert_export.passes.graph_pass import remove_unused
-from bert_export.quantization.bias_correction import Means, correct_bias
+from bert_export.quantization.bias_correction import correct_bias
 from bert_export.quantization.dynamic import quantize_dynamically
 from bert_export.quantization.embeddings import quantize_embeddings
 from bert_export.quantization.options import QuantizationOptions
@@ -93,10 +95,14 @@ def quantize_graph(
         value = insert_levels(
             graph, members[0].node, 0, parameters, scheme.activation_type, prefix=f"{name}."
         )
-        for site in members:
-            _insert_weight(graph, site, scheme, means)
+        for site, (levels, scales) in zip(
+            members, _round_weights(preparation, name, members, scheme), strict=True
+        ):
+            if means is not None:
+                correct_bias(graph, site, levels * scales, means)
+            _insert_weight(graph, site, levels, scales)
             site.node.replace_input_with(0, value)
-            plan[site.layer] = _entry(site, parameters, prepared, corrected=means is not None)
+            plan[site.layer] = _entry(site, parameters, prepared, options)
     for pair in score_pairs(operands, {site.layer for site in sites}):
         for operand in pair:
             scale = quantize_operand(graph, operand, preparation.scores[operand.name])
@@ -125,19 +131,22 @@ def treat_activation(
         apply_splitting(graph, activation, members[0], prepared.splitting)
 
 
-def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme, means: Means | None) -> None:
-    """Store a layer's weight in int8 behind a DequantizeLinear.
+def _round_weights(
+    preparation: Preparation, activation: str, members: Sequence[LinearSite], scheme: Scheme
+) -> list[tuple[NDArray[np.int8], NDArray[np.float32]]]:
+    """Levels and scales of the weights that read an activation."""
+    weights, largest = [weight_of(site) for site in members], scheme.weight_bound
+    sample = preparation.activations[activation].sample
+    if sample is None:
+        return [quantize_weight(weight, largest=largest) for weight in weights]
+    return preparation.rounder.round(activation, sample, weights, largest=largest)
 
-    Args:
-        graph: Where the layer stands.
-        site: The layer.
-        scheme: Number formats.
-        means: Of the layer's input, where the bias is to be corrected.
-    """
+
+def _insert_weight(
+    graph: ir.Graph, site: LinearSite, levels: NDArray[np.int8], scales: NDArray[np.float32]
+) -> None:
+    """Store a layer's weight in int8, levels (K, N), behind a DequantizeLinear."""
     weight = cast("ir.Value", site.node.inputs[1])
-    levels, scales = quantize_weight(weight_of(site), largest=scheme.weight_bound)
-    if means is not None:
-        correct_bias(graph, site, levels * scales, means)
     stored = new_constant(graph, f"{site.layer}.weight_int8", levels)
     scale = new_constant(graph, f"{site.layer}.weight_scale", scales)
     dequantize = ir.node(
@@ -152,7 +161,10 @@ def _insert_weight(graph: ir.Graph, site: LinearSite, scheme: Scheme, means: Mea
 
 
 def _entry(
-    site: LinearSite, parameters: AffineParameters, prepared: PreparedActivation, *, corrected: bool
+    site: LinearSite,
+    parameters: AffineParameters,
+    prepared: PreparedActivation,
+    options: QuantizationOptions,
 ) -> LayerPlan:
     smoothing, splitting = prepared.smoothing, prepared.splitting
     return LayerPlan(
@@ -163,5 +175,6 @@ def _entry(
         smoothing=None if smoothing is None else smoothing.strength,
         smoothing_folded=None if smoothing is None else smoothing.folded,
         split_units=0 if splitting is None else splitting.added,
-        bias_corrected=corrected,
+        gptq=prepared.sample is not None,
+        bias_corrected=options.bias_correction and prepared.means is not None,
     )

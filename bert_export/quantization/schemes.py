@@ -15,6 +15,8 @@ __all__ = [
     "AffineParameters",
     "Scheme",
     "affine_parameters",
+    "dequantize",
+    "quantize",
     "quantize_weight",
     "round_trip",
 ]
@@ -114,13 +116,22 @@ def quantize_weight(
     return np.clip(levels, -largest, largest).astype(np.int8), scales
 
 
-def round_trip(
-    values: NDArray[np.float32], parameters: AffineParameters, *, lowest: int = 0
-) -> NDArray[np.float32]:
+def round_trip(values: NDArray[np.float32], parameters: AffineParameters) -> NDArray[np.float32]:
     """What is left of values after QuantizeLinear and DequantizeLinear; any shape, float32."""
+    return dequantize(quantize(values, parameters), parameters)
+
+
+def quantize(values: NDArray[np.float32], parameters: AffineParameters) -> NDArray[np.uint8]:
+    """The levels of values, as QuantizeLinear gives them; any shape, uint8."""
     levels: NDArray[np.float32] = np.rint(values / np.float32(parameters.scale))
     levels += np.float32(parameters.zero_point)
-    np.clip(levels, lowest, lowest + _STEPS, out=levels)
-    levels -= np.float32(parameters.zero_point)
-    levels *= np.float32(parameters.scale)
-    return levels
+    np.clip(levels, 0, _STEPS, out=levels)
+    return levels.astype(np.uint8)
+
+
+def dequantize(levels: NDArray[np.uint8], parameters: AffineParameters) -> NDArray[np.float32]:
+    """The values of levels, as DequantizeLinear gives them; any shape, float32."""
+    values = levels.astype(np.float32)
+    values -= np.float32(parameters.zero_point)
+    values *= np.float32(parameters.scale)
+    return values

@@ -45,6 +45,14 @@ __all__ = ["MIN_GAIN", "STRENGTHS", "Smoothing", "apply_smoothing", "choose_smoo
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
 """How much of a channel's size moves: 0 none, 1 all of it."""
 
+HEADROOM = 1.3
+"""Behind an attention, how much wider the range is than what calibration saw.
+
+There smoothing lets every channel fill the range, and every channel of other text can leave it: on
+taxinli's test set 3 to 27 of 10,000 values did, by up to 2.8 times, and cutting them was nearly all
+the error of those layers.
+"""
+
 MIN_GAIN = 2.5
 """A ``Mul`` is only put in where it divides the layer's squared output error by this much."""
 
@@ -65,6 +73,11 @@ class Smoothing:
     strength: float
     scales: NDArray[np.float32]
     folded: bool
+
+    @property
+    def headroom(self) -> float:
+        """How much wider the range is than what calibration saw."""
+        return HEADROOM if self.folded else 1.0
 
 
 def values_of(activation: ir.Value) -> Linear | None:
@@ -96,13 +109,13 @@ def choose_smoothing(
     weights = [weight[:, :: -(-weight.shape[1] // _COLUMNS)] for weight in weights]
     exact = [profile.sample @ weight for weight in weights]  # (T, N) each
     ones = np.ones_like(magnitudes)
-    plain = _error(profile, weights, exact, ones)
+    plain = _error(profile, weights, exact, Smoothing(0.0, ones, folded=False))
     best, least = None, plain if folded else plain / MIN_GAIN
     for strength in STRENGTHS:
-        scales = _scales(magnitudes, rows, strength)
-        error = _error(profile, weights, exact, scales)
+        found = Smoothing(strength, _scales(magnitudes, rows, strength), folded)
+        error = _error(profile, weights, exact, found)
         if error < least:
-            best, least = Smoothing(strength, scales, folded), error
+            best, least = found, error
     return best
 
 
@@ -123,10 +136,12 @@ def _error(
     profile: ActivationProfile,
     weights: Sequence[NDArray[np.float32]],
     exact: Sequence[NDArray[np.float32]],
-    scales: NDArray[np.float32],
+    smoothing: Smoothing,
 ) -> float:
     """Squared error of the outputs, relative to their variance, over all layers."""
-    low, high = float((profile.low / scales).min()), float((profile.high / scales).max())
+    scales, headroom = smoothing.scales, smoothing.headroom
+    low = headroom * float((profile.low / scales).min())
+    high = headroom * float((profile.high / scales).max())
     sample = round_trip(profile.sample / scales, affine_parameters(low, high))
     total = 0.0
     for weight, output in zip(weights, exact, strict=True):

@@ -18,8 +18,10 @@ from bert_export.quantization.embeddings import TABLE, quantize_embeddings
 from bert_export.quantization.observers import OBSERVERS
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
-from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph
+from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph, quantize_weight
+from bert_export.quantization.ranges import observe
 from bert_export.quantization.sites import find_sites, own_bias, weight_of
+from bert_export.quantization.smoothing import HEADROOM
 from bert_export.runtime.batching import Row, pad_rows
 from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model, traced
 
@@ -41,15 +43,12 @@ def rows() -> list[Row]:
     return [Row(row, np.zeros_like(row), None) for row in ids]  # type: ignore[arg-type]
 
 
+def settings(folder: Path) -> dict[str, Any]:
+    return {"folder": folder, "pad_id": 0, "shape_feeds": lambda feeds: feeds}
+
+
 def preparation_of(model: ir.Model, folder: Path, **options: Any) -> Preparation:
-    return prepare_int8(
-        model,
-        rows(),
-        QuantizationOptions(**options),
-        folder=folder,
-        pad_id=0,
-        shape_feeds=lambda feeds: feeds,
-    )
+    return prepare_int8(model, rows(), QuantizationOptions(**options), **settings(folder))
 
 
 @pytest.mark.parametrize("observer", OBSERVERS)
@@ -64,7 +63,7 @@ def test_a_clone_takes_what_was_found_and_stays_close(observer: str, tmp_path: P
     assert str(ir.to_proto(model)) == text
     assert [layer.precision for layer in plan] == ["int8"] * 6 * LAYERS + ["fp32", "int8"]
     assert plan[-1].layer == TABLE
-    assert all(layer.bias_corrected for layer in plan[: 6 * LAYERS])
+    assert all(layer.bias_corrected and layer.gptq for layer in plan[: 6 * LAYERS])
     feeds = feeds_for(model)
     exact, close = run_model(model, feeds, tmp_path), run_model(clone, feeds, tmp_path)
     largest = float(np.abs(exact["logits"]).max())
@@ -82,6 +81,42 @@ def test_preparing_twice_finds_the_same(tmp_path: Path) -> None:
         quantize_graph(model, found, scheme=VNNI)
         texts.append(ir.to_proto(model).SerializeToString())
     assert texts[0] == texts[1]
+
+
+def test_without_gptq_weights_go_to_their_nearest_levels(tmp_path: Path) -> None:
+    stored = {}
+    for gptq in (False, True):
+        model = prepared()
+        wanted, scales = quantize_weight(
+            next(weight_of(site) for site in find_sites(model)[0] if site.layer == LAYER)
+        )
+        found = preparation_of(model, tmp_path, gptq=gptq, smoothing=False, splitting=False)
+        plan = quantize_graph(model, found, scheme=VNNI)
+        assert {layer.gptq for layer in plan[: 6 * LAYERS]} == {gptq}
+        array = constant(model.graph.initializers[f"{LAYER}.weight_int8"])
+        assert array is not None
+        stored[gptq] = array
+        kept = constant(model.graph.initializers[f"{LAYER}.weight_scale"])
+        np.testing.assert_array_equal(kept, scales)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(stored[False], wanted)
+    assert (stored[True] != wanted).any()
+    assert int(np.abs(stored[True].astype(int) - wanted).max()) < 20
+
+
+def test_behind_an_attention_the_range_has_headroom(tmp_path: Path) -> None:
+    model = prepared()
+    found = preparation_of(model, tmp_path).activations
+    folded = {
+        name: activation.smoothing
+        for name, activation in found.items()
+        if activation.smoothing is not None and activation.smoothing.folded
+    }
+    assert folded
+    highest = dict.fromkeys(folded, -np.inf)
+    for name, values in observe(model, tuple(folded), rows(), **settings(tmp_path)):
+        highest[name] = max(highest[name], float((values / folded[name].scales).max()))
+    for name, high in highest.items():
+        assert found[name].high == pytest.approx(HEADROOM * high)
 
 
 def test_layers_stay_float_where_they_are_told_to(tmp_path: Path) -> None:
