@@ -105,7 +105,7 @@ def _layers(engine: EngineRecord) -> Table | None:
         "precision",
         "scale",
         "zero point",
-        "outliers",
+        "treatment",
         "reason",
     )
     for layer in plan.layers:
@@ -114,19 +114,23 @@ def _layers(engine: EngineRecord) -> Table | None:
             layer.precision,
             "" if layer.activation_scale is None else f"{layer.activation_scale:.5g}",
             "" if layer.activation_zero_point is None else str(layer.activation_zero_point),
-            _outliers(layer),
+            _treatment(layer),
             layer.reason or "",
         )
     return table
 
 
-def _outliers(layer: LayerPlan) -> str:
-    """What was done about values that would widen the layer's input range."""
+def _treatment(layer: LayerPlan) -> str:
+    """What was done so that the layer's INT8 is close to float."""
     words = []
     if layer.smoothing is not None:
         words.append(f"{'folded' if layer.smoothing_folded else 'smoothed'} {layer.smoothing:g}")
     if layer.split_units:
         words.append(f"{layer.split_units} split units")
+    if layer.gptq:
+        words.append("GPTQ")
+    if layer.bias_corrected:
+        words.append("bias")
     if layer.output_scale is not None:
         words.append(f"output in int8, scale {layer.output_scale:.3g}")
     return ", ".join(words)
