@@ -11,7 +11,8 @@ The heads are the demonstrations, or with ``--fine-tuned`` fully fine-tuned ones
 from the open data when they are not in the work folder yet. Test sets are the data sets' own.
 Every contender has the same weights, and its answers are made by the same pipelines; foreign graphs
 are made of the plain export with the same calibration rows as ours. The contender with a budget is
-given the test set itself: what is shown is whether ``--max-drop`` keeps what it promises.
+given the test set itself: what is shown is whether ``--max-drop`` keeps what it promises. Formats
+of other processors are scored on this one, which computes them exactly, if slower.
 """
 
 from __future__ import annotations

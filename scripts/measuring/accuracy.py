@@ -14,6 +14,7 @@ from measuring.children import ChildError, run_command, run_worker
 from measuring.heads import Head, write_test_set
 
 __all__ = [
+    "ARM",
     "BUDGET",
     "CONTENDERS",
     "DYNAMIC",
@@ -21,17 +22,26 @@ __all__ = [
     "NNCF",
     "OURS",
     "STATIC",
+    "WITHOUT_VNNI",
     "Workshop",
     "float_share",
 ]
 
 FP32, OURS, BUDGET = "FP32", "ours INT8", "ours INT8, --max-drop 0.1%"
 DYNAMIC, STATIC, NNCF = "ONNX Runtime dynamic", "ONNX Runtime static", "NNCF in OpenVINO"
-CONTENDERS = (FP32, OURS, BUDGET, DYNAMIC, STATIC, NNCF)
+WITHOUT_VNNI, ARM = "ours INT8 as on x86-64 without VNNI", "ours INT8 as on Arm"
+CONTENDERS = (FP32, OURS, BUDGET, DYNAMIC, STATIC, NNCF, WITHOUT_VNNI, ARM)
 
 _WORKER = "worker_stock_int8"
 _STOCK = {DYNAMIC: "dynamic", STATIC: "static", NNCF: "nncf"}
 _FILES = {DYNAMIC: "dynamic.onnx", STATIC: "static.onnx", NNCF: "nncf.xml"}
+_OURS = {
+    FP32: ("fp32", ()),
+    OURS: ("int8", ()),
+    BUDGET: ("budget", ("--max-drop", "0.1%", "--eval")),
+    WITHOUT_VNNI: ("without-vnni", ("--cpu", "x86-64")),
+    ARM: ("arm", ("--cpu", "arm64")),
+}  # folder, and options of the export
 _FINE_TUNE = Path(__file__).parents[1] / "fine_tune.py"
 
 
@@ -112,11 +122,11 @@ class Workshop:
         if contender in _STOCK:
             return self._make_stock(contender, head, model, folder)
         precision = "fp32" if contender == FP32 else "int8"
-        bundle = folder / {FP32: "fp32", OURS: "int8", BUDGET: "budget"}[contender]
+        name, options = _OURS[contender]
+        bundle = folder / name
         argv = export_command(head.task, model, bundle, precision=precision, threads=self.threads)
-        if contender == BUDGET:
-            argv += ["--max-drop", "0.1%", "--eval", str(data)]
-        run_command(argv, threads=self.threads)
+        evaluated = (str(data),) if contender == BUDGET else ()
+        run_command([*argv, *options, *evaluated], threads=self.threads)
         return {"kind": "bundle", "path": str(bundle)}
 
     def _make_stock(self, contender: str, head: Head, model: str, folder: Path) -> dict[str, Any]:
