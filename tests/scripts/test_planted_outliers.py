@@ -40,5 +40,5 @@ def test_plain_ranges_break_and_ours_do_not(demo: str) -> None:
     assert plain.error > 2 * usual.error
     assert plain.agreement < 0.9
     assert ours.error < 1.25 * untouched.error
-    assert ours.agreement >= untouched.agreement - 0.01
+    assert ours.agreement >= usual.agreement  # planted, ours beats plain ranges as trained
     assert plain.error > 4 * ours.error
