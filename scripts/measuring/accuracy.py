@@ -14,7 +14,6 @@ from measuring.children import ChildError, run_command, run_worker
 from measuring.heads import Head, write_test_set
 
 __all__ = [
-    "ARM",
     "BUDGET",
     "CONTENDERS",
     "DYNAMIC",
@@ -22,7 +21,6 @@ __all__ = [
     "NNCF",
     "OURS",
     "STATIC",
-    "WITHOUT_VNNI",
     "Workshop",
     "float_share",
 ]
@@ -38,7 +36,7 @@ _FILES = {DYNAMIC: "dynamic.onnx", STATIC: "static.onnx", NNCF: "nncf.xml"}
 _OURS = {
     FP32: ("fp32", ()),
     OURS: ("int8", ()),
-    BUDGET: ("budget", ("--max-drop", "0.1%", "--eval")),
+    BUDGET: ("budget", ("--max-drop", "0.1%", "--eval", "{data}")),
     WITHOUT_VNNI: ("without-vnni", ("--cpu", "x86-64")),
     ARM: ("arm", ("--cpu", "arm64")),
 }  # folder, and options of the export
@@ -125,8 +123,8 @@ class Workshop:
         name, options = _OURS[contender]
         bundle = folder / name
         argv = export_command(head.task, model, bundle, precision=precision, threads=self.threads)
-        evaluated = (str(data),) if contender == BUDGET else ()
-        run_command([*argv, *options, *evaluated], threads=self.threads)
+        argv += (option.format(data=data) for option in options)
+        run_command(argv, threads=self.threads)
         return {"kind": "bundle", "path": str(bundle)}
 
     def _make_stock(self, contender: str, head: Head, model: str, folder: Path) -> dict[str, Any]:

@@ -41,4 +41,4 @@ def test_plain_ranges_break_and_ours_do_not(demo: str) -> None:
     assert plain.agreement < 0.9
     assert ours.error < 1.25 * untouched.error
     assert ours.agreement >= usual.agreement  # planted, ours beats plain ranges as trained
-    assert plain.error > 4 * ours.error
+    assert plain.error > 6 * ours.error
