@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -275,6 +275,7 @@ class _Prepared:
         pipeline: Over no session yet; encodes text and knows the graph's axes.
         rows: Real text.
         folder: The bundle's, in which graphs are opened.
+        overflow: By target, the nodes of its FP16 graph that must stay FP32.
     """
 
     model: ir.Model
@@ -282,6 +283,7 @@ class _Prepared:
     pipeline: Pipeline[Any, Any, Any]
     rows: CalibrationRows
     folder: Path
+    overflow: Mapping[str, tuple[Overflow, ...]] = field(default_factory=dict)
 
 
 class _Run:
@@ -362,6 +364,8 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     rows = _calibration_rows(job, pipeline)
     prepared = _Prepared(model, outcomes, pipeline, rows, folder)
     preparation = _calibrate(prepared, job, run)
+    overflow = {target.name: _find_overflow(prepared, target, job, run) for target in job.targets}
+    prepared = replace(prepared, overflow=overflow)
     search = _search(
         prepared, job, preparation, partial(open_pipeline, job.task, manifest, tokenizer), run
     )
@@ -445,7 +449,7 @@ def _search(
     return search
 
 
-def _open_engines(prepared: _Prepared, job: _Job, preparation: Preparation) -> Iterator[Session]:
+def _open_engines(prepared: _Prepared, job: _Job, preparation: Preparation) -> Generator[Session]:
     """What would be written, target by target, for as long as it is scored."""
     for target in job.targets:
         with tempfile.TemporaryDirectory(dir=prepared.folder) as name:
@@ -466,7 +470,7 @@ def _emit(
 ) -> EngineRecord:
     """Quantise a copy of the prepared graph, bring it to the target's form and write it."""
     model = prepared.model.clone()
-    overflow = _find_overflow(prepared, target, job, run)
+    overflow = prepared.overflow[target.name]
     set_float32_nodes(model, [found.node for found in overflow])
     plan = None
     if job.precision == "int8":

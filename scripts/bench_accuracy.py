@@ -44,7 +44,8 @@ from measuring.report import Report, Section
 from measuring.turns import Contender, take_turns
 
 MAX_LOSS, MAX_MEAN_LOSS, BUDGET_LOSS, LEAST_COSINE = 0.5, 0.2, 0.1, 0.995
-SCORE, LOSS, SECONDS, COSINE, FLOATS = "score", "lost, points", "seconds", "cosine", "in float, %"
+SCORE, LOSS, ERROR = "score", "lost, points", "error of outputs, %"
+SECONDS, COSINE, FLOATS = "seconds", "cosine", "in float, %"
 _OTHERS = (DYNAMIC, STATIC, NNCF)
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 _PACKAGES = ("bert-export", "numpy", "onnxruntime", "openvino", "tokenizers", "torch")
@@ -133,7 +134,8 @@ def main(
         },
         sections=[
             *(_section(name, metrics[name], figures) for name, figures in found.items()),
-            _summary(found),
+            _losses(found),
+            _errors(found),
         ],
         samples={
             f"{name}: {contender}": samples
@@ -152,7 +154,11 @@ def _score(
     messages, _ = run_worker("worker_accuracy", request, threads=threads)
     result = messages[-1]
     metrics[name] = result["metric"]
-    figures = {SCORE: result["score"], SECONDS: result["seconds"]}
+    figures = {
+        SCORE: result["score"],
+        ERROR: 100 * result["error"],
+        SECONDS: result["seconds"],
+    }
     if result["agreement"] is not None:
         figures[COSINE] = result["agreement"]
     share = float_share(Path(request["path"])) if request["kind"] == "bundle" else None
@@ -177,12 +183,13 @@ def _section(name: str, metric: str, figures: Figures) -> Section:
     ours = figures[OURS].median(SECONDS) if OURS in figures else None
     return Section(
         f"{name}: {metric}",
-        ("contender", SCORE, LOSS, COSINE, SECONDS, "time over ours INT8", FLOATS),
+        ("contender", SCORE, LOSS, ERROR, COSINE, SECONDS, "time over ours INT8", FLOATS),
         [
             (
                 contender,
                 samples.median(SCORE),
                 _loss(figures, contender),
+                samples.median(ERROR),
                 samples.median(COSINE),
                 samples.median(SECONDS),
                 ratio(samples.median(SECONDS), ours),
@@ -193,8 +200,8 @@ def _section(name: str, metric: str, figures: Figures) -> Section:
     )
 
 
-def _summary(found: Mapping[str, Figures]) -> Section:
-    others = [name for name in CONTENDERS[1:] if any(name in figures for figures in found.values())]
+def _losses(found: Mapping[str, Figures]) -> Section:
+    others = _contenders(found)
     rows: list[tuple[str | float | None, ...]] = [
         (
             name,
@@ -205,6 +212,26 @@ def _summary(found: Mapping[str, Figures]) -> Section:
     ]
     rows.append(("mean", None, *(_mean_loss(found, contender) for contender in others)))
     return Section("points lost against FP32", ("head", FP32, *others), rows)
+
+
+def _errors(found: Mapping[str, Figures]) -> Section:
+    others = _contenders(found)
+    return Section(
+        "error of the outputs against FP32, % of their spread",
+        ("head", *others),
+        [
+            (name, *(_median(figures, contender, ERROR) for contender in others))
+            for name, figures in found.items()
+        ],
+    )
+
+
+def _contenders(found: Mapping[str, Figures]) -> list[str]:
+    return [name for name in CONTENDERS[1:] if any(name in figures for figures in found.values())]
+
+
+def _median(figures: Figures, contender: str, what: str) -> float | None:
+    return figures[contender].median(what) if contender in figures else None
 
 
 def _bounds(found: Mapping[str, Figures]) -> list[Bound]:
@@ -218,6 +245,13 @@ def _bounds(found: Mapping[str, Figures]) -> list[Bound]:
                 bounds.append(
                     Bound(f"{name}: mean cosine with FP32", cosine, LEAST_COSINE, "at least", "")
                 )
+        error = _median(figures, OURS, ERROR)
+        others = {other: _median(figures, other, ERROR) for other in _OTHERS}
+        measured = {other: value for other, value in others.items() if value is not None}
+        if error is not None and measured:
+            best = min(measured, key=lambda other: measured[other])
+            what = f"{name}: {OURS}'s error of outputs over the best of the others' ({best})"
+            bounds.append(Bound(what, ratio(error, measured[best]), 1.0, "at most", "times"))
         if BUDGET in figures:
             loss = _loss(figures, BUDGET)
             bounds.append(Bound(f"{name}: {BUDGET} loses", loss, BUDGET_LOSS, "at most", "points"))

@@ -1,16 +1,16 @@
 """An accuracy budget: INT8 where the answers stay as good as they were asked to stay.
 
-One graph with a switch per place serves everything that is measured: first the disturbance of the
-outputs by each place alone, in a single pass over a sample of the data, then the drop of the few
-mixtures that :mod:`bert_export.quantization.search` asks about, all of it through the pipeline that
-answers for users. A mixture that seems to keep the budget is then made as it would be written, and
-what its engines lose is what counts: their rounding is not the switched graph's to the last bit.
-Nothing depends on the clock or on chance, so the same inputs give the same plan.
+First the disturbance of the outputs by each place alone is measured, in a single pass over a sample
+of the data through one graph with a switch per place. Then come the few mixtures that
+:mod:`bert_export.quantization.search` asks about: each is made as it would be written, and what its
+engines lose on all the data, through the pipeline that answers for users, is what counts. Nothing
+depends on the clock or on chance, so the same inputs give the same plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def search_floats(
     budget: Budget,
     *,
     open_: Callable[[Session], AnyPipeline],
-    engines: Callable[[Preparation], Iterable[Session]],
+    engines: Callable[[Preparation], Generator[Session]],
     folder: Path,
     threads: int | None = None,
     advance: Advance | None = None,
@@ -140,29 +140,32 @@ def search_floats(
     session = SwitchedSession(switched, len(places), folder=folder, threads=threads)
     del switched
     with open_(session) as pipeline:
-        scores: dict[tuple[int, ...], float] = {}
-
-        def score(answering: AnyPipeline) -> float:
-            answers = answer_examples(answering, scorer, examples, advance)
-            if labelled:
-                return scorer.score(examples.gold, answers)[scorer.metric]
-            return scorer.agreement(answers, exact)
-
-        def measure(floats: tuple[int, ...]) -> float:
-            session.choose(set(range(len(places))) - set(floats))
-            scores[floats] = score(pipeline)
-            if baseline - scores[floats] <= budget.max_drop:
-                layers = [layer for place in floats for layer in places[place].layers]
-                for engine in engines(preparation.with_floats(dict.fromkeys(layers, REASON))):
-                    with open_(engine) as answering:
-                        scores[floats] = min(scores[floats], score(answering))
-            return baseline - scores[floats]
-
         disturbances = measure_disturbances(
             pipeline, session, len(places), examples, advance=advance
         )
-        costs = _costs(places, examples)
-        path = search_mixture(disturbances, costs, measure, budget=budget.max_drop)
+    scores: dict[tuple[int, ...], float] = {}
+
+    def score(pipeline: AnyPipeline) -> float:
+        answers = answer_examples(pipeline, scorer, examples, advance)
+        if labelled:
+            return scorer.score(examples.gold, answers)[scorer.metric]
+        return scorer.agreement(answers, exact)
+
+    def measure(floats: tuple[int, ...]) -> float:
+        """The drop of the worst engine; once one breaks the budget, the others are not asked."""
+        layers = [layer for place in floats for layer in places[place].layers]
+        drop = -np.inf
+        with closing(engines(preparation.with_floats(dict.fromkeys(layers, REASON)))) as opened:
+            for engine in opened:
+                with open_(engine) as pipeline:
+                    scores[floats] = min(scores.get(floats, np.inf), score(pipeline))
+                drop = baseline - scores[floats]
+                if drop > budget.max_drop:
+                    break
+        return drop
+
+    costs = _costs(places, examples)
+    path = search_mixture(disturbances, costs, measure, budget=budget.max_drop)
     return SearchRecord(
         data=budget.data.source,
         sha256=budget.data.sha256,
