@@ -75,7 +75,11 @@ Figures = Mapping[str, Samples]
     help="Folder of the open data sets.  [default: the one beside the checkout]",
 )
 @click.option("--fine-tuned", is_flag=True, help="Fully fine-tuned heads.")
-@click.option("--epochs", type=float, default=3.0, show_default=True, help="Of that training.")
+@click.option(
+    "--epochs",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of that training.  [default: those of the demonstration]",
+)
 @click.option(
     "--nncf-python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -90,7 +94,7 @@ def main(
     limit: int | None,
     data: Path,
     fine_tuned: bool,
-    epochs: float,
+    epochs: float | None,
     nncf_python: Path | None,
 ) -> Report:
     """The task's metric of every head, by contender."""
@@ -105,7 +109,8 @@ def main(
         data,
         common.threads,
         limit,
-        epochs if fine_tuned else None,
+        fine_tuned,
+        epochs,
         None if nncf_python is None else str(nncf_python),
     )
     names = [name for name in only or HEADS if not fine_tuned or HEADS[name].recipe is not None]

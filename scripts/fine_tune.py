@@ -5,8 +5,8 @@ Usage::
     python scripts/fine_tune.py wnut17 --output heads/wnut17
     python scripts/fine_tune.py snips --output heads/snips --epochs 1 --threads 2
 
-Data, objective and score are those of ``train_demo.py``; here every parameter is trained, at a rate
-of 1e-4 (the new head's at five times that), and the whole model is written.
+Data, objective, epochs and score are those of ``train_demo.py``; here every parameter is trained,
+at a rate of 1e-4 (the new head's at five times that), and the whole model is written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from bert_export.errors import BertExportError
 from bert_export.models import BertHead, load_head
 
 _RATE, _HEAD_RATE = 1e-4, 5e-4
-_EPOCHS = 3.0
 _WARM_UP = 0.1  # share of the steps
 _console = Console(stderr=True)
 
@@ -44,10 +43,13 @@ _console = Console(stderr=True)
               show_default=True, help="Folder of the data sets.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), required=True,
               help="The directory that is written.")  # fmt: skip
-@click.option("--epochs", type=float, default=_EPOCHS, show_default=True)
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True),
+              help="[default: those of the demonstration]")  # fmt: skip
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-def main(name: str, data: Path, output: Path, epochs: float, threads: int, seed: int) -> None:
+def main(
+    name: str, data: Path, output: Path, epochs: float | None, threads: int, seed: int
+) -> None:
     """Train on the training and development records of NAME, score on its test set."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -60,7 +62,7 @@ def main(name: str, data: Path, output: Path, epochs: float, threads: int, seed:
         head = load_head(recipe.head, start)
         tokenizer = Tokenizer.from_str(base.tokenizer.json)
         objective = OBJECTIVES[recipe.objective](tokenizer, splits.labels)
-        _train(head, objective, splits, recipe, epochs=epochs, seed=seed)
+        _train(head, objective, splits, recipe, epochs=epochs or recipe.epochs, seed=seed)
         _write(output, head, start)
     except (BertExportError, OSError) as error:
         raise click.ClickException(str(error)) from error

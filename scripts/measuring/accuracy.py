@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from train_demo import RECIPES
+
 from measuring.checkpoints import export_command
 from measuring.children import ChildError, run_command, run_worker
 from measuring.heads import Head, write_test_set
@@ -52,7 +54,8 @@ class Workshop:
         data: Folder of the open data sets.
         threads: Of every child.
         limit: Test records of a head at most.
-        epochs: Of a full fine-tuning; the demonstrations when ``None``.
+        fine_tuned: Whether the heads are fully fine-tuned ones; else the demonstrations.
+        epochs: Of that fine-tuning; the demonstration's own when ``None``.
         nncf_python: Interpreter that has NNCF.
         notes: What a reader of the table must know; grows.
     """
@@ -61,6 +64,7 @@ class Workshop:
     data: Path
     threads: int
     limit: int | None
+    fine_tuned: bool
     epochs: float | None
     nncf_python: str | None
     notes: list[str] = field(default_factory=list)
@@ -80,7 +84,7 @@ class Workshop:
             A request to ``worker_accuracy`` by contender; without those that could not be made,
             which are noted.
         """
-        folder = self.work / "accuracy" / ("demo" if self.epochs is None else "fine-tuned") / name
+        folder = self.work / "accuracy" / ("fine-tuned" if self.fine_tuned else "demo") / name
         folder.mkdir(parents=True, exist_ok=True)
         data = folder / "test.jsonl"
         write_test_set(head, self.data, data, self.limit)
@@ -103,13 +107,14 @@ class Workshop:
 
     def _model(self, name: str, head: Head, announce: Callable[[str], None]) -> str:
         """The checkpoint: a demonstration, or a directory that is trained once."""
-        if self.epochs is None or head.recipe is None:
+        if not self.fine_tuned or head.recipe is None:
             return f"demo:{head.demo}"
-        folder = self.work / "fine-tuned" / f"{head.recipe}-{self.epochs:g}"
+        epochs = self.epochs or RECIPES[head.recipe].epochs
+        folder = self.work / "fine-tuned" / f"{head.recipe}-{epochs:g}"
         if not (folder / "model.safetensors").is_file():
             announce(f"{name}: fine-tune")
             options = ("--data", str(self.data), "--output", str(folder))
-            tuning = ("--epochs", str(self.epochs), "--threads", str(self.threads))
+            tuning = ("--epochs", str(epochs), "--threads", str(self.threads))
             argv = [sys.executable, str(_FINE_TUNE), head.recipe, *options, *tuning]
             run_command(argv, threads=self.threads)
         return str(folder)
