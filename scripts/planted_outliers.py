@@ -39,10 +39,10 @@ from bert_export.records import longest_row, tokenizer_record
 from bert_export.runtime.batching import Row, pad_rows, row_from_encoding
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import find_task
+from bert_export.tasks import Task, find_task
 from bert_export.tracing import trace
 
-__all__ = ["PLAIN", "Distance", "int8_distance", "plant", "read_head"]
+__all__ = ["PLAIN", "Distance", "Texts", "int8_distance", "plant", "read_head"]
 
 PLAIN = QuantizationOptions(
     observer="min-max",
@@ -55,6 +55,13 @@ PLAIN = QuantizationOptions(
 """Extremes as ranges and nothing else: what a stock static tool does."""
 
 _TASK = find_task("text-classification")
+_HELD_OUT = (
+    "feature-extraction",
+    "sentence-embedding",
+    "token-classification",
+    "zero-shot-classification",
+)
+"""Tasks whose built-in text is compared on: none of it is in the set that calibrates."""
 _INPUTS = ("batch", "sequence")
 
 
@@ -71,15 +78,35 @@ class Distance:
     error: float
 
 
-def read_head(demo: str) -> tuple[BertHead, list[Row]]:
-    """A demonstration classifier and rows of the built-in calibration text."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Rows of built-in text.
+
+    Args:
+        calibration: Of the classifier's own set.
+        held_out: Of other tasks' sets, on which INT8 is compared with float.
+    """
+
+    calibration: Sequence[Row]
+    held_out: Sequence[Row]
+
+
+def read_head(demo: str) -> tuple[BertHead, Texts]:
+    """A demonstration classifier and its rows."""
     checkpoint = load_checkpoint(f"demo:{demo}")
     config = BertConfig.from_dict(checkpoint.config)
     record = tokenizer_record(checkpoint, longest_row(_TASK, config, checkpoint))
     tokenizer = Tokenizer.from_json(checkpoint.tokenizer.json, record)
-    records = read_calibration(_TASK).records
-    encoded = tokenizer.encode([str(record["text"]) for record in records])
-    return load_head(_TASK.head, checkpoint), [row_from_encoding(row[0]) for row in encoded]
+    texts = Texts(
+        _rows(tokenizer, [_TASK]), _rows(tokenizer, [find_task(name) for name in _HELD_OUT])
+    )
+    return load_head(_TASK.head, checkpoint), texts
+
+
+def _rows(tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Row]:
+    records = [record for task in tasks for record in read_calibration(task).records]
+    encoded = tokenizer.encode([str(record["text"]) for record in records if "text" in record])
+    return [row_from_encoding(row[0]) for row in encoded]
 
 
 def plant(head: BertHead, *, factor: float, channels: int, seed: int = 0) -> None:
@@ -108,19 +135,18 @@ def plant(head: BertHead, *, factor: float, channels: int, seed: int = 0) -> Non
         pooler.dense.weight[:, chosen] /= factor
 
 
-def int8_distance(head: BertHead, rows: Sequence[Row], options: QuantizationOptions) -> Distance:
-    """Calibrate on every second row, and compare on the others."""
+def int8_distance(head: BertHead, texts: Texts, options: QuantizationOptions) -> Distance:
+    """Calibrate, and compare on text that was held out."""
     logits = (("logits", ("batch", "labels")),)
     inputs = tuple((name, _INPUTS) for name in head.inputs)
     model = trace(head, inputs=inputs, outputs=logits, max_length=64)
     layers = len(head.bert.encoder.layer)
     prepare(model, task=_TASK, config_layers=layers)
-    held = list(rows[1::2])
     with tempfile.TemporaryDirectory() as folder:
-        exact = _logits(model, held, Path(folder))
+        exact = _logits(model, texts.held_out, Path(folder))
         preparation = prepare_int8(
             model,
-            rows[::2],
+            texts.calibration,
             options,
             folder=Path(folder),
             pad_id=0,
@@ -128,7 +154,7 @@ def int8_distance(head: BertHead, rows: Sequence[Row], options: QuantizationOpti
         )
         quantize_graph(model, preparation, scheme=SCHEMES["x86-64-vnni"])
         lower(model, target="onnxruntime", precision="int8", task=_TASK, config_layers=layers)
-        close = _logits(model, held, Path(folder))
+        close = _logits(model, texts.held_out, Path(folder))
     return Distance(
         agreement=float((exact.argmax(axis=1) == close.argmax(axis=1)).mean()),
         error=float(np.sqrt(((exact - close) ** 2).mean()) / exact.std()),
@@ -152,11 +178,11 @@ def main(*, demo: str, factor: float, channels: int, as_json: bool) -> None:
     """Distance of INT8 from float, plain and ours, before and after planting."""
     found = {}
     for planted in (False, True):
-        head, rows = read_head(demo)
+        head, texts = read_head(demo)
         if planted:
             plant(head, factor=factor, channels=channels)
         for name, options in (("plain", PLAIN), ("ours", QuantizationOptions())):
-            distance = int8_distance(head, rows, options)
+            distance = int8_distance(head, texts, options)
             found[f"{name}, {'planted' if planted else 'as trained'}"] = distance
     if as_json:
         click.echo(

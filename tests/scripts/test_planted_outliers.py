@@ -20,8 +20,8 @@ def demo(minilm: Path) -> str:
 
 
 def test_planting_leaves_the_float_answers(demo: str) -> None:
-    head, rows = read_head(demo)
-    feeds = pad_rows(rows[:8], pad_id=0)
+    head, texts = read_head(demo)
+    feeds = pad_rows(texts.held_out[:8], pad_id=0)
     tensors = [torch.from_numpy(feeds[name]) for name in head.inputs]
     with torch.inference_mode():
         before = head(*tensors).numpy()
@@ -31,14 +31,15 @@ def test_planting_leaves_the_float_answers(demo: str) -> None:
 
 
 def test_plain_ranges_break_and_ours_do_not(demo: str) -> None:
-    head, rows = read_head(demo)
-    untouched = int8_distance(head, rows, QuantizationOptions())
-    usual = int8_distance(head, rows, PLAIN)
+    head, texts = read_head(demo)
+    untouched = int8_distance(head, texts, QuantizationOptions())
+    usual = int8_distance(head, texts, PLAIN)
     plant(head, factor=30.0, channels=8)
-    plain = int8_distance(head, rows, PLAIN)
-    ours = int8_distance(head, rows, QuantizationOptions())
+    plain = int8_distance(head, texts, PLAIN)
+    ours = int8_distance(head, texts, QuantizationOptions())
     assert plain.error > 2 * usual.error
     assert plain.agreement < 0.9
-    assert ours.error < 1.25 * untouched.error
-    assert ours.agreement >= usual.agreement  # planted, ours beats plain ranges as trained
-    assert plain.error > 6 * ours.error
+    assert ours.error < 1.1 * untouched.error
+    assert ours.agreement >= untouched.agreement - 0.02  # labels that are a toss-up move by chance
+    assert ours.agreement >= usual.agreement + 0.02  # planted, ours beats plain ranges as trained
+    assert plain.error > 7 * ours.error
