@@ -59,7 +59,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
         if name == "size":
             words.append(size_text(value))
         elif name == "drop":
-            words.append(f"{facts['metric']} {-100 * value:+.2f} points")
+            words.append(f"{facts['metric']} {0.0 - 100 * value:+.2f} points")
         elif name == "difference":
             words.append(f"largest difference from PyTorch {value:.2g}")
         elif name == "agreement":

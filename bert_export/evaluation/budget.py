@@ -21,6 +21,7 @@ from bert_export.bundle import MixtureRecord, PlaceRecord, SearchRecord
 from bert_export.datasets import DataSet
 from bert_export.errors import BudgetError, InputError
 from bert_export.evaluation.answering import Advance, answer_examples
+from bert_export.evaluation.distance import Distance, sample_rows
 from bert_export.evaluation.scorer import AnyPipeline, Examples
 from bert_export.evaluation.scorers import find_scorer
 from bert_export.quantization.preparation import Preparation
@@ -28,8 +29,8 @@ from bert_export.quantization.schemes import Scheme
 from bert_export.quantization.search import Path as SearchPath
 from bert_export.quantization.search import search_mixture
 from bert_export.quantization.switches import Place, SwitchedSession, build_switched, open_graph
-from bert_export.runtime.batching import Row, batch_rows, pad_rows
-from bert_export.runtime.sessions.session import Array, Session
+from bert_export.runtime.batching import batch_rows, pad_rows
+from bert_export.runtime.sessions.session import Outputs, Session
 
 __all__ = ["Budget", "check_budget", "check_options", "measure_disturbances", "search_floats"]
 
@@ -226,43 +227,27 @@ def measure_disturbances(
         Per place the squared error of every output as a share of its variance over the sample,
         averaged over the outputs; padding left out.
     """
-    rows = _sample([row for rows in examples.rows for row in rows])
+    rows = sample_rows(examples, _SAMPLE_TOKENS)
     batches = batch_rows([len(row) for row in rows])
+    distances = [Distance() for _ in range(places)]
     total, done = len(batches) * (places + 1), 0
-    moments: dict[str, list[float]] = {}  # count, sum, sum of squares
-    errors: dict[str, list[float]] = {}
     for batch in batches:
         own = [rows[index] for index in batch]
         feeds = pipeline.graph_feeds(pad_rows(own, pad_id=pipeline.tokenizer.pad_id))
-        exact: dict[str, Array] = {}
+        exact: list[Outputs] = []
         for place in range(-1, places):
             session.choose([place] if place >= 0 else [])
             parts = pipeline.split_outputs(own, session.run(feeds))
-            for name in parts[0]:
-                array = np.concatenate([part[name].reshape(-1) for part in parts])
-                if place < 0:
-                    exact[name] = array
-                    sums = moments.setdefault(name, [0.0, 0.0, 0.0])
-                    wide = array.astype(np.float64)
-                    for power, value in enumerate((wide.size, wide.sum(), wide @ wide)):
-                        sums[power] += float(value)
-                else:
-                    difference = (array - exact[name]).astype(np.float64)
-                    errors.setdefault(name, [0.0] * places)[place] += float(difference @ difference)
+            if place < 0:
+                exact = [{name: array.copy() for name, array in part.items()} for part in parts]
+            else:
+                for part, wanted in zip(parts, exact, strict=True):
+                    for name, array in part.items():
+                        distances[place].see(name, array, wanted[name])
             done += 1
             if advance is not None:
                 advance(done, total)
-    shares = np.zeros(places)
-    for name, (count, first, second) in moments.items():
-        spread = max(second - first * first / max(count, 1.0), 1e-30)
-        shares += np.asarray(errors[name]) / spread / len(moments)
-    return [float(share) for share in shares]
-
-
-def _sample(rows: list[Row]) -> list[Row]:
-    """Evenly spread rows of so many tokens together."""
-    step = max(1, sum(map(len, rows)) // _SAMPLE_TOKENS)
-    return rows[::step]
+    return [distance.share for distance in distances]
 
 
 def _costs(places: tuple[Place, ...], examples: Examples) -> list[float]:

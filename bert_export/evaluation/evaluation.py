@@ -12,6 +12,7 @@ from typing import Any
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.answering import Advance, answer_examples
+from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.scorer import AnyPipeline, Scorer
 from bert_export.evaluation.scorers import find_scorer
 from bert_export.runtime.loading import load
@@ -19,6 +20,8 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import find_task
 
 __all__ = ["Evaluation", "Reference", "evaluate", "unlabelled"]
+
+_SAMPLE_TOKENS = 16_384  # whose outputs are compared with the reference's
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,15 @@ class Reference:
         name: The bundle, as given.
         agreement: How far the answers are the same; 1 where all are.
         kind: What that figure is, in words.
+        error: Root mean square of the outputs' difference from the reference's as a share of
+            their standard deviation, on an even sample of the rows; 0 where they are the same.
         scores: The reference's own figures; empty without labels.
     """
 
     name: str
     agreement: float
     kind: str
+    error: float
     scores: Mapping[str, float]
 
 
@@ -136,6 +142,7 @@ def evaluate(
                 name=str(against) if isinstance(against, str | Path) else other.task,
                 agreement=scorer.agreement(answers, theirs),
                 kind=scorer.agreement_kind,
+                error=measure_distance(pipeline, other, sample_rows(examples, _SAMPLE_TOKENS)).root,
                 scores={} if examples.gold is None else scorer.score(examples.gold, theirs),
             )
         return Evaluation(

@@ -7,23 +7,19 @@ is measured too: a metric moves by whole answers, up as well as down, and output
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from bert_export import load
 from bert_export.bundle import TensorSpec
 from bert_export.datasets import read_dataset
 from bert_export.evaluation import evaluate
-from bert_export.evaluation.scorer import AnyPipeline
+from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.scorers import find_scorer
-from bert_export.runtime.batching import Row, batch_rows, pad_rows
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.tasks import find_task
@@ -116,55 +112,6 @@ def open_contender(request: dict[str, Any]) -> Any:
     return open_pipeline(find_task(manifest.task), manifest, tokenizer, session)
 
 
-def output_error(pipeline: AnyPipeline, exact: AnyPipeline, rows: Sequence[Row]) -> float:
-    """Root mean square of the outputs' difference as a share of their spread.
-
-    Args:
-        pipeline: Of the contender.
-        exact: Of the FP32 bundle.
-        rows: That both answer.
-
-    Returns:
-        The mean over the outputs; padding is left out, and of a word's logits those at masks count.
-    """
-    errors: dict[str, float] = {}
-    moments: dict[str, NDArray[np.float64]] = {}  # count, sum, sum of squares
-    for chosen in batch_rows([len(row) for row in rows]):
-        batch = [rows[index] for index in chosen]
-        both = zip(batch, _outputs(pipeline, batch), _outputs(exact, batch), strict=True)
-        for row, given, wanted in both:
-            for name, array in wanted.items():
-                flat = array.reshape(-1).astype(np.float64)
-                off = _alike(row, given[name], array, exact).reshape(-1) - flat
-                errors[name] = errors.get(name, 0.0) + float(off @ off)
-                moment = np.array([flat.size, flat.sum(), flat @ flat])
-                moments[name] = moments.get(name, 0.0) + moment
-    shares = [
-        errors[name] / (squares - total * total / count)
-        for name, (count, total, squares) in moments.items()
-    ]
-    return math.sqrt(sum(shares) / len(shares))
-
-
-def _outputs(pipeline: AnyPipeline, batch: Sequence[Row]) -> list[Outputs]:
-    feeds = pad_rows(batch, pad_id=pipeline.tokenizer.pad_id)
-    return pipeline.split_outputs(batch, pipeline.run(pipeline.graph_feeds(feeds)))
-
-
-def _alike(
-    row: Row, given: NDArray[Any], wanted: NDArray[Any], pipeline: AnyPipeline
-) -> NDArray[Any]:
-    """What a foreign graph says of every token, where ours speaks of masks alone."""
-    if given.shape == wanted.shape:
-        return given
-    return given[np.asarray(row.input_ids) == pipeline.tokenizer.mask_id]
-
-
-def _sample(rows: Sequence[Row]) -> Sequence[Row]:
-    """Evenly spread rows of so many tokens together."""
-    return rows[:: max(1, sum(map(len, rows)) // _SAMPLE_TOKENS)]
-
-
 def main() -> None:
     """Score, and compare with FP32."""
     request = read_request()
@@ -173,15 +120,14 @@ def main() -> None:
         data = read_dataset(find_task(pipeline.task), Path(request["data"]))
         examples = find_scorer(pipeline).prepare(pipeline, data, _SEED)
         found = evaluate(pipeline, data, against=against, threads=threads())
-        rows = _sample([row for rows in examples.rows for row in rows])
-        error = output_error(pipeline, exact, rows)
+        distance = measure_distance(pipeline, exact, sample_rows(examples, _SAMPLE_TOKENS))
     send(
         "result",
         metric=found.metric,
         score=found.score,
         scores=dict(found.scores),
         seconds=found.seconds,
-        error=error,
+        error=distance.root,
         agreement=None if found.reference is None else found.reference.agreement,
     )
 
