@@ -104,7 +104,9 @@ def _table(found: Evaluation) -> Table:
         table.add_row(name, _figure(value), *others, style="bold" if name == found.metric else "")
     if reference is not None:
         table.add_row(reference.kind, _figure(reference.agreement), "")
-        table.add_row("error of the outputs, share of their spread", _figure(reference.error), "")
+        table.add_row(
+            "error of the outputs, share of their spread", _figure(reference.output_error), ""
+        )
     return table
 
 

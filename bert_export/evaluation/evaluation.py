@@ -32,7 +32,7 @@ class Reference:
         name: The bundle, as given.
         agreement: How far the answers are the same; 1 where all are.
         kind: What that figure is, in words.
-        error: Root mean square of the outputs' difference from the reference's as a share of
+        output_error: Root mean square of the outputs' difference from the reference's as a share of
             their standard deviation, on an even sample of the rows; 0 where they are the same.
         scores: The reference's own figures; empty without labels.
     """
@@ -40,7 +40,7 @@ class Reference:
     name: str
     agreement: float
     kind: str
-    error: float
+    output_error: float
     scores: Mapping[str, float]
 
 
@@ -142,7 +142,9 @@ def evaluate(
                 name=str(against) if isinstance(against, str | Path) else other.task,
                 agreement=scorer.agreement(answers, theirs),
                 kind=scorer.agreement_kind,
-                error=measure_distance(pipeline, other, sample_rows(examples, _SAMPLE_TOKENS)).root,
+                output_error=measure_distance(
+                    pipeline, other, sample_rows(examples, _SAMPLE_TOKENS)
+                ).root,
                 scores={} if examples.gold is None else scorer.score(examples.gold, theirs),
             )
         return Evaluation(

@@ -18,6 +18,7 @@ def markdown_table(report: Report) -> str:
         "variant",
         wording.quality_name(report),
         "change",
+        "outputs off by",
         *(f"{label}, ms" for label in labels),
         *(["texts/s"] if report.conditions.texts else []),
         "size",
@@ -43,6 +44,7 @@ def _cells(report: Report, variant: Variant, labels: list[str]) -> Iterator[str]
     yield variant.name
     yield wording.quality_text(report, report.quality(variant))
     yield wording.drop_text(report, variant)
+    yield wording.error_text(variant)
     for label in labels:
         yield wording.milliseconds(variant.latency(label))
     if report.conditions.texts:

@@ -324,6 +324,13 @@ def _table(report: Report) -> dict[str, Any]:
             "change",
             lambda one: (_negated(report.drop(one)), wording.drop_text(report, one)),
         ),
+        (
+            "outputs off by",
+            lambda one: (
+                None if one.score is None else one.score.output_error,
+                wording.error_text(one),
+            ),
+        ),
     ]
     columns += [
         _timing_column(shape, figure) for shape in shapes for figure in ("p50", "p95", "p99")

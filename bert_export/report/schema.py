@@ -77,6 +77,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         agreement: With the reference variant's answers; ``None`` where that cannot be said.
         agreement_kind: What agreement means here, in words.
         seconds: That the answering took.
+        output_error: Root mean square of the outputs' difference from the reference's as a share of
+            their standard deviation; ``None`` where that cannot be said.
     """
 
     metric: str
@@ -84,6 +86,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     agreement: float | None
     agreement_kind: str
     seconds: float
+    output_error: float | None = None
 
 
 class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from bert_export.report.schema import Report, Variant
 __all__ = [
     "DASH",
     "drop_text",
+    "error_text",
     "milliseconds",
     "percent",
     "points",
@@ -77,6 +78,12 @@ def drop_text(report: Report, variant: Variant) -> str:
     change = -drop if abs(drop) >= 5e-7 else 0.0
     text = f"{100 * change:+.2f}" if percent(report) else f"{change:+.4f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def error_text(variant: Variant) -> str:
+    """How far the outputs are from the reference's, of their own spread."""
+    error = None if variant.score is None else variant.score.output_error
+    return DASH if error is None else f"{100 * error:.2g} %"
 
 
 def points(report: Report, drop: float) -> str:

@@ -104,7 +104,7 @@ def test_every_task_agrees_with_itself(task: str, tiny: Callable[..., Path]) -> 
         )
     assert found.reference is not None
     assert found.reference.agreement == pytest.approx(1.0)
-    assert found.reference.error == 0
+    assert found.reference.output_error == 0
     assert found.scores == found.reference.scores
     assert bool(found.scores) == (task in LABELLED)
     assert all(-1 <= value <= 1 for name, value in found.scores.items() if name != "masked tokens")
@@ -125,7 +125,7 @@ def test_another_model_agrees_less(task: str, tiny: Callable[..., Path], tmp_pat
         found = evaluate(pipeline, some(task, 64), against=other)
     assert found.reference is not None
     assert found.reference.agreement < 0.999
-    assert found.reference.error > 0.1
+    assert found.reference.output_error > 0.1
 
 
 @pytest.mark.parametrize("task", sorted(set(CLASSES) - LABELLED))

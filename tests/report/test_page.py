@@ -124,6 +124,8 @@ def test_frontier_has_what_nothing_beats() -> None:
 
 def test_markdown_has_a_row_per_variant() -> None:
     lines = markdown_table(sample_report()).splitlines()
+    off_by = lines[0].split(" | ").index("outputs off by")
+    assert [line.split(" | ")[off_by] for line in lines[2:4]] == ["0 %", "1.2 %"]
     cells = [re.split(r"(?<!\\)\|", line.strip("|")) for line in lines]
     assert len({len(row) for row in cells}) == 1
     assert len(lines) == 2 + 6
