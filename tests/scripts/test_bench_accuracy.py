@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bench_accuracy import _bounds, _loss, _mean_loss, _section, _summary
+from bench_accuracy import ERROR, _bounds, _errors, _loss, _losses, _mean_loss, _section
 from measuring.accuracy import BUDGET, DYNAMIC, FP32, NNCF, OURS, float_share
 from measuring.figures import Samples
 from measuring.heads import HEADS, write_test_set
@@ -49,11 +49,26 @@ def test_bounds_say_what_is_missed() -> None:
 
 def test_tables_show_time_over_ours() -> None:
     section = _section("a", "accuracy", figures(fp32=0.9, ours=0.9, budget=0.9))
-    assert [row[5] for row in section.rows] == [1.0, 1.0, 2.0]
-    rows = _summary({"a": figures(fp32=0.9, ours=0.89)}).rows
+    times = section.header.index("time over ours INT8")
+    assert [row[times] for row in section.rows] == [1.0, 1.0, 2.0]
+    rows = _losses({"a": figures(fp32=0.9, ours=0.89)}).rows
     assert rows[0][:2] == ("a", 0.9)
     assert rows[-1][0] == "mean"
     assert rows[-1][2] == pytest.approx(1)
+
+
+def test_outputs_must_be_closer_than_those_of_any_other() -> None:
+    head = figures(fp32=0.9, ours=0.89, dynamic=0.9, nncf=0.9)
+    for contender, error in ((OURS, 5.0), (DYNAMIC, 30.0), (NNCF, 4.0)):
+        head[contender].add({ERROR: error})
+    (bound,) = [bound for bound in _bounds({"a": head}) if "error of outputs" in bound.what]
+    assert NNCF in bound.what
+    assert (bound.value, bound.verdict) == (1.25, "MISS")
+    head[NNCF] = Samples()
+    head[NNCF].add({ERROR: 6.0})
+    (bound,) = [bound for bound in _bounds({"a": head}) if "error of outputs" in bound.what]
+    assert bound.verdict == "PASS"
+    assert _errors({"a": head}).rows == [("a", 5.0, 30.0, 6.0)]
 
 
 def test_a_bundle_without_a_search_has_no_share(tmp_path: Path) -> None:
