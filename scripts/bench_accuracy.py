@@ -12,7 +12,8 @@ from the open data when they are not in the work folder yet. Test sets are the d
 Every contender has the same weights, and its answers are made by the same pipelines; foreign graphs
 are made of the plain export with the same calibration rows as ours. The contender with a budget is
 given the test set itself: what is shown is whether ``--max-drop`` keeps what it promises. Formats
-of other processors are scored on this one, which computes them exactly, if slower.
+of other processors are scored on this one, which computes them exactly, if slower. Beside the
+metric stands how far the outputs are from FP32's, which does not move by whole answers.
 """
 
 from __future__ import annotations
@@ -172,9 +173,7 @@ def _score(
 
 def _loss(figures: Figures, contender: str) -> float | None:
     """Points of the metric that a contender loses against FP32; less than 0 where it gains."""
-    if contender not in figures or FP32 not in figures:
-        return None
-    exact, score = figures[FP32].median(SCORE), figures[contender].median(SCORE)
+    exact, score = _median(figures, FP32, SCORE), _median(figures, contender, SCORE)
     return None if exact is None or score is None else 100 * (exact - score)
 
 
@@ -185,7 +184,7 @@ def _mean_loss(found: Mapping[str, Figures], contender: str) -> float | None:
 
 
 def _section(name: str, metric: str, figures: Figures) -> Section:
-    ours = figures[OURS].median(SECONDS) if OURS in figures else None
+    ours = _median(figures, OURS, SECONDS)
     return Section(
         f"{name}: {metric}",
         ("contender", SCORE, LOSS, ERROR, COSINE, SECONDS, "time over ours INT8", FLOATS),
@@ -210,7 +209,7 @@ def _losses(found: Mapping[str, Figures]) -> Section:
     rows: list[tuple[str | float | None, ...]] = [
         (
             name,
-            figures[FP32].median(SCORE) if FP32 in figures else None,
+            _median(figures, FP32, SCORE),
             *(_loss(figures, contender) for contender in others),
         )
         for name, figures in found.items()
@@ -239,6 +238,12 @@ def _median(figures: Figures, contender: str, what: str) -> float | None:
     return figures[contender].median(what) if contender in figures else None
 
 
+def _least(values: Mapping[str, float | None]) -> tuple[str, float] | None:
+    """The smallest of those that were measured, and its name."""
+    known = [(name, value) for name, value in values.items() if value is not None]
+    return min(known, key=lambda pair: pair[1], default=None)
+
+
 def _bounds(found: Mapping[str, Figures]) -> list[Bound]:
     bounds = []
     for name, figures in found.items():
@@ -251,26 +256,22 @@ def _bounds(found: Mapping[str, Figures]) -> list[Bound]:
                     Bound(f"{name}: mean cosine with FP32", cosine, LEAST_COSINE, "at least", "")
                 )
         error = _median(figures, OURS, ERROR)
-        others = {other: _median(figures, other, ERROR) for other in _OTHERS}
-        measured = {other: value for other, value in others.items() if value is not None}
-        if error is not None and measured:
-            best = min(measured, key=lambda other: measured[other])
-            what = f"{name}: {OURS}'s error of outputs over the best of the others' ({best})"
-            bounds.append(Bound(what, ratio(error, measured[best]), 1.0, "at most", "times"))
+        best = _least({other: _median(figures, other, ERROR) for other in _OTHERS})
+        if error is not None and best is not None:
+            what = f"{name}: {OURS}'s error of outputs over the best of the others' ({best[0]})"
+            bounds.append(Bound(what, ratio(error, best[1]), 1.0, "at most", "times"))
         if BUDGET in figures:
             loss = _loss(figures, BUDGET)
             bounds.append(Bound(f"{name}: {BUDGET} loses", loss, BUDGET_LOSS, "at most", "points"))
     ours = _mean_loss(found, OURS)
     if ours is not None:
         bounds.append(Bound(f"mean: {OURS} loses", ours, MAX_MEAN_LOSS, "at most", "points"))
-    means = {other: _mean_loss(found, other) for other in _OTHERS}
-    known = {other: loss for other, loss in means.items() if loss is not None}
-    if ours is not None and known:
-        best = min(known, key=lambda other: known[other])
+    best = _least({other: _mean_loss(found, other) for other in _OTHERS})
+    if ours is not None and best is not None:
         bounds.append(
             Bound(
-                f"mean: {OURS} loses more than the best of the others ({best})",
-                ours - known[best],
+                f"mean: {OURS} loses more than the best of the others ({best[0]})",
+                ours - best[1],
                 0.0,
                 "at most",
                 "points",

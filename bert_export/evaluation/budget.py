@@ -155,15 +155,15 @@ def search_floats(
     def measure(floats: tuple[int, ...]) -> float:
         """The drop of the worst engine; once one breaks the budget, the others are not asked."""
         layers = [layer for place in floats for layer in places[place].layers]
-        drop = -np.inf
+        worst = np.inf
         with closing(engines(preparation.with_floats(dict.fromkeys(layers, REASON)))) as opened:
             for engine in opened:
                 with open_(engine) as pipeline:
-                    scores[floats] = min(scores.get(floats, np.inf), score(pipeline))
-                drop = baseline - scores[floats]
-                if drop > budget.max_drop:
+                    worst = min(worst, score(pipeline))
+                if baseline - worst > budget.max_drop:
                     break
-        return drop
+        scores[floats] = worst
+        return baseline - worst
 
     costs = _costs(places, examples)
     path = search_mixture(disturbances, costs, measure, budget=budget.max_drop)
@@ -239,7 +239,7 @@ def measure_disturbances(
             session.choose([place] if place >= 0 else [])
             parts = pipeline.split_outputs(own, session.run(feeds))
             if place < 0:
-                exact = [{name: array.copy() for name, array in part.items()} for part in parts]
+                exact = parts
             else:
                 for part, wanted in zip(parts, exact, strict=True):
                     for name, array in part.items():

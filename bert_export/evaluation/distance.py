@@ -21,6 +21,8 @@ from bert_export.runtime.sessions.session import Array, Outputs
 
 __all__ = ["Distance", "measure_distance", "sample_rows"]
 
+_SAMPLE_TOKENS = 16_384
+
 
 @dataclass(slots=True)
 class Distance:
@@ -52,21 +54,19 @@ class Distance:
         return math.sqrt(self.share)
 
 
-def measure_distance(
-    pipeline: AnyPipeline, reference: AnyPipeline, rows: Sequence[Row]
-) -> Distance:
-    """Let two engines of one task answer rows; padding does not count.
+def measure_distance(pipeline: AnyPipeline, reference: AnyPipeline, examples: Examples) -> Distance:
+    """Let two engines of one task answer the same rows; padding does not count.
 
     Args:
         pipeline: What is measured.
         reference: What it should give.
-        rows: That both are asked. Where the reference speaks of masked words alone, what is
-            measured may speak of all.
+        examples: Of which an even sample of some thousand tokens is asked. Where the reference
+            speaks of masked words alone, what is measured may speak of all.
 
     Raises:
         InputError: Their outputs have other shapes.
     """
-    distance = Distance()
+    distance, rows = Distance(), sample_rows(examples, _SAMPLE_TOKENS)
     for chosen in batch_rows([len(row) for row in rows]):
         batch = [rows[index] for index in chosen]
         both = zip(batch, _outputs(pipeline, batch), _outputs(reference, batch), strict=True)

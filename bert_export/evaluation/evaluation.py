@@ -12,7 +12,7 @@ from typing import Any
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.answering import Advance, answer_examples
-from bert_export.evaluation.distance import measure_distance, sample_rows
+from bert_export.evaluation.distance import measure_distance
 from bert_export.evaluation.scorer import AnyPipeline, Scorer
 from bert_export.evaluation.scorers import find_scorer
 from bert_export.runtime.loading import load
@@ -20,8 +20,6 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import find_task
 
 __all__ = ["Evaluation", "Reference", "evaluate", "unlabelled"]
-
-_SAMPLE_TOKENS = 16_384  # whose outputs are compared with the reference's
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +140,7 @@ def evaluate(
                 name=str(against) if isinstance(against, str | Path) else other.task,
                 agreement=scorer.agreement(answers, theirs),
                 kind=scorer.agreement_kind,
-                output_error=measure_distance(
-                    pipeline, other, sample_rows(examples, _SAMPLE_TOKENS)
-                ).root,
+                output_error=measure_distance(pipeline, other, examples).root,
                 scores={} if examples.gold is None else scorer.score(examples.gold, theirs),
             )
         return Evaluation(

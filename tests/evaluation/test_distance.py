@@ -77,7 +77,7 @@ def test_padding_does_not_count(tiny: Callable[..., Path]) -> None:
                 other.run(other.graph_feeds(feeds))["logits"],
                 exact.run(exact.graph_feeds(feeds))["logits"],
             )
-        assert measure_distance(other, exact, rows).root == pytest.approx(alone.root, rel=1e-4)
+        assert measure_distance(other, exact, examples).root == pytest.approx(alone.root, rel=1e-4)
 
 
 def test_a_sample_is_even(tiny: Callable[..., Path]) -> None:
@@ -98,7 +98,7 @@ def test_vectors_of_another_size_are_refused(tiny: Callable[..., Path]) -> None:
     ):
         examples = find_scorer(exact).prepare(exact, texts("the cat"), 0)
         with pytest.raises(InputError, match="output last_hidden_state has another shape"):
-            measure_distance(other, exact, sample_rows(examples, 100))
+            measure_distance(other, exact, examples)
 
 
 def test_a_graph_that_speaks_of_every_word_is_asked_about_the_masked_ones(
@@ -107,8 +107,8 @@ def test_a_graph_that_speaks_of_every_word_is_asked_about_the_masked_ones(
     folder = tiny("BertForMaskedLM")
     with open_tiny("fill-mask", folder) as every, open_tiny("fill-mask", folder) as pruned:
         examples = find_scorer(every).prepare(every, texts("the [MASK] sat on the [MASK]"), 0)
-        rows = sample_rows(examples, 100)
-        masked = rows[0].input_ids == every.tokenizer.mask_id
+        ((row,),) = examples.rows
+        masked = row.input_ids == every.tokenizer.mask_id
 
         def split(rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
             return [
@@ -117,4 +117,4 @@ def test_a_graph_that_speaks_of_every_word_is_asked_about_the_masked_ones(
 
         monkeypatch.setattr(pruned, "split_outputs", split)
         assert masked.sum() == 2
-        assert measure_distance(every, pruned, rows).root == 0
+        assert measure_distance(every, pruned, examples).root == 0
