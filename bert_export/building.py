@@ -230,6 +230,7 @@ def _options(plan: QuantizationPlan) -> QuantizationOptions:
     return QuantizationOptions(
         mode=plan.mode,
         observer=plan.observer or QuantizationOptions().observer,
+        centring=any(layer.centred for layer in plan.layers),
         smoothing=any(layer.smoothing is not None for layer in plan.layers),
         splitting=any(layer.split_units for layer in plan.layers),
         gptq=any(layer.gptq for layer in plan.layers),

@@ -143,6 +143,7 @@ class LayerPlan(Record, frozen=True, kw_only=True):
         layer: The checkpoint's module name, such as ``bert.encoder.layer.0.attention.self.query``.
         precision: ``int8`` or ``fp32``.
         activation_scale, activation_zero_point: Of the input, for static ``int8``.
+        centred: Whether the middles of the input's channels moved into biases.
         smoothing: Strength with which the input's outliers moved into the weights, where they did.
         smoothing_folded: Whether the layer before took that over; else it is one ``Mul``.
         split_units: Hidden units that were added in front because some were too large.
@@ -156,6 +157,7 @@ class LayerPlan(Record, frozen=True, kw_only=True):
     precision: str
     activation_scale: float | None = None
     activation_zero_point: int | None = None
+    centred: bool = False
     smoothing: float | None = None
     smoothing_folded: bool | None = None
     split_units: int = 0

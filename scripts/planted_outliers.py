@@ -46,6 +46,7 @@ __all__ = ["PLAIN", "Distance", "Texts", "int8_distance", "plant", "read_head"]
 
 PLAIN = QuantizationOptions(
     observer="min-max",
+    centring=False,
     smoothing=False,
     splitting=False,
     gptq=False,

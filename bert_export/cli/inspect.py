@@ -122,7 +122,7 @@ def _layers(engine: EngineRecord) -> Table | None:
 
 def _treatment(layer: LayerPlan) -> str:
     """What was done so that the layer's INT8 is close to float."""
-    words = []
+    words = ["centred"] if layer.centred else []
     if layer.smoothing is not None:
         words.append(f"{'folded' if layer.smoothing_folded else 'smoothed'} {layer.smoothing:g}")
     if layer.split_units:

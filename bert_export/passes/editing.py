@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Linear",
+    "add_to_constant",
     "attribute",
     "constant",
     "insert_node",
@@ -198,6 +199,26 @@ def new_constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
     )
     graph.register_initializer(value)
     return value
+
+
+def add_to_constant(graph: ir.Graph, node: ir.Node, index: int, by: NDArray[Any]) -> None:
+    """Add to a constant that a node reads; to a copy of it, where others read the same array.
+
+    Args:
+        graph: Where the node stands.
+        node: The reader.
+        index: Of its input.
+        by: What is added, of the constant's shape; the sum is taken in double precision.
+    """
+    value, array = node.inputs[index], constant(node.inputs[index])
+    assert value is not None, "the caller saw it"
+    assert array is not None, "as above"
+    moved = (array.astype(np.float64) + by).astype(array.dtype)
+    if use_count(value) == 1:
+        value.const_value = ir.tensor(moved, name=value.name)
+    else:
+        name = f"{node.outputs[0].name}.bias"
+        node.replace_input_with(index, new_constant(graph, name, moved))
 
 
 def insert_node(

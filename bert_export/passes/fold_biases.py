@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from bert_export.passes.editing import (
     Linear,
+    add_to_constant,
     attribute,
     constant,
     is_output,
     linear_layer,
-    new_constant,
     producer,
     use_count,
 )
@@ -167,7 +167,7 @@ class _Residual:
         bias = _array(match.values["bias"])
         norm = producer(match.values["states"], "LayerNormalization")
         assert norm is not None, "the match has looked"
-        _add(graph, norm, 2, bias)
+        add_to_constant(graph, norm, 2, bias)
         _correct_bias(graph, match, -bias)
         _drop_bias(match)
 
@@ -208,18 +208,7 @@ def _correct_bias(graph: ir.Graph, match: Match, by: NDArray[np.float64]) -> Non
     assert layer is not None, "the match has looked"
     assert layer.add is not None, "as above"
     place = 0 if layer.add.inputs[0] is layer.bias else 1
-    _add(graph, layer.add, place, by @ _array(layer.weight))
-
-
-def _add(graph: ir.Graph, node: ir.Node, place: int, by: NDArray[np.float64]) -> None:
-    """Add to a node's constant input; to a copy of it, as others may read the same array."""
-    value = cast("ir.Value", node.inputs[place])
-    before = cast("NDArray[np.float32]", constant(value))
-    moved = (_array(value) + by).astype(before.dtype)
-    if use_count(value) == 1:
-        value.const_value = ir.tensor(moved, name=value.name)
-    else:
-        node.replace_input_with(place, new_constant(graph, f"{node.outputs[0].name}.bias", moved))
+    add_to_constant(graph, layer.add, place, by @ _array(layer.weight))
 
 
 def _drop_bias(match: Match) -> None:

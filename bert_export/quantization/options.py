@@ -29,6 +29,7 @@ class QuantizationOptions:
             what it is batched with. ``dynamic``: each call takes its ranges from its own padded
             batch; there for comparison.
         observer: How a range is chosen, a key of :data:`bert_export.quantization.OBSERVERS`.
+        centring: Whether the middles of channels move into biases, where that costs nothing.
         smoothing: Whether outliers may move from activations into weights, site by site, where it
             helps.
         splitting: Whether outlier channels behind an activation function may be split.
@@ -45,6 +46,7 @@ class QuantizationOptions:
 
     mode: str = "static"
     observer: str = DEFAULT_OBSERVER
+    centring: bool = True
     smoothing: bool = True
     splitting: bool = True
     gptq: bool = True

@@ -1,9 +1,9 @@
 """What calibration finds out about a float graph, once for all engines that it is brought to.
 
 The float graph runs over the calibration rows, and every activation that a linear layer reads is
-profiled. From the profiles follow, in this order: which outliers move into weights or are split
-(:mod:`~bert_export.quantization.smoothing`, :mod:`~bert_export.quantization.splitting`), the range
-of what is left, and the mean that the biases must keep. The graph itself is not touched:
+profiled. From the profiles follow, in this order: how its channels are treated
+(:mod:`~bert_export.quantization.treatment`), the range of what is left, and the mean that the
+biases must keep. The graph itself is not touched:
 :func:`bert_export.quantization.quantizer.quantize_graph` applies all this to a clone.
 """
 
@@ -26,14 +26,8 @@ from bert_export.quantization.ranges import collect_ranges, observe
 from bert_export.quantization.rounding import WeightRounder
 from bert_export.quantization.schemes import affine_parameters, dequantize, quantize
 from bert_export.quantization.scores import find_score_operands, largest_magnitude
-from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
-from bert_export.quantization.smoothing import Smoothing, choose_smoothing, values_of
-from bert_export.quantization.splitting import (
-    Splitting,
-    choose_splitting,
-    hidden_of,
-    split_sample,
-)
+from bert_export.quantization.sites import find_sites, group_sites
+from bert_export.quantization.treatment import Treatment, choose_treatments
 from bert_export.runtime.batching import Row
 
 __all__ = ["Preparation", "PreparedActivation", "prepare_int8"]
@@ -44,18 +38,16 @@ class PreparedActivation:
     """How one activation is brought to INT8.
 
     Args:
-        low, high: The range of its levels, after smoothing.
-        smoothing: What its channels are divided by.
-        splitting: Which units behind an activation function are split.
-        means: Of its channels, after smoothing; ``None`` where they were not measured.
+        low, high: The range of its levels, once it is treated.
+        treatment: What is done to it before.
+        means: Of its treated channels; ``None`` where they were not measured.
         sample: Levels of some tokens, uint8 (T, C), or (T, C + added) where units are split;
             ``None`` where none were kept.
     """
 
     low: float
     high: float
-    smoothing: Smoothing | None = None
-    splitting: Splitting | None = None
+    treatment: Treatment = field(default_factory=Treatment)
     means: Means | None = None
     sample: NDArray[np.uint8] | None = None
 
@@ -75,6 +67,11 @@ class Preparation:
     activations: Mapping[str, PreparedActivation] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     rounder: WeightRounder = field(default_factory=WeightRounder, compare=False, repr=False)
+
+    @property
+    def treatments(self) -> Mapping[str, Treatment]:
+        """Of each activation, by its name in the graph."""
+        return {name: activation.treatment for name, activation in self.activations.items()}
 
     def with_floats(self, layers: Mapping[str, str]) -> Preparation:
         """The same with further layers in float, each with its reason.
@@ -132,82 +129,48 @@ def prepare_int8(
         else:
             profilers[name].see(values)
     profiles = {name: profiler.profile() for name, profiler in profilers.items()}
-    smoothings, splittings = _treat(groups, profiles, options)
-    if options.observer == "min-max":  # the profiles hold it, whatever a channel is divided by
-        ranges = {name: _extremes(profiles[name], smoothings.get(name)) for name in groups}
+    treatments = choose_treatments(groups, profiles, options)
+    if options.observer == "min-max":  # the profiles hold it, wherever a channel is moved
+        ranges = {name: _extremes(profiles[name], treatments[name]) for name in groups}
     else:
         ranges = collect_ranges(
             model,
             tuple(groups),
             rows,
             make_observer=lambda: make_observer(options.observer),
-            divisors={name: smoothing.scales for name, smoothing in smoothings.items()},
+            moves={name: treatment.move for name, treatment in treatments.items()},
             **settings,
         )
     return Preparation(
         options,
         {
-            name: _prepared(
-                profiles[name], ranges[name], smoothings.get(name), splittings.get(name), options
-            )
+            name: _prepared(profiles[name], ranges[name], treatments[name], options)
             for name in groups
         },
         scores,
     )
 
 
-def _treat(
-    groups: Mapping[str, Sequence[LinearSite]],
-    profiles: Mapping[str, ActivationProfile],
-    options: QuantizationOptions,
-) -> tuple[dict[str, Smoothing], dict[str, tuple[Splitting, str]]]:
-    """Where outliers move or are split; each activation takes at most one of both."""
-    smoothings: dict[str, Smoothing] = {}
-    splittings: dict[str, tuple[Splitting, str]] = {}
-    for name, sites in groups.items():
-        activation = sites[0].node.inputs[0]
-        assert activation is not None, "find_sites saw it"
-        weights = [weight_of(site) for site in sites]
-        hidden = hidden_of(activation) if len(sites) == 1 else None
-        if hidden is not None:
-            if options.splitting:
-                splitting = choose_splitting(profiles[name], weights[0], hidden[1])
-                if splitting is not None:
-                    splittings[name] = splitting, hidden[1]
-        elif options.smoothing:
-            folded = len(sites) == len(activation.uses()) and values_of(activation) is not None
-            smoothing = choose_smoothing(profiles[name], weights, folded=folded)
-            if smoothing is not None:
-                smoothings[name] = smoothing
-    return smoothings, splittings
-
-
-def _extremes(profile: ActivationProfile, smoothing: Smoothing | None) -> tuple[float, float]:
-    scales = np.ones_like(profile.low) if smoothing is None else smoothing.scales
-    return float((profile.low / scales).min()), float((profile.high / scales).max())
+def _extremes(profile: ActivationProfile, treatment: Treatment) -> tuple[float, float]:
+    return float(treatment.move(profile.low).min()), float(treatment.move(profile.high).max())
 
 
 def _prepared(
     profile: ActivationProfile,
     bounds: tuple[float, float],
-    smoothing: Smoothing | None,
-    split: tuple[Splitting, str] | None,
+    treatment: Treatment,
     options: QuantizationOptions,
 ) -> PreparedActivation:
-    headroom = 1.0 if smoothing is None else smoothing.headroom
-    low, high = (headroom * bound for bound in bounds)
-    sample = profile.sample if smoothing is None else profile.sample / smoothing.scales
-    wide = sample
-    if split is not None:
-        high = split[0].bound
-        wide = split_sample(sample, split[0], split[1])
+    low, high = (treatment.headroom * bound for bound in bounds)
+    if treatment.splitting is not None:
+        high = treatment.splitting.bound
+    sample = treatment.move(profile.sample)
     parameters = affine_parameters(low, high)
-    levels = quantize(wide, parameters)
+    levels = quantize(treatment.split(sample), parameters)
     return PreparedActivation(
         low=low,
         high=high,
-        smoothing=smoothing,
-        splitting=None if split is None else split[0],
+        treatment=treatment,
         means=Means(sample.mean(axis=0), dequantize(levels, parameters).mean(axis=0)),
         sample=levels if options.gptq else None,
     )

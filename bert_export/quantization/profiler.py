@@ -25,11 +25,13 @@ class ActivationProfile:
     Args:
         low, high: Extremes of every channel over all tokens, float32 (C,).
         sample: Some of the tokens, float32 (at most :data:`SAMPLE`, C).
+        tokens: How many were seen.
     """
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     sample: NDArray[np.float32]
+    tokens: int
 
 
 class Profiler:
@@ -46,6 +48,7 @@ class Profiler:
         self._rows: list[NDArray[np.float32]] = []
         self._keys: list[NDArray[np.float64]] = []
         self._held = 0
+        self._seen = 0
         self._largest_key = np.inf
 
     def see(self, batch: NDArray[np.float32]) -> None:
@@ -54,6 +57,7 @@ class Profiler:
         low, high = tokens.min(axis=0), tokens.max(axis=0)  # (C,)
         self._low = low if self._low is None else np.minimum(self._low, low)
         self._high = high if self._high is None else np.maximum(self._high, high)
+        self._seen += len(tokens)
         keys = self._random.random(len(tokens))  # (T,)
         chosen = np.flatnonzero(keys < self._largest_key)
         self._rows.append(tokens[chosen])
@@ -71,7 +75,7 @@ class Profiler:
         if self._low is None or self._high is None:
             raise CalibrationError("Profiler saw no batch", fix="Calibrate on some examples")
         self._trim()
-        return ActivationProfile(self._low, self._high, self._rows[0])
+        return ActivationProfile(self._low, self._high, self._rows[0], self._seen)
 
     def _trim(self) -> None:
         keys = np.concatenate(self._keys)

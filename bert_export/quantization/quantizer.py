@@ -38,8 +38,7 @@ from bert_export.quantization.sites import (
     insert_levels,
     weight_of,
 )
-from bert_export.quantization.smoothing import apply_smoothing
-from bert_export.quantization.splitting import apply_splitting
+from bert_export.quantization.treatment import apply_treatments
 
 __all__ = [
     "SCHEMES",
@@ -50,7 +49,6 @@ __all__ = [
     "find_sites",
     "quantize_graph",
     "quantize_weight",
-    "treat_activation",
 ]
 
 
@@ -84,8 +82,7 @@ def quantize_graph(
     if options.mode == "dynamic":
         dynamic = quantize_dynamically(model, groups, scheme)
         return [*dynamic, *kept, *_embeddings(model, options, scheme)]
-    for name, members in groups.items():  # all of them before any layer is quantised
-        treat_activation(graph, members, preparation.activations[name])
+    apply_treatments(graph, groups, preparation.treatments)  # before any layer is quantised
     operands = find_score_operands(model) if scheme.integer_scores else ()
     plan: dict[str, LayerPlan] = {}
     for name, members in groups.items():
@@ -117,18 +114,6 @@ def _embeddings(
 ) -> tuple[LayerPlan, ...]:
     """The word embeddings, once the layers are done: a float decoder would share the table."""
     return (quantize_embeddings(model, scheme),) if options.embeddings else ()
-
-
-def treat_activation(
-    graph: ir.Graph, members: Sequence[LinearSite], prepared: PreparedActivation
-) -> None:
-    """Bring the float graph to the form that an activation's range belongs to."""
-    activation = members[0].node.inputs[0]
-    assert activation is not None, "find_sites saw it"
-    if prepared.smoothing is not None:
-        apply_smoothing(graph, activation, members, prepared.smoothing)
-    if prepared.splitting is not None:
-        apply_splitting(graph, activation, members[0], prepared.splitting)
 
 
 def _round_weights(
@@ -166,12 +151,14 @@ def _entry(
     prepared: PreparedActivation,
     options: QuantizationOptions,
 ) -> LayerPlan:
-    smoothing, splitting = prepared.smoothing, prepared.splitting
+    treatment = prepared.treatment
+    smoothing, splitting = treatment.smoothing, treatment.splitting
     return LayerPlan(
         layer=site.layer,
         precision="int8",
         activation_scale=parameters.scale,
         activation_zero_point=parameters.zero_point,
+        centred=treatment.centres is not None,
         smoothing=None if smoothing is None else smoothing.strength,
         smoothing_folded=None if smoothing is None else smoothing.folded,
         split_units=0 if splitting is None else splitting.added,

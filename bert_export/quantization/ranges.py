@@ -78,7 +78,7 @@ def collect_ranges(
     rows: Sequence[Row],
     *,
     make_observer: Callable[[], Observer],
-    divisors: Mapping[str, NDArray[np.float32]] | None = None,
+    moves: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] | None = None,
     **settings: Any,
 ) -> dict[str, tuple[float, float]]:
     """Observe activations of the float graph.
@@ -88,7 +88,8 @@ def collect_ranges(
         activations: Names of the values to observe.
         rows: Calibration rows; padding is excluded from every range.
         make_observer: Makes one observer per activation.
-        divisors: What an activation's channels are divided by before they are observed, (C,).
+        moves: What is done to an activation, float32 (tokens, C), before it is observed; nothing
+            where it is not named.
         settings: The others of :func:`observe`.
 
     Returns:
@@ -98,9 +99,9 @@ def collect_ranges(
         QuantizationError: An activation holds a value that is not finite.
     """
     observers = {name: make_observer() for name in activations}
-    divided = divisors or {}
+    moved = moves or {}
     for name, values in observe(model, activations, rows, **settings):
-        observers[name].see(values / divided[name] if name in divided else values)
+        observers[name].see(moved[name](values) if name in moved else values)
     return {name: observer.range() for name, observer in observers.items()}
 
 

@@ -45,15 +45,7 @@ __all__ = ["MIN_GAIN", "STRENGTHS", "Smoothing", "apply_smoothing", "choose_smoo
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
 """How much of a channel's size moves: 0 none, 1 all of it."""
 
-HEADROOM = 1.3
-"""Behind an attention, how much wider the range is than what calibration saw.
-
-There smoothing lets every channel fill the range, and every channel of other text can leave it: on
-taxinli's test set 3 to 27 of 10,000 values did, by up to 2.8 times, and cutting them was nearly all
-the error of those layers.
-"""
-
-MIN_GAIN = 2.5
+MIN_GAIN = 1.5
 """A ``Mul`` is only put in where it divides the layer's squared output error by this much."""
 
 _TINY = 1e-5
@@ -74,11 +66,6 @@ class Smoothing:
     scales: NDArray[np.float32]
     folded: bool
 
-    @property
-    def headroom(self) -> float:
-        """How much wider the range is than what calibration saw."""
-        return HEADROOM if self.folded else 1.0
-
 
 def values_of(activation: ir.Value) -> Linear | None:
     """The projection of the values that an attention mixes, where nothing else reads them."""
@@ -92,7 +79,11 @@ def values_of(activation: ir.Value) -> Linear | None:
 
 
 def choose_smoothing(
-    profile: ActivationProfile, weights: Sequence[NDArray[np.float32]], *, folded: bool
+    profile: ActivationProfile,
+    weights: Sequence[NDArray[np.float32]],
+    *,
+    folded: bool,
+    headroom: float = 1.0,
 ) -> Smoothing | None:
     """Search the strength that leaves the layers' outputs closest to what they were.
 
@@ -100,6 +91,7 @@ def choose_smoothing(
         profile: Of the activation.
         weights: float32 (C, N) each, of the layers that read it.
         folded: Whether the division costs nothing.
+        headroom: How much wider the range will be than what calibration saw.
 
     Returns:
         The best, or ``None`` where it does not gain enough for what it costs.
@@ -109,11 +101,11 @@ def choose_smoothing(
     weights = [weight[:, :: -(-weight.shape[1] // _COLUMNS)] for weight in weights]
     exact = [profile.sample @ weight for weight in weights]  # (T, N) each
     ones = np.ones_like(magnitudes)
-    plain = _error(profile, weights, exact, Smoothing(0.0, ones, folded=False))
+    plain = _error(profile, weights, exact, ones, headroom)
     best, least = None, plain if folded else plain / MIN_GAIN
     for strength in STRENGTHS:
         found = Smoothing(strength, _scales(magnitudes, rows, strength), folded)
-        error = _error(profile, weights, exact, found)
+        error = _error(profile, weights, exact, found.scales, headroom)
         if error < least:
             best, least = found, error
     return best
@@ -136,10 +128,10 @@ def _error(
     profile: ActivationProfile,
     weights: Sequence[NDArray[np.float32]],
     exact: Sequence[NDArray[np.float32]],
-    smoothing: Smoothing,
+    scales: NDArray[np.float32],
+    headroom: float,
 ) -> float:
     """Squared error of the outputs, relative to their variance, over all layers."""
-    scales, headroom = smoothing.scales, smoothing.headroom
     low = headroom * float((profile.low / scales).min())
     high = headroom * float((profile.high / scales).max())
     sample = round_trip(profile.sample / scales, affine_parameters(low, high))

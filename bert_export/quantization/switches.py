@@ -33,9 +33,15 @@ from bert_export.passes.editing import (
 )
 from bert_export.quantization.embeddings import TABLE
 from bert_export.quantization.preparation import Preparation
-from bert_export.quantization.quantizer import quantize_graph, treat_activation
+from bert_export.quantization.quantizer import quantize_graph
 from bert_export.quantization.schemes import Scheme
-from bert_export.quantization.sites import LinearSite, find_sites, group_sites, weight_of
+from bert_export.quantization.sites import (
+    LinearSite,
+    find_sites,
+    group_sites,
+    weight_of,
+)
+from bert_export.quantization.treatment import apply_treatments
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds, Outputs
 
@@ -121,7 +127,7 @@ def build_switched(
             _switch_table(switched.graph, _flag(switched.graph, chosen, index), table)
             continue
         members = [(sites[layer], nodes[sites[layer].node.name]) for layer in place.layers]
-        splitting = preparation.activations[place.activation].splitting
+        splitting = preparation.treatments[place.activation].splitting
         kept = None if splitting is None else len(splitting.copies)
         _switch(switched.graph, chosen, index, members, kept)
     return switched, places
@@ -221,8 +227,7 @@ def _bias(product: ir.Node) -> tuple[ir.Node, int, NDArray[np.float32]] | None:
 def _treat(model: ir.Model, preparation: Preparation) -> dict[str, LinearSite]:
     """Bring a float graph to the form that is quantised, in place; gives its sites by layer."""
     sites, _ = find_sites(model, preparation.options.float_layers)
-    for name, members in group_sites(sites).items():
-        treat_activation(model.graph, members, preparation.activations[name])
+    apply_treatments(model.graph, group_sites(sites), preparation.treatments)
     return {site.layer: site for site in sites}
 
 

@@ -23,7 +23,9 @@ from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.search import MAX_FLOAT_SHARE
 
 LABELS = {"id2label": {0: "a", 1: "b", 2: "c"}}
-PLAIN = QuantizationOptions(smoothing=False, splitting=False, gptq=False, bias_correction=False)
+PLAIN = QuantizationOptions(
+    centring=False, smoothing=False, splitting=False, gptq=False, bias_correction=False
+)
 LINEAR_LAYERS = (
     *(
         f"bert.encoder.layer.{layer}.{part}"

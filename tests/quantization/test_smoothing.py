@@ -24,7 +24,7 @@ from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_m
 
 
 def profile(sample: np.ndarray) -> ActivationProfile:
-    return ActivationProfile(sample.min(axis=0), sample.max(axis=0), sample)
+    return ActivationProfile(sample.min(axis=0), sample.max(axis=0), sample, len(sample))
 
 
 def data(outlier: float, *, channels: int = 32) -> tuple[np.ndarray, np.ndarray]:

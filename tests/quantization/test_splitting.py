@@ -32,7 +32,7 @@ def hidden(outlier: float, *, units: tuple[int, ...] = (5,)) -> ActivationProfil
     rng = np.random.default_rng(0)
     sample = FUNCTIONS["Gelu"](rng.normal(size=(500, WIDTH)).astype(np.float32))
     sample[::50, list(units)] = outlier
-    return ActivationProfile(sample.min(axis=0), sample.max(axis=0), sample)
+    return ActivationProfile(sample.min(axis=0), sample.max(axis=0), sample, len(sample))
 
 
 def weights() -> np.ndarray:
@@ -53,7 +53,7 @@ def test_too_many_large_units_or_none_are_left() -> None:
     many = tuple(range(0, WIDTH, 4))
     assert choose_splitting(hidden(24.0, units=many), weights(), "Gelu") is None
     narrow = hidden(24.0)
-    cut = ActivationProfile(narrow.low[:90], narrow.high[:90], narrow.sample[:, :90])
+    cut = ActivationProfile(narrow.low[:90], narrow.high[:90], narrow.sample[:, :90], narrow.tokens)
     assert choose_splitting(cut, weights()[:90], "Gelu") is None  # one in 96 of 90 is none
 
 

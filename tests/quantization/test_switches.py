@@ -67,7 +67,8 @@ def calibrate(model: ir.Model, folder: Path, **options: bool) -> Preparation:
         copies = np.zeros(24, dtype=np.int64)
         copies[[3, 7]] = 1, 2
         known = found.activations[name]
-        changed = replace(known, splitting=Splitting(known.high, copies))
+        treatment = replace(known.treatment, splitting=Splitting(known.high, copies))
+        changed = replace(known, treatment=treatment)
         found = replace(found, activations={**found.activations, name: changed})
     return found
 
