@@ -82,8 +82,8 @@ def quantize_graph(
     if options.mode == "dynamic":
         dynamic = quantize_dynamically(model, groups, scheme)
         return [*dynamic, *kept, *_embeddings(model, options, scheme)]
+    operands = find_score_operands(model) if scheme.integer_scores else ()  # as they were observed
     apply_treatments(graph, groups, preparation.treatments)  # before any layer is quantised
-    operands = find_score_operands(model) if scheme.integer_scores else ()
     plan: dict[str, LayerPlan] = {}
     for name, members in groups.items():
         prepared = preparation.activations[name]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bert_export.passes.editing import producer
 from bert_export.passes.fold_biases import FOLDED_PER_LAYER
-from bert_export.passes.recipes import prepare
 from bert_export.quantization.centring import (
     apply_centring,
     can_be_centred,
@@ -23,8 +22,8 @@ from bert_export.quantization.centring import (
 from bert_export.quantization.profiler import ActivationProfile
 from bert_export.quantization.schemes import affine_parameters
 from bert_export.quantization.sites import LinearSite, find_sites, group_sites
-from bert_export.tasks import TASKS
-from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model, traced
+from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model
+from tests.targets.emitted import prepared
 
 # Of each encoder layer: what queries, keys and values read, what attention gives, and what the
 # feed-forward block reads. What GELU gives is not centred.
@@ -37,12 +36,6 @@ FURTHER = {
     "text-generation": 3,  # the last tokens: of the queries, of the transform, of the decoder
     "sentence-embedding": 0,
 }
-
-
-def prepared(task: str) -> ir.Model:
-    model = traced(task)
-    prepare(model, task=TASKS[task], config_layers=LAYERS)
-    return model
 
 
 def groups_of(model: ir.Model) -> dict[str, tuple[ir.Value, list[LinearSite]]]:

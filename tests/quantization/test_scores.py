@@ -9,10 +9,12 @@ import onnx_ir as ir
 import pytest
 
 from bert_export.passes.recipes import lower
-from bert_export.quantization.preparation import Preparation
+from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, quantize_graph
 from bert_export.quantization.scores import find_score_operands
 from bert_export.quantization.sites import find_sites
+from bert_export.runtime.batching import Row
 from bert_export.runtime.processor import PROCESSORS
 from bert_export.targets import find_target
 from bert_export.tasks import TASKS
@@ -64,6 +66,27 @@ def test_the_form_for_openvino_has_them_in_symmetric_int8(task: str, tmp_path: P
     written_out = run_model(lowered, feeds, tmp_path)
     for name, exact in after.items():
         np.testing.assert_allclose(written_out[name], exact, atol=1e-4)
+
+
+def test_what_was_observed_of_them_is_found_in_a_treated_graph(tmp_path: Path) -> None:
+    model = prepared("token-classification")
+    ids = [np.arange(1, length, dtype=np.int64) for length in (16, 9, 4)]
+    preparation = prepare_int8(
+        model,
+        [Row(row, np.zeros_like(row), None) for row in ids],  # type: ignore[arg-type]
+        QuantizationOptions(),
+        integer_scores=True,
+        folder=tmp_path,
+        pad_id=0,
+        shape_feeds=lambda feeds: feeds,
+    )
+    assert any(treatment.centres is not None for treatment in preparation.treatments.values())
+    plan = quantize_graph(model, preparation, scheme=SCHEME)
+    scaled = {layer.layer: layer.output_scale for layer in plan if layer.output_scale is not None}
+    assert scaled == {
+        operand.layer: pytest.approx(preparation.scores[operand.name] / 127)
+        for operand in find_score_operands(prepared("token-classification"))
+    }
 
 
 def test_a_float_query_keeps_its_keys_in_float() -> None:
