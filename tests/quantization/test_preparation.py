@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,18 @@ from bert_export.errors import InputError, QuantizationError
 from bert_export.passes.editing import constant
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.fuse_gelu import FuseGelu
-from bert_export.passes.recipes import prepare
 from bert_export.quantization.bias_correction import Means, correct_bias
 from bert_export.quantization.embeddings import TABLE, quantize_embeddings
 from bert_export.quantization.observers import OBSERVERS
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph, quantize_weight
-from bert_export.quantization.ranges import observe
 from bert_export.quantization.sites import find_sites, own_bias, weight_of
-from bert_export.quantization.treatment import MIXED_HEADROOM, ROOM
 from bert_export.runtime.batching import Row, pad_rows
-from bert_export.tasks import TASKS
 from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model, traced
 
 VNNI = SCHEMES["x86-64-vnni"]
 LAYER = "bert.encoder.layer.0.output.dense"
-OF_ONE_TOKEN = (
-    "bert.encoder.layer.1.attention.self.query",
-    "bert.encoder.layer.1.attention.output.dense",
-    "bert.encoder.layer.1.intermediate.dense",
-    "bert.pooler.dense",
-)
 TRANSFORM, DECODER = "cls.predictions.transform.dense", "cls.predictions.decoder"
 
 
@@ -112,33 +101,6 @@ def test_without_gptq_weights_go_to_their_nearest_levels(tmp_path: Path) -> None
     np.testing.assert_array_equal(stored[False], wanted)
     assert (stored[True] != wanted).any()
     assert int(np.abs(stored[True].astype(int) - wanted).max()) < 20
-
-
-def test_the_range_of_a_treated_activation_has_headroom(tmp_path: Path) -> None:
-    model = traced("text-classification")
-    prepare(model, task=TASKS["text-classification"], config_layers=LAYERS)
-    found = preparation_of(model, tmp_path).activations
-    highest = dict.fromkeys(found, -np.inf)
-    for name, values in observe(model, tuple(found), rows(), **settings(tmp_path)):
-        highest[name] = max(highest[name], float(found[name].treatment.move(values).max()))
-    tokens = sum(len(row) for row in rows())
-    for site in find_sites(model)[0]:
-        activation = found[site.activation]
-        treatment = activation.treatment
-        wanted = 1 + ROOM / math.sqrt(len(rows()) if site.layer in OF_ONE_TOKEN else tokens)
-        if site.layer.endswith("attention.output.dense"):
-            wanted = max(wanted, MIXED_HEADROOM)
-        if "output.dense" in site.layer and "attention" not in site.layer:
-            wanted = 1.0  # behind GELU, where nothing was split
-        assert treatment.headroom == pytest.approx(wanted), site.layer
-        assert activation.high == pytest.approx(wanted * highest[site.activation], rel=1e-5)
-
-
-def test_an_untreated_activation_keeps_the_range_that_was_seen(tmp_path: Path) -> None:
-    found = preparation_of(prepared(), tmp_path, centring=False, smoothing=False, splitting=False)
-    treatments = found.treatments.values()
-    assert {treatment.headroom for treatment in treatments} == {1.0}
-    assert all(treatment.centres is treatment.smoothing is None for treatment in treatments)
 
 
 def test_layers_stay_float_where_they_are_told_to(tmp_path: Path) -> None:
