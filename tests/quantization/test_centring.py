@@ -23,6 +23,7 @@ from bert_export.quantization.profiler import ActivationProfile
 from bert_export.quantization.schemes import affine_parameters
 from bert_export.quantization.sites import LinearSite, find_sites, group_sites
 from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model
+from tests.quantization.activations import site_inputs
 from tests.targets.emitted import prepared
 
 # Of each encoder layer: what queries, keys and values read, what attention gives, and what the
@@ -85,20 +86,10 @@ def test_layers_read_what_they_did_less_the_centres(task: str, tmp_path: Path) -
     before = copy_model(model)
     centres = centre_all(model)
     feeds = feeds_for(model)
-    inputs: dict[str, NDArray[np.float32]] = {}
-    for graph, found in ((before, "before"), (model, "after")):
-        for site in find_sites(graph)[0]:
-            value = site.node.inputs[0]
-            assert value is not None
-            if not any(output is value for output in graph.graph.outputs):
-                graph.graph.outputs.append(value)
-            inputs[f"{found} {site.layer}"] = np.array(0.0)
-        outputs = run_model(graph, feeds, tmp_path)
-        for site in find_sites(graph)[0]:
-            inputs[f"{found} {site.layer}"] = outputs[site.activation]
+    exact, moved = (site_inputs(one, feeds, tmp_path) for one in (before, model))
     for site in find_sites(before)[0]:
-        wanted = inputs[f"before {site.layer}"] - centres.get(site.activation, np.float32(0))
-        np.testing.assert_allclose(inputs[f"after {site.layer}"], wanted, atol=5e-5)
+        wanted = exact[site.layer] - centres.get(site.activation, np.float32(0))
+        np.testing.assert_allclose(moved[site.layer], wanted, atol=5e-5)
 
 
 def norm_before_feed_forward(model: ir.Model) -> tuple[ir.Value, list[LinearSite]]:

@@ -22,6 +22,7 @@ from bert_export.quantization.treatment import (
 )
 from bert_export.runtime.batching import Row
 from tests.passes.graphs import copy_model, difference, feeds_for, run_model
+from tests.quantization.activations import site_inputs
 from tests.targets.emitted import prepared
 
 OF_ONE_TOKEN = (
@@ -74,13 +75,19 @@ def test_the_order_of_groups_does_not_matter(task: str, tmp_path: Path) -> None:
     model = prepared(task)
     treatments = prepare_int8(model, ROWS, QuantizationOptions(), **settings(tmp_path)).treatments
     feeds = feeds_for(model)
-    exact = run_model(model, feeds, tmp_path)
+    sites, _ = find_sites(model)
+    before = copy_model(model)
+    exact, read = run_model(model, feeds, tmp_path), site_inputs(before, feeds, tmp_path)
     for backwards in (False, True):
         treated = copy_model(model)
         groups = group_sites(find_sites(treated)[0])
         names = sorted(groups, reverse=backwards)
         apply_treatments(treated.graph, {name: groups[name] for name in names}, treatments)
         assert 0 < difference(exact, run_model(treated, feeds, tmp_path)) < 5e-5
+        moved = site_inputs(treated, feeds, tmp_path)
+        for site in sites:
+            wanted = treatments[site.activation].move(read[site.layer])
+            np.testing.assert_allclose(moved[site.layer], wanted, atol=5e-4)
 
 
 def test_values_are_centred_and_then_smoothed() -> None:
