@@ -12,7 +12,7 @@ from typing import Any
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.answering import Advance, answer_examples
-from bert_export.evaluation.distance import measure_distance
+from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.scorer import AnyPipeline, Scorer
 from bert_export.evaluation.scorers import find_scorer
 from bert_export.runtime.loading import load
@@ -104,7 +104,8 @@ def evaluate(
         seed: Of masks and cuts, where the tool makes them.
         threads: Threads inside an operator.
         providers: ONNX Runtime execution providers.
-        advance: Called with (rows done, rows in all) after every batch; ``against`` counts too.
+        advance: Called with (rows done, rows in all) after every batch; what ``against`` answers
+            and the comparison count too.
 
     Returns:
         Figures and where they come from.
@@ -127,20 +128,24 @@ def evaluate(
         if examples.gold is None and against is None:
             raise unlabelled(scorer, dataset, fix="Label it, or compare with a bundle by --against")
         rows = sum(map(len, examples.rows))
-        turns = 1 if against is None else 2
+        sample = [] if against is None else sample_rows(examples)
+        total = rows if against is None else 2 * rows + len(sample)
         start = time.perf_counter()
-        answers = answer_examples(pipeline, scorer, examples, _shifted(advance, 0, turns * rows))
+        answers = answer_examples(pipeline, scorer, examples, _shifted(advance, 0, total))
         seconds = time.perf_counter() - start
         reference = None
         if against is not None:
             other = _open(stack, against, target=None, **options)
             _check_alike(pipeline, other)
-            theirs = answer_examples(other, scorer, examples, _shifted(advance, rows, turns * rows))
+            theirs = answer_examples(other, scorer, examples, _shifted(advance, rows, total))
+            distance = measure_distance(
+                pipeline, other, sample, advance=_shifted(advance, 2 * rows, total)
+            )
             reference = Reference(
                 name=str(against) if isinstance(against, str | Path) else other.task,
                 agreement=scorer.agreement(answers, theirs),
                 kind=scorer.agreement_kind,
-                output_error=measure_distance(pipeline, other, examples).root,
+                output_error=distance.root,
                 scores={} if examples.gold is None else scorer.score(examples.gold, theirs),
             )
         return Evaluation(

@@ -109,6 +109,8 @@ def test_every_task_agrees_with_itself(task: str, tiny: Callable[..., Path]) -> 
     assert bool(found.scores) == (task in LABELLED)
     assert all(-1 <= value <= 1 for name, value in found.scores.items() if name != "masked tokens")
     assert seen[-1][0] == seen[-1][1]
+    assert {total for _, total in seen} == {seen[-1][1]}
+    assert all(done < total for done, total in seen[:-1])
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
