@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bert_export.passes.editing import constant
-from bert_export.quantization.sites import LinearSite, own_bias, set_constant
+from bert_export.quantization.sites import LinearSite, add_to_bias
 
 __all__ = ["Means", "correct_bias"]
 
@@ -52,9 +52,6 @@ def correct_bias(
         means: Of the layer's input.
     """
     weight = constant(site.node.inputs[1])
-    bias = own_bias(graph, site.node)
-    offsets = constant(bias)
     assert weight is not None, "find_sites saw it"
-    assert offsets is not None, "own_bias gives a constant"
     exact = means.exact.astype(np.float64) @ weight[: len(means.exact)]  # (N,)
-    set_constant(bias, offsets + exact - means.rounded.astype(np.float64) @ stored)
+    add_to_bias(graph, site.node, exact - means.rounded.astype(np.float64) @ stored)

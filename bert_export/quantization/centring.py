@@ -40,8 +40,8 @@ from bert_export.passes.editing import (
     use_count,
 )
 from bert_export.quantization.profiler import ActivationProfile
-from bert_export.quantization.sites import LinearSite, own_bias, set_constant
-from bert_export.quantization.smoothing import values_of
+from bert_export.quantization.sites import LinearSite, add_to_bias
+from bert_export.quantization.smoothing import is_for_values, values_of
 
 __all__ = ["apply_centring", "can_be_centred", "is_gathered", "middles"]
 
@@ -65,10 +65,8 @@ def can_be_centred(activation: ir.Value, sites: Sequence[LinearSite]) -> bool:
         activation: What the sites read.
         sites: The quantised layers that read it.
     """
-    if is_gathered(activation):
+    if is_gathered(activation) or is_for_values(activation, sites):
         return True
-    if values_of(activation) is not None:
-        return len(sites) == len(activation.uses())
     norm = producer(activation, "LayerNormalization")
     shifts = norm is not None and len(norm.inputs) > 2 and constant(norm.inputs[2]) is not None
     return shifts and _can_give_back(activation)
@@ -129,8 +127,7 @@ def apply_centring(
         return _insert(graph, activation, sites, centres)
     values = values_of(activation)
     if values is not None:
-        bias = own_bias(graph, values.matmul)
-        set_constant(bias, _array(bias) - centres)
+        add_to_bias(graph, values.matmul, -centres.astype(np.float64))
     else:
         norm = producer(activation, "LayerNormalization")
         assert norm is not None, "can_be_centred saw it"
@@ -168,19 +165,12 @@ def _give_back(graph: ir.Graph, value: ir.Value, centres: NDArray[np.float64]) -
         if _arranges_rows(node):
             _give_back(graph, node.outputs[0], centres)
         elif _is_product(node):
-            bias = own_bias(graph, node)
-            set_constant(bias, _array(bias) + centres @ _array(node.inputs[1]))
+            weight = constant(node.inputs[1])
+            assert weight is not None, "can_be_centred saw it"
+            add_to_bias(graph, node, centres @ weight)
         elif is_vector(other_input(node, value)):
             add_to_constant(graph, node, 1 - use.idx, centres)
         else:
             layer = linear_layer(other_input(node, value))
             assert layer is not None, "can_be_centred saw it"
-            bias = own_bias(graph, layer.matmul)
-            set_constant(bias, _array(bias) + centres)
-
-
-def _array(value: ir.Value | None) -> NDArray[np.float64]:
-    """A constant, for sums over a whole axis in double precision."""
-    array = constant(value)
-    assert array is not None, "can_be_centred saw it"
-    return array.astype(np.float64)
+            add_to_bias(graph, layer.matmul, centres)

@@ -26,6 +26,7 @@ from bert_export.tracing import linear_layers
 __all__ = [
     "QUANTIZED_PREFIXES",
     "LinearSite",
+    "add_to_bias",
     "find_sites",
     "group_sites",
     "insert_levels",
@@ -176,6 +177,20 @@ def own_bias(graph: ir.Graph, product: ir.Node) -> ir.Value:
     for node, index in readers:
         node.replace_input_with(index, added.outputs[0])
     return bias
+
+
+def add_to_bias(graph: ir.Graph, product: ir.Node, by: NDArray[np.float64]) -> None:
+    """Add to the bias of a product, in place; see :func:`own_bias`.
+
+    Args:
+        graph: Where the product stands.
+        product: A linear layer's ``MatMul`` by a constant.
+        by: What is added, (N,); the sum is taken in double precision.
+    """
+    bias = own_bias(graph, product)
+    offsets = constant(bias)
+    assert offsets is not None, "own_bias gives a constant"
+    set_constant(bias, offsets + by)
 
 
 def set_constant(value: ir.Value, array: NDArray[np.floating[Any]]) -> None:

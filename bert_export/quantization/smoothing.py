@@ -40,7 +40,15 @@ from bert_export.quantization.profiler import ActivationProfile
 from bert_export.quantization.schemes import affine_parameters, quantize_weight, round_trip
 from bert_export.quantization.sites import LinearSite, set_constant, weight_of
 
-__all__ = ["MIN_GAIN", "STRENGTHS", "Smoothing", "apply_smoothing", "choose_smoothing", "values_of"]
+__all__ = [
+    "MIN_GAIN",
+    "STRENGTHS",
+    "Smoothing",
+    "apply_smoothing",
+    "choose_smoothing",
+    "is_for_values",
+    "values_of",
+]
 
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
 """How much of a channel's size moves: 0 none, 1 all of it."""
@@ -76,6 +84,11 @@ def values_of(activation: ir.Value) -> Linear | None:
     parts = [part for part in (linear.weight, linear.bias) if part is not None]
     own = all(constant(part) is not None and use_count(part) == 1 for part in parts)
     return linear if own else None
+
+
+def is_for_values(activation: ir.Value, sites: Sequence[LinearSite]) -> bool:
+    """Whether the projection of the values can change each channel of what all the sites read."""
+    return len(sites) == len(activation.uses()) and values_of(activation) is not None
 
 
 def choose_smoothing(

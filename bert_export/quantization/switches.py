@@ -127,7 +127,7 @@ def build_switched(
             _switch_table(switched.graph, _flag(switched.graph, chosen, index), table)
             continue
         members = [(sites[layer], nodes[sites[layer].node.name]) for layer in place.layers]
-        splitting = preparation.treatments[place.activation].splitting
+        splitting = preparation.activations[place.activation].treatment.splitting
         kept = None if splitting is None else len(splitting.copies)
         _switch(switched.graph, chosen, index, members, kept)
     return switched, places

@@ -23,7 +23,7 @@ from bert_export.quantization.smoothing import (
     Smoothing,
     apply_smoothing,
     choose_smoothing,
-    values_of,
+    is_for_values,
 )
 from bert_export.quantization.splitting import (
     Splitting,
@@ -113,7 +113,7 @@ def _choose(
             profile.sample - centres,
             profile.tokens,
         )
-    folded = len(sites) == len(activation.uses()) and values_of(activation) is not None
+    folded = is_for_values(activation, sites)
     headroom = 1.0 + ROOM / math.sqrt(profile.tokens)
     if folded:
         headroom = max(headroom, MIXED_HEADROOM)

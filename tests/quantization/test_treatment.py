@@ -42,17 +42,19 @@ def settings(folder: Path) -> dict[str, Any]:
     return {"folder": folder, "pad_id": 0, "shape_feeds": lambda feeds: feeds}
 
 
-def test_the_range_of_a_treated_activation_has_headroom(tmp_path: Path) -> None:
-    model = prepared("text-classification")
-    found = prepare_int8(model, ROWS, QuantizationOptions(), **settings(tmp_path)).activations
+@pytest.mark.parametrize("times", [1, 12])  # with the second, attention's own room is the larger
+def test_the_range_of_a_treated_activation_has_headroom(times: int, tmp_path: Path) -> None:
+    model, rows = prepared("text-classification"), times * ROWS
+    found = prepare_int8(model, rows, QuantizationOptions(), **settings(tmp_path)).activations
     highest = dict.fromkeys(found, -np.inf)
     for name, values in observe(model, tuple(found), ROWS, **settings(tmp_path)):
         highest[name] = max(highest[name], float(found[name].treatment.move(values).max()))
-    tokens = sum(len(row) for row in ROWS)
+    tokens = sum(len(row) for row in rows)
+    assert (1 + ROOM / math.sqrt(tokens) < MIXED_HEADROOM) == (times > 1)
     for site in find_sites(model)[0]:
         activation = found[site.activation]
         treatment = activation.treatment
-        wanted = 1 + ROOM / math.sqrt(len(ROWS) if site.layer in OF_ONE_TOKEN else tokens)
+        wanted = 1 + ROOM / math.sqrt(len(rows) if site.layer in OF_ONE_TOKEN else tokens)
         if site.layer.endswith("attention.output.dense"):
             wanted = max(wanted, MIXED_HEADROOM)
         if "output.dense" in site.layer and "attention" not in site.layer:
