@@ -67,7 +67,8 @@ def calibrate(model: ir.Model, folder: Path, **options: bool) -> Preparation:
         copies = np.zeros(24, dtype=np.int64)
         copies[[3, 7]] = 1, 2
         known = found.activations[name]
-        treatment = replace(known.treatment, splitting=Splitting(known.high, copies))
+        steepness = np.where(copies == 1, 2.0, 1.0).astype(np.float32)
+        treatment = replace(known.treatment, splitting=Splitting(known.high, copies, steepness))
         changed = replace(known, treatment=treatment)
         found = replace(found, activations={**found.activations, name: changed})
     return found
