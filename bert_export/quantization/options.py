@@ -19,7 +19,7 @@ class QuantizationOptions:
     """How a graph is brought to INT8.
 
     The defaults lost least on held-out text of all demonstration heads (difference of the logits
-    from float, relative to their spread: plain ranges 2.3 to 13 %, the defaults 0.7 to 4.3 %;
+    from float, relative to their spread: plain ranges 2.3 to 13 %, the defaults 0.7 to 4.2 %;
     without centring and its room 2 to 36 % more than that; without GPTQ 8 to 18 % more; without
     splitting or without smoothing twice as much; of the observers, ``min-max`` was best once
     outliers are treated). An int8 embedding table made no difference that could be told from noise.

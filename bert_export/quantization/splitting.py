@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -64,6 +64,7 @@ _REACH, _GUARD_REACH = 1.25, 1.5
 """How far a last copy, and a guard, reach beyond the largest value that calibration saw."""
 
 _STEEPEST = 4.0
+"""The largest ``a``: a copy that steep is off by 0.04, and holds a quarter of ``T``."""
 
 _LOWEST_BOUND = 2.5
 """From here on GELU is the identity but for 0.02, on which the picture above rests."""
@@ -189,12 +190,25 @@ def _split(
     if not copies.any():
         return None
     reach = np.where(copies > 0, _REACH, _GUARD_REACH) * high
-    exceeding = np.where(copies > 0, 0.0, influence * np.maximum(reach - bound, 0.0))
-    guarded = np.argsort(-exceeding, kind="stable")[: len(high) // _GUARDED]
-    copies[guarded[exceeding[guarded] > 0]] = 1
-    left = np.maximum(reach - bound * copies, bound / _STEEPEST)  # for the last copy to hold
-    steepness = np.exp2(np.floor(np.log2(np.maximum(bound / left, 1.0))))
-    return Splitting(bound, copies, steepness.astype(np.float32))
+    copies[_guarded(reach, bound, np.where(copies > 0, 0.0, influence))] = 1
+    return Splitting(bound, copies, _steepness(reach - bound * copies, bound))
+
+
+def _guarded(
+    reach: NDArray[np.floating[Any]], bound: float, influence: NDArray[np.floating[Any]]
+) -> NDArray[np.int64]:
+    """The units that would lose most if they reached so far."""
+    lost = influence * np.maximum(reach - bound, 0.0)
+    most = np.argsort(-lost, kind="stable")[: len(lost) // _GUARDED]
+    guarded: NDArray[np.int64] = most[lost[most] > 0]
+    return guarded
+
+
+def _steepness(left: NDArray[np.floating[Any]], bound: float) -> NDArray[np.float32]:
+    """The largest power of 2 with which a copy still holds what is left."""
+    times = np.clip(bound / np.maximum(left, bound / _STEEPEST), 1.0, None)
+    powers: NDArray[np.float32] = np.exp2(np.floor(np.log2(times))).astype(np.float32)
+    return powers
 
 
 def _copies(high: NDArray[np.float32], bound: float) -> NDArray[np.int64]:
