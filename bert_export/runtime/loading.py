@@ -28,6 +28,7 @@ def load(
     providers: Sequence[str] | None = None,
     hint: str | None = None,
     cache: str | Path | None = None,
+    shapes: Sequence[Sequence[int]] | None = None,
     token_budget: int | None = None,
     sort: bool = True,
     verify: bool = True,
@@ -45,6 +46,9 @@ def load(
         hint: What OpenVINO should be good at: ``latency``, its default, or ``throughput``, which
             answers several callers side by side.
         cache: Folder in which OpenVINO keeps what it compiled, so that the next start is faster.
+        shapes: Of ``input_ids``, such as [(1, 128)]: OpenVINO compiles the graph once more for each
+            and answers calls of just these shapes sooner; see
+            :class:`bert_export.runtime.sessions.openvino.OpenVinoSession`.
         token_budget: Padded tokens per graph call.
         sort: Whether a list's rows are sorted by length before they are batched.
         verify: Whether every file is compared with its recorded sha256.
@@ -74,7 +78,13 @@ def load(
         verify_files(folder, manifest)
     tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
     session = open_session(
-        folder, engine, threads=threads, providers=providers, hint=hint, cache=cache
+        folder,
+        engine,
+        threads=threads,
+        providers=providers,
+        hint=hint,
+        cache=cache,
+        shapes=shapes,
     )
     return open_pipeline(wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,10 @@ def open_bundle(request: Mapping[str, Any]) -> Opened:
     """Our engine as a service runs it, checks of its inputs included."""
     from bert_export import load
 
-    pipeline = load(request["path"], target=request["target"], threads=threads(), verify=False)
+    options = {"shapes": request["shapes"]} if request["fixed"] else {}
+    pipeline = load(
+        request["path"], target=request["target"], threads=threads(), verify=False, **options
+    )
     engine = pipeline.manifest.engine(request["target"])
     return [spec.name for spec in engine.graph.inputs], pipeline.run
 
@@ -42,15 +45,27 @@ def open_openvino(request: Mapping[str, Any]) -> Opened:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads()}
     if request["precision"] is not None:
         options["INFERENCE_PRECISION_HINT"] = request["precision"]
-    compiled = openvino.Core().compile_model(request["path"], "CPU", options)
-    inference = compiled.create_infer_request()
-    ports = [(port.get_any_name(), port) for port in compiled.outputs]
+    core = openvino.Core()
+    model = core.read_model(request["path"])
+    names = [port.get_any_name() for port in model.inputs]
 
-    def run(feeds: Arrays) -> Arrays:
-        found = inference.infer(feeds, share_inputs=True)
-        return {name: found[port] for name, port in ports}
+    def compiled(shape: Sequence[int] | None) -> Run:
+        form = model.clone()
+        if shape is not None:
+            form.reshape({name: list(shape) for name in names})
+        inference = core.compile_model(form, "CPU", options).create_infer_request()
+        ports = [(port.get_any_name(), port) for port in inference.model_outputs]
 
-    return [port.get_any_name() for port in compiled.inputs], run
+        def run(feeds: Arrays) -> Arrays:
+            found = inference.infer(feeds, share_inputs=True)
+            return {name: found[port] for name, port in ports}
+
+        return run
+
+    if not request["fixed"]:
+        return names, compiled(None)
+    engines = {tuple(shape): compiled(shape) for shape in request["shapes"]}
+    return names, lambda feeds: engines[feeds["input_ids"].shape](feeds)
 
 
 def open_torch(request: Mapping[str, Any]) -> Opened:

@@ -118,6 +118,7 @@ OPENERS: dict[str, Callable[[Path], Session]] = {
     "onnxruntime": of_target("onnxruntime"),
     "openvino": of_target("openvino", "openvino"),
     "openvino throughput": of_target("openvino", "openvino", hint="throughput"),
+    "openvino shapes": of_target("openvino", "openvino", shapes=[(2, 3), (1, 1), (32, 256)]),
 }
 
 

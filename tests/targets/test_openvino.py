@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -202,22 +203,87 @@ def test_a_cache_is_filled_and_read(bundle: Export, tmp_path: Path) -> None:
         assert np.array_equal(again[name], array)
 
 
+def test_a_shape_has_an_engine_of_its_own(
+    bundle: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = []
+    run = session_module._Engine.run
+
+    def noted(engine: Any, feeds: Any) -> Any:
+        engines.append(engine)
+        return run(engine, feeds)
+
+    monkeypatch.setattr(session_module._Engine, "run", noted)
+    shapes = [(2, 7), [1, 5], (2, 7)]
+    with (
+        bert_export.load(bundle.path, target="openvino", cache=tmp_path, shapes=shapes) as fixed,
+        bert_export.load(bundle.path, target="openvino") as free,
+    ):
+        for shape in ((2, 7), (1, 5), (1, 6), (2, 5), (2, 7)):
+            ids = np.arange(np.prod(shape), dtype=np.int64).reshape(shape) + 5
+            feeds = {"input_ids": ids, "attention_mask": ids // ids, "token_type_ids": 0 * ids}
+            wanted = free.run(feeds)
+            for name, array in fixed.run(feeds).items():
+                assert array.shape == wanted[name].shape
+                np.testing.assert_allclose(array, wanted[name], atol=1e-5)
+    of_two, of_one, any_shape, again_any, again_two = engines[1::2]
+    assert again_two is of_two
+    assert again_any is any_shape
+    assert len({of_two, of_one, any_shape}) == 3
+    assert len(list(tmp_path.glob("*.blob"))) == 3
+
+
+@pytest.mark.parametrize("name", ["fill-mask", "multiple-choice", "token-classification"])
+def test_shapes_of_heads(tiny_export: Callable[..., Export], name: str) -> None:
+    """Further axes are bound or stay free: choices, and how many masks there are."""
+    head, sizes = HEADS[name]
+    done = tiny_export(name, head, targets=("openvino",), **sizes)
+    axes = done.manifest.engine("openvino").graph.inputs[0].shape
+    shape = tuple({"batch": 2, "choices": 3, "sequence": 6}[str(axis)] for axis in axes)
+    ids = np.arange(np.prod(shape), dtype=np.int64).reshape(shape) + 5
+    feeds = {"input_ids": ids, "attention_mask": ids // ids, "token_type_ids": 0 * ids}
+    with (
+        bert_export.load(done.path, shapes=[shape]) as fixed,
+        bert_export.load(done.path) as free,
+    ):
+        for masks in ([1], [0, 4, 9], []):
+            if name == "fill-mask":
+                feeds["masked_positions"] = np.array(masks, dtype=np.int64)
+            wanted = free.run(feeds)["logits"]
+            found = fixed.run(feeds)["logits"]
+            assert found.shape == wanted.shape
+            np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"threads": 0}, "threads is too small: expected at least 1, got 0"),
         ({"hint": "speed"}, "hint 'speed' is unknown: expected one of latency, throughput"),
         ({"providers": ["CPUExecutionProvider"]}, "providers means nothing to target openvino"),
+        *(
+            (
+                {"shapes": [(1, 8), shape]},
+                (
+                    f"shape {shape} is none of input input_ids's: expected (batch, sequence), "
+                    f"each at least 1, got {shape}"
+                ),
+            )
+            for shape in ((), (8,), (1, 8, 1), (0, 8), (1, -1))
+        ),
+        ({"shapes": [(1, 4096)]}, "shape (1, 4096) makes the graph fail: expected rows that are"),
     ],
 )
 def test_options(bundle: Export, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         bert_export.load(bundle.path, target="openvino", **options)
 
 
-def test_hints_mean_nothing_to_onnxruntime(bundle: Export) -> None:
-    with pytest.raises(InputError, match="option hint means nothing to target onnxruntime"):
-        bert_export.load(bundle.path, hint="latency")
+@pytest.mark.parametrize("option", [{"hint": "latency"}, {"shapes": [(1, 8)]}])
+def test_what_means_nothing_to_onnxruntime(bundle: Export, option: dict[str, Any]) -> None:
+    (name,) = option
+    with pytest.raises(InputError, match=f"option {name} means nothing to target onnxruntime"):
+        bert_export.load(bundle.path, **option)
 
 
 def test_rows_beyond_the_position_table(bundle: Export) -> None:

@@ -17,7 +17,7 @@ SESSIONS: Mapping[str, tuple[str, frozenset[str]]] = {
     "onnxruntime": ("onnxruntime", frozenset({"threads", "providers"})),
     "onnxruntime-cuda": ("onnxruntime_gpu", frozenset({"threads"})),
     "onnxruntime-tensorrt": ("onnxruntime_gpu", frozenset({"threads"})),
-    "openvino": ("openvino", frozenset({"threads", "hint", "cache"})),
+    "openvino": ("openvino", frozenset({"threads", "hint", "cache", "shapes"})),
     "tensorrt": ("tensorrt", frozenset()),
     "tensorrt-rtx": ("tensorrt", frozenset()),
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bert_export.bundle import EngineRecord, GraphRecord
+from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 
@@ -20,6 +21,9 @@ __all__ = ["HINTS", "OpenVinoSession", "execution_type", "open_engine"]
 
 HINTS = ("latency", "throughput")
 
+Shape = tuple[int, ...]
+
+_ANY: Shape = ()
 _DEVICE = "CPU"
 _SHOWN = 240
 
@@ -37,9 +41,12 @@ class OpenVinoSession:
         cache: Folder in which OpenVINO keeps the compiled graph, its weights included; a file in
             it is taken again by the same OpenVINO for the same options and the same file, which it
             knows by path, size and time of change.
+        shapes: Of the first input, such as (1, 128). The graph is compiled once more for each of
+            them, with weights of its own: a run of just that shape takes less time, for OpenVINO
+            need not work out the sizes of every operator's results again. Other shapes run as ever.
 
     Raises:
-        InputError: ``threads`` < 1, or ``hint`` is unknown.
+        InputError: ``threads`` < 1, ``hint`` is unknown, or a shape is none of the first input's.
         BundleError: OpenVINO cannot read the graph, or its interface is not ``graph``.
     """
 
@@ -52,6 +59,7 @@ class OpenVinoSession:
         threads: int | None = None,
         hint: str = "latency",
         cache: str | Path | None = None,
+        shapes: Sequence[Sequence[int]] = (),
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError("threads is too small", expected="at least 1", got=threads)
@@ -59,6 +67,8 @@ class OpenVinoSession:
             raise InputError(
                 f"hint {hint!r} is unknown", expected=f"one of {', '.join(HINTS)}", got=repr(hint)
             )
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        fixed = [_check_shape(self.inputs[0], shape) for shape in shapes]
         core = openvino.Core()
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": hint.upper(),
@@ -77,42 +87,31 @@ class OpenVinoSession:
                 got=_one_line(error),
                 fix="Export the bundle again",
             ) from error
-        self.inputs, self.outputs = graph.inputs, graph.outputs
         _check_names(path, "inputs", self.inputs, compiled.inputs)
         _check_names(path, "outputs", self.outputs, compiled.outputs)
-        self._ports = [compiled.output(spec.name) for spec in self.outputs]
-        self._requests: queue.LifoQueue[Any] | None = queue.LifoQueue()
-        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
-            self._requests.put(compiled.create_infer_request())
+        engines = {_ANY: _Engine(compiled, self.outputs)}
+        if fixed:
+            model = core.read_model(str(path))
+            for shape in fixed:
+                bound = _bind(model, self.inputs, shape)
+                compiled = core.compile_model(bound, _DEVICE, options)
+                engines[shape] = _Engine(compiled, self.outputs)
+        self._engines: Mapping[Shape, _Engine] | None = engines
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`.
 
         Where more threads call than the hint has runs, the others wait for their turn.
         """
-        requests = self._requests
-        if requests is None:
+        engines = self._engines
+        if engines is None:
             raise InputError("session is closed", fix="Load the bundle again")
         check_feeds(self.inputs, feeds)
-        request = requests.get()
-        try:
-            # Inputs are read where they lie; outputs are copied, for the request is used again.
-            arrays = request.infer(dict(feeds), share_inputs=True)
-        except RuntimeError as error:
-            raise InputError(
-                "feeds make the graph fail",
-                expected="rows that are no longer than the model's positions",
-                got=_one_line(error),
-            ) from error
-        finally:
-            requests.put(request)
-        return {
-            spec.name: arrays[port] for spec, port in zip(self.outputs, self._ports, strict=True)
-        }
+        return engines.get(feeds[self.inputs[0].name].shape, engines[_ANY]).run(feeds)
 
     def close(self) -> None:
         """Free the engine; a run that is under way in another thread finishes first."""
-        self._requests = None
+        self._engines = None
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +123,31 @@ class OpenVinoSession:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Engine:
+    """A compiled graph and the requests that run it side by side."""
+
+    def __init__(self, compiled: Any, outputs: Sequence[TensorSpec]) -> None:
+        self._ports = {spec.name: compiled.output(spec.name) for spec in outputs}
+        self._requests: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+            self._requests.put(compiled.create_infer_request())
+
+    def run(self, feeds: Feeds) -> Outputs:
+        request = self._requests.get()
+        try:
+            # Inputs are read where they lie; outputs are copied, for the request is used again.
+            arrays = request.infer(dict(feeds), share_inputs=True)
+        except RuntimeError as error:
+            raise InputError(
+                "feeds make the graph fail",
+                expected="rows that are no longer than the model's positions",
+                got=_one_line(error),
+            ) from error
+        finally:
+            self._requests.put(request)
+        return {name: arrays[port] for name, port in self._ports.items()}
 
 
 def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OpenVinoSession:
@@ -149,6 +173,32 @@ def execution_type(core: Any, precision: str) -> str:
     """
     capable = "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
     return "bf16" if precision != "fp32" and capable else "f32"
+
+
+def _check_shape(spec: TensorSpec, shape: Sequence[int]) -> Shape:
+    given = tuple(shape)
+    if len(given) != len(spec.shape) or min(given) < 1:
+        raise InputError(
+            f"shape {given} is none of input {spec.name}'s",
+            expected=f"({', '.join(map(str, spec.shape))}), each at least 1",
+            got=given,
+        )
+    return given
+
+
+def _bind(model: Any, inputs: Sequence[TensorSpec], shape: Shape) -> Any:
+    """The model for one shape of the first input; axes that it does not have stay dynamic."""
+    sizes = dict(zip(inputs[0].shape, shape, strict=True))
+    bound = model.clone()
+    try:
+        bound.reshape({spec.name: [sizes.get(axis, -1) for axis in spec.shape] for spec in inputs})
+    except RuntimeError as error:
+        raise InputError(
+            f"shape {shape} makes the graph fail",
+            expected="rows that are no longer than the model's positions",
+            got=_one_line(error),
+        ) from error
+    return bound
 
 
 def _check_names(path: Path, what: str, specs: tuple[Any, ...], ports: list[Any]) -> None:
