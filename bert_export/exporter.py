@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 import onnx_ir as ir
-import torch
 
 from bert_export.bundle import (
     MANIFEST,
@@ -34,6 +33,7 @@ from bert_export.datasets import read_dataset
 from bert_export.errors import InputError, TaskError
 from bert_export.evaluation.budget import Budget, check_budget, check_options, search_floats
 from bert_export.models import BertConfig, BertHead, load_head
+from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.passes.graph_pass import Outcome
 from bert_export.passes.recipes import fp16_conversion, lower, prepare
@@ -553,12 +553,9 @@ def _answer(
     answers = []
     with run.stage("reference") as facts:
         for case in cases:
-            tensors = [torch.from_numpy(case.feeds[name]) for name in job.head.inputs]
-            with torch.inference_mode():
-                found = job.head(*tensors)
-            parts = (found,) if isinstance(found, torch.Tensor) else found
-            arrays = [_pruned(part.numpy(), case.feeds, job.task) for part in parts]
-            answers.append((case, dict(zip(job.head.outputs, arrays, strict=True))))
+            found = run_head(job.head, case.feeds)
+            pruned = {name: _pruned(part, case.feeds, job.task) for name, part in found.items()}
+            answers.append((case, pruned))
             run.listener.advance(len(answers), len(cases))
         facts["batches"] = len(cases)
     return answers
