@@ -40,10 +40,11 @@ class OpenVinoSession:
             runs as OpenVINO finds best, for callers that come from several threads.
         cache: Folder in which OpenVINO keeps the compiled graph, its weights included; a file in
             it is taken again by the same OpenVINO for the same options and the same file, which it
-            knows by path, size and time of change.
+            knows by path, size and time of change; and for ``shapes``, by what is in it.
         shapes: Of the first input, such as (1, 128). The graph is compiled once more for each of
             them, with weights of its own: a run of just that shape takes less time, for OpenVINO
-            need not work out the sizes of every operator's results again. Other shapes run as ever.
+            joins more operators and need not work out the sizes of their results. INT8 rounds
+            differently then, no further from FP32. Other shapes run as ever.
 
     Raises:
         InputError: ``threads`` < 1, ``hint`` is unknown, or a shape is none of the first input's.
