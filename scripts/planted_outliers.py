@@ -155,18 +155,20 @@ def int8_distance(head: BertHead, texts: Texts, options: QuantizationOptions) ->
         )
         quantize_graph(model, preparation, scheme=SCHEMES["x86-64-vnni"])
         lower(model, target="onnxruntime", precision="int8", task=_TASK, config_layers=layers)
-        close = _logits(model, texts.held_out, Path(folder))
+        close = _logits(model, texts.held_out, Path(folder), unsaturated=True)
     return Distance(
         agreement=float((exact.argmax(axis=1) == close.argmax(axis=1)).mean()),
         error=float(np.sqrt(((exact - close) ** 2).mean()) / exact.std()),
     )
 
 
-def _logits(model: ir.Model, rows: Sequence[Row], folder: Path) -> NDArray[np.float32]:
+def _logits(
+    model: ir.Model, rows: Sequence[Row], folder: Path, *, unsaturated: bool = False
+) -> NDArray[np.float32]:
     """One text at a time, (texts, labels)."""
     path = folder / "head.onnx"
     ir.save(model, path)
-    with OnnxRuntimeSession(path) as session:
+    with OnnxRuntimeSession(path, unsaturated=unsaturated) as session:
         return np.concatenate([session.run(pad_rows([row], pad_id=0))["logits"] for row in rows])
 
 

@@ -12,7 +12,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-__all__ = ["PROCESSORS", "detect_processor", "warn_if_unsuited"]
+__all__ = ["PROCESSORS", "detect_processor", "saturates", "warn_if_unsuited"]
 
 PROCESSORS = ("x86-64-vnni", "x86-64", "arm64")
 """Kinds of processor that INT8 distinguishes."""
@@ -22,7 +22,7 @@ _VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 _ARM_MACHINES = ("arm64", "aarch64")
 
 _UNSUITED = {
-    ("x86-64-vnni", "x86-64"): "its 8-bit weights saturate there and answers may be wrong",
+    ("x86-64-vnni", "x86-64"): "its 8-bit weights are slow there and saturate in OpenVINO",
     ("x86-64-vnni", "arm64"): "unsigned activations are slow there",
     ("x86-64", "arm64"): "unsigned activations are slow there",
     ("arm64", "x86-64-vnni"): "signed activations are many times slower there",
@@ -47,6 +47,16 @@ def detect_processor() -> str:
                 flags.update(values.split())
                 break
     return "x86-64-vnni" if flags & _VNNI_FLAGS else "x86-64"
+
+
+def saturates(made_for: str | None, here: str) -> bool:
+    """Whether products of a bundle's 8-bit numbers exceed what this machine adds them in.
+
+    Args:
+        made_for: Of the quantisation plan; ``None`` where it names no processor.
+        here: This machine's.
+    """
+    return (made_for, here) == ("x86-64-vnni", "x86-64")
 
 
 def warn_if_unsuited(made_for: str, here: str) -> None:

@@ -78,10 +78,11 @@ class Layer:
 
     @cached_property
     def quantized(self) -> tuple[Array, Array]:
-        """int8 (K, N) and one scale per output channel, as an export has them."""
-        from bert_export.quantization.quantizer import quantize_weight  # which imports torch
+        """int8 (K, N) and one scale per output channel, as an export here has them."""
+        from bert_export.quantization.quantizer import SCHEMES, quantize_weight  # imports torch
+        from bert_export.runtime.processor import detect_processor
 
-        return quantize_weight(self.weight)
+        return quantize_weight(self.weight, largest=SCHEMES[detect_processor()].weight_bound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,6 @@ def arguments(tiny: Callable[..., Path], tmp_path: Path) -> dict[str, Any]:
         "model": str(tiny("BertForSequenceClassification", **LABELS)),
         "precision": "int8",
         "output": tmp_path / "bundle",
-        "cpu": "x86-64-vnni",
     }
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.models.config import BertConfig
 from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead
+from bert_export.runtime.sessions.onnxruntime import start_engine
 from bert_export.tasks import TASKS
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
@@ -140,15 +140,17 @@ def feeds_for(
     return {str(value.name): arrays[str(value.name)] for value in model.graph.inputs}
 
 
-def run_model(model: ir.Model, feeds: Mapping[str, NDArray[Any]], folder: Path) -> Arrays:
-    """Answer with ONNX Runtime at the level that the package's sessions use."""
+def run_model(
+    model: ir.Model,
+    feeds: Mapping[str, NDArray[Any]],
+    folder: Path,
+    *,
+    unsaturated: bool = False,
+) -> Arrays:
+    """Answer with ONNX Runtime as the package's sessions do, whose flag ``unsaturated`` is."""
     path = folder / "model.onnx"
     ir.save(model, path)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = start_engine(path, threads=1, unsaturated=unsaturated)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 

@@ -42,7 +42,8 @@ def test_every_quantised_layer_is_lowered(passes, scheme, tmp_path):
     found = operators(model)
     assert found["MatMulIntegerToFloat"] == layers
     assert found["DequantizeLinear"] == count_quantized(model) == 0
-    assert difference(before, run_model(model, feeds, tmp_path)) < 1e-4
+    lowered = run_model(model, feeds, tmp_path, unsaturated=scheme == "x86-64-vnni")
+    assert difference(before, lowered) < 1e-4
     assert LowerQuantizedLinear()(model).rewritten == 0
     assert operators(model) == found
 

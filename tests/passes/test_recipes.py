@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 from bert_export.errors import PassError
@@ -9,6 +10,7 @@ from bert_export.passes.recipes import PREPARE, RECIPES, lower, prepare
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
 from bert_export.quantization.sites import QUANTIZED_PREFIXES
+from bert_export.runtime.sessions.onnxruntime import start_engine
 from bert_export.tasks import TASKS
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
 from bert_export.tracing import linear_layers
@@ -131,8 +133,30 @@ def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
     assert outcomes[0].pass_name == "lower_quantized_linear"
     assert outcomes[0].rewritten == len(sites)
     feeds = feeds_for(model)
-    before, after = run_model(model, feeds, tmp_path), run_model(lowered, feeds, tmp_path)
+    before = run_model(model, feeds, tmp_path)
+    after = run_model(lowered, feeds, tmp_path, unsaturated=True)
     assert max(float(np.abs(before[name] - after[name]).max()) for name in before) < 1e-3
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_engine_undoes_no_form_where_products_must_not_saturate(task, tmp_path, monkeypatch):
+    class Saving(onnxruntime.SessionOptions):
+        def __init__(self):
+            super().__init__()
+            self.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Saving)
+    model = traced(task)
+    _prepare(model, task)
+    ranges = {site.activation: (-4.0, 4.0) for site in find_sites(model)[0]}
+    quantize_graph(model, Preparation.from_ranges(ranges), scheme=SCHEMES["x86-64-vnni"])
+    _lower(model, task, "int8")
+    ir.save(model, tmp_path / "model.onnx")
+    found = []
+    for unsaturated in (False, True):
+        start_engine(tmp_path / "model.onnx", threads=1, unsaturated=unsaturated)
+        found.append(operators(ir.load(tmp_path / "optimized.onnx")))
+    assert found[0] == found[1]
 
 
 def test_a_layer_that_does_not_fuse_fails_with_the_nearest_miss():

@@ -74,6 +74,7 @@ def test_every_block_is_measured_and_written(tmp_path: Path) -> None:
         assert len(lines) == 2 + len(block.forms)
         chosen = [choice.form for (name, _), choice in CHOSEN.items() if name == block.name]
         assert sum("**" in line for line in lines) == len(chosen)
+        assert not any("**" in line and "refused" in line for line in lines)
         assert all(f"**{form}**" in section for form in chosen)
         assert block.name in printed
     assert "differs from the reference" not in text
