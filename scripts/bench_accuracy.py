@@ -12,13 +12,15 @@ from the open data when they are not in the work folder yet. Test sets are the d
 Every contender has the same weights, and its answers are made by the same pipelines; foreign graphs
 are made of the plain export with the same calibration rows as ours. The contender with a budget is
 given the test set itself: what is shown is whether ``--max-drop`` keeps what it promises. Formats
-of other processors are scored on this one, which computes them exactly, if slower. Beside the
-metric stands how far the outputs are from FP32's, which does not move by whole answers.
+of other processors are scored on this one, which computes them exactly, if slower. A metric moves
+by whole answers, so beside a difference stands its standard error by the choice of examples, and
+beside the metric how far the outputs are from FP32's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -44,8 +46,13 @@ from measuring.options import Common, benchmark, steps
 from measuring.report import Report, Section
 from measuring.turns import Contender, take_turns
 
+from bert_export.evaluation.jackknife import standard_error
+
 MAX_LOSS, MAX_MEAN_LOSS, BUDGET_LOSS, LEAST_COSINE = 0.5, 0.2, 0.1, 0.995
-SCORE, LOSS, ERROR = "score", "lost, points", "error of outputs, %"
+CHANCE = 2.0
+"""Standard errors within which two contenders' points are level."""
+SCORE, LOSS, CHOICE = "score", "lost, points", "standard error, points"
+ERROR = "error of outputs, %"
 SECONDS, COSINE, FLOATS = "seconds", "cosine", "in float, %"
 _OTHERS = (DYNAMIC, STATIC, NNCF)
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -57,6 +64,38 @@ _NO_NNCF = (
 )
 
 Figures = Mapping[str, Samples]
+
+
+@dataclass(slots=True)
+class Scored:
+    """A head's contenders on its test set.
+
+    Args:
+        metric: The figure that counts.
+        figures: By contender.
+        replicates: The figure that counts without each group of the records, by contender.
+    """
+
+    metric: str = ""
+    figures: Figures = field(default_factory=dict)
+    replicates: dict[str, Sequence[float]] = field(default_factory=dict)
+
+    def median(self, contender: str, what: str) -> float | None:
+        """A figure; ``None`` where it was not measured."""
+        return self.figures[contender].median(what) if contender in self.figures else None
+
+    def loss(self, contender: str) -> float | None:
+        """Points of the metric lost against FP32; less than 0 where it gains."""
+        exact, score = self.median(FP32, SCORE), self.median(contender, SCORE)
+        return None if exact is None or score is None else 100 * (exact - score)
+
+    def apart(self, contender: str, other: str) -> float | None:
+        """Standard error of the points between two, by the choice of examples."""
+        if contender not in self.replicates or other not in self.replicates:
+            return None
+        pairs = zip(self.replicates[contender], self.replicates[other], strict=True)
+        error = standard_error([one - two for one, two in pairs])
+        return None if error is None else 100 * error
 
 
 @benchmark(rounds=1)
@@ -115,14 +154,16 @@ def main(
         None if nncf_python is None else str(nncf_python),
     )
     names = [name for name in only or HEADS if not fine_tuned or HEADS[name].recipe is not None]
-    found: dict[str, Figures] = {}
-    metrics: dict[str, str] = {}
+    found: dict[str, Scored] = {}
     with steps(len(names) * len(wanted) * (1 + common.rounds)) as step:
         for name in names:
             requests = shop.make(name, HEADS[name], wanted, step)
-            found[name] = take_turns(
+            found[name] = scored = Scored()
+            scored.figures = take_turns(
                 [
-                    Contender(contender, partial(_score, request, metrics, name, common.threads))
+                    Contender(
+                        contender, partial(_score, request, scored, contender, common.threads)
+                    )
                     for contender, request in requests.items()
                 ],
                 rounds=common.rounds,
@@ -139,14 +180,15 @@ def main(
             "runs": common.rounds,
         },
         sections=[
-            *(_section(name, metrics[name], figures) for name, figures in found.items()),
+            *(_section(name, scored) for name, scored in found.items()),
             _losses(found),
+            _chances(found),
             _errors(found),
         ],
         samples={
             f"{name}: {contender}": samples
-            for name, figures in found.items()
-            for contender, samples in figures.items()
+            for name, scored in found.items()
+            for contender, samples in scored.figures.items()
         },
         bounds=_bounds(found),
         notes=[*shop.notes, *([_NO_NNCF] if nncf_python is None else [])],
@@ -154,12 +196,12 @@ def main(
 
 
 def _score(
-    request: Mapping[str, Any], metrics: dict[str, str], name: str, threads: int
+    request: Mapping[str, Any], scored: Scored, contender: str, threads: int
 ) -> dict[str, float]:
     """One turn: a process that answers the whole test set."""
     messages, _ = run_worker("worker_accuracy", request, threads=threads)
     result = messages[-1]
-    metrics[name] = result["metric"]
+    scored.metric, scored.replicates[contender] = result["metric"], result["replicates"]
     figures = {
         SCORE: result["score"],
         ERROR: 100 * result["error"],
@@ -171,71 +213,72 @@ def _score(
     return figures if share is None else figures | {FLOATS: 100 * share}
 
 
-def _loss(figures: Figures, contender: str) -> float | None:
-    """Points of the metric that a contender loses against FP32; less than 0 where it gains."""
-    exact, score = _median(figures, FP32, SCORE), _median(figures, contender, SCORE)
-    return None if exact is None or score is None else 100 * (exact - score)
-
-
-def _mean_loss(found: Mapping[str, Figures], contender: str) -> float | None:
-    losses = [_loss(figures, contender) for figures in found.values()]
+def _mean_loss(found: Mapping[str, Scored], contender: str) -> float | None:
+    losses = [scored.loss(contender) for scored in found.values()]
     known = [loss for loss in losses if loss is not None]
     return mean(known) if known and len(known) == len(losses) else None
 
 
-def _section(name: str, metric: str, figures: Figures) -> Section:
-    ours = _median(figures, OURS, SECONDS)
+def _section(name: str, scored: Scored) -> Section:
+    ours = scored.median(OURS, SECONDS)
     return Section(
-        f"{name}: {metric}",
-        ("contender", SCORE, LOSS, ERROR, COSINE, SECONDS, "time over ours INT8", FLOATS),
+        f"{name}: {scored.metric}",
+        ("contender", SCORE, LOSS, CHOICE, ERROR, COSINE, SECONDS, "time over ours INT8", FLOATS),
         [
             (
                 contender,
                 samples.median(SCORE),
-                _loss(figures, contender),
+                scored.loss(contender),
+                scored.apart(contender, FP32),
                 samples.median(ERROR),
                 samples.median(COSINE),
                 samples.median(SECONDS),
                 ratio(samples.median(SECONDS), ours),
                 samples.median(FLOATS),
             )
-            for contender, samples in figures.items()
+            for contender, samples in scored.figures.items()
         ],
     )
 
 
-def _losses(found: Mapping[str, Figures]) -> Section:
+def _losses(found: Mapping[str, Scored]) -> Section:
     others = _contenders(found)
     rows: list[tuple[str | float | None, ...]] = [
-        (
-            name,
-            _median(figures, FP32, SCORE),
-            *(_loss(figures, contender) for contender in others),
-        )
-        for name, figures in found.items()
+        (name, scored.median(FP32, SCORE), *map(scored.loss, others))
+        for name, scored in found.items()
     ]
     rows.append(("mean", None, *(_mean_loss(found, contender) for contender in others)))
     return Section("points lost against FP32", ("head", FP32, *others), rows)
 
 
-def _errors(found: Mapping[str, Figures]) -> Section:
+def _chances(found: Mapping[str, Scored]) -> Section:
+    others = [name for name in _contenders(found) if name != OURS]
+    return Section(
+        f"standard error of the points between {OURS} and each other",
+        ("head", *others),
+        [
+            (name, *(scored.apart(OURS, contender) for contender in others))
+            for name, scored in found.items()
+        ],
+    )
+
+
+def _errors(found: Mapping[str, Scored]) -> Section:
     others = _contenders(found)
     return Section(
         "error of the outputs against FP32, % of their spread",
         ("head", *others),
         [
-            (name, *(_median(figures, contender, ERROR) for contender in others))
-            for name, figures in found.items()
+            (name, *(scored.median(contender, ERROR) for contender in others))
+            for name, scored in found.items()
         ],
     )
 
 
-def _contenders(found: Mapping[str, Figures]) -> list[str]:
-    return [name for name in CONTENDERS[1:] if any(name in figures for figures in found.values())]
-
-
-def _median(figures: Figures, contender: str, what: str) -> float | None:
-    return figures[contender].median(what) if contender in figures else None
+def _contenders(found: Mapping[str, Scored]) -> list[str]:
+    return [
+        name for name in CONTENDERS[1:] if any(name in scored.figures for scored in found.values())
+    ]
 
 
 def _least(values: Mapping[str, float | None]) -> tuple[str, float] | None:
@@ -244,25 +287,8 @@ def _least(values: Mapping[str, float | None]) -> tuple[str, float] | None:
     return min(known, key=lambda pair: pair[1], default=None)
 
 
-def _bounds(found: Mapping[str, Figures]) -> list[Bound]:
-    bounds = []
-    for name, figures in found.items():
-        if OURS in figures:
-            loss = _loss(figures, OURS)
-            bounds.append(Bound(f"{name}: {OURS} loses", loss, MAX_LOSS, "at most", "points"))
-            cosine = figures[OURS].median(COSINE)
-            if cosine is not None:
-                bounds.append(
-                    Bound(f"{name}: mean cosine with FP32", cosine, LEAST_COSINE, "at least", "")
-                )
-        error = _median(figures, OURS, ERROR)
-        best = _least({other: _median(figures, other, ERROR) for other in _OTHERS})
-        if error is not None and best is not None:
-            what = f"{name}: {OURS}'s error of outputs over the best of the others' ({best[0]})"
-            bounds.append(Bound(what, ratio(error, best[1]), 1.0, "at most", "times"))
-        if BUDGET in figures:
-            loss = _loss(figures, BUDGET)
-            bounds.append(Bound(f"{name}: {BUDGET} loses", loss, BUDGET_LOSS, "at most", "points"))
+def _bounds(found: Mapping[str, Scored]) -> list[Bound]:
+    bounds = [bound for name, scored in found.items() for bound in _bounds_of_head(name, scored)]
     ours = _mean_loss(found, OURS)
     if ours is not None:
         bounds.append(Bound(f"mean: {OURS} loses", ours, MAX_MEAN_LOSS, "at most", "points"))
@@ -278,6 +304,33 @@ def _bounds(found: Mapping[str, Figures]) -> list[Bound]:
             )
         )
     return bounds
+
+
+def _bounds_of_head(name: str, scored: Scored) -> Iterator[Bound]:
+    ours = scored.loss(OURS)
+    if ours is not None:
+        yield Bound(f"{name}: {OURS} loses", ours, MAX_LOSS, "at most", "points")
+        cosine = scored.median(OURS, COSINE)
+        if cosine is not None:
+            what = f"{name}: mean cosine with FP32"
+            yield Bound(what, cosine, LEAST_COSINE, "at least", "")
+    best = _least({other: scored.loss(other) for other in _OTHERS})
+    if ours is not None and best is not None:
+        yield Bound(
+            f"{name}: {OURS} loses more than the best of the others ({best[0]})",
+            0.0 if ours <= best[1] else ratio(ours - best[1], scored.apart(OURS, best[0])),
+            CHANCE,
+            "at most",
+            "standard errors",
+        )
+    error = scored.median(OURS, ERROR)
+    closest = _least({other: scored.median(other, ERROR) for other in _OTHERS})
+    if error is not None and closest is not None:
+        what = f"{name}: {OURS}'s error of outputs over the best of the others' ({closest[0]})"
+        yield Bound(what, ratio(error, closest[1]), 1.0, "at most", "times")
+    kept = scored.loss(BUDGET)
+    if kept is not None:
+        yield Bound(f"{name}: {BUDGET} loses", kept, BUDGET_LOSS, "at most", "points")
 
 
 if __name__ == "__main__":

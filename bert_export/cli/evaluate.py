@@ -101,13 +101,23 @@ def _table(found: Evaluation) -> Table:
         table.add_column(reference.name, justify="right", overflow="fold")
     for name, value in found.scores.items():
         others = [] if reference is None else [_figure(reference.scores[name])]
-        table.add_row(name, _figure(value), *others, style="bold" if name == found.metric else "")
+        counts = name == found.metric
+        text = _figure(value) + (_plus_minus(found.standard_error) if counts else "")
+        table.add_row(name, text, *others, style="bold" if counts else "")
     if reference is not None:
+        if reference.gain is not None:
+            gained = f"{reference.gain:+.4f}{_plus_minus(reference.gain_error)}"
+            table.add_row(f"{found.metric} gained", gained, "")
         table.add_row(reference.kind, _figure(reference.agreement), "")
         table.add_row(
             "error of the outputs, share of their spread", _figure(reference.output_error), ""
         )
     return table
+
+
+def _plus_minus(error: float | None) -> str:
+    """A standard error, behind what it is of."""
+    return "" if error is None else f" \N{PLUS-MINUS SIGN} {error:.4f}"
 
 
 def _figure(value: float) -> str:

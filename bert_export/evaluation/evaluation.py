@@ -13,7 +13,8 @@ from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.answering import Advance, answer_examples
 from bert_export.evaluation.distance import measure_distance, sample_rows
-from bert_export.evaluation.scorer import AnyPipeline, Scorer
+from bert_export.evaluation.jackknife import leave_out_groups, standard_error
+from bert_export.evaluation.scorer import AnyPipeline, Examples, Scorer
 from bert_export.evaluation.scorers import find_scorer
 from bert_export.runtime.loading import load
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -33,6 +34,9 @@ class Reference:
         output_error: Root mean square of the outputs' difference from the reference's as a share of
             their standard deviation, on an even sample of the rows; 0 where they are the same.
         scores: The reference's own figures; empty without labels.
+        gain: Of the bundle over the reference, in the figure that counts; ``None`` without labels.
+        gain_error: Standard error of the gain: on other examples of the same kind it would be off
+            by about so much. ``None`` without labels, or with one record.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Reference:
     kind: str
     output_error: float
     scores: Mapping[str, float]
+    gain: float | None
+    gain_error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,11 @@ class Evaluation:
         metric: The figure that counts.
         scores: Figures by name, the one that counts first; shares in [0, 1], or correlations.
             Empty where the data has no labels.
+        standard_error: Of the figure that counts, by the choice of examples; ``None`` without
+            labels, or with one record.
+        replicates: The figure that counts with one group of the records left out at a time, which
+            the standard error comes from; the same groups for every bundle that is scored on the
+            data with the same seed.
         examples: Records.
         seconds: That the answering took, tokenisation not included.
         data: The file, as given.
@@ -62,6 +73,8 @@ class Evaluation:
     task: str
     metric: str
     scores: Mapping[str, float]
+    standard_error: float | None
+    replicates: tuple[float, ...]
     examples: int
     seconds: float
     data: str
@@ -133,6 +146,7 @@ def evaluate(
         start = time.perf_counter()
         answers = answer_examples(pipeline, scorer, examples, _shifted(advance, 0, total))
         seconds = time.perf_counter() - start
+        ours = _figures(scorer, examples, answers, seed)
         reference = None
         if against is not None:
             other = _open(stack, against, target=None, **options)
@@ -141,17 +155,25 @@ def evaluate(
             distance = measure_distance(
                 pipeline, other, sample, advance=_shifted(advance, 2 * rows, total)
             )
+            exact = _figures(scorer, examples, theirs, seed)
+            gains = [one - other for one, other in zip(ours.left_out, exact.left_out, strict=True)]
             reference = Reference(
                 name=str(against) if isinstance(against, str | Path) else other.task,
                 agreement=scorer.agreement(answers, theirs),
                 kind=scorer.agreement_kind,
                 output_error=distance.root,
-                scores={} if examples.gold is None else scorer.score(examples.gold, theirs),
+                scores=exact.scores,
+                gain=ours.scores[scorer.metric] - exact.scores[scorer.metric]
+                if exact.scores
+                else None,
+                gain_error=standard_error(gains),
             )
         return Evaluation(
             task=pipeline.task,
             metric=scorer.metric,
-            scores={} if examples.gold is None else scorer.score(examples.gold, answers),
+            scores=ours.scores,
+            standard_error=standard_error(ours.left_out),
+            replicates=ours.left_out,
             examples=len(dataset),
             seconds=seconds,
             data=dataset.source,
@@ -159,6 +181,22 @@ def evaluate(
             seed=seed,
             reference=reference,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """An engine's figures on all records, and the one that counts without each group of them."""
+
+    scores: Mapping[str, float]
+    left_out: tuple[float, ...]
+
+
+def _figures(scorer: Scorer, examples: Examples, answers: Sequence[Any], seed: int) -> _Figures:
+    if examples.gold is None:
+        return _Figures({}, ())
+    return _Figures(
+        scorer.score(examples.gold, answers), leave_out_groups(scorer, examples, answers, seed)
+    )
 
 
 def unlabelled(scorer: Scorer, data: DataSet, *, fix: str) -> DatasetError:

@@ -130,6 +130,12 @@ class Scorer(ABC):
         """
         return {self.metric: accuracy(gold, answers)}
 
+    def keep(
+        self, gold: Any, answers: Sequence[Any], kept: Sequence[int]
+    ) -> tuple[Any, Sequence[Any]]:
+        """What :meth:`score` takes, of some of the records alone, by their indices."""
+        return [gold[index] for index in kept], [answers[index] for index in kept]
+
     def as_gold(self, answers: Sequence[Any]) -> Any:
         """Another engine's answers in the place of labels."""
         return answers

@@ -70,6 +70,11 @@ class EmbeddingScorer(Scorer):
             "Pearson correlation": correlation("pearsonr", scores, cosines),
         }
 
+    def keep(
+        self, gold: Sequence[ScoredPair], answers: Sequence[Vectors], kept: Sequence[int]
+    ) -> tuple[Sequence[ScoredPair], Sequence[Vectors]]:
+        return [gold[index] for index in kept], answers  # a pair knows its two texts by their place
+
     def agreement(self, answers: Sequence[Vectors], reference: Sequence[Vectors]) -> float:
         return mean_cosine(answers, reference)
 

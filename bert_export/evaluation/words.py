@@ -111,6 +111,16 @@ class PretrainingScorer(Scorer):
         verdict = answered.decoded["next_sentence"]["is_next"]
         return answered.reduced[0].candidates.ids[:, 0], bool(verdict)
 
+    def keep(
+        self, gold: PretrainingGold, answers: Sequence[tuple[Ids, bool]], kept: Sequence[int]
+    ) -> tuple[PretrainingGold, Sequence[tuple[Ids, bool]]]:
+        verdicts = gold.is_next
+        some = PretrainingGold(
+            words=[gold.words[index] for index in kept],
+            is_next=None if verdicts is None else [verdicts[index] for index in kept],
+        )
+        return some, [answers[index] for index in kept]
+
     def as_gold(self, answers: Sequence[tuple[Ids, bool]]) -> PretrainingGold:
         return PretrainingGold([ids for ids, _ in answers], [verdict for _, verdict in answers])
 

@@ -79,6 +79,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         seconds: That the answering took.
         output_error: Root mean square of the outputs' difference from the reference's as a share of
             their standard deviation; ``None`` where that cannot be said.
+        gain_error: Standard error of what ``metric`` changed by against the reference variant, by
+            the choice of examples; ``None`` where that cannot be said.
     """
 
     metric: str
@@ -87,6 +89,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     agreement_kind: str
     seconds: float
     output_error: float | None = None
+    gain_error: float | None = None
 
 
 class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -67,6 +67,7 @@ def _score(request: Mapping[str, Any]) -> dict[str, Any]:
         agreement_kind="" if reference is None else reference.kind,
         seconds=found.seconds,
         output_error=None if reference is None else reference.output_error,
+        gain_error=None if reference is None else reference.gain_error,
     )
     reply: dict[str, Any] = msgspec.to_builtins(score)
     return reply

@@ -69,15 +69,17 @@ def quality_text(report: Report, value: float | None) -> str:
 
 
 def drop_text(report: Report, variant: Variant) -> str:
-    """What was lost against the reference, in points of the quality."""
+    """What was lost against the reference, in points of the quality, and its standard error."""
     drop = report.drop(variant)
     if drop is None:
         return DASH
     if variant.name == report.reference:
         return "reference"
     change = -drop if abs(drop) >= 5e-7 else 0.0
-    text = f"{100 * change:+.2f}" if percent(report) else f"{change:+.4f}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    scale, digits = (100, 2) if percent(report) else (1, 4)
+    text = f"{scale * change:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    error = None if variant.score is None else variant.score.gain_error
+    return text if error is None else f"{text} \N{PLUS-MINUS SIGN} {scale * error:.{digits}f}"
 
 
 def error_text(variant: Variant) -> str:

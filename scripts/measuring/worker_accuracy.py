@@ -129,6 +129,7 @@ def main() -> None:
         seconds=found.seconds,
         error=error,
         agreement=None if found.reference is None else found.reference.agreement,
+        replicates=found.replicates,
     )
 
 

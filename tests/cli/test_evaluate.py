@@ -32,7 +32,9 @@ def test_a_table_names_what_was_compared(bundle: str, labelled: str) -> None:
     assert done.exit_code == 0, done.output
     assert "multiple-choice: 6 examples of" in done.output
     assert "choice accuracy" in done.output
-    assert "0.3333" in done.output
+    assert "0.3333 ± 0.2108" in done.output
+    assert "choice accuracy gained" in done.output
+    assert "+0.0000 ± 0.0000" in done.output
     assert "share of equal choices" in done.output
     assert "1.0000" in done.output
 
@@ -44,7 +46,8 @@ def test_quiet_is_one_figure_and_json_one_object(bundle: str, labelled: str) -> 
     found = json.loads(done.output)
     assert found["metric"] == "choice accuracy"
     assert found["scores"] == {"choice accuracy": pytest.approx(1 / 3)}
-    assert found["examples"] == 6
+    assert found["standard_error"] == pytest.approx(0.2108, abs=1e-4)
+    assert len(found["replicates"]) == found["examples"] == 6
     assert found["reference"] is None
 
 

@@ -106,6 +106,10 @@ def test_every_task_agrees_with_itself(task: str, tiny: Callable[..., Path]) -> 
     assert found.reference.agreement == pytest.approx(1.0)
     assert found.reference.output_error == 0
     assert found.scores == found.reference.scores
+    labelled = task in LABELLED
+    assert found.reference.gain == (0 if labelled else None)
+    assert found.reference.gain_error == (0 if labelled else None)
+    assert (found.standard_error is not None) == bool(found.replicates) == labelled
     assert bool(found.scores) == (task in LABELLED)
     assert all(-1 <= value <= 1 for name, value in found.scores.items() if name != "masked tokens")
     assert seen[-1][0] == seen[-1][1]

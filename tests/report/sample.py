@@ -96,6 +96,7 @@ def sample_report(*, labelled: bool = True) -> Report:
                     agreement_kind="share of equal labels",
                     seconds=1.5,
                     output_error=0.0 if precision == "fp32" else 0.0123,
+                    gain_error=0.0021 if labelled else None,
                 ),
                 measured=_measured(milliseconds, size),
             )

@@ -82,6 +82,7 @@ def test_report_holds_everything(done: tuple[Report, Path, Silent]) -> None:
     assert set(variant.score.scores) >= {"accuracy"}
     assert variant.score.agreement == 1.0
     assert variant.score.output_error == 0
+    assert variant.score.gain_error == 0
     assert report.labelled
     assert report.model is not None
     assert variant.bytes == sum(file.bytes for file in variant.files.values())
