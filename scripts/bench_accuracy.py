@@ -12,9 +12,10 @@ from the open data when they are not in the work folder yet. Test sets are the d
 Every contender has the same weights, and its answers are made by the same pipelines; foreign graphs
 are made of the plain export with the same calibration rows as ours. The contender with a budget is
 given the test set itself: what is shown is whether ``--max-drop`` keeps what it promises. Formats
-of other processors are scored on this one, which computes them exactly, if slower. A metric moves
-by whole answers, so beside a difference stands its standard error by the choice of examples, and
-beside the metric how far the outputs are from FP32's.
+of other processors are scored on this one, which computes ours exactly, if slower; without VNNI the
+other tools' 8-bit weights saturate, as they do for their users. A metric moves by whole answers, so
+beside a difference stands its standard error by the choice of examples, and beside the metric how
+far the outputs are from FP32's.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from measuring.children import run_command
 from measuring.figures import Bound, Samples, ratio
 from measuring.machine import describe_machine, installed_versions
 from measuring.options import PEERS_PYTHON, Common, benchmark, steps
-from measuring.peers import Peers, find_peers
+from measuring.peers import Peers, find_peers, optimum_preset
 from measuring.report import Report, Section
 from measuring.texts import read_texts
 from measuring.turns import Contender, take_turns
@@ -132,7 +132,7 @@ def _commands(
     if quantise:
         commands.append(
             peers.optimum(
-                *("onnxruntime", "quantize", "--avx512_vnni"),
+                *("onnxruntime", "quantize", optimum_preset()),
                 *("--onnx_model", exported, "-o", str(output / "quantised")),
             )
         )

@@ -10,7 +10,7 @@ A turn is one process that opens one contender and times it at every shape; turn
 Ours run as ``load(bundle, target=...).run(feeds)``. The others: the original in transformers, in
 FP32 and BF16; the graph that optimum exports, in OpenVINO in FP32, in BF16 (what OpenVINO chooses
 where the processor has it) and quantised by NNCF after training on the text that calibrates ours;
-the same graph in INT8 as optimum quantises it for AVX512-VNNI, as it is and optimised, in ONNX
+the same graph in INT8 as optimum quantises it for this processor, as it is and optimised, in ONNX
 Runtime. OpenVINO compiles every graph, ours and the others, for each shape, and the INT8 ones for
 any shape besides.
 """

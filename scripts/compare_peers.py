@@ -35,6 +35,7 @@ from measuring.environments import REQUIREMENTS, find_environment, parse_pythons
 from measuring.figures import Samples, ratio
 from measuring.machine import describe_machine, installed_versions
 from measuring.options import Common, benchmark, steps
+from measuring.peers import optimum_preset
 from measuring.report import Report, Section
 from measuring.texts import read_texts
 from measuring.turns import interleave
@@ -161,7 +162,7 @@ def _optimised(place: Place) -> Prepared:
 
 def _dynamic(place: Place) -> Prepared:
     source, output = _export_there(place).parent, place.folder / "optimum-int8"
-    command = ("onnxruntime", "quantize", "--avx512_vnni", "--onnx_model", str(source))
+    command = ("onnxruntime", "quantize", optimum_preset(), "--onnx_model", str(source))
     made = _made(place, output, lambda: _optimum(place, *command, "-o", str(output)))
     return Prepared(output / "model_quantized.onnx", made.usage)
 

@@ -6,9 +6,12 @@ import json
 import subprocess
 from pathlib import Path
 
-__all__ = ["Peers", "find_peers"]
+from bert_export.runtime.processor import detect_processor
+
+__all__ = ["Peers", "find_peers", "optimum_preset"]
 
 _REQUIREMENTS = ('"optimum-onnx[onnxruntime]"', "torch==2.13.0")
+_PRESETS = {"x86-64-vnni": "--avx512_vnni", "x86-64": "--avx2", "arm64": "--arm64"}
 _WANTED = ("optimum", "optimum-onnx", "onnxruntime", "transformers", "torch")
 _ASK = f"""
 import json
@@ -32,6 +35,11 @@ class Peers:
     def optimum(self, *arguments: str) -> list[str]:
         """The command ``optimum-cli`` with arguments."""
         return [self.python, "-m", "optimum.commands.optimum_cli", *arguments]
+
+
+def optimum_preset() -> str:
+    """What a user here would have optimum quantise for."""
+    return _PRESETS[detect_processor()]
 
 
 def find_peers(python: Path | None) -> tuple[Peers | None, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from measuring.checkpoints import weights_digest
 from measuring.children import run_command, run_worker
-from measuring.peers import Peers
+from measuring.peers import Peers, optimum_preset
 
 __all__ = ["STOCK_FP32", "STOCK_INT8", "stock_graphs"]
 
@@ -37,10 +37,11 @@ def stock_graphs(
     Returns:
         ONNX files by name: those of :data:`STOCK_FP32` and :data:`STOCK_INT8`.
     """
+    preset = optimum_preset()
     folder = work / "optimum" / f"{model.name}-{task}-{weights_digest(model)}"
     exported = folder / "exported"
     tool = ("onnxruntime", "optimize", "--onnx_model", str(exported))
-    quantise = ("onnxruntime", "quantize", "--avx512_vnni", "--onnx_model", str(exported))
+    quantise = ("onnxruntime", "quantize", preset, "--onnx_model", str(exported))
     steps = {
         "exported FP32": (
             exported / "model.onnx",
@@ -55,8 +56,8 @@ def stock_graphs(
             (*tool, "-O3", "-o", str(folder / "o3")),
         ),
         "exported INT8": (
-            folder / "int8" / "model_quantized.onnx",
-            (*quantise, "-o", str(folder / "int8")),
+            folder / f"int8{preset}" / "model_quantized.onnx",
+            (*quantise, "-o", str(folder / f"int8{preset}")),
         ),
     }
     graphs = {}
