@@ -98,6 +98,17 @@ class Scored:
         error = standard_error([one - two for one, two in pairs])
         return None if error is None else 100 * error
 
+    def errors(self) -> Samples:
+        """Standard errors of the points that each loses, and of those between ours and each."""
+        samples = Samples()
+        pairs = {(contender, FP32) for contender in self.figures if contender != FP32}
+        pairs |= {(contender, OURS) for contender, _ in pairs if contender != OURS}
+        for contender, other in sorted(pairs):
+            error = self.apart(contender, other)
+            if error is not None:
+                samples.add({f"{contender} against {other}": error})
+        return samples
+
 
 @benchmark(rounds=1)
 @click.option("--only", type=click.Choice(list(HEADS)), multiple=True, help="May be repeated.")
@@ -190,7 +201,8 @@ def main(
             f"{name}: {contender}": samples
             for name, scored in found.items()
             for contender, samples in scored.figures.items()
-        },
+        }
+        | {f"{name}: standard errors": scored.errors() for name, scored in found.items()},
         bounds=_bounds(found),
         notes=[*shop.notes, *([_NO_NNCF] if nncf_python is None else [])],
     )

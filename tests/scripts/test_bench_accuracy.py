@@ -77,6 +77,8 @@ def test_another_tool_may_lose_less_by_chance_alone() -> None:
         (bound,) = [bound for bound in _bounds({"a": head}) if bound.what == what]
         assert bound.value == pytest.approx(0.02 / gap)
         assert bound.verdict == verdict
+    assert head.errors().median(f"{NNCF} against {OURS}") == pytest.approx(0.45)
+    assert head.errors().median(f"{OURS} against {OURS}") is None
     assert _chances({"a": head}).rows == [("a", pytest.approx(5), pytest.approx(0.45))]
     head = scored(fp32=0.9, ours=0.91, dynamic=0.8, nncf=0.9)
     (bound,) = [bound for bound in _bounds({"a": head}) if bound.what == what]
