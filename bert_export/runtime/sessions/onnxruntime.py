@@ -62,7 +62,7 @@ class OnnxRuntimeSession:
         providers: Execution providers in order of preference.
         fuse: Whether ONNX Runtime's own fusions run too: GPUs have kernels for them.
         unsaturated: Whether 8-bit weights go through products that cannot saturate on a processor
-            without VNNI, where those cost a quarter more; elsewhere it changes nothing.
+            without VNNI, where those are slower; elsewhere it changes nothing.
 
     Raises:
         InputError: A provider is not in this ONNX Runtime, none is named, or ``threads`` < 1.
