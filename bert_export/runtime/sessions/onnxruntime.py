@@ -168,21 +168,20 @@ def start_engine(
         Exception: One of onnxruntime's own, where it cannot read the graph.
     """
     options, levels = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
+    disabled = None
     if fuse:
         options.graph_optimization_level = levels.ORT_ENABLE_ALL
     elif unsaturated:
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.x64quantprecision", "1")
+        disabled = _FUSIONS
     else:
         options.graph_optimization_level = levels.ORT_ENABLE_BASIC
     options.log_severity_level = 4  # errors are raised, and need no second line on stderr
     if threads is not None:
         options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(
-        str(path),
-        options,
-        providers=list(providers),
-        disabled_optimizers=None if fuse else _FUSIONS,
+        str(path), options, providers=list(providers), disabled_optimizers=disabled
     )
 
 
