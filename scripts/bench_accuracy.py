@@ -94,8 +94,7 @@ class Scored:
         """Standard error of the points between two, by the choice of examples."""
         if contender not in self.replicates or other not in self.replicates:
             return None
-        pairs = zip(self.replicates[contender], self.replicates[other], strict=True)
-        error = standard_error([one - two for one, two in pairs])
+        error = standard_error(self.replicates[contender], self.replicates[other])
         return None if error is None else 100 * error
 
     def errors(self) -> Samples:
@@ -321,7 +320,7 @@ def _bounds(found: Mapping[str, Scored]) -> list[Bound]:
 
 def _bounds_of_head(name: str, scored: Scored) -> Iterator[Bound]:
     ours = scored.loss(OURS)
-    if ours is not None:
+    if OURS in scored.figures:
         yield Bound(f"{name}: {OURS} loses", ours, MAX_LOSS, "at most", "points")
         cosine = scored.median(OURS, COSINE)
         if cosine is not None:
@@ -341,8 +340,8 @@ def _bounds_of_head(name: str, scored: Scored) -> Iterator[Bound]:
     if error is not None and closest is not None:
         what = f"{name}: {OURS}'s error of outputs over the best of the others' ({closest[0]})"
         yield Bound(what, ratio(error, closest[1]), 1.0, "at most", "times")
-    kept = scored.loss(BUDGET)
-    if kept is not None:
+    if BUDGET in scored.figures:
+        kept = scored.loss(BUDGET)
         yield Bound(f"{name}: {BUDGET} loses", kept, BUDGET_LOSS, "at most", "points")
 
 

@@ -156,17 +156,14 @@ def evaluate(
                 pipeline, other, sample, advance=_shifted(advance, 2 * rows, total)
             )
             exact = _figures(scorer, examples, theirs, seed)
-            gains = [one - other for one, other in zip(ours.left_out, exact.left_out, strict=True)]
             reference = Reference(
                 name=str(against) if isinstance(against, str | Path) else other.task,
                 agreement=scorer.agreement(answers, theirs),
                 kind=scorer.agreement_kind,
                 output_error=distance.root,
                 scores=exact.scores,
-                gain=ours.scores[scorer.metric] - exact.scores[scorer.metric]
-                if exact.scores
-                else None,
-                gain_error=standard_error(gains),
+                gain=_gain(scorer.metric, ours, exact),
+                gain_error=standard_error(ours.left_out, exact.left_out),
             )
         return Evaluation(
             task=pipeline.task,
@@ -197,6 +194,10 @@ def _figures(scorer: Scorer, examples: Examples, answers: Sequence[Any], seed: i
     return _Figures(
         scorer.score(examples.gold, answers), leave_out_groups(scorer, examples, answers, seed)
     )
+
+
+def _gain(metric: str, ours: _Figures, exact: _Figures) -> float | None:
+    return ours.scores[metric] - exact.scores[metric] if exact.scores else None
 
 
 def unlabelled(scorer: Scorer, data: DataSet, *, fix: str) -> DatasetError:

@@ -51,16 +51,19 @@ def leave_out_groups(
     return tuple(figures)
 
 
-def standard_error(replicates: Sequence[float]) -> float | None:
-    """Standard error of the figure that these were taken of, or of a difference of two.
+def standard_error(
+    replicates: Sequence[float], others: Sequence[float] | None = None
+) -> float | None:
+    """Standard error of a figure, or of the difference of two engines' figures.
 
     Args:
-        replicates: From :func:`leave_out_groups`, or their differences for two engines.
+        replicates: From :func:`leave_out_groups`.
+        others: Those of the other engine, on the same groups.
 
     Returns:
         In the figure's unit; ``None`` where there are no replicates.
     """
     if not replicates:
         return None
-    groups = len(replicates)
-    return math.sqrt((groups - 1) * float(np.var(replicates)))
+    spread = np.subtract(replicates, 0.0 if others is None else others)
+    return math.sqrt((len(replicates) - 1) * float(np.var(spread)))
