@@ -6,7 +6,9 @@ Usage::
     python scripts/fine_tune.py snips --output heads/snips --epochs 1 --threads 2
 
 Data, objective, epochs and score are those of ``train_demo.py``; here every parameter is trained,
-at a rate of 1e-4 (the new head's at five times that), and the whole model is written.
+at a rate of 1e-4 (the new head's at five times that), and the whole model is written. Products are
+bfloat16 where the processor multiplies that type, float32 elsewhere, where it would take six times
+as long.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from train_demo import RECIPES, Recipe, config_of, initial_head, stream
 from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.errors import BertExportError
 from bert_export.models import BertHead, load_head
+from bert_export.report.machine import describe_machine
 
 _RATE, _HEAD_RATE = 1e-4, 5e-4
 _WARM_UP = 0.1  # share of the steps
@@ -92,12 +95,13 @@ def _train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (steps - step) / max(1, steps - warm))
     )
+    mixed = "avx512_bf16" in describe_machine()["instructions"]
     begun = time.monotonic()
     head.train()
     with Progress(console=_console, transient=True, refresh_per_second=0.5) as progress:
         bar = progress.add_task("training", total=steps)
         for _, batch in zip(range(steps), stream(rows, recipe.batch, seed), strict=False):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
                 loss = objective.loss(head, batch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
