@@ -51,15 +51,14 @@ class TaggingScorer(Scorer):
     def score(
         self, gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]
     ) -> dict[str, float]:
-        metrics = metric_library("seqeval.metrics")
+        metrics = metric_library("seqeval.metrics.sequence_labeling")
         lists = [list(tags) for tags in gold], [list(tags) for tags in answers]
         if all(tag == _OUTSIDE for side in lists for tags in side for tag in tags):
             return {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}  # nothing to find or to miss
-        return {
-            "entity F1": float(metrics.f1_score(*lists, zero_division=0)),
-            "precision": float(metrics.precision_score(*lists, zero_division=0)),
-            "recall": float(metrics.recall_score(*lists, zero_division=0)),
-        }
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            *lists, average="micro", zero_division=0
+        )
+        return {"entity F1": float(f1), "precision": float(precision), "recall": float(recall)}
 
 
 def tag_words(
