@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,12 @@ class Usage:
         seconds: Wall time from before its start until it was gone.
         peak_bytes: Largest resident set of it, or of a process that it waited for. The kernel
             counts from the fork, so it is never below the parent's own size: keep the parent light.
+        printed: A command's standard output.
     """
 
     seconds: float
     peak_bytes: int
+    printed: str = ""
 
 
 def pinned_environment(threads: int) -> dict[str, str]:
@@ -111,24 +113,25 @@ def run_worker(
 
 
 def run_command(argv: Sequence[str], *, threads: int) -> Usage:
-    """Run a command until it ends; what it prints is shown only where it fails.
+    """Run a command until it ends; what it prints is shown where it fails.
 
     Raises:
         ChildError: It failed.
     """
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as log:
         start = time.monotonic()
         process = subprocess.Popen(
             list(argv),
             env=pinned_environment(threads),
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=out,
             stderr=log,
         )
         usage = _wait(process, start)
         if process.returncode:
-            raise ChildError(f"{' '.join(argv)} failed: {_tail(log)}")
-    return usage
+            raise ChildError(f"{' '.join(argv)} failed: {_tail(out, log)}")
+        out.seek(0)
+        return replace(usage, printed=out.read().decode("utf-8", "replace"))
 
 
 def _wait(process: subprocess.Popen[bytes], start: float) -> Usage:
@@ -143,7 +146,9 @@ def _wait(process: subprocess.Popen[bytes], start: float) -> Usage:
     return Usage(time.monotonic() - start, resources.ru_maxrss * _KIB)
 
 
-def _tail(log: Any) -> str:
-    log.seek(0)
-    lines = log.read().decode("utf-8", "replace").strip().splitlines()
+def _tail(*logs: Any) -> str:
+    lines: list[str] = []
+    for log in logs:
+        log.seek(0)
+        lines += log.read().decode("utf-8", "replace").strip().splitlines()
     return "\n".join(lines[-_TAIL_LINES:]) or "it printed nothing"

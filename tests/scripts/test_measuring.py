@@ -147,6 +147,11 @@ def test_command_is_accounted_for() -> None:
     assert usage.peak_bytes > 200_000_000
 
 
+def test_command_tells_what_it_printed() -> None:
+    code = "import sys; print('figures'); print('progress', file=sys.stderr)"
+    assert run_command([sys.executable, "-c", code], threads=1).printed == "figures\n"
+
+
 def test_failed_command_shows_its_last_words() -> None:
     with pytest.raises(ChildError, match="last words"):
         run_command([sys.executable, "-c", "raise SystemExit('last words')"], threads=1)
