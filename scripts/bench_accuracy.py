@@ -33,6 +33,7 @@ from measuring.accuracy import (
     CONTENDERS,
     DYNAMIC,
     FP32,
+    MADE_FOR,
     NNCF,
     OURS,
     STATIC,
@@ -48,6 +49,7 @@ from measuring.report import Report, Section
 from measuring.turns import Contender, take_turns
 
 from bert_export.evaluation.jackknife import standard_error
+from bert_export.runtime.processor import detect_processor
 
 MAX_LOSS, MAX_MEAN_LOSS, BUDGET_LOSS, LEAST_COSINE = 0.5, 0.2, 0.1, 0.995
 CHANCE = 2.0
@@ -116,7 +118,7 @@ class Scored:
     "asked",
     type=click.Choice(CONTENDERS[1:]),
     multiple=True,
-    help="May be repeated.  [default: all that can be made]",
+    help="May be repeated.  [default: all that can be made and differ on this processor]",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Test records of each head, at most.")
 @click.option(
@@ -152,7 +154,8 @@ def main(
     if not data.is_dir():
         raise click.UsageError(f"no folder of data sets at {data}. Pass --data.")
     machine = describe_machine()
-    wanted = [name for name in CONTENDERS if name == FP32 or name in (asked or CONTENDERS)]
+    others = [name for name in CONTENDERS if name != MADE_FOR[detect_processor()]]
+    wanted = [name for name in CONTENDERS if name == FP32 or name in (asked or others)]
     if nncf_python is None:
         wanted = [name for name in wanted if name != NNCF]
     shop = Workshop(

@@ -20,6 +20,7 @@ __all__ = [
     "CONTENDERS",
     "DYNAMIC",
     "FP32",
+    "MADE_FOR",
     "NNCF",
     "OURS",
     "STATIC",
@@ -29,8 +30,11 @@ __all__ = [
 
 FP32, OURS, BUDGET = "FP32", "ours INT8", "ours INT8, --max-drop 0.1%"
 DYNAMIC, STATIC, NNCF = "ONNX Runtime dynamic", "ONNX Runtime static", "NNCF in OpenVINO"
-WITHOUT_VNNI, ARM = "ours INT8 as on x86-64 without VNNI", "ours INT8 as on Arm"
-CONTENDERS = (FP32, OURS, BUDGET, DYNAMIC, STATIC, NNCF, WITHOUT_VNNI, ARM)
+WITH_VNNI, WITHOUT_VNNI = (f"ours INT8 as on x86-64 {way} VNNI" for way in ("with", "without"))
+ARM = "ours INT8 as on Arm"
+MADE_FOR = {"x86-64-vnni": WITH_VNNI, "x86-64": WITHOUT_VNNI, "arm64": ARM}
+"""Ours as it is made for each kind of processor; for this machine's that is :data:`OURS`."""
+CONTENDERS = (FP32, OURS, BUDGET, DYNAMIC, STATIC, NNCF, *MADE_FOR.values())
 
 _WORKER = "worker_stock_int8"
 _STOCK = {DYNAMIC: "dynamic", STATIC: "static", NNCF: "nncf"}
@@ -39,6 +43,7 @@ _OURS = {
     FP32: ("fp32", ()),
     OURS: ("int8", ()),
     BUDGET: ("budget", ("--max-drop", "0.1%", "--eval", "{data}")),
+    WITH_VNNI: ("with-vnni", ("--cpu", "x86-64-vnni")),
     WITHOUT_VNNI: ("without-vnni", ("--cpu", "x86-64")),
     ARM: ("arm", ("--cpu", "arm64")),
 }  # folder, and options of the export

@@ -15,11 +15,21 @@ from bench_accuracy import (
     _mean_loss,
     _section,
 )
-from measuring.accuracy import BUDGET, DYNAMIC, FP32, NNCF, OURS, float_share
+from measuring.accuracy import (
+    BUDGET,
+    CONTENDERS,
+    DYNAMIC,
+    FP32,
+    MADE_FOR,
+    NNCF,
+    OURS,
+    float_share,
+)
 from measuring.figures import Samples
 from measuring.heads import HEADS, write_test_set
 
 from bert_export.datasets import read_dataset
+from bert_export.runtime.processor import PROCESSORS
 from bert_export.tasks import find_task
 from tests.support import SHARED_DATA
 
@@ -31,6 +41,11 @@ def scored(**scores: float) -> Scored:
         found[names[short]] = Samples()
         found[names[short]].add({"score": score, "seconds": 2.0 if short == "budget" else 1.0})
     return Scored("accuracy", found)
+
+
+def test_every_kind_of_processor_has_its_contender() -> None:
+    assert tuple(MADE_FOR) == PROCESSORS
+    assert set(MADE_FOR.values()) <= set(CONTENDERS)
 
 
 def test_losses_are_points_against_fp32() -> None:
