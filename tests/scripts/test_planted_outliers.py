@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planted_outliers import PLAIN, int8_distance, plant, read_head
+from planted_outliers import PLAIN, int8_distances, plant, read_head
 
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.runtime.batching import pad_rows
@@ -32,11 +32,9 @@ def test_planting_leaves_the_float_answers(demo: str) -> None:
 
 def test_plain_ranges_break_and_ours_do_not(demo: str) -> None:
     head, texts = read_head(demo)
-    untouched = int8_distance(head, texts, QuantizationOptions())
-    usual = int8_distance(head, texts, PLAIN)
+    usual, untouched = int8_distances(head, texts, (PLAIN, QuantizationOptions()))
     plant(head, factor=30.0, channels=8)
-    plain = int8_distance(head, texts, PLAIN)
-    ours = int8_distance(head, texts, QuantizationOptions())
+    plain, ours = int8_distances(head, texts, (PLAIN, QuantizationOptions()))
     assert plain.error > 2 * usual.error
     assert plain.agreement < 0.9
     assert ours.error < 1.1 * untouched.error
