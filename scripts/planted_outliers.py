@@ -188,7 +188,7 @@ def _logits(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(*, demo: str, factor: float, channels: int, as_json: bool) -> None:
     """Distance of INT8 from float, plain and ours, before and after planting."""
-    found = {}
+    found: dict[str, Distance] = {}
     head, texts = read_head(demo)
     for state in ("as trained", "planted"):
         if state == "planted":
