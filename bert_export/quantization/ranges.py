@@ -121,9 +121,9 @@ def _save_with_outputs(model: ir.Model, names: Sequence[str], path: Path, data: 
 
 def _unpadded(name: str, array: NDArray[np.float32], kept: NDArray[np.bool_]) -> Any:
     """The activation's rows that belong to tokens of the text, (tokens, C)."""
-    if array.ndim > 2 and array.shape[:2] == kept.shape:
+    if array.ndim > 2 and array.shape[:2] == kept.shape and not kept.all():
         array = array[kept]
-    if not np.isfinite(array).all():
+    if not _is_finite(array):
         raise QuantizationError(
             f"activation {name} is not finite on the calibration set",
             expected="finite values",
@@ -131,3 +131,9 @@ def _unpadded(name: str, array: NDArray[np.float32], kept: NDArray[np.bool_]) ->
             fix="Check the checkpoint's weights",
         )
     return array.reshape(-1, array.shape[-1])
+
+
+def _is_finite(array: NDArray[np.float32]) -> bool:
+    """Whether all values are; their sum, which is quick to take, says so unless it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())

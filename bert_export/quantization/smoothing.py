@@ -112,6 +112,7 @@ def choose_smoothing(
     magnitudes = np.maximum(np.abs(profile.low), np.abs(profile.high))  # (C,)
     rows = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)  # (C,)
     weights = [weight[:, :: -(-weight.shape[1] // _COLUMNS)] for weight in weights]
+    profile = profile.thinned(sum(weight.shape[1] for weight in weights))
     exact = [profile.sample @ weight for weight in weights]  # (T, N) each
     ones = np.ones_like(magnitudes)
     plain = _error(profile, weights, exact, ones, headroom)

@@ -160,6 +160,7 @@ def choose_splitting(
     Returns:
         The best, or ``None`` where it does not gain enough.
     """
+    profile = profile.thinned(weight.shape[1])
     exact = profile.sample @ weight  # (T, N)
     best, least = None, _error(profile, weight, exact, None, function) / MIN_GAIN
     influence = np.linalg.norm(weight, axis=1)  # (C,)
