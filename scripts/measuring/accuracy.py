@@ -30,9 +30,11 @@ __all__ = [
 
 FP32, OURS, BUDGET = "FP32", "ours INT8", "ours INT8, --max-drop 0.1%"
 DYNAMIC, STATIC, NNCF = "ONNX Runtime dynamic", "ONNX Runtime static", "NNCF in OpenVINO"
-WITH_VNNI, WITHOUT_VNNI = (f"ours INT8 as on x86-64 {way} VNNI" for way in ("with", "without"))
-ARM = "ours INT8 as on Arm"
-MADE_FOR = {"x86-64-vnni": WITH_VNNI, "x86-64": WITHOUT_VNNI, "arm64": ARM}
+MADE_FOR = {
+    "x86-64-vnni": "ours INT8 as on x86-64 with VNNI",
+    "x86-64": "ours INT8 as on x86-64 without VNNI",
+    "arm64": "ours INT8 as on Arm",
+}
 """Ours as it is made for each kind of processor; for this machine's that is :data:`OURS`."""
 CONTENDERS = (FP32, OURS, BUDGET, DYNAMIC, STATIC, NNCF, *MADE_FOR.values())
 
@@ -43,9 +45,7 @@ _OURS = {
     FP32: ("fp32", ()),
     OURS: ("int8", ()),
     BUDGET: ("budget", ("--max-drop", "0.1%", "--eval", "{data}")),
-    WITH_VNNI: ("with-vnni", ("--cpu", "x86-64-vnni")),
-    WITHOUT_VNNI: ("without-vnni", ("--cpu", "x86-64")),
-    ARM: ("arm", ("--cpu", "arm64")),
+    **{name: (processor, ("--cpu", processor)) for processor, name in MADE_FOR.items()},
 }  # folder, and options of the export
 _FINE_TUNE = Path(__file__).parents[1] / "fine_tune.py"
 
