@@ -99,7 +99,13 @@ def build(
             fix="Pass --force to make it anew",
         )
     with replace_folder(folder, force=True) as new:
-        for name in manifest.files:
+        dead = {
+            name
+            for engine in manifest.engines
+            if engine.target in missing
+            for name in _files(engine)
+        }
+        for name in manifest.files.keys() - dead:
             shutil.copyfile(folder / name, new / name)
         done = Export(folder, manifest, ())
         if missing:
@@ -109,7 +115,7 @@ def build(
                 calibration=calibration,
                 threads=threads,
             )
-            done = _add(new, manifest, missing, settings, listener)
+            done = _add(folder, new, missing, settings, listener)
         engines = [
             finish(new, engine) if finish is not None and engine.target in targets else engine
             for engine in done.manifest.engines
@@ -136,13 +142,14 @@ class _Settings:
 
 
 def _add(
+    old: Path,
     new: Path,
-    manifest: Manifest,
     targets: Sequence[str],
     settings: _Settings,
     listener: Listener | None,
 ) -> Export:
     """Export for the targets and lay the result beside what the bundle holds."""
+    manifest = read_manifest(old)
     _check_weights(manifest, settings.model)
     plan = _plan(manifest) if settings.precision == "int8" else None
     with tempfile.TemporaryDirectory(prefix=".build.", dir=new.parent) as holder:
@@ -161,10 +168,16 @@ def _add(
             listener=listener,
         )
         _check_same(manifest, done.manifest, plan)
-        with WeightStore(new, graphs=_graph_files(manifest)) as store:
-            for engine in done.manifest.engines:
-                store.save(ir.load(done.path / engine.graph.file), engine.graph.file)
-    kept = [engine for engine in manifest.engines if engine.target not in targets]
+        kept = [engine for engine in manifest.engines if engine.target not in targets]
+        files = [engine.graph.file for engine in kept]
+        # Tensors that only a graph made anew had go: those of the others are laid down again.
+        anew = len(kept) < len(manifest.engines)
+        with WeightStore(new, graphs=() if anew else files) as store:
+            for folder, name in (
+                *((old, name) for name in files if anew),
+                *((done.path, engine.graph.file) for engine in done.manifest.engines),
+            ):
+                store.save(ir.load(folder / name), name)
     merged = msgspec.structs.replace(
         manifest,
         engines=(*kept, *done.manifest.engines),
@@ -254,5 +267,7 @@ def _opset(manifest: Manifest) -> int:
     return max(kept, default=DEFAULT_OPSET)
 
 
-def _graph_files(manifest: Manifest) -> tuple[str, ...]:
-    return tuple(engine.graph.file for engine in manifest.engines)
+def _files(engine: EngineRecord) -> tuple[str, ...]:
+    """An entry's own files."""
+    built = engine.build.engine
+    return (engine.graph.file,) if built is None else (engine.graph.file, built.file)

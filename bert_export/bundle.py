@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from bert_export.errors import BundleError
 __all__ = [
     "MANIFEST",
     "SCHEMA_VERSION",
+    "BuildRecord",
+    "BuiltRecord",
     "CalibrationRecord",
     "CandidateRecord",
     "ChoiceRecord",
@@ -33,6 +35,7 @@ __all__ = [
     "Manifest",
     "MixtureRecord",
     "ModelRecord",
+    "OverflowRecord",
     "ParityCase",
     "ParityRecord",
     "PassRecord",
@@ -42,6 +45,7 @@ __all__ = [
     "SearchRecord",
     "TensorSpec",
     "TokenizerRecord",
+    "check_replaceable",
     "hash_file",
     "read_manifest",
     "replace_folder",
@@ -329,6 +333,60 @@ class ParityRecord(Record, frozen=True, kw_only=True):
     cases: tuple[ParityCase, ...]
 
 
+class OverflowRecord(Record, frozen=True, kw_only=True):
+    """A node whose result FP16 does not hold, so that it stays FP32.
+
+    Args:
+        node: Its name.
+        operator: What it computes.
+        peak: The largest magnitude that was seen: of its result, or of its input for a GELU.
+        limit: What that may be in FP16.
+    """
+
+    node: str
+    operator: str
+    peak: float
+    limit: float
+
+
+class BuiltRecord(Record, frozen=True, kw_only=True):
+    """An engine that a target's own builder made of the bundle's graph.
+
+    Args:
+        file: Of the bundle.
+        builder: Module and version; the engine runs with no other.
+        compute_capabilities: That it was built for; empty for the GPU of the machine that built it.
+        profiles: By dynamic axis the least, usual and largest size, a mapping per profile.
+        bytes: Of the file.
+        seconds: Wall time of the build, when it was made.
+        attention_layers: Layers whose attention the builder recognised as one pattern.
+        device_memory: Bytes of activations that it needs at its largest shapes.
+        warnings: Lines of the builder's log.
+    """
+
+    file: str
+    builder: str
+    compute_capabilities: tuple[str, ...]
+    profiles: tuple[dict[str, tuple[int, int, int]], ...]
+    bytes: int
+    seconds: float
+    attention_layers: int
+    device_memory: int | None
+    warnings: tuple[str, ...]
+
+
+class BuildRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """What a target's own builder is told, and the engine that it made.
+
+    Args:
+        float32_nodes: Of an FP16 graph.
+        engine: ``None`` where none was built.
+    """
+
+    float32_nodes: tuple[OverflowRecord, ...] = ()
+    engine: BuiltRecord | None = None
+
+
 class EngineRecord(Record, frozen=True, kw_only=True):
     """The bundle's graph for one target, how it came about and what was proved of it.
 
@@ -338,7 +396,7 @@ class EngineRecord(Record, frozen=True, kw_only=True):
         passes: What each graph pass did, in order.
         quantization: Every choice behind an INT8 graph.
         parity: The verification gate's figures.
-        build: What the target's own builder was told and said.
+        build: Of targets with a builder of their own.
     """
 
     target: str
@@ -347,7 +405,7 @@ class EngineRecord(Record, frozen=True, kw_only=True):
     passes: tuple[PassRecord, ...] = ()
     quantization: QuantizationPlan | None = None
     parity: ParityRecord | None = None
-    build: dict[str, Any] = {}
+    build: BuildRecord = BuildRecord()
 
 
 class CandidateRecord(Record, frozen=True, kw_only=True):
@@ -431,6 +489,11 @@ class _Version(msgspec.Struct):
     schema_version: int
 
 
+class _Listing(_Version):
+    task: str
+    files: dict[str, Any]
+
+
 # What bytes that are no JSON of the schema raise; deep nesting exhausts the parser's stack.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -456,7 +519,8 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         BundleError: There is no manifest, it is not JSON of this schema and version, or it names a
-            file outside the folder or a default target that it does not serve.
+            file outside the folder, a default target that it does not serve, rows longer than the
+            model takes, or more or fewer labels than a graph scores.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -502,7 +566,30 @@ def read_manifest(folder: Path) -> Manifest:
                 got=repr(name),
             )
     manifest.engine()
+    _check_sizes(folder, manifest)
     return manifest
+
+
+def _check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Rows and labels are those of the model, or answers would be wrong far from here."""
+    longest = manifest.model.max_position_embeddings
+    if not 2 <= manifest.tokenizer.max_length <= longest:
+        raise BundleError(
+            f"bundle {folder} has rows of a length that its model does not take",
+            expected=f"a max_length of 2 to {longest}",
+            got=manifest.tokenizer.max_length,
+            fix="Export the bundle again",
+        )
+    for engine in manifest.engines:
+        for output in engine.graph.outputs:
+            scored = output.shape[-1] if output.name == "logits" else None
+            if manifest.labels and isinstance(scored, int) and scored != len(manifest.labels):
+                raise BundleError(
+                    f"bundle {folder} has other labels than its graph for {engine.target}",
+                    expected=f"{scored} labels",
+                    got=len(manifest.labels),
+                    fix="Export the bundle again",
+                )
 
 
 def _named_files(manifest: Manifest) -> Iterator[str]:
@@ -510,6 +597,8 @@ def _named_files(manifest: Manifest) -> Iterator[str]:
     yield manifest.tokenizer.file
     for engine in manifest.engines:
         yield engine.graph.file
+        if engine.build.engine is not None:
+            yield engine.build.engine.file
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
@@ -560,28 +649,21 @@ def _unreadable(folder: Path, name: str, error: Exception) -> BundleError:
 def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``target`` that becomes it when the block succeeds.
 
-    When the block fails nothing is left behind, and a ``target`` that existed is untouched.
+    When the block fails nothing is left behind, and a ``target`` that existed is untouched. Where
+    ``target`` is a link, what it names is replaced and the link stays; what a bundle's folder holds
+    beside the bundle is carried over.
 
     Raises:
         BundleError: ``target`` exists and ``force`` is not set, or it is no bundle, or nothing can
             be written beside it.
     """
-    if target.exists():
-        if not force:
-            raise BundleError(
-                f"output {target} exists already", fix="Pass --force to replace it, or another -o"
-            )
-        if not (target / MANIFEST).is_file():
-            raise BundleError(
-                f"output {target} exists and is not a bundle",
-                expected=f"a {MANIFEST} in it",
-                got="something else",
-                fix="Remove it yourself, or pass another -o",
-            )
+    check_replaceable(target, force=force)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
+        place = target.resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        strays = _strays(place) if place.exists() else []
+        holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
         raise BundleError(
             f"output {target} cannot be written",
             expected="a folder that can be made and written to",
@@ -592,10 +674,73 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
     try:
         work.mkdir()
         yield work
-        if target.exists():
-            target.replace(old)
-        work.replace(target)
+        check_replaceable(target, force=force)  # it may have appeared meanwhile
+        _carry(strays, work)
+        if place.exists():
+            place.replace(old)
+        work.replace(place)
     finally:
-        if old.exists() and not target.exists():
-            old.replace(target)
+        if old.exists() and not place.exists():
+            old.replace(place)
         shutil.rmtree(holder)
+
+
+def check_replaceable(target: Path, *, force: bool) -> None:
+    """Make sure that a bundle may be written to a place, before work is done for it.
+
+    Raises:
+        BundleError: ``target`` exists and ``force`` is not set, or it is no bundle, or it is the
+            folder that this process works in.
+    """
+    if not target.exists():
+        return
+    if not force:
+        raise BundleError(
+            f"output {target} exists already", fix="Pass --force to replace it, or another -o"
+        )
+    if _listing(target) is None:
+        raise BundleError(
+            f"output {target} exists and is not a bundle",
+            expected=f"the {MANIFEST} of a bundle in it",
+            got="something else",
+            fix="Remove it yourself, or pass another -o",
+        )
+    if Path.cwd().is_relative_to(target.resolve()):
+        raise BundleError(
+            f"output {target} is the folder that this command runs in",
+            expected="a folder that can be replaced",
+            got=str(Path.cwd()),
+            fix="Run it from outside the bundle",
+        )
+
+
+def _listing(folder: Path) -> _Listing | None:
+    """What a bundle of any version says that it holds; ``None`` where the folder is no bundle."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
+    except (*_MALFORMED, OSError):
+        return None
+
+
+def _strays(folder: Path) -> list[Path]:
+    """What a bundle's folder holds that is none of the bundle's."""
+    listing = _listing(folder)
+    own = {MANIFEST} if listing is None else {MANIFEST, *listing.files}
+    return sorted(path for path in folder.iterdir() if path.name not in own)
+
+
+def _carry(strays: Sequence[Path], work: Path) -> None:
+    """Copy a user's own files into the new folder, so that replacing the old one loses nothing."""
+    for path in strays:
+        new = work / path.name
+        if new.exists():
+            raise BundleError(
+                f"output {path.parent} holds a file {path.name} that is not the bundle's",
+                expected="none of a name that the new bundle needs",
+                got=path.name,
+                fix="Move it away",
+            )
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new, symlinks=True)
+        else:
+            shutil.copy2(path, new, follow_symlinks=False)

@@ -19,9 +19,11 @@ import onnx_ir as ir
 from bert_export.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
+    BuildRecord,
     EngineRecord,
     GraphRecord,
     Manifest,
+    OverflowRecord,
     QuantizationPlan,
     SearchRecord,
     hash_file,
@@ -39,7 +41,7 @@ from bert_export.passes.graph_pass import Outcome
 from bert_export.passes.recipes import fp16_conversion, lower, prepare
 from bert_export.quantization.calibration import CalibrationRows, make_rows, read_calibration
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.overflow import Overflow, find_overflow
+from bert_export.quantization.overflow import find_overflow
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.records import (
@@ -283,7 +285,7 @@ class _Prepared:
     pipeline: Pipeline[Any, Any, Any]
     rows: CalibrationRows
     folder: Path
-    overflow: Mapping[str, tuple[Overflow, ...]] = field(default_factory=dict)
+    overflow: Mapping[str, tuple[OverflowRecord, ...]] = field(default_factory=dict)
 
 
 class _Run:
@@ -386,7 +388,7 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
                 build_into(folder, engine, options=job.engines, max_length=record.max_length)
                 for engine in engines
             ]
-            facts["engines"] = sum("engine" in engine.build for engine in engines)
+            facts["engines"] = sum(engine.build.engine is not None for engine in engines)
     manifest = msgspec.structs.replace(
         manifest,
         engines=tuple(engines),
@@ -509,13 +511,13 @@ def _emit(
         graph=graph_record(model, target.graph_file, model.graph.opset_imports[""]),
         passes=tuple(map(pass_record, outcomes)),
         quantization=plan,
-        build={"float32_nodes": [found.record() for found in overflow]} if target.gpu else {},
+        build=BuildRecord(float32_nodes=overflow),
     )
 
 
 def _find_overflow(
     prepared: _Prepared, target: Target, job: _Job, run: _Run
-) -> tuple[Overflow, ...]:
+) -> tuple[OverflowRecord, ...]:
     """Nodes of a target's FP16 graph that must stay FP32; none where it has no FP16."""
     conversion = fp16_conversion(target.name, job.precision)
     if conversion is None:

@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Any
 
 import click
+import msgspec
 import numpy as np
 
 from bert_export.bundle import EngineRecord, read_manifest
@@ -187,7 +188,7 @@ def _check(
             targets=(target,),
             engines=EngineOptions(batch_sizes=BATCH_SIZES, lengths=LENGTHS, cache=holder / "cache"),
         )
-        facts |= done.manifest.engine().build
+        facts |= msgspec.to_builtins(done.manifest.engine().build)
     if not report.steps[-1].ok:
         return
     engine = read_manifest(folder).engine()

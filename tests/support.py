@@ -12,6 +12,7 @@ from torch import nn
 
 from bert_export.bundle import (
     SCHEMA_VERSION,
+    BuiltRecord,
     EngineRecord,
     GraphRecord,
     Manifest,
@@ -33,13 +34,28 @@ from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import Task, find_task
 
-__all__ = ["SHARED_DATA", "TorchSession", "open_tiny"]
+__all__ = ["SHARED_DATA", "TorchSession", "built_record", "open_tiny"]
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Data beside the checkout; tests that need it skip when it is absent."""
 
 _DYNAMIC = ("batch", "choices", "sequence")
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def built_record(file: str, *profiles: dict[str, tuple[int, int, int]]) -> BuiltRecord:
+    """What a manifest says of an engine."""
+    return BuiltRecord(
+        file=file,
+        builder="tensorrt_rtx 1.0",
+        compute_capabilities=("SM89",),
+        profiles=profiles,
+        bytes=4,
+        seconds=1.0,
+        attention_layers=2,
+        device_memory=None,
+        warnings=(),
+    )
 
 
 class TorchSession:

@@ -34,6 +34,7 @@ from bert_export.bundle import (
     write_manifest,
 )
 from bert_export.errors import BundleError
+from tests.support import built_record
 
 FILES = {
     "onnxruntime.onnx": b"graph",
@@ -246,6 +247,26 @@ class TestReadManifest:
             read_manifest(bundle)
         assert repr(name) in str(caught.value)
 
+    def test_an_engine_outside_the_folder(self, bundle: Path) -> None:
+        built = msgspec.to_builtins(built_record("../../etc/hostname"))
+        edit(bundle, "engines", 0, "build", value={"engine": built})
+        with pytest.raises(BundleError, match="names a file outside its folder"):
+            read_manifest(bundle)
+        edit(bundle, "engines", 0, "build", value={"engine": {**built, "file": "a.engine"}})
+        with pytest.raises(BundleError, match=r"does not list the file a\.engine"):
+            verify_files(bundle, read_manifest(bundle))
+
+    @pytest.mark.parametrize("length", [-1, 0, 1, 33, 5000])
+    def test_rows_that_the_model_does_not_take(self, bundle: Path, length: int) -> None:
+        edit(bundle, "tokenizer", "max_length", value=length)
+        with pytest.raises(BundleError, match=f"max_length of 2 to 32, got {length}"):
+            read_manifest(bundle)
+
+    def test_other_labels_than_the_graph_scores(self, bundle: Path) -> None:
+        edit(bundle, "labels", value=["one"])
+        with pytest.raises(BundleError, match="expected 2 labels, got 1"):
+            read_manifest(bundle)
+
     @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.binary(max_size=60) | st.from_regex(rb'\{"schema_version": ?2,?.*', fullmatch=True))
     @example(b'{"schema_version": 2}')
@@ -370,6 +391,69 @@ class TestReplaceFolder:
             with pytest.raises(BundleError, match="is not a bundle"):
                 replace_folder(target, force=True).__enter__()
         assert (precious / "letter").read_text() == "dear"
+
+    def test_force_spares_another_tools_manifest(self, tmp_path: Path) -> None:
+        extension = tmp_path / "extension"
+        extension.mkdir()
+        for text in ('{"manifest_version": 3, "name": "mine"}', "no JSON", '{"schema_version": 2}'):
+            (extension / MANIFEST).write_text(text)
+            with pytest.raises(BundleError, match="is not a bundle"):
+                replace_folder(extension, force=True).__enter__()
+            assert (extension / MANIFEST).read_text() == text
+
+    def test_files_beside_the_bundle_are_carried_over(self, bundle: Path) -> None:
+        (bundle / "letter").write_text("dear")
+        with replace_folder(bundle, force=True) as work:
+            (work / "file").write_text("new")
+        assert {path.name: path.read_text() for path in bundle.iterdir()} == {
+            "file": "new",
+            "letter": "dear",
+        }
+
+    def test_a_file_beside_the_bundle_is_in_the_way(self, bundle: Path) -> None:
+        (bundle / "letter").write_text("dear")
+        with (
+            pytest.raises(BundleError, match="holds a file letter that is not the bundle's"),
+            replace_folder(bundle, force=True) as work,
+        ):
+            (work / "letter").write_text("new")
+        assert (bundle / "letter").read_text() == "dear"
+        verify_files(bundle, read_manifest(bundle))
+
+    def test_a_link_stays_and_what_it_names_is_replaced(self, bundle: Path) -> None:
+        link = bundle.parent / "current"
+        link.symlink_to(bundle.name)
+        with replace_folder(link, force=True) as work:
+            (work / "file").write_text("new")
+        assert link.is_symlink()
+        assert [path.name for path in bundle.iterdir()] == ["file"]
+
+    def test_a_link_to_nowhere_gets_its_folder(self, tmp_path: Path) -> None:
+        link = tmp_path / "current"
+        link.symlink_to("version-1")
+        with replace_folder(link) as work:
+            (work / "file").write_text("new")
+        assert (tmp_path / "version-1" / "file").read_text() == "new"
+
+    def test_what_appeared_meanwhile_is_spared(self, tmp_path: Path) -> None:
+        target = tmp_path / "bundle"
+        block = replace_folder(target)
+        block.__enter__()
+        target.mkdir()
+        (target / "letter").write_text("dear")
+        with pytest.raises(BundleError, match="exists already"):
+            block.__exit__(None, None, None)
+        assert (target / "letter").read_text() == "dear"
+        assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+    def test_the_folder_of_this_process(
+        self, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (bundle / "deep").mkdir()
+        monkeypatch.chdir(bundle / "deep")
+        with pytest.raises(BundleError, match="is the folder that this command runs in"):
+            replace_folder(Path(".."), force=True).__enter__()
+        verify_files(bundle, read_manifest(bundle))
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
     def test_failure_inside_keeps_the_old(self, bundle: Path, error: type[BaseException]) -> None:

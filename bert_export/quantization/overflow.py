@@ -8,12 +8,12 @@ it with 0, and reaches the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 
+from bert_export.bundle import OverflowRecord
 from bert_export.errors import QuantizationError
 from bert_export.passes.convert_precision import LARGEST
 from bert_export.passes.editing import attribute
@@ -21,7 +21,7 @@ from bert_export.runtime.batching import Row, batch_rows, pad_rows
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
-__all__ = ["FP16_LIMIT", "Overflow", "find_overflow"]
+__all__ = ["FP16_LIMIT", "find_overflow"]
 
 FP16_LIMIT = LARGEST[ir.DataType.FLOAT16] / 2
 """A node stays FP32 from here: other text may reach twice what the calibration set does."""
@@ -29,27 +29,6 @@ FP16_LIMIT = LARGEST[ir.DataType.FLOAT16] / 2
 _CUBED_LIMIT = LARGEST[ir.DataType.FLOAT16] ** (1 / 3)
 """GELU by tanh raises its input to the third power."""
 _TOKEN_BUDGET = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Overflow:
-    """A node whose result FP16 does not hold.
-
-    Args:
-        node: Its name.
-        operator: What it computes.
-        peak: The largest magnitude that was seen: of its result, or of its input for a GELU.
-        limit: What that may be in FP16.
-    """
-
-    node: str
-    operator: str
-    peak: float
-    limit: float
-
-    def record(self) -> dict[str, Any]:
-        """As the manifest holds it."""
-        return asdict(self)
 
 
 def find_overflow(
@@ -61,7 +40,7 @@ def find_overflow(
     shape_feeds: Callable[[Feeds], Feeds],
     threads: int | None = None,
     advance: Callable[[int, int], None] | None = None,
-) -> tuple[Overflow, ...]:
+) -> tuple[OverflowRecord, ...]:
     """Run the FP32 graph on real text and compare its values with what FP16 holds.
 
     Args:
@@ -135,7 +114,7 @@ def _run(
         yield done, session.run(shape_feeds(feeds))
 
 
-def _beyond(watched: Mapping[str, ir.Node], peaks: Mapping[str, float]) -> Iterator[Overflow]:
+def _beyond(watched: Mapping[str, ir.Node], peaks: Mapping[str, float]) -> Iterator[OverflowRecord]:
     for name, node in watched.items():
         peak, limit = peaks[name], FP16_LIMIT
         if not peak < float("inf"):
@@ -150,4 +129,4 @@ def _beyond(watched: Mapping[str, ir.Node], peaks: Mapping[str, float]) -> Itera
             peak = peaks.get(f"{source.name if source else None}.peak", 0.0)
             limit = _CUBED_LIMIT
         if peak > limit:
-            yield Overflow(str(node.name), node.op_type, peak, limit)
+            yield OverflowRecord(node=str(node.name), operator=node.op_type, peak=peak, limit=limit)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bert_export.bundle import EngineRecord
+from bert_export.bundle import BuiltRecord, EngineRecord
 from bert_export.errors import InputError
 from bert_export.targets.engine_cache import EngineCache, default_cache_folder
 from bert_export.targets.gpu import find_gpu
@@ -100,7 +100,7 @@ def build_into(
         max_length: Longest row of the bundle, in tokens.
 
     Returns:
-        The entry with ``build["engine"]``: the file, its builder and what it was built for.
+        The entry with ``build.engine``: the file, its builder and what it was built for.
 
     Raises:
         MissingExtraError: The builder is not installed.
@@ -119,7 +119,9 @@ def build_into(
     )
     name = f"{engine.target}.engine"
     (folder / name).write_bytes(built.plan)
-    return msgspec.structs.replace(engine, build=engine.build | {"engine": _record(name, built)})
+    return msgspec.structs.replace(
+        engine, build=msgspec.structs.replace(engine.build, engine=_record(name, built))
+    )
 
 
 def _gpus(target: str, options: EngineOptions) -> tuple[str, ...]:
@@ -128,16 +130,16 @@ def _gpus(target: str, options: EngineOptions) -> tuple[str, ...]:
     return options.gpus if gpu is None else (gpu.capability,)
 
 
-def _record(name: str, built: BuiltEngine) -> dict[str, object]:
+def _record(name: str, built: BuiltEngine) -> BuiltRecord:
     """As the manifest holds it."""
-    return {
-        "file": name,
-        "builder": built.builder,
-        "compute_capabilities": list(built.capabilities),
-        "profiles": [profile.record() for profile in built.profiles],
-        "bytes": len(built.plan),
-        "seconds": built.seconds,
-        "attention_layers": built.attention_layers,
-        "device_memory": built.device_memory,
-        "warnings": list(built.warnings),
-    }
+    return BuiltRecord(
+        file=name,
+        builder=built.builder,
+        compute_capabilities=built.capabilities,
+        profiles=tuple(profile.record() for profile in built.profiles),
+        bytes=len(built.plan),
+        seconds=built.seconds,
+        attention_layers=built.attention_layers,
+        device_memory=built.device_memory,
+        warnings=built.warnings,
+    )

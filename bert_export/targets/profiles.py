@@ -77,10 +77,10 @@ class Profile:
         least, usual, most = zip(*columns, strict=True)
         return least, usual, most
 
-    def record(self) -> dict[str, list[int]]:
+    def record(self) -> dict[str, tuple[int, int, int]]:
         """As the manifest and the cache's key hold it."""
         return {
-            axis: [sizes.least, sizes.usual, sizes.most]
+            axis: (sizes.least, sizes.usual, sizes.most)
             for axis, sizes in sorted(self.axes.items())
         }
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 import bert_export
 from bert_export.building import build
 from bert_export.bundle import (
+    BuildRecord,
     EngineRecord,
     read_manifest,
     verify_files,
@@ -24,6 +25,7 @@ from bert_export.cli import main
 from bert_export.errors import BundleError, CheckpointError, InputError
 from bert_export.exporter import Export
 from bert_export.targets.weights import WEIGHTS_FILE
+from tests.support import built_record
 
 pytest.importorskip("openvino")
 
@@ -113,16 +115,58 @@ class TestAdds:
         assert len(read_manifest(bundle).engines) == 1
 
     def test_a_builder_finishes_what_is_there(self, bundle: Path) -> None:
+        built = built_record("onnxruntime-a.engine")
+
         def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
             (folder / "onnxruntime-a.engine").write_bytes(b"built")
-            return msgspec.structs.replace(engine, build={"engine": "onnxruntime-a.engine"})
+            return msgspec.structs.replace(engine, build=BuildRecord(engine=built))
 
         done = build(bundle, ["onnxruntime"], finish=finish)
         assert done.stages == ()  # nothing was exported again
         manifest = read_manifest(bundle)
         verify_files(bundle, manifest)
-        assert manifest.engine().build == {"engine": "onnxruntime-a.engine"}
+        assert manifest.engine().build.engine == built
         assert manifest.files["onnxruntime-a.engine"].bytes == len(b"built")
+
+    def test_made_anew_in_another_precision_leaves_no_dead_weights(self, bundle: Path) -> None:
+        assert run(bundle, "--target", "openvino").exit_code == 0
+        before = content(bundle)
+        for precision in ("int8", "fp32"):
+            done = run(bundle, "--target", "onnxruntime", "--precision", precision, "--force")
+            assert done.exit_code == 0, done.stderr
+            verify_files(bundle, read_manifest(bundle))
+        assert len(content(bundle)[WEIGHTS_FILE]) == len(before[WEIGHTS_FILE])
+        for target in ("onnxruntime", "openvino"):
+            with bert_export.load(bundle, target=target) as pipeline:
+                assert pipeline.ask({"text": "a b"})[0]["label"].startswith("LABEL_")
+
+    def test_an_engine_goes_with_the_graph_it_was_built_of(self, bundle: Path) -> None:
+        def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
+            (folder / "onnxruntime.engine").write_bytes(b"built")
+            build = BuildRecord(engine=built_record("onnxruntime.engine"))
+            return msgspec.structs.replace(engine, build=build)
+
+        build(bundle, ["onnxruntime"], finish=finish)
+        assert "onnxruntime.engine" in content(bundle)
+        assert run(bundle, "--target", "onnxruntime", "--force").exit_code == 0
+        assert "onnxruntime.engine" not in content(bundle)
+
+    def test_what_a_user_laid_beside_it_stays(self, bundle: Path) -> None:
+        (bundle / "NOTES.md").write_text("mine")
+        (bundle / "plots").mkdir()
+        (bundle / "plots" / "a.svg").write_text("<svg/>")
+        assert run(bundle, "--target", "openvino").exit_code == 0
+        assert (bundle / "NOTES.md").read_text() == "mine"
+        assert (bundle / "plots" / "a.svg").read_text() == "<svg/>"
+        assert "NOTES.md" not in read_manifest(bundle).files
+        verify_files(bundle, read_manifest(bundle))
+
+    def test_through_a_link(self, bundle: Path) -> None:
+        link = bundle.parent / "current"
+        link.symlink_to(bundle.name)
+        assert run(link, "--target", "openvino").exit_code == 0
+        assert link.is_symlink()
+        assert len(read_manifest(bundle).engines) == 2
 
 
 class TestRefuses:
@@ -148,6 +192,16 @@ class TestRefuses:
         assert done.stderr.count("\n") == 1
         assert content(bundle) == before
         assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+    def test_the_folder_that_it_runs_in(
+        self, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = content(bundle)
+        monkeypatch.chdir(bundle)
+        done = run(".", "--target", "openvino")
+        assert done.exit_code == 1
+        assert "is the folder that this command runs in" in done.stderr
+        assert content(bundle) == before
 
     def test_no_target(self, bundle: Path) -> None:
         with pytest.raises(InputError, match="targets is empty"):

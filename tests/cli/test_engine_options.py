@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -38,7 +39,7 @@ def export(model: Path, tmp_path: Path) -> Callable[..., Result]:
 def engine_of(bundle: Path) -> dict[str, Any]:
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
-    return dict(manifest.engine("tensorrt-rtx").build["engine"])
+    return dict(json.loads(msgspec.json.encode(manifest.engine("tensorrt-rtx").build.engine)))
 
 
 class TestBuilds:
@@ -71,7 +72,7 @@ class TestBuilds:
     ) -> None:
         bundle, cache = tmp_path / "bundle", tmp_path / "cache"
         assert export("--target", "tensorrt-rtx", "--quiet").exit_code == 0
-        assert "engine" not in read_manifest(bundle).engine().build
+        assert read_manifest(bundle).engine().build.engine is None
         arguments = ["build", bundle, "--target", "tensorrt-rtx", "--sm", "89"]
         given = list(map(str, [*arguments, "--engine-cache", cache, "--json"]))
         done = CliRunner().invoke(main, given)

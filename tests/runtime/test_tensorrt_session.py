@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
+from bert_export.bundle import BuildRecord, EngineRecord, GraphRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError
 from bert_export.runtime.sessions import open_session
 from bert_export.runtime.sessions.tensorrt import Runner, TensorRtSession, open_engine
+from tests.support import built_record
 
 IDS = TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence"), below=100)
 PLACES = TensorSpec(name="masked_positions", dtype="int64", shape=("masked",))
@@ -169,7 +170,8 @@ def test_an_engine_that_cannot_start_is_an_error():
         TensorRtSession(Absent(), inputs=(IDS,), outputs=(LOGITS,), profiles=(SHORT,))
 
 
-def _record(**build) -> EngineRecord:
+def _record(file: str | None = None, *profiles) -> EngineRecord:
+    build = BuildRecord(engine=None if file is None else built_record(file, *profiles))
     graph = GraphRecord(file="tensorrt-rtx.onnx", opset=20, inputs=(IDS,), outputs=(LOGITS,))
     return EngineRecord(target="tensorrt-rtx", precision="fp16", graph=graph, build=build)
 
@@ -182,7 +184,7 @@ def test_an_engine_is_opened_from_the_manifests_word(tmp_path):
         made.append((plan, target))
         return FakeRunner()
 
-    record = _record(engine={"file": "tensorrt-rtx.engine", "profiles": [SHORT, LONG]})
+    record = _record("tensorrt-rtx.engine", SHORT, LONG)
     with open_engine(tmp_path, record, make_runner=make) as session:
         assert session.run(_ids(1, 16))["logits"].shape == (1, 2)
     assert made == [(b"plan", "tensorrt-rtx")]
@@ -194,7 +196,7 @@ def test_a_bundle_without_an_engine_says_how_to_build_it(tmp_path):
     ):
         open_session(tmp_path, _record())
     with pytest.raises(BundleError, match=r"has no file gone\.engine"):
-        open_session(tmp_path, _record(engine={"file": "gone.engine", "profiles": []}))
+        open_session(tmp_path, _record("gone.engine"))
 
 
 @pytest.mark.parametrize(

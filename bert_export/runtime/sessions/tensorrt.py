@@ -176,7 +176,7 @@ def open_engine(
         MissingExtraError: TensorRT or Polygraphy is not installed.
         BundleError: The engine's file is missing.
     """
-    built = engine.build.get("engine")
+    built = engine.build.engine
     if built is None:
         raise TargetError(
             f"bundle holds the graph for {engine.target}, and no engine",
@@ -184,7 +184,7 @@ def open_engine(
             got="none",
             fix=f"Run bert-export build with --target {engine.target}",
         )
-    path = folder / built["file"]
+    path = folder / built.file
     if not path.is_file():
         raise BundleError(f"bundle {folder} has no file {path.name}", fix="Build it again")
     runner = (make_runner or open_runner)(path.read_bytes(), engine.target)
@@ -192,7 +192,7 @@ def open_engine(
         runner,
         inputs=engine.graph.inputs,
         outputs=engine.graph.outputs,
-        profiles=built["profiles"],
+        profiles=built.profiles,
     )
 
 
