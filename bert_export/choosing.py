@@ -36,12 +36,11 @@ from bert_export.errors import (
     VerificationError,
 )
 from bert_export.exporter import PRECISIONS, Export, Listener, Stage, export
-from bert_export.quantization.calibration import read_calibration
-from bert_export.report.timing import Contender, Measured, conditions, time_contenders
+from bert_export.report.bench import records_to_time
+from bert_export.report.timing import Conditions, Contender, Measured, conditions, time_contenders
 from bert_export.report.workloads import SHAPES, Shape, parse_shapes
 from bert_export.targets import DEFAULT_TARGET, TARGETS, Target
 from bert_export.targets.gpu import find_gpu
-from bert_export.tasks import find_task
 
 __all__ = ["AUTO", "candidates", "choose", "export_fastest", "export_for"]
 
@@ -125,7 +124,10 @@ def export_fastest(
             expected=f"one of {', '.join(others)}, installed",
             got="none of them",
         )
+    under = conditions(shapes=wanted, threads=threads, texts=0, seconds=seconds, cold_starts=0)
     final = Path(output) if output is not None else None
+    if final is None and options.get("task") is not None:
+        final = Path(f"{options['task']}-{precision}")
     with ExitStack() as stack:
         if final is not None:
             folder = stack.enter_context(replace_folder(final, force=force))
@@ -134,7 +136,7 @@ def export_fastest(
         work = Path(holder) / "bundle"
         settings = {"precision": precision, "threads": threads, "listener": listener, **options}
         done, refused = _export_all(names, work, settings)
-        choice, stage = _time(done, wanted, seconds, threads, listener)
+        choice, stage = _time(done, wanted, under, listener)
         left_out = [
             CandidateRecord(target=name, precision=precision, refusal=reason)
             for name, reason in refused.items()
@@ -189,6 +191,7 @@ def choose(manifest: Manifest, measured: Mapping[str, Measured], shapes: Sequenc
             "no target can be timed",
             expected=f"figures for {', '.join(map(str, shapes))}",
             got="; ".join(f"{name}: {_reason(result)}" for name, result in measured.items()),
+            fix="Name a --target, which is not timed",
         )
     return min(means, key=lambda name: means[name])
 
@@ -228,19 +231,18 @@ def _export_all(
 
 
 def _time(
-    done: Export, shapes: Sequence[Shape], seconds: float, threads: int | None, listener: Listener
+    done: Export, shapes: Sequence[Shape], under: Conditions, listener: Listener
 ) -> tuple[ChoiceRecord, Stage]:
     """Time the engines of a bundle against each other."""
     manifest = done.manifest
-    under = conditions(shapes=shapes, threads=threads, texts=0, seconds=seconds, cold_starts=0)
     results = {engine.target: Measured() for engine in manifest.engines}
     heard = _Heard(listener)
-    task = find_task(manifest.task)
+    _, records = records_to_time(manifest, None, _RECORDS)
     time_contenders(
         [Contender(engine.target, done.path, engine.target) for engine in manifest.engines],
         shapes=shapes,
         under=under,
-        records=read_calibration(task).records[:_RECORDS],
+        records=records,
         listener=heard,
         results=results,
     )

@@ -12,7 +12,7 @@ import pytest
 import bert_export
 from bert_export.bundle import EngineRecord, GraphRecord, Manifest, read_manifest, verify_files
 from bert_export.choosing import AUTO, candidates, choose, export_for
-from bert_export.errors import BundleError, InputError, MeasurementError
+from bert_export.errors import BertExportError, BundleError, InputError, MeasurementError
 from bert_export.exporter import Export, Stage
 from bert_export.passes.recipes import RECIPES
 from bert_export.report.samples import summarise
@@ -147,6 +147,30 @@ class TestExport:
                 answers.append(pipeline.ask({"text": "a b c"}))
         assert {answer[0]["label"] for answer in answers} == {answers[0][0]["label"]}
         assert done.stages[-1].name == "time"
+
+    def test_texts_without_a_mask_get_one(self, tiny: Callable[..., Path], tmp_path: Path) -> None:
+        found = export_for(
+            task="fill-mask",
+            model=str(tiny("BertForMaskedLM")),
+            targets=(AUTO,),
+            shapes="1x8",
+            seconds=0.1,
+            threads=1,
+            output=tmp_path / "bundle",
+            listener=Silent(),
+        )
+        assert found.manifest.choice is not None
+        assert all(one.refusal is None for one in found.manifest.choice.candidates)
+
+    @pytest.mark.parametrize("options", [{}, {"threads": 4096, "force": True}])
+    def test_what_cannot_be_is_said_before_anything_is_exported(
+        self, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "text-classification-fp32").mkdir()
+        monkeypatch.setattr("bert_export.choosing.export", None)
+        with pytest.raises(BertExportError, match=r"exists already|threads do not fit"):
+            export_for(task="text-classification", targets=(AUTO,), listener=Silent(), **options)
 
     def test_what_exists_is_kept(self, done: Export, tiny: Callable[..., Path]) -> None:
         before = read_manifest(done.path)
