@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,18 +44,17 @@ class Child:
     the parent is gone, the end of its standard input ends it.
 
     Args:
-        module: Run with ``-m``; it takes the descriptor of its replies as the last argument.
+        module: Run with ``-m``; it takes the descriptor of its replies as its argument.
         threads: Of every thread pool in it.
-        arguments: Before that descriptor.
     """
 
-    def __init__(self, module: str, *, threads: int, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, module: str, *, threads: int) -> None:
         self._name = module.rpartition(".")[2]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
         self._channel, writing = os.pipe()
         self.started = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603  this interpreter, a module of ours
-            [sys.executable, "-P", "-m", module, *arguments, str(writing)],
+            [sys.executable, "-P", "-m", module, str(writing)],
             env=pinned_environment(threads),
             stdin=subprocess.PIPE,
             stdout=self._log,

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -35,11 +34,11 @@ def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, in
         MeasurementError: The export failed; it says why.
     """
     begun = time.monotonic()
-    with Child(_MODULE, threads=threads, arguments=[json.dumps(dict(request))]) as child:
-        while True:
+    with Child(_MODULE, threads=threads) as child:
+        reply = child.ask(request, patience=_PATIENCE)
+        while not reply.get("done"):
             reply = child.reply(patience=_PATIENCE)
-            if reply.get("done"):
-                return time.monotonic() - begun, reply["peak_bytes"]
+        return time.monotonic() - begun, reply["peak_bytes"]
 
 
 class _Listener:

@@ -17,18 +17,18 @@ __all__ = ["answer_once", "send"]
 
 
 def send(message: dict[str, Any]) -> None:
-    """Write a line to the parent: the descriptor is the last argument of the process."""
-    os.write(int(sys.argv[2]), json.dumps(message).encode() + b"\n")
+    """Write a line to the parent: the descriptor is the argument of the process."""
+    os.write(int(sys.argv[1]), json.dumps(message).encode() + b"\n")
 
 
 def answer_once(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Answer the request that is the first argument of the process.
+    """Answer the request that is the first line of standard input.
 
     Args:
         work: From the request to the reply, both JSON objects.
     """
     try:
-        reply = work(json.loads(sys.argv[1]))
+        reply = work(json.loads(sys.stdin.buffer.readline()))
     except BertExportError as error:
         reply = {"error": str(error)}
     except Exception as error:  # noqa: BLE001  an engine may raise anything; the parent says it

@@ -38,7 +38,7 @@ from bert_export.report.timing import (
     conditions,
     time_contenders,
 )
-from bert_export.report.variants import FOLDER, describe_bundle, plan_variants
+from bert_export.report.variants import FOLDER, INT8_OPTIONS, describe_bundle, plan_variants
 from bert_export.report.workloads import SHAPES, Shape, parse_shapes, pick_records
 from bert_export.tasks import Task, find_task
 
@@ -46,9 +46,6 @@ __all__ = ["DEFAULT_MAX_DROP", "make_report"]
 
 DEFAULT_MAX_DROP = 0.01
 """One point of the metric: what the page calls the same answers unless it is told otherwise."""
-
-INT8_OPTIONS = "int8"
-"""Key of an export's request: what INT8 variants are told besides."""
 
 _LEAST_RECORDS = 16
 _PACKAGES = ("jinja2", "matplotlib")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ def score_apart(
         "against": None if against is None else str(against),
         "threads": threads,
     }
-    with Child(_MODULE, threads=threads, arguments=[json.dumps(request)]) as child:
-        return msgspec.convert(child.reply(patience=_PATIENCE), Score)
+    with Child(_MODULE, threads=threads) as child:
+        return msgspec.convert(child.ask(request, patience=_PATIENCE), Score)
 
 
 def _score(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -257,9 +257,8 @@ def _first_answer(
         "cores": under.cores,
         "record": record,
     }
-    arguments = [msgspec.json.encode(request).decode()]
-    with Child(_FIRST_ANSWER, threads=under.threads, arguments=arguments) as child:
-        reply = child.reply()
+    with Child(_FIRST_ANSWER, threads=under.threads) as child:
+        reply = child.ask(request)
         return reply["ended"] - child.started, reply["peak_bytes"]
 
 

@@ -18,9 +18,13 @@ from bert_export.report.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
 
-__all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants"]
+__all__ = ["FOLDER", "INT8_OPTIONS", "default_targets", "describe_bundle", "plan_variants"]
 
 FOLDER = "variants"
+
+INT8_OPTIONS = "int8"
+"""Key of an export's request: what INT8 variants are told besides."""
+
 _DIGITS = 12
 _WITHOUT_GPU = ("onnxruntime", "openvino")
 _DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
@@ -56,7 +60,8 @@ def plan_variants(
                 expected=f"one of {', '.join(known)}",
                 got=precision,
             )
-    state = {"request": dict(request), "checkpoint": _fingerprint(str(request["model"]))}
+    read = [request["model"], *request.get(INT8_OPTIONS, {}).values()]
+    state = {"request": dict(request), "files": [_fingerprint(str(name)) for name in read]}
     return [_variant(target, precision, state) for target, precision in pairs]
 
 
@@ -102,14 +107,13 @@ def _variant(target: str, precision: str, state: Mapping[str, Any]) -> Variant:
     )
 
 
-def _fingerprint(model: str) -> list[tuple[str, int, int]]:
-    """What changes when a checkpoint's files do; nothing of a hub id or a demonstration."""
-    return list(_files(Path(model)))
+def _fingerprint(name: str) -> list[tuple[str, int, int]]:
+    """What changes when a file or a folder's files do; nothing of a hub id or a built-in set."""
+    return list(_files(Path(name)))
 
 
-def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                status = path.stat()
-                yield str(path.relative_to(folder)), status.st_size, status.st_mtime_ns
+def _files(place: Path) -> Iterator[tuple[str, int, int]]:
+    for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        if path.is_file():
+            status = path.stat()
+            yield str(path.relative_to(place)), status.st_size, status.st_mtime_ns

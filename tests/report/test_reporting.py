@@ -202,5 +202,11 @@ def test_bundles_are_named_after_what_they_depend_on(tmp_path: Path) -> None:
     assert folders() == first
     assert len(set(first)) == len(first)
     assert set(folders(int8={"calibration": "other.txt"})).isdisjoint(first)
+    text = tmp_path / "text.txt"
+    text.write_text("one")
+    before = folders(int8={"calibration": str(text)})
+    assert folders(int8={"calibration": str(text)}) == before
+    text.write_text("one and another")
+    assert set(folders(int8={"calibration": str(text)})).isdisjoint(before)
     (model / "config.json").write_text("{ }", encoding="utf-8")
     assert set(folders()).isdisjoint(first)

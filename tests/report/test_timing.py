@@ -194,6 +194,15 @@ def test_a_child_that_is_silent_is_not_waited_for_for_ever(tmp_path: Path) -> No
         child.ask({"do": "anything"}, patience=0.1)
 
 
+def test_a_request_may_be_longer_than_an_argument(tmp_path: Path) -> None:
+    text = (
+        "from bert_export.report.once import answer_once\n"
+        "answer_once(lambda request: {'length': len(request['text'])})\n"
+    )
+    with child_of(tmp_path / "reading_child.py", text) as child:
+        assert child.ask({"text": "a" * 1_000_000}) == {"length": 1_000_000}
+
+
 def test_a_child_imports_no_torch() -> None:
     text = (
         "import bert_export.report.worker, bert_export.report.first_answer, sys\n"
