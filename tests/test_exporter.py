@@ -247,7 +247,7 @@ def test_an_int8_graph_that_answers_otherwise_is_refused(
         ({"max_length": 1}, InputError, "expected 2 to 32"),
         ({"opset": 12}, BertExportError, "opset 12 is not supported"),
         ({"model": "no/such/folder/here"}, CheckpointError, "no/such/folder/here"),
-        ({"threads": 0}, InputError, "threads is too small"),
+        ({"threads": 0}, InputError, "threads is wrong"),
     ],
 )
 def test_bad_options_are_one_clear_line(

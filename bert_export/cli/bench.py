@@ -59,15 +59,14 @@ def _print(found: Bench) -> None:
     stdout.print(
         f"{found.task} on {machine['cpu']}, {found.conditions.threads} threads, "
         f"{machine['system']}, load {machine['load']} before",
-        markup=False,
     )
     stdout.print(_timings(found))
     stdout.print(_starts(found))
     for entry in found.entries:
         for label, reason in entry.measured.refusals.items():
-            stdout.print(f"{entry.name}, {label}: {reason}", markup=False)
+            stdout.print(f"{entry.name}, {label}: {reason}")
         if entry.measured.failure is not None:
-            stdout.print(f"{entry.name}: {entry.measured.failure}", markup=False, style="red")
+            stdout.print(f"{entry.name}: {entry.measured.failure}", style="red")
 
 
 def _timings(found: Bench) -> Table:

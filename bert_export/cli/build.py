@@ -71,7 +71,7 @@ def build_command(
             served = ", ".join(
                 f"{engine.target} {engine.precision}" for engine in done.manifest.engines
             )
-            stdout.print(f"{done.path} serves {served}", markup=False)
+            stdout.print(f"{done.path} serves {served}")
 
 
 def _finisher(bundle: str, engines: Any) -> Any:

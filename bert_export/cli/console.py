@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,21 +20,50 @@ __all__ = ["errors_on_one_line", "print_json", "size_text", "stderr", "stdout"]
 _PIPED_WIDTH = 140
 _width = None if sys.stdout.isatty() else _PIPED_WIDTH  # tables in a file should not fold
 
-stdout = Console(highlight=False, soft_wrap=True, width=_width)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+# No markup: names of labels, files and layers may hold brackets.
+stdout = Console(markup=False, highlight=False, soft_wrap=True, width=_width)
+stderr = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def errors_on_one_line() -> Iterator[None]:
-    """Print a library error as one red line and leave with status 1."""
+    """Print a library's or a file system's error as one red line and leave with status 1.
+
+    A request to end (SIGTERM) unwinds as Ctrl-C does, so that nothing half-written is left.
+    """
     try:
-        yield
-    except BertExportError as error:
-        stderr.print(f"error: {' '.join(str(error).split())}", style="red", markup=False)
+        with _ended_in_order():
+            yield
+    except BrokenPipeError:  # whoever read the output has enough
+        raise
+    except (BertExportError, OSError) as error:
+        text = _file_text(error) if isinstance(error, OSError) else str(error)
+        stderr.print(f"error: {' '.join(text.split())}", style="red")
         sys.exit(1)
     except KeyboardInterrupt:
         stderr.print("interrupted", style="red")
         sys.exit(130)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _file_text(error: OSError) -> str:
+    """A disk that is full, a folder that may not be written to, and the like."""
+    name = "" if error.filename is None else f" {error.filename}"
+    return f"file{name} cannot be read or written: got {error.strerror or error}."
 
 
 def print_json(value: Any) -> None:

@@ -71,13 +71,20 @@ def evaluate_command(
 
 @contextlib.contextmanager
 def _progress(*, shown: bool) -> Iterator[Advance]:
-    columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     disabled = not (shown and stderr.is_terminal)
     with Progress(*columns, console=stderr, transient=True, disable=disabled) as progress:
         row = progress.add_task("rows", total=None)
 
         def advance(done: int, total: int) -> None:
-            progress.update(row, completed=done, total=total)
+            # Behind the last row the metric and its standard error are taken, which has no steps.
+            what = "scoring" if done == total else "rows"
+            progress.update(row, completed=done, total=total, description=what)
 
         yield advance
 

@@ -119,7 +119,7 @@ def export_command(
             options["max_drop"] = _share(max_drop)
         options["precision"] = precision or flag or "fp32"
         done = _export(options, quiet=quiet or as_json)
-        record, answer = _answer(done, example)
+        record, answer, refusal = _answer(done, example)
         explanation = explain(done.path) if explains else None
         if as_json:
             print_json(
@@ -136,6 +136,7 @@ def export_command(
                     "choice": done.manifest.choice,
                     "example": record,
                     "answer": answer,
+                    "refusal": refusal,
                 }
                 | ({} if explanation is None else {"explanation": explanation})
             )
@@ -144,14 +145,13 @@ def export_command(
             if plan is not None and plan.search is not None:
                 stdout.print(search_table(plan.search))
             print_choice(done.manifest)
-            stdout.print(f"wrote {done.path}", markup=False)
+            stdout.print(f"wrote {done.path}")
             if explanation is not None:
                 stdout.print()
                 print_explanation(explanation)
-            stdout.print(f"\n{_text(record)}", style="bold", markup=False)
+            stdout.print(f"\n{_text(record)}", style="bold")
             stdout.print(
-                "no answer: its engine runs on a GPU" if answer is None else _text(answer),
-                markup=False,
+                _text(answer) if refusal is None else f"no answer: {refusal}",
             )
 
 
@@ -194,10 +194,11 @@ def _import_export() -> Any:
     return export_for
 
 
-def _answer(done: Any, example: str | None) -> tuple[dict[str, Any], Any]:
-    """What the finished bundle says to the example, loaded as a service would load it.
+def _answer(done: Any, example: str | None) -> tuple[dict[str, Any], Any, str | None]:
+    """What the finished bundle says to the example, loaded as a service would load it; or why not.
 
-    A bundle for GPUs alone is not asked: they need not be here.
+    A bundle for GPUs alone is not asked: they need not be here. An example that does not fit, such
+    as one that is too long for the checkpoint, makes no finished bundle a failure.
     """
     from bert_export.runtime.loading import load
 
@@ -207,10 +208,13 @@ def _answer(done: Any, example: str | None) -> tuple[dict[str, Any], Any]:
         record[next(iter(record))] = example
     here = [engine.target for engine in done.manifest.engines if not TARGETS[engine.target].gpu]
     if not here:
-        return record, None
+        return record, None, "its engine runs on a GPU"
     default = done.manifest.default_target
     with load(done.path, target=default if default in here else here[0]) as pipeline:
-        return record, pipeline.ask(record, **task.example_options)
+        try:
+            return record, pipeline.ask(record, **task.example_options), None
+        except InputError as error:
+            return record, None, str(error)
 
 
 def _text(value: Any) -> str:

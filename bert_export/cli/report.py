@@ -84,8 +84,8 @@ def report_command(
         if as_json:
             print_json(report)
         elif not quiet:
-            stdout.print(markdown_table(report), markup=False)
-            stderr.print(f"wrote {Path(output) / 'report.html'}", markup=False)
+            stdout.print(markdown_table(report))
+            stderr.print(f"wrote {Path(output) / 'report.html'}")
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -51,9 +52,21 @@ def run_command(
         with load(bundle, task=task, target=target, threads=threads) as pipeline:
             required = find_task(pipeline.task).required
             call_options = dict(_option(option) for option in options)
+            _check_names(pipeline, call_options)
             for line in inputs or _lines():
                 record = _record(line, [name for name in required if name not in call_options])
                 print_json(pipeline.ask(record, **call_options))
+
+
+def _check_names(pipeline: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse an option that the task's call does not have."""
+    first, *others = inspect.signature(pipeline).parameters.values()
+    known = [one.name for one in (first, *others) if one is not first]
+    for name in options:
+        if name not in known:
+            raise InputError(
+                f"option {name} is unknown to the task", expected=" or ".join(known), got=name
+            )
 
 
 def _lines() -> Iterator[str]:

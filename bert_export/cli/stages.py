@@ -47,9 +47,7 @@ class DrawnStages:
     def finish(self, stage: Any) -> None:
         self._progress.remove_task(self._row)
         if not self._quiet:
-            stderr.print(
-                f"{stage.name:<10} {stage.seconds:6.1f} s   {_facts(stage.facts)}", markup=False
-            )
+            stderr.print(f"{stage.name:<10} {stage.seconds:6.1f} s   {_facts(stage.facts)}")
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tokenizers import Encoding
 
-from bert_export.errors import InputError
+from bert_export.runtime.checks import check_whole
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 
 __all__ = [
@@ -169,9 +169,7 @@ class Batching:
         Raises:
             InputError: The budget is below 1.
         """
-        if token_budget < 1:
-            raise InputError("token_budget is too small", expected="at least 1", got=token_budget)
-        return replace(self, token_budget=token_budget)
+        return replace(self, token_budget=check_whole("token_budget", token_budget, least=1))
 
     def with_rows(self, max_rows: int | None) -> Batching:
         """The same batching with at most that many rows a batch."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,57 @@ def test_export_is_the_default_command(tiny: Callable[..., Path], tmp_path: Path
     assert f"wrote {target}" in result.stdout
     assert "the cat sat" in result.stdout
     assert "LABEL_" in result.stdout
+
+
+def test_an_example_that_does_not_fit_fails_no_export(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = str(tiny("BertForMaskedLM"))
+    result = invoke("--model", model, "-o", str(tmp_path / "bundle"), "--max-length", "4")
+    assert result.exit_code == 0, result.stderr
+    assert "no answer: text 0 is too long" in result.stdout
+
+
+def test_a_disk_that_is_full_is_one_line(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    model = str(tiny("BertForSequenceClassification", **LABELS))
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+        "from bert_export.cli import main; main()"
+    )
+    arguments = ["--model", model, "-o", str(tmp_path / "bundle"), "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: file")
+    assert done.stderr.count("\n") == 1
+    assert "cannot be read or written: got File too large" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_request_to_end_leaves_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    model = str(tiny("BertForSequenceClassification", **LABELS))
+    arguments = ["--model", model, "-o", str(tmp_path / "bundle")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bert_export.cli", *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while not list(tmp_path.iterdir()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_in_brackets_are_no_markup(tiny_export: Callable[..., Export]) -> None:
+    labels = {0: "[/neg]", 1: "[bold]", 2: "c"}
+    done = tiny_export("text-classification", "BertForSequenceClassification", id2label=labels)
+    result = invoke("inspect", str(done.path))
+    assert result.exit_code == 0, result.output
+    assert "[/neg]" in result.stdout
+    assert "[bold]" in result.stdout
 
 
 def test_quiet_export_prints_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
@@ -126,6 +179,20 @@ def test_run_names_missing_fields(tiny_export: Callable[..., Export]) -> None:
     result = invoke("run", str(bundle.path), "who?")
     assert result.exit_code == 1
     assert '{"question": ..., "context": ...}' in result.stderr
+
+
+def test_an_unknown_option_is_named_with_those_that_there_are(classifier: Path) -> None:
+    result = invoke("run", str(classifier), "hi", "-p", "foo=1")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: option foo is unknown to the task: expected top_k or ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["x", "1.5", "true", "0", "[1]"])
+def test_an_option_of_the_wrong_kind_is_named(classifier: Path, value: str) -> None:
+    result = invoke("run", str(classifier), "hi", "-p", f"batch_size={value}")
+    assert result.exit_code == 1
+    assert "batch_size is wrong: expected a whole number, at least 1, got " in result.stderr
 
 
 @pytest.mark.parametrize("option", ["top_k", "=1", "top k=1"])

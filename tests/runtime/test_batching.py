@@ -234,5 +234,5 @@ class TestOptions:
         assert made.token_budget == TOKEN_BUDGET
 
     def test_budget_below_one(self) -> None:
-        with pytest.raises(InputError, match=r"token_budget is too small: .* 1, got 0"):
+        with pytest.raises(InputError, match=r"token_budget is wrong: .* 1, got 0"):
             batching(Graph()).with_budget(0)

@@ -216,7 +216,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("threads", [0, -1])
     def test_threads(self, tmp_path: Path, threads: int) -> None:
-        with pytest.raises(InputError, match=f"threads is too small: .* 1, got {threads}"):
+        with pytest.raises(InputError, match=f"threads is wrong: .* 1, got {threads}"):
             OnnxRuntimeSession(save(tmp_path), threads=threads)
 
     @pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x0a" * 40])

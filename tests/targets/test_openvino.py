@@ -261,7 +261,7 @@ def test_shapes_of_heads(tiny_export: Callable[..., Export], name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threads": 0}, "threads is too small: expected at least 1, got 0"),
+        ({"threads": 0}, "threads is wrong: expected a whole number, at least 1, got 0"),
         ({"hint": "speed"}, "hint 'speed' is unknown: expected one of latency, throughput"),
         ({"providers": ["CPUExecutionProvider"]}, "providers means nothing to target openvino"),
         *(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.checks import check_whole
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
@@ -191,9 +192,7 @@ def check_top_k(value: object) -> int:
     Raises:
         InputError: It is anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InputError("top_k is wrong", expected="a whole number, 0 or more", got=repr(value))
-    return value
+    return check_whole("top_k", value, least=0)
 
 
 def mask_id_of(tokenizer: Tokenizer) -> int:

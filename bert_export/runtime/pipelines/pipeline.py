@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from bert_export.bundle import Manifest
-from bert_export.errors import InputError
 from bert_export.runtime.batching import Batching, Row, split_outputs
+from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 
@@ -132,9 +132,8 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
             settings: The call's settings.
             batch_size: Rows per graph call at most, besides the token budget.
         """
-        if batch_size is not None and batch_size < 1:
-            raise InputError("batch_size is too small", expected="at least 1", got=batch_size)
-        batching = self._batching.with_rows(batch_size)
+        rows = check_whole_or_none("batch_size", batch_size, least=1)
+        batching = self._batching.with_rows(rows)
         return batching.answers(
             items,
             encode=partial(self._encode, settings=settings),

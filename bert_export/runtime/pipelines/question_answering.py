@@ -16,6 +16,7 @@ from tokenizers import Encoding
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
+from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import check_text, field
@@ -371,15 +372,15 @@ class QuestionAnsweringPipeline(
             InputError: A question, a context or an option is missing or malformed.
         """
         settings = QuestionAnsweringSettings(
-            _at_least(1, "top_k", top_k),
-            _maybe_at_least(0, "doc_stride", doc_stride),
-            _maybe_at_least(1, "max_answer_len", max_answer_len),
-            _maybe_at_least(_SPECIAL_TOKENS + 2, "max_seq_len", max_seq_len),
-            _at_least(1, "max_question_len", max_question_len),
+            check_whole("top_k", top_k, least=1),
+            check_whole_or_none("doc_stride", doc_stride, least=0),
+            check_whole_or_none("max_answer_len", max_answer_len, least=1),
+            check_whole_or_none("max_seq_len", max_seq_len, least=_SPECIAL_TOKENS + 2),
+            check_whole("max_question_len", max_question_len, least=1),
             handle_impossible_answer,
             align_to_words,
             _read_method(method),
-            _at_least(1, "n_best_size", n_best_size),
+            check_whole("n_best_size", n_best_size, least=1),
             null_score_diff_threshold,
         )
         self._lengths(settings)
@@ -573,15 +574,3 @@ def _read_method(method: object) -> Method:
         if method == known:
             return known
     raise InputError("method is unknown", expected=" or ".join(_MAX_ANSWER_LEN), got=repr(method))
-
-
-def _at_least(least: int, name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(
-            f"{name} is wrong", expected=f"a whole number, at least {least}", got=repr(value)
-        )
-    return value
-
-
-def _maybe_at_least(least: int, name: str, value: object) -> int | None:
-    return None if value is None else _at_least(least, name, value)

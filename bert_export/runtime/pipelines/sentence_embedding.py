@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import BundleError, InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
     CUT,
@@ -227,10 +228,10 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
                 got="a graph that ends in a normalisation",
                 fix="Export the checkpoint without its Normalize module",
             )
-        if truncate_dim is not None and truncate_dim < 1:
-            raise InputError("truncate_dim is too small", expected="at least 1", got=truncate_dim)
         return SentenceEmbeddingSettings(
-            choose_prompt(self.options, prompt, prompt_name), truncate_dim, bool(normalize)
+            choose_prompt(self.options, prompt, prompt_name),
+            check_whole_or_none("truncate_dim", truncate_dim, least=1),
+            bool(normalize),
         )
 
     def item(self, record: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
@@ -172,10 +173,9 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             InputError: A prompt is no string or leaves no room for a token, or an option is out of
                 range.
         """
-        _check_whole("max_new_tokens", max_new_tokens, least=1)
-        _check_whole("top_k", top_k, least=0)
-        if seed is not None:
-            _check_whole("seed", seed, least=0)
+        check_whole("max_new_tokens", max_new_tokens, least=1)
+        check_whole("top_k", top_k, least=0)
+        check_whole_or_none("seed", seed, least=0)
         if not 0 < temperature < np.inf:
             raise InputError(
                 "temperature is out of range",
@@ -259,8 +259,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             settings: The call's settings.
             batch_size: Prompts that are continued together at most.
         """
-        if batch_size is not None and batch_size < 1:
-            raise InputError("batch_size is too small", expected="at least 1", got=batch_size)
+        batch_size = check_whole_or_none("batch_size", batch_size, least=1)
         return self._continue_items(iter(items), settings, batch_size)
 
     def _continue_items(
@@ -346,10 +345,3 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
 
 def _without_last(row: Row) -> Row:
     return replace(row, input_ids=row.input_ids[:-1], token_type_ids=row.token_type_ids[:-1])
-
-
-def _check_whole(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(
-            f"{name} is out of range", expected=f"a whole number, at least {least}", got=repr(value)
-        )

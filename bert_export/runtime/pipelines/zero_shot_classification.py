@@ -227,7 +227,7 @@ def _check_template(template: object, labels: Sequence[str]) -> None:
     try:
         placeholders = [name for _, name, _, _ in Formatter().parse(text) if name is not None]
         text.format(labels[0])
-    except (LookupError, ValueError, AttributeError) as error:
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
         raise InputError(
             f"hypothesis_template {text!r} cannot be filled in",
             expected="one placeholder such as {}",

@@ -11,6 +11,7 @@ import onnxruntime
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError
+from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.processor import detect_processor, saturates
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
@@ -91,8 +92,7 @@ class OnnxRuntimeSession:
                     expected=f"one of {', '.join(available)}",
                     got=provider,
                 )
-        if threads is not None and threads < 1:
-            raise InputError("threads is too small", expected="at least 1", got=threads)
+        threads = check_whole_or_none("threads", threads, least=1)
         try:
             self._session: onnxruntime.InferenceSession | None = start_engine(
                 path, threads=threads, providers=providers, fuse=fuse, unsaturated=unsaturated

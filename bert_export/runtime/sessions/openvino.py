@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError
+from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 
 try:
@@ -62,8 +63,7 @@ class OpenVinoSession:
         cache: str | Path | None = None,
         shapes: Sequence[Sequence[int]] = (),
     ) -> None:
-        if threads is not None and threads < 1:
-            raise InputError("threads is too small", expected="at least 1", got=threads)
+        threads = check_whole_or_none("threads", threads, least=1)
         if hint not in HINTS:
             raise InputError(
                 f"hint {hint!r} is unknown", expected=f"one of {', '.join(HINTS)}", got=repr(hint)

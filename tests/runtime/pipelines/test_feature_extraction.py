@@ -107,7 +107,7 @@ def test_an_iterable_is_answered_lazily(pipeline: FeatureExtractionPipeline) -> 
         ("a", {"tokenize_kwargs": {"max_length": 99}}, "max_length is above"),
         ("a", {"truncation": True, "tokenize_kwargs": {"truncation": True}}, "given twice"),
         ("", {"tokenize_kwargs": {"add_special_tokens": False}}, "text 0 is empty"),
-        ("a", {"batch_size": 0}, "batch_size is too small"),
+        ("a", {"batch_size": 0}, "batch_size is wrong"),
     ],
 )
 def test_malformed_calls_say_what_is_wrong(

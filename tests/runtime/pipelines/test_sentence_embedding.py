@@ -196,9 +196,9 @@ def test_an_endless_stream_is_read_a_chunk_at_a_time(plain: SentenceEmbeddingPip
         ({"text": "a"}, {}, "inputs are of the wrong type"),
         (["a", None], {}, "text is of the wrong type"),
         ([("a", "b")], {}, "text is of the wrong type"),
-        ("a", {"truncate_dim": 0}, "truncate_dim is too small"),
+        ("a", {"truncate_dim": 0}, "truncate_dim is wrong"),
         ("a", {"prompt": 3}, "prompt is of the wrong type"),
-        ("a", {"batch_size": 0}, "batch_size is too small"),
+        ("a", {"batch_size": 0}, "batch_size is wrong"),
     ],
 )
 def test_malformed_calls_say_what_is_wrong(

@@ -164,7 +164,7 @@ def test_records_become_items(pipeline: TextClassificationPipeline) -> None:
         ("a", {"truncation": "middle"}, "truncation is unknown"),
         ("a", {"max_length": 1}, "max_length is too small"),
         ("a", {"max_length": 1000}, "max_length is above the model's"),
-        ("a", {"batch_size": 0}, "batch_size is too small"),
+        ("a", {"batch_size": 0}, "batch_size is wrong"),
         ("\ud800", {}, "not valid Unicode"),
     ],
 )

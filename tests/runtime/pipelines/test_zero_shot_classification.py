@@ -133,7 +133,7 @@ def test_records_become_items(pipeline: ZeroShotClassificationPipeline) -> None:
         ("a", "a", {"hypothesis_template": "it is {"}, "cannot be filled in"),
         ("a", "a", {"hypothesis_template": "it is {:d}"}, "cannot be filled in"),
         ("a", "a", {"hypothesis_template": 3}, "hypothesis_template is of the wrong type"),
-        ("a", "a", {"batch_size": -1}, "batch_size is too small"),
+        ("a", "a", {"batch_size": -1}, "batch_size is wrong"),
     ],
 )
 def test_malformed_calls_are_refused(
