@@ -61,7 +61,8 @@ def read_dataset(task: Task, path: str | Path) -> DataSet:
     """
     source = Path(path)
     table = read_table(source, columns=(*task.required, *task.optional))
-    if source.suffix == ".txt" and task.required == _PAIRS:
+    paired = source.suffix.lower() == ".txt" and task.required == _PAIRS
+    if paired:
         table = Table(pair_passages(list(table.rows)), table.unit, table.class_names)
     records: list[Mapping[str, Any]] = []
     places: list[str] = []
@@ -71,6 +72,8 @@ def read_dataset(task: Task, path: str | Path) -> DataSet:
         places.append(place)
     if not records:
         raise DatasetError(
-            f"data file {path} is empty", expected="at least one example", got="none"
+            f"data file {path} is empty",
+            expected="at least two lines, which make a pair" if paired else "at least one example",
+            got="fewer" if paired else "none",
         )
     return DataSet(str(path), hash_source(source), tuple(records), tuple(places), table.class_names)

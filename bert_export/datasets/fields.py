@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from bert_export.tasks import Task
 __all__ = ["FIELDS", "read_fields"]
 
 _SHOWN = 60
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _UnfitError(Exception):
@@ -77,6 +79,8 @@ def _read(name: str, value: Any, place: str) -> Any:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise _UnfitError("a string")
+    if _SURROGATE.search(value):
+        raise _UnfitError("a string of valid Unicode, without lone surrogates")
     return value
 
 
@@ -114,7 +118,7 @@ def _texts(value: Any) -> list[str]:
     found = _list(value, "strings")
     if not found or not all(isinstance(part, str) for part in found):
         raise _UnfitError("a list of strings, one at least (in a CSV cell: as JSON)")
-    return found
+    return [_text(part) for part in found]
 
 
 def _names_or_ids(value: Any) -> list[str | int]:

@@ -123,7 +123,9 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Table:
 
 def _read_csv(path: Path, columns: Sequence[str]) -> Table:
     """A header, then a row of as many cells per record."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    text = _read_text(path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may be a whole document
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
 
     def rows() -> Iterator[tuple[int, Any]]:
         number = 0

@@ -38,6 +38,7 @@ REASON = "INT8 here costs more accuracy than the budget allows"
 """Why the plan says that a layer is in float."""
 
 _SAMPLE_TOKENS = 2048
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class Budget:
                 expected="a share from 0 to below 1, such as 0.005 for half a point",
                 got=self.max_drop,
             )
+
+    @property
+    def allowed(self) -> float:
+        """The largest difference of two figures that keeps it, with what rounding may add."""
+        return self.max_drop + _ROUNDING
 
 
 def check_options(
@@ -160,13 +166,13 @@ def search_floats(
             for engine in opened:
                 with open_(engine) as pipeline:
                     worst = min(worst, score(pipeline))
-                if baseline - worst > budget.max_drop:
+                if baseline - worst > budget.allowed:
                     break
         scores[floats] = worst
         return baseline - worst
 
     costs = _costs(places, examples)
-    path = search_mixture(disturbances, costs, measure, budget=budget.max_drop)
+    path = search_mixture(disturbances, costs, measure, budget=budget.allowed)
     return SearchRecord(
         data=budget.data.source,
         sha256=budget.data.sha256,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from bert_export.evaluation.scorer import (
 )
 
 __all__ = ["MultiLabelScorer", "RegressionScorer", "SingleLabelScorer"]
+
+_SHOWN = 60
 
 
 class SingleLabelScorer(Scorer):
@@ -48,7 +51,11 @@ class SingleLabelScorer(Scorer):
 
 
 class MultiLabelScorer(Scorer):
-    """Any number of labels: F1 over all decisions, and averaged over the labels."""
+    """Any number of labels: F1 over all decisions, and averaged over the labels.
+
+    A record names its labels, or has a 0 or 1 for each of the head's. Labels that are neither in
+    the data nor in the answers are left out of the average.
+    """
 
     metric = "micro F1"
     agreement_kind = "micro F1 against the reference's labels"
@@ -57,9 +64,25 @@ class MultiLabelScorer(Scorer):
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> NDArray[np.bool_] | None:
         names = data.class_names.get("labels", ())
 
+        labels = pipeline.labels
+        lists = [record.get("labels", ()) for record in data.records]
+        multi_hot = len(labels) > 1 and all(
+            len(values) == len(labels) and set(values) <= {0, 1} for values in lists
+        )
+
         def read(values: Sequence[Any], place: str) -> NDArray[np.bool_]:
-            chosen = np.zeros(len(pipeline.labels), dtype=bool)
-            chosen[[label_id(value, pipeline.labels, names, place) for value in values]] = True
+            if multi_hot:
+                return np.array(values, dtype=bool)
+            ids = [label_id(value, labels, names, place) for value in values]
+            if len(set(ids)) < len(ids):
+                raise DatasetError(
+                    f"{place} names a label twice",
+                    expected="distinct names or ids, or in every record a 0 or 1 for each of the "
+                    f"{len(labels)} labels",
+                    got=repr(values),
+                )
+            chosen = np.zeros(len(labels), dtype=bool)
+            chosen[ids] = True
             return chosen
 
         found = gold_labels(data, "labels", read)
@@ -76,10 +99,17 @@ class MultiLabelScorer(Scorer):
     ) -> dict[str, float]:
         given = np.stack(answers)  # (n, L)
         f1_score = metric_library("sklearn.metrics").f1_score
-        # Where neither side has a label, they are of one mind.
+        used = np.flatnonzero((gold | given).any(axis=0))
+        micro, macro = (
+            # Where neither side has a label, they are of one mind.
+            float(f1_score(gold, given, labels=used, average=average, zero_division=0))
+            if len(used)
+            else 1.0
+            for average in ("micro", "macro")
+        )
         return {
-            "micro F1": float(f1_score(gold, given, average="micro", zero_division=1)),
-            "macro F1": float(f1_score(gold, given, average="macro", zero_division=1)),
+            "micro F1": micro,
+            "macro F1": macro,
             "exact match": float((gold == given).all(axis=1).mean()),
         }
 
@@ -105,8 +135,14 @@ class RegressionScorer(Scorer):
 
 def _number(value: Any, place: str) -> float:
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        shown = repr(value)
         raise DatasetError(
-            f"{place} does not fit a regression head", expected="a number", got=repr(value)
-        ) from None
+            f"{place} does not fit a regression head",
+            expected="a finite number",
+            got=shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}...",
+        )
+    return number

@@ -16,6 +16,7 @@ from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.jackknife import leave_out_groups, standard_error
 from bert_export.evaluation.scorer import AnyPipeline, Examples, Scorer
 from bert_export.evaluation.scorers import find_scorer
+from bert_export.runtime.checks import check_whole
 from bert_export.runtime.loading import load
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import find_task
@@ -126,10 +127,12 @@ def evaluate(
     Raises:
         DatasetError: The file is malformed, does not fit the task, or has no labels and
             ``against`` is not given.
-        InputError: ``against`` has another task, other labels or another tokenizer.
+        InputError: ``seed`` is negative, or ``against`` has another task, other labels or another
+            tokenizer.
         MissingExtraError: A metric or a kind of file needs a package that is not installed.
         BundleError: A bundle is damaged.
     """
+    seed = check_whole("seed", seed, least=0)
     options = {"task": task, "threads": threads, "providers": providers}
     with contextlib.ExitStack() as stack:
         pipeline = _open(stack, bundle, target=target, **options)

@@ -162,19 +162,22 @@ def read_items(pipeline: AnyPipeline, data: DataSet) -> list[Any]:
     return items
 
 
-def gold_labels(data: DataSet, name: str, read: Callable[[Any, str], Any]) -> list[Any] | None:
+def gold_labels(
+    data: DataSet, name: str, read: Callable[[Any, str], Any], *, needed: bool = False
+) -> list[Any] | None:
     """A field of every record, or ``None`` where no record has it.
 
     Args:
         data: The records.
         name: The field.
         read: A value and its place to the label.
+        needed: Whether every record must have it.
 
     Raises:
         DatasetError: Some records have it and some do not, or a value is none of the labels.
     """
     labelled = [name in record for record in data.records]
-    if not any(labelled):
+    if not any(labelled) and not needed:
         return None
     if not all(labelled):
         raise DatasetError(
@@ -195,7 +198,8 @@ def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str
         value: A name, an id, or an id as text.
         labels: The head's, in id order.
         names: The file's own names of ids, where it tells them; they are what counts if the head
-            has them all.
+            has any of them, in whatever case. Names that are all unknown, such as ``LABEL_0``, are
+            none.
         place: For errors.
 
     Raises:
@@ -208,9 +212,14 @@ def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int):
-        if 0 <= value < len(names) and set(names) <= set(labels):
-            return labels.index(names[value])
-        if 0 <= value < len(labels):
+        found = [_index(name, labels) for name in names]
+        if any(index is not None for index in found):
+            own = found[value] if 0 <= value < len(names) else None
+            if own is not None:
+                return own
+            if 0 <= value < len(names):
+                value = names[value]
+        elif 0 <= value < len(labels):
             return value
     shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
     raise DatasetError(
@@ -218,6 +227,14 @@ def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str
         expected=f"{shown}, or an id below {len(labels)}",
         got=repr(value),
     )
+
+
+def _index(name: str, labels: Sequence[str]) -> int | None:
+    """Id of the label of that name, or of the only one that differs in case alone."""
+    if name in labels:
+        return labels.index(name)
+    alike = [index for index, label in enumerate(labels) if label.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None
 
 
 def metric_library(name: str) -> ModuleType:

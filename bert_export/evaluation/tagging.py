@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from bert_export.runtime.batching import Row
 __all__ = ["TaggingScorer", "tag_words"]
 
 _OUTSIDE = "O"
+_PREFIXED = re.compile(r"[BIES](-.*)?")
 
 
 class TaggingScorer(Scorer):
@@ -30,14 +32,17 @@ class TaggingScorer(Scorer):
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[list[str]] | None:
         names, labels = data.class_names.get("tags", ()), pipeline.labels
+
+        def read(value: Any, place: str) -> str:
+            # Test sets may hold kinds of entities that the head was never shown.
+            if isinstance(value, str):
+                return value
+            if 0 <= value < len(names) and not set(labels).isdisjoint(names):
+                return str(names[value])
+            return labels[label_id(value, labels, (), place)]
+
         return gold_labels(
-            data,
-            "tags",
-            lambda values, place: [
-                # Test sets may hold kinds of entities that the head was never shown.
-                value if isinstance(value, str) else labels[label_id(value, labels, names, place)]
-                for value in values
-            ],
+            data, "tags", lambda values, place: [read(value, place) for value in values]
         )
 
     def answer(self, answered: Answered) -> list[str]:
@@ -52,13 +57,28 @@ class TaggingScorer(Scorer):
         self, gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]
     ) -> dict[str, float]:
         metrics = metric_library("seqeval.metrics.sequence_labeling")
-        lists = [list(tags) for tags in gold], [list(tags) for tags in answers]
+        lists = (
+            [[_prefixed(tag) for tag in tags] for tags in gold],
+            [[_prefixed(tag) for tag in tags] for tags in answers],
+        )
         if all(tag == _OUTSIDE for side in lists for tags in side for tag in tags):
             return {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}  # nothing to find or to miss
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
             *lists, average="micro", zero_division=0
         )
         return {"entity F1": float(f1), "precision": float(precision), "recall": float(recall)}
+
+
+def _prefixed(tag: str) -> str:
+    """The tag for seqeval, which takes the first letter of any for a prefix.
+
+    A tag without one continues an entity, as in the pipeline.
+    """
+    if tag == _OUTSIDE:
+        return tag
+    if not _PREFIXED.fullmatch(tag):
+        return f"I-{tag}"
+    return tag if "-" in tag else f"{tag}-_"
 
 
 def tag_words(

@@ -51,6 +51,7 @@ class EmbeddingScorer(Scorer):
         scores = gold_labels(data, "score", lambda value, _: float(value))
         gold = None
         if scores is not None:
+            gold_labels(data, "text_pair", lambda value, _: value, needed=True)
             gold = [ScoredPair(*pair, score) for pair, score in zip(pairs, scores, strict=True)]
         settings = self.settings(pipeline, data)
         rows = pipeline.encode(texts, settings)

@@ -173,6 +173,9 @@ def test_running_text_becomes_pairs(tmp_path: Path) -> None:
 MALFORMED = [
     ("fill-mask", "a.txt", b"", "a.txt is empty: expected at least one example"),
     ("fill-mask", "a.tsv", b"text", "is of an unknown kind"),
+    ("next-sentence-prediction", "a.TXT", b"one", "expected at least two lines, which make a pair"),
+    ("fill-mask", "a.jsonl", rb'{"text":"a"}' + b"\n" + rb'{"text":"\ud83d"}', "line 2 field text"),
+    ("multiple-choice", "a.jsonl", rb'{"prompt":"p","choices":["\ud83d"]}', "valid Unicode"),
     ("fill-mask", "none.csv", None, "cannot be read"),
     ("fill-mask", "a.txt", b"\xff\xfe\x00", "cannot be read: expected a UTF-8 text file"),
     ("fill-mask", "a.jsonl", b"{", "line 1 is not JSON"),
@@ -194,6 +197,13 @@ MALFORMED = [
     ("sentence-embedding", "a.jsonl", b'{"text":"a","score":"high"}', "expected a finite number"),
     ("sentence-embedding", "a.jsonl", b'{"text":"a","score":NaN}', "expected a finite number"),
 ]
+
+
+def test_a_cell_may_be_a_whole_document(tmp_path: Path) -> None:
+    text = "a, b " * 50_000
+    (tmp_path / "a.csv").write_text(f'text\n"{text}"\n', encoding="utf-8")
+    found = read_dataset(find_task("fill-mask"), tmp_path / "a.csv")
+    assert found.records[0]["text"] == text
 
 
 @pytest.mark.parametrize(("task", "name", "data", "message"), MALFORMED)

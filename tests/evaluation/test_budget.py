@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from bert_export import load
 from bert_export.cli import main
+from bert_export.datasets import read_dataset
 from bert_export.errors import BudgetError, DatasetError, InputError
 from bert_export.evaluation import evaluate
-from bert_export.evaluation.budget import REASON
+from bert_export.evaluation.budget import REASON, Budget
 from bert_export.exporter import Export, export
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.search import MAX_FLOAT_SHARE
+from bert_export.tasks import find_task
 
 LABELS = {"id2label": {0: "a", 1: "b", 2: "c"}}
 PLAIN = QuantizationOptions(
@@ -159,12 +161,29 @@ def test_a_budget_out_of_reach_writes_nothing_unless_told(
     assert not plan.search.met
 
 
+@pytest.mark.parametrize(("examples", "points"), [(200, 0.5), (100, 1.0), (1000, 0.1), (1000, 0.7)])
+def test_a_drop_of_just_the_budget_keeps_it(examples: int, points: float, texts: Path) -> None:
+    budget = Budget(points / 100, read_dataset(find_task("fill-mask"), texts))
+    lost = round(examples * points / 100)
+    for right in range(lost, examples + 1):
+        assert right / examples - (right - lost) / examples <= budget.allowed
+        assert right / examples - (right - lost - 1) / examples > budget.allowed
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"max_drop": 0.1}, "is incomplete: .* got no data"),
         ({"eval_data": "a.jsonl"}, "is incomplete: .* got no drop"),
         ({"max_drop": 0.1, "eval_data": "a.jsonl", "precision": "fp32"}, "has no use in fp32"),
+        (
+            {
+                "max_drop": 0.1,
+                "eval_data": "a.jsonl",
+                "quantization": QuantizationOptions(mode="dynamic"),
+            },
+            "max_drop has no use for dynamic INT8",
+        ),
     ],
 )
 def test_options_that_do_not_belong_together(

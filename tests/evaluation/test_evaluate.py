@@ -158,6 +158,8 @@ def test_labels_by_name_by_id_and_by_the_files_names(tiny: Callable[..., Path]) 
             ([str(index) for index in ids], {}),
             ([2 - index for index in ids], {"label": ("yes", "maybe", "no")}),
             (ids, {"label": ("A", "B", "C")}),
+            ([2 - index for index in ids], {"label": ("Yes", "MAYBE", "No")}),
+            ([index + 1 for index in ids], {"label": ("unsure", "no", "maybe", "yes")}),
         ):
             rows = [
                 {"text": text, "label": label} for text, label in zip(texts, given, strict=True)
@@ -167,6 +169,11 @@ def test_labels_by_name_by_id_and_by_the_files_names(tiny: Callable[..., Path]) 
         wrong = [{"text": "a", "label": 2}, {"text": "b", "label": "perhaps"}]
         with pytest.raises(DatasetError, match=r"line 2 field label is no label .* got 'perhaps'"):
             evaluate(pipeline, records("text-classification", wrong))
+        unknown = [{"text": "a", "label": 1}, {"text": "b", "label": 0}]
+        with pytest.raises(DatasetError, match=r"line 2 field label is no label .* got 'unsure'"):
+            evaluate(
+                pipeline, records("text-classification", unknown, label=("unsure", "no", "yes"))
+            )
         partial = [{"text": "a", "label": 2}, {"text": "b"}]
         with pytest.raises(DatasetError, match=r"line 2 lacks label: .* got 1 of 2"):
             evaluate(pipeline, records("text-classification", partial))
@@ -188,6 +195,14 @@ def test_several_labels(tiny: Callable[..., Path]) -> None:
         found = evaluate(pipeline, records("text-classification", rows))
         assert found.metric == "micro F1"
         assert found.scores == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
+        hot = [
+            {"text": text, "labels": [int(label in labels) for label in "abc"]}
+            for text, labels in zip(texts, chosen, strict=True)
+        ]
+        assert evaluate(pipeline, records("text-classification", hot)).scores == found.scores
+        twice = [{"text": "a", "labels": [1]}, {"text": "b", "labels": [0, 2, 0]}]
+        with pytest.raises(DatasetError, match="line 2 field labels names a label twice"):
+            evaluate(pipeline, records("text-classification", twice))
         rows[0]["labels"] = [label for label in ("a", "b", "c") if label not in rows[0]["labels"]]
         worse = evaluate(pipeline, records("text-classification", rows))
         assert worse.scores["exact match"] == 7 / 8
@@ -204,6 +219,11 @@ def test_a_number(tiny: Callable[..., Path]) -> None:
         assert found.score == pytest.approx(-1)
         with pytest.raises(DatasetError, match="line 1 field label does not fit a regression"):
             evaluate(pipeline, records("text-classification", [{"text": "a", "label": "high"}]))
+        for value in ("nan", "inf", 10**400):
+            with pytest.raises(DatasetError, match="regression head: expected a finite number"):
+                evaluate(pipeline, records("text-classification", [{"text": "a", "label": value}]))
+        with pytest.raises(InputError, match="seed is wrong: expected a whole number, at least 0"):
+            evaluate(pipeline, records("text-classification", rows), seed=-1)
 
 
 def test_tags_are_those_of_the_pipeline(tiny: Callable[..., Path]) -> None:
@@ -214,10 +234,17 @@ def test_tags_are_those_of_the_pipeline(tiny: Callable[..., Path]) -> None:
         starts = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1].tolist()
         first = {token["start"]: token["entity"] for token in reversed(tokens)}
         tags = [first[start] for start in starts]
+        names = (*reversed(pipeline.labels), "B-unseen")
         found = evaluate(
             pipeline, records("token-classification", [{"tokens": words, "tags": tags}])
         )
+        by_id = [{"tokens": words, "tags": [names.index(tag) for tag in tags]}]
+        again = evaluate(pipeline, records("token-classification", by_id, tags=names))
+        unseen = [{"tokens": words, "tags": [len(names) - 1] * len(words)}]
+        missed = evaluate(pipeline, records("token-classification", unseen, tags=names))
     assert found.scores == {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}
+    assert again.scores == found.scores
+    assert missed.scores["recall"] == 0.0
 
 
 def test_cosines_follow_the_scores(tiny: Callable[..., Path]) -> None:
@@ -230,6 +257,12 @@ def test_cosines_follow_the_scores(tiny: Callable[..., Path]) -> None:
             for (a, b), score in zip(pairs, cosines, strict=True)
         ]
         assert evaluate(pipeline, records("sentence-embedding", rows)).score == pytest.approx(1)
+        del rows[2]["text_pair"]
+        with pytest.raises(DatasetError, match=r"line 3 lacks text_pair: .* got 3 of 4"):
+            evaluate(pipeline, records("sentence-embedding", rows))
+        alone = [{"text": text, "score": 1.0} for text in ("a", "b")]
+        with pytest.raises(DatasetError, match="line 1 lacks text_pair"):
+            evaluate(pipeline, records("sentence-embedding", alone))
 
 
 def test_masks_come_from_the_seed(tiny: Callable[..., Path]) -> None:

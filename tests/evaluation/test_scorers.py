@@ -60,6 +60,34 @@ def test_entities_count_whole() -> None:
     assert TaggingScorer().score([["O"]], [["B-x"]])["entity F1"] == 0
 
 
+def test_tags_without_a_prefix_are_entities() -> None:
+    score = TaggingScorer().score
+    for kind in ("ORG", "PER", "BRAND", "EVENT", "SPORT", "IDEA", "organisation", "x-y"):
+        assert score([[kind, "O"]], [[kind, "O"]])["entity F1"] == 1
+        assert score([[kind, "O"]], [["O", "O"]])["recall"] == 0
+        assert score([[kind, "O"]], [["other", "O"]])["entity F1"] == 0
+        assert score([[f"B-{kind}", f"I-{kind}"]], [[kind, kind]])["entity F1"] == 1
+    assert score([["B", "I", "O", "B"]], [["B", "I", "O", "O"]])["recall"] == 0.5
+
+
+@pytest.mark.parametrize("tag", ["O", "B-ORG", "I-ORG", "ORG", "B", "PER"])
+def test_no_tag_warns(tag: str) -> None:
+    assert TaggingScorer().score([[tag]], [[tag]])["entity F1"] == 1  # a warning is an error
+
+
+def test_labels_of_neither_side_are_no_part_of_the_average() -> None:
+    gold = np.zeros((2, 10), dtype=bool)
+    gold[:, 3] = True
+    nothing = list(np.zeros((2, 10), dtype=bool))
+    assert MultiLabelScorer().score(gold, nothing) == {
+        "micro F1": 0.0,
+        "macro F1": 0.0,
+        "exact match": 0.0,
+    }
+    both = MultiLabelScorer().score(np.stack(nothing), nothing)
+    assert both == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
+
+
 def test_single_and_several_labels() -> None:
     assert SingleLabelScorer().score([0, 0, 1, 2], [0, 1, 1, 1]) == {
         "accuracy": 0.5,
