@@ -31,7 +31,7 @@ from bert_export.bundle import (
     write_manifest,
 )
 from bert_export.checkpoints import Checkpoint, load_checkpoint
-from bert_export.datasets import read_dataset
+from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import InputError, TaskError
 from bert_export.evaluation.budget import Budget, check_budget, check_options, search_floats
 from bert_export.models import BertConfig, BertHead, load_head
@@ -150,7 +150,8 @@ def export(
         output: The bundle's folder; ``<task>-<precision>`` here when ``None``.
         precision: One of :data:`PRECISIONS` that every target has.
         targets: Names in :data:`bert_export.targets.TARGETS`; the first is the bundle's default.
-        calibration: Name of a built-in set or a ``.jsonl`` or ``.txt`` file.
+        calibration: Name of a built-in set, or a file as
+            :func:`bert_export.datasets.read_dataset` takes it.
         quantization: How INT8 is done; the defaults when ``None``.
         cpu: The kind of processor that INT8 is made for, one of
             :data:`bert_export.runtime.processor.PROCESSORS`; this machine's when ``None``.
@@ -195,11 +196,15 @@ def export(
         )
     if quantization is not None and quantization.mode == "dynamic":
         others = [name for name in targets if name != DEFAULT_TARGET]
-        if others or calibration is not None:
-            what = f"target {others[0]}" if others else f"calibration {calibration}"
+        useless = [
+            *(f"target {name}" for name in others),
+            *([] if calibration is None else [f"calibration {calibration}"]),
+            *([] if max_drop is None else ["max_drop"]),
+        ]
+        if useless:
             raise InputError(
-                f"{what} has no use for dynamic INT8",
-                expected=f"target {DEFAULT_TARGET}, and no calibration",
+                f"{useless[0]} has no use for dynamic INT8",
+                expected=f"target {DEFAULT_TARGET}, no calibration and no accuracy budget",
                 fix="Use static INT8",
             )
     if cpu is not None and cpu not in PROCESSORS:
@@ -233,7 +238,7 @@ def export(
                 head=head,
                 precision=precision,
                 targets=chosen_targets,
-                calibration=calibration,
+                calibration=read_calibration(chosen, calibration),
                 quantization=quantization or QuantizationOptions(),
                 cpu=cpu or detect_processor(),
                 max_length=longest_row(chosen, config, checkpoint, max_length),
@@ -257,7 +262,7 @@ class _Job:
     head: BertHead
     precision: str
     targets: tuple[Target, ...]
-    calibration: str | None
+    calibration: DataSet
     quantization: QuantizationOptions
     cpu: str
     max_length: int
@@ -606,7 +611,7 @@ def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
 
 def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:
     """Rows of real text, for calibration and for the gate alike."""
-    return make_rows(read_calibration(job.task, job.calibration), pipeline, seed=_CALIBRATION_SEED)
+    return make_rows(job.calibration, pipeline, seed=_CALIBRATION_SEED)
 
 
 def _interface(

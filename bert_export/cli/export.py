@@ -112,9 +112,7 @@ def export_command(
         if targets:
             options["targets"] = targets
         if int8_mode or calibration_method:
-            options["quantization"] = QuantizationOptions(
-                mode=int8_mode or "static", observer=calibration_method or DEFAULT_OBSERVER
-            )
+            options["quantization"] = _quantization(int8_mode or "static", calibration_method)
         if max_drop is not None:
             options["max_drop"] = _share(max_drop)
         options["precision"] = precision or flag or "fp32"
@@ -166,6 +164,21 @@ def _export(options: dict[str, Any], *, quiet: bool) -> Any:
         if not quiet:
             stderr.print(search_table(cast("SearchRecord", error.search)))
         raise
+
+
+def _quantization(mode: str, method: str | None) -> QuantizationOptions:
+    """How INT8 is done.
+
+    Raises:
+        InputError: A calibration method is given for what is not calibrated.
+    """
+    if mode == "dynamic" and method is not None:
+        raise InputError(
+            f"calibration-method {method} has no use for dynamic INT8",
+            expected="--int8-mode static",
+            got=mode,
+        )
+    return QuantizationOptions(mode=mode, observer=method or DEFAULT_OBSERVER)
 
 
 def _share(text: str) -> float:

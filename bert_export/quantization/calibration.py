@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def make_rows(
         seed: Of the masking.
 
     Raises:
-        CalibrationError: A record's values do not fit the task; it is named with its place.
+        CalibrationError: A record's values do not fit the task; it is named with its place. Or too
+            few of the rows differ or hold any text.
     """
     settings = pipeline.dataset_settings()
     items = []
@@ -106,6 +108,7 @@ def make_rows(
                 got=str(error).rstrip("."),
             ) from error
     rows = [row for rows in pipeline.encode(items, settings) for row in rows]
+    _check_texts(calibration, rows)
     if pipeline.task in MASKED_TASKS:
         rows = corrupt_rows(rows, pipeline.tokenizer, np.random.default_rng(seed))
     return CalibrationRows(
@@ -119,3 +122,15 @@ def make_rows(
             seed=seed,
         ),
     )
+
+
+def _check_texts(calibration: DataSet, rows: Sequence[Row]) -> None:
+    """Empty texts and one text again and again set the ranges of nothing else."""
+    texts = {tuple(row.encoding.ids) for row in rows if not all(row.encoding.special_tokens_mask)}
+    if len(texts) < MIN_EXAMPLES:
+        raise CalibrationError(
+            f"calibration set {calibration.source} holds too few texts",
+            expected=f"at least {MIN_EXAMPLES} that differ and are not empty",
+            got=len(texts),
+            fix="Add examples that look like the text the model will see",
+        )

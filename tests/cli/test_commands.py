@@ -95,6 +95,13 @@ def test_names_in_brackets_are_no_markup(tiny_export: Callable[..., Export]) -> 
     assert "[bold]" in result.stdout
 
 
+def test_dynamic_int8_takes_no_calibration_method() -> None:
+    method = ("--calibration-method", "entropy")
+    result = invoke("--task", "fill-mask", "--int8", "--int8-mode", "dynamic", *method)
+    assert result.exit_code == 1
+    assert "calibration-method entropy has no use for dynamic INT8" in result.stderr
+
+
 def test_quiet_export_prints_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
     model = str(tiny("BertForSequenceClassification", **LABELS))
     result = invoke("--model", model, "-o", str(tmp_path / "bundle"), "--quiet")

@@ -72,6 +72,23 @@ def test_a_set_that_cannot_calibrate_is_named(
         read_calibration(find_task("fill-mask"), str(path))
 
 
+@pytest.mark.parametrize(
+    ("texts", "different"),
+    [([""] * 20, 0), (["the cat"] * 16, 1), ([""] * 10 + [f"the {n}" for n in "abcdefghijkl"], 12)],
+)
+def test_a_set_of_nothing_cannot_calibrate(
+    texts: list[str], different: int, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    calibration = read_calibration(find_task("text-classification"), str(path))
+    with (
+        open_tiny("text-classification", tiny("BertForSequenceClassification")) as pipeline,
+        pytest.raises(CalibrationError, match=f"holds too few texts: .* got {different}"),
+    ):
+        make_rows(calibration, pipeline)
+
+
 def test_a_record_that_the_pipeline_refuses_is_named(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
