@@ -1,4 +1,4 @@
-"""Every error that bert-export raises for its users.
+"""Every error that bert-export raises for its users, and what their messages quote.
 
 ::
 
@@ -43,7 +43,31 @@ __all__ = [
     "TokenizerError",
     "TracingError",
     "VerificationError",
+    "one_line",
+    "shown",
 ]
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as a message quotes it: its ``repr``, of which ``most`` characters are kept."""
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[:most]!r}..."
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -> str:
+    """What a library says, without line breaks and without its final stop.
+
+    Args:
+        error: An exception, or an entry of a log.
+        most: Characters to keep; all where it is ``None``.
+        keep_end: Whether the end is kept instead of the beginning.
+    """
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    if most is None or len(text) <= most:
+        return text
+    return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
 
 
 class BertExportError(Exception):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import bert_export
 from bert_export import errors
-from bert_export.errors import BertExportError, InputError, MissingExtraError
+from bert_export.errors import BertExportError, InputError, MissingExtraError, one_line, shown
 
 CLASSES = {
     name: value
@@ -79,7 +79,7 @@ class TestTree:
             assert bases[1:] == ((ImportError,) if name == "MissingExtraError" else ())
 
     def test_all_is_complete(self) -> None:
-        assert errors.__all__ == sorted(CLASSES)
+        assert errors.__all__ == [*sorted(CLASSES), "one_line", "shown"]
 
 
 def test_every_module_sorts_its_names() -> None:
@@ -99,3 +99,18 @@ def test_every_module_sorts_its_names() -> None:
         names = getattr(module, "__all__", [])
         assert names == sorted(names, key=rank), name
         assert all(hasattr(module, exported) for exported in names), name
+
+
+def test_a_value_is_quoted_in_part() -> None:
+    assert shown("a\nb") == r"'a\nb'"
+    assert shown("x" * 61) == "'" + "x" * 60 + "'..."
+    assert shown(["x" * 61]) == "['" + "x" * 58 + "..."
+
+
+def test_what_a_library_says_is_one_line() -> None:
+    assert one_line(ValueError("a\n  b.")) == "a b"
+    assert one_line(ValueError()) == "ValueError"
+    text = "a" * 300 + "b" * 300
+    assert one_line(text) == "a" * 300 + "b" * 100 + "..."
+    assert one_line(text, keep_end=True) == "..." + "a" * 100 + "b" * 300
+    assert one_line(text, most=None) == text

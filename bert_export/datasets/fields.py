@@ -12,12 +12,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bert_export.errors import DatasetError
+from bert_export.errors import DatasetError, shown
 from bert_export.tasks import Task
 
 __all__ = ["FIELDS", "read_fields"]
 
-_SHOWN = 60
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -67,12 +66,10 @@ def _read(name: str, value: Any, place: str) -> Any:
     try:
         return FIELDS[name](value)
     except _UnfitError as unfit:
-        shown = repr(value)
         raise DatasetError(
             f"{place} field {name} is wrong",
             expected=str(unfit),
-            got=f"{type(value).__name__} "
-            + (shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."),
+            got=f"{type(value).__name__} {shown(value)}",
         ) from None
 
 

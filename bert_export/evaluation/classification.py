@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
-from bert_export.errors import DatasetError
+from bert_export.errors import DatasetError, shown
 from bert_export.evaluation.scorer import (
     Answered,
     AnyPipeline,
@@ -23,8 +23,6 @@ from bert_export.evaluation.scorer import (
 )
 
 __all__ = ["MultiLabelScorer", "RegressionScorer", "SingleLabelScorer"]
-
-_SHOWN = 60
 
 
 class SingleLabelScorer(Scorer):
@@ -139,10 +137,9 @@ def _number(value: Any, place: str) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        shown = repr(value)
         raise DatasetError(
             f"{place} does not fit a regression head",
             expected="a finite number",
-            got=shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}...",
+            got=shown(value),
         )
     return number

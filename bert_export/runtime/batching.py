@@ -1,8 +1,9 @@
 """Rows sorted by length, batched under a token budget, answered in the caller's order.
 
 A BERT's cost follows padded tokens, so rows of like length travel together. Items are taken in
-chunks: memory is bounded by the chunk and the budget whatever the input's length, and a generator
-is answered while it is still being read.
+chunks, of which the first is small and none grows beyond a number of rows: memory is bounded
+whatever the input's length and whatever an item is cut into, and a generator is answered while it
+is still being read.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 
 __all__ = [
     "CHUNK",
+    "FIRST_CHUNK",
     "TOKEN_BUDGET",
     "Batching",
     "Row",
@@ -33,8 +35,13 @@ Item = TypeVar("Item")
 Reduced = TypeVar("Reduced")
 Answer = TypeVar("Answer")
 
+FIRST_CHUNK = 64
+"""Items that are read before the first answer."""
+
 CHUNK = 4096
-"""Items that are tokenised ahead of the graph; answers stream out a chunk at a time."""
+"""Rows that are tokenised ahead of the graph later; answers stream out a chunk at a time."""
+
+_GROWTH = 8
 
 TOKEN_BUDGET = 512
 """Padded tokens per graph call; a longer single row travels alone."""
@@ -152,7 +159,8 @@ class Batching:
         pad_id: Id of ``[PAD]``.
         split: A batch's rows and outputs to each row's own; see :func:`split_outputs`.
         token_budget, max_rows, sort: See :func:`batch_rows`.
-        chunk: Items tokenised ahead.
+        first_chunk: Items of the first chunk; each chunk may be 8 times the one before.
+        chunk: Rows of any later chunk, as far as the rows of the items before it tell.
     """
 
     run: Callable[[Feeds], Outputs]
@@ -161,6 +169,7 @@ class Batching:
     token_budget: int = TOKEN_BUDGET
     max_rows: int | None = None
     sort: bool = True
+    first_chunk: int = FIRST_CHUNK
     chunk: int = CHUNK
 
     def with_budget(self, token_budget: int) -> Batching:
@@ -192,8 +201,8 @@ class Batching:
                 of them; called as soon as the batch has run, so that large outputs do not pile up.
             decode: An item, its rows and what was kept of each, to its answer.
         """
-        iterator = iter(items)
-        while chunk := list(islice(iterator, self.chunk)):
+        iterator, size = iter(items), self.first_chunk
+        while chunk := list(islice(iterator, size)):
             rows_of = encode(chunk)
             rows = [row for rows in rows_of for row in rows]
             kept: list[Any] = [None] * len(rows)
@@ -211,6 +220,8 @@ class Batching:
                 stop = start + len(rows_of_item)
                 yield decode(item, rows_of_item, kept[start:stop])
                 start = stop
+            allowed = self.chunk * len(chunk) // max(1, len(rows))
+            size = max(1, min(_GROWTH * len(chunk), allowed))
 
     def _reduced(
         self, rows: Sequence[Row], reduce: Callable[[Row, Outputs], Reduced]

@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
 from bert_export.bundle import TokenizerRecord
-from bert_export.errors import InputError, TokenizerError
+from bert_export.errors import InputError, TokenizerError, shown
 
 __all__ = ["Text", "Tokenizer", "Truncation"]
 
@@ -246,7 +246,7 @@ class Tokenizer:
             return []
         if truncation == "none":
             whole = self._run(self._backend, prepared, add_special_tokens=add_special_tokens)
-            _refuse_longer(whole, limit)
+            _refuse_longer(prepared, whole, limit)
             return [[encoding] for encoding in whole]
         paired = any(isinstance(text, tuple) for text in prepared)
         added = self._backend.num_special_tokens_to_add(paired) if add_special_tokens else 0
@@ -405,7 +405,7 @@ class Tokenizer:
         encodings = self._run(self._backend, prepared, add_special_tokens=add_special_tokens)
         longer = [index for index, encoding in enumerate(encodings) if len(encoding) > limit]
         for index in longer:
-            _check_room(index, prepared[index], encodings[index], limit, truncation, stride)
+            _check_room(prepared[index], encodings[index], limit, truncation, stride)
         if longer:
             cut = self._run(
                 backend,
@@ -501,11 +501,11 @@ def _is_pair(text: object) -> TypeGuard[tuple[str, str]]:
     return isinstance(text, tuple) and len(text) == len(("text", "text_pair"))
 
 
-def _refuse_longer(encodings: Sequence[Encoding], limit: int) -> None:
-    for index, encoding in enumerate(encodings):
+def _refuse_longer(texts: Sequence[_Prepared], encodings: Sequence[Encoding], limit: int) -> None:
+    for text, encoding in zip(texts, encodings, strict=True):
         if len(encoding) > limit:
             raise InputError(
-                f"text {index} is too long",
+                f"text {shown(text)} is too long",
                 expected=f"at most {limit} tokens, special tokens included",
                 got=f"{len(encoding)} tokens",
                 fix="Shorten it, or turn truncation on",
@@ -513,19 +513,18 @@ def _refuse_longer(encodings: Sequence[Encoding], limit: int) -> None:
 
 
 def _refuse_surrogates(prepared: Sequence[_Prepared]) -> None:
-    for index, text in enumerate(prepared):
+    for text in prepared:
         try:
             "".join(text).encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"text {index} is not valid Unicode",
+                f"text {shown(text)} is not valid Unicode",
                 expected="no lone surrogates",
                 got=f"{error.object[error.start]!a}",
             ) from error
 
 
 def _check_room(
-    index: int,
     text: _Prepared,
     encoding: Encoding,
     limit: int,
@@ -535,7 +534,6 @@ def _check_room(
     """Refuse a text that the library could not cut to ``limit`` with that stride.
 
     Args:
-        index: Which text, for the message.
         text: The text or pair.
         encoding: Its encoding, uncut and too long.
         limit: Tokens that it must not exceed.
@@ -557,13 +555,13 @@ def _check_room(
         fits = cut - excess > stride
         if truncation == "only_second" and not isinstance(text, tuple):
             raise InputError(
-                f"text {index} is too long and has no second text to cut",
+                f"text {shown(text)} is too long and has no second text to cut",
                 expected=f"at most {limit} tokens",
                 got=f"{len(encoding)} tokens",
             )
     if not fits:
         raise InputError(
-            f"text {index} cannot be cut to max_length {limit}",
+            f"text {shown(text)} cannot be cut to max_length {limit}",
             expected=f"room for more than {stride} tokens of the text that is cut ({truncation})",
             got=f"a pair of {first} and {second} tokens",
             fix="Shorten the text that is kept whole, or lower the stride",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_export.bundle import TensorSpec
-from bert_export.errors import InputError, MissingExtraError, TargetError
+from bert_export.errors import InputError, MissingExtraError, TargetError, one_line
 from bert_export.targets.compute_capabilities import find_capabilities
 from bert_export.targets.engine_cache import EngineCache, engine_key
 from bert_export.targets.gpu import find_gpu
@@ -254,7 +254,7 @@ def _parse_error(parser: Any, log: _Log, graph: Path, target: str) -> TargetErro
         first = errors[0]
         name, operator = first.node_name(), first.node_operator()
         where = f" at {operator} node {name}" if operator else ""
-        what = _one_line(first.desc())
+        what = one_line(first.desc(), most=None)
     return TargetError(
         f"graph {graph.name} cannot be read{where} by {builder_version(target)}",
         expected="a graph of operators and types that it knows",
@@ -293,7 +293,9 @@ class _Log:
     def lines(self, severity: str) -> list[str]:
         """Lines of a severity, each once."""
         return list(
-            dict.fromkeys(_one_line(text) for level, text in self.entries if level == severity)
+            dict.fromkeys(
+                one_line(text, most=None) for level, text in self.entries if level == severity
+            )
         )
 
     def find(self, pattern: re.Pattern[str]) -> Iterator[str]:
@@ -303,7 +305,7 @@ class _Log:
 
     def last_error(self, otherwise: str = "no reason in its log") -> str:
         """The reason of a failure: the errors, in order."""
-        errors = [_one_line(text) for level, text in self.entries if level in _ERRORS]
+        errors = [one_line(text, most=None) for level, text in self.entries if level in _ERRORS]
         return " ".join(dict.fromkeys(errors)) or otherwise
 
 
@@ -333,8 +335,3 @@ def _captured(module: Any) -> Iterator[_Log]:
             yield log
         finally:
             logger.log_of_build = None
-
-
-def _one_line(text: str) -> str:
-    """A log entry without line breaks and without a final stop."""
-    return " ".join(text.split()).rstrip(".")

@@ -159,6 +159,7 @@ class TestAnswers:
                 "token_budget": st.integers(1, 60),
                 "max_rows": st.none() | st.integers(1, 4),
                 "sort": st.booleans(),
+                "first_chunk": st.integers(1, 6),
                 "chunk": st.integers(1, 12),
             }
         ),
@@ -184,11 +185,11 @@ class TestAnswers:
                 read.append(index)
                 yield [index]
 
-        stream = answers(Graph(), items(), chunk=8)
+        stream = answers(Graph(), items(), first_chunk=2, chunk=8)
         assert read == []
         for count in range(1, 101):
             assert next(stream) == wanted([count - 1])
-            assert count <= len(read) <= count + 7
+            assert count <= len(read) <= count + (1 if count <= 2 else 7)
         with pytest.raises(StopIteration):
             next(stream)
 
@@ -199,6 +200,35 @@ class TestAnswers:
 
         stream = answers(Graph(), endless(), chunk=4)
         assert [next(stream) for _ in range(9)] == [wanted([1, 2, 3])] * 9
+
+    @settings(deadline=None)
+    @given(rows=st.integers(1, 20), chunk=st.integers(1, 40), first=st.integers(1, 5))
+    def test_what_is_read_ahead_is_bounded_in_rows(self, rows: int, chunk: int, first: int) -> None:
+        """However many rows an item is cut into; only the first chunk does not know yet."""
+        read: list[int] = []
+
+        def items() -> Iterator[Item]:
+            for index in range(60):
+                read.append(index)
+                yield [7] * (5 * rows)
+
+        stream = answers(Graph(), items(), first_chunk=first, chunk=chunk)
+        for count, _ in enumerate(stream, start=1):
+            ahead = len(read) - (count - 1)
+            assert ahead <= first or ahead * rows <= max(chunk, rows)
+
+    def test_chunks_grow(self) -> None:
+        """A long list is soon sorted in large chunks."""
+        graph = Graph()
+        sizes: list[int] = []
+
+        def noted(items: Sequence[Item]) -> list[list[Row]]:
+            sizes.append(len(items))
+            return split(items)
+
+        stream = batching(graph).answers([[1]] * 10000, encode=noted, reduce=keep, decode=answer)
+        assert len(list(stream)) == 10000
+        assert sizes == [64, 512, 4096, 4096, 1232]
 
     def test_outputs_are_freed_batch_by_batch(self) -> None:
         """What ``reduce`` does not keep is gone before the next batch has run."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_export.errors import InputError
+from bert_export.errors import InputError, shown
 from bert_export.runtime.batching import Row
 from bert_export.runtime.checks import check_whole
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 
-_SHOWN = 60
 """Characters of a text that an error quotes."""
 
 
@@ -317,7 +316,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
             raise InputError(
                 "text has no mask",
                 expected=f"{self.tokenizer.mask_token} in it",
-                got=repr(item if len(item) <= _SHOWN else f"{item[:_SHOWN]}..."),
+                got=shown(item),
             )
         answers = describe_candidates(
             self.tokenizer,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from bert_export.errors import InputError
+from bert_export.errors import InputError, shown
 from bert_export.runtime.batching import Row, row_from_encoding
 from bert_export.runtime.tokenization import Tokenizer, Truncation
 
@@ -197,17 +197,17 @@ def encode_texts(
         add_special_tokens=how.add_special_tokens,
     )
     rows = [row_from_encoding(encoding) for (encoding,) in encodings]
-    for index, row in enumerate(rows):
+    for text, row in zip(texts, rows, strict=True):
         if len(row) == 0:
             raise InputError(
-                f"text {index} is empty",
+                f"text {shown(text)} is empty",
                 expected="at least one token",
                 got="none",
                 fix="Leave add_special_tokens on",
             )
         if limit is not None and len(row) > limit:
             raise InputError(
-                f"text {index} is too long",
+                f"text {shown(text)} is too long",
                 expected=f"at most {limit} tokens",
                 got=len(row),
                 fix="Shorten it, or turn truncation on",

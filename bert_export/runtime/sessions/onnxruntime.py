@@ -10,7 +10,7 @@ from typing import Any, Self
 import onnxruntime
 
 from bert_export.bundle import EngineRecord, TensorSpec
-from bert_export.errors import BundleError, InputError, TargetError
+from bert_export.errors import BundleError, InputError, TargetError, one_line
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.processor import detect_processor, saturates
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
@@ -18,7 +18,6 @@ from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "start_engine"]
 
-_SHOWN = 240
 _PROCESSOR = ("CPUExecutionProvider",)
 _FUSIONS = (
     "AttentionFusion",
@@ -101,7 +100,7 @@ class OnnxRuntimeSession:
             raise BundleError(
                 f"graph {path} cannot be opened by onnxruntime {onnxruntime.__version__}",
                 expected="a readable ONNX graph",
-                got=_one_line(error),
+                got=one_line(error),
                 fix="Export the bundle again",
             ) from error
         _check_started(providers, self._session.get_providers())
@@ -123,7 +122,7 @@ class OnnxRuntimeSession:
             raise InputError(
                 "feeds make the graph fail",
                 expected="ids within the vocabulary, types and positions of the model",
-                got=_one_line(error),
+                got=one_line(error),
             ) from error
         return join_outputs([dict(zip(self._output_names, part, strict=True)) for part in arrays])
 
@@ -213,8 +212,3 @@ def _spec(path: Path, node: onnxruntime.NodeArg) -> TensorSpec:
     # An axis without a name is dynamic and agrees with no other: give it a name of its own.
     shape = tuple(axis or f"{node.name}.{index}" for index, axis in enumerate(node.shape))
     return TensorSpec(name=node.name, dtype=_DTYPES[node.type], shape=shape)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

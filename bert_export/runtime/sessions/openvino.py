@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
-from bert_export.errors import BundleError, InputError, MissingExtraError
+from bert_export.errors import BundleError, InputError, MissingExtraError, one_line
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 
@@ -26,7 +26,6 @@ Shape = tuple[int, ...]
 
 _ANY: Shape = ()
 _DEVICE = "CPU"
-_SHOWN = 240
 
 
 class OpenVinoSession:
@@ -85,7 +84,7 @@ class OpenVinoSession:
             raise BundleError(
                 f"graph {path} cannot be opened by openvino {openvino.__version__}",
                 expected="a readable ONNX graph",
-                got=_one_line(error),
+                got=one_line(error, keep_end=True),  # the beginning names its source files
                 fix="Export the bundle again",
             ) from error
         _check_names(path, "inputs", self.inputs, compiled.inputs)
@@ -144,7 +143,7 @@ class _Engine:
             raise InputError(
                 "feeds make the graph fail",
                 expected="rows that are no longer than the model's positions",
-                got=_one_line(error),
+                got=one_line(error, keep_end=True),  # the beginning names its source files
             ) from error
         finally:
             self._requests.put(request)
@@ -197,7 +196,7 @@ def _bind(model: Any, inputs: Sequence[TensorSpec], shape: Shape) -> Any:
         raise InputError(
             f"shape {shape} makes the graph fail",
             expected="rows that are no longer than the model's positions",
-            got=_one_line(error),
+            got=one_line(error, keep_end=True),  # the beginning names its source files
         ) from error
     return bound
 
@@ -212,9 +211,3 @@ def _check_names(path: Path, what: str, specs: tuple[Any, ...], ports: list[Any]
             got=", ".join(sorted(found)) or "none",
             fix="Export the bundle again",
         )
-
-
-def _one_line(error: Exception) -> str:
-    """The end of what OpenVINO says; the beginning names its source files."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _SHOWN else f"...{text[-_SHOWN:]}"

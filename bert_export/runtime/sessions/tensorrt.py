@@ -11,18 +11,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from bert_export.bundle import EngineRecord, TensorSpec
-from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError
+from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
 from bert_export.runtime.sessions.session import MAY_BE_EMPTY, Array, Feeds, Outputs, check_feeds
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
 
 _MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-_SHOWN = 400
 
 Ranges = Mapping[str, Sequence[int]]
 """Smallest, usual and largest size of every dynamic axis."""
@@ -81,7 +80,7 @@ class TensorRtSession:
             raise TargetError(
                 "engine cannot start",
                 expected="an NVIDIA GPU that it was built for, and the release that built it",
-                got=_one_line(error),
+                got=one_line(error),
                 fix="Build it again on this machine with bert-export build",
             ) from error
         self._runner: Runner | None = runner
@@ -114,7 +113,7 @@ class TensorRtSession:
                 raise InputError(
                     "feeds make the engine fail",
                     expected="ids within the vocabulary, types and positions of the model",
-                    got=_one_line(error),
+                    got=one_line(error),
                 ) from error
             outputs = {spec.name: np.array(arrays[spec.name]) for spec in self.outputs}
         return {
@@ -235,8 +234,3 @@ def _sizes(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:
         for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True)
         if isinstance(axis, str)
     }
-
-
-def _one_line(error: Any) -> str:
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
