@@ -97,8 +97,10 @@ def _headline(found: Evaluation) -> float:
 
 def _table(found: Evaluation) -> Table:
     reference = found.reference
+    cut = f", {found.truncated:,} cut to the model's length" if found.truncated else ""
     table = Table(
-        title=f"{found.task}: {found.examples:,} examples of {found.data}, {found.seconds:.1f} s",
+        title=f"{found.task}: {found.examples:,} examples of {found.data}{cut}, "
+        f"{found.seconds:.1f} s",
         title_justify="left",
         show_edge=False,
     )

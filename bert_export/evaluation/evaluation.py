@@ -64,6 +64,8 @@ class Evaluation:
             the standard error comes from; the same groups for every bundle that is scored on the
             data with the same seed.
         examples: Records.
+        truncated: Texts, or whatever else a record's rows stand for, that were longer than the
+            model takes and lost their end before they were answered.
         seconds: That the answering took, tokenisation not included.
         data: The file, as given.
         sha256: Of the file.
@@ -77,6 +79,7 @@ class Evaluation:
     standard_error: float | None
     replicates: tuple[float, ...]
     examples: int
+    truncated: int
     seconds: float
     data: str
     sha256: str
@@ -175,6 +178,7 @@ def evaluate(
             standard_error=standard_error(ours.left_out),
             replicates=ours.left_out,
             examples=len(dataset),
+            truncated=examples.truncated,
             seconds=seconds,
             data=dataset.source,
             sha256=dataset.sha256,

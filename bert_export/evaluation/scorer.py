@@ -51,6 +51,16 @@ class Examples:
     settings: Any
     gold: Any | None
 
+    @property
+    def truncated(self) -> int:
+        """Items of which a row lost tokens that no other row of theirs has."""
+        return sum(map(_is_truncated, self.rows))
+
+
+def _is_truncated(rows: Sequence[Row]) -> bool:
+    kept = {tuple(row.encoding.ids) for row in rows}  # the windows of a long text follow it
+    return any(tuple(rest.ids) not in kept for row in rows for rest in row.encoding.overflowing)
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:

@@ -31,6 +31,7 @@ def test_a_table_names_what_was_compared(bundle: str, labelled: str) -> None:
     done = CliRunner().invoke(main, ["evaluate", bundle, labelled, "--against", bundle])
     assert done.exit_code == 0, done.output
     assert "multiple-choice: 6 examples of" in done.output
+    assert "cut to" not in done.output
     assert "choice accuracy" in done.output
     assert "0.3333 ± 0.2108" in done.output
     assert "choice accuracy gained" in done.output
@@ -49,6 +50,16 @@ def test_quiet_is_one_figure_and_json_one_object(bundle: str, labelled: str) -> 
     assert found["standard_error"] == pytest.approx(0.2108, abs=1e-4)
     assert len(found["replicates"]) == found["examples"] == 6
     assert found["reference"] is None
+    assert found["truncated"] == 0
+
+
+def test_records_that_were_cut_are_told(bundle: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [ROW | {"label": 0}, ROW | {"prompt": "the cat " * 600, "label": 1}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    done = CliRunner().invoke(main, ["evaluate", bundle, str(path)])
+    assert done.exit_code == 0, done.output
+    assert "1 cut to the model's length" in " ".join(done.output.split())
 
 
 def test_without_labels_it_says_what_to_do(bundle: str, tmp_path: Path) -> None:

@@ -247,6 +247,27 @@ def test_tags_are_those_of_the_pipeline(tiny: Callable[..., Path]) -> None:
     assert missed.scores["recall"] == 0.0
 
 
+def test_texts_that_lose_their_end_are_counted(tiny: Callable[..., Path]) -> None:
+    name, config = CLASSES["text-classification"]
+    texts = ["the cat", "the cat sat on the mat " * 100, "a mat"]
+    rows = [{"text": text, "label": 0} for text in texts]
+    with open_tiny("text-classification", tiny(name, **config)) as pipeline:
+        assert evaluate(pipeline, records("text-classification", rows)).truncated == 1
+        assert evaluate(pipeline, records("text-classification", rows[::2])).truncated == 0
+
+
+def test_a_context_in_windows_loses_nothing(tiny: Callable[..., Path]) -> None:
+    name, config = CLASSES["question-answering"]
+    context = "the cat sat on the mat " * 60
+    answers = {"text": ["cat"], "answer_start": [4]}
+    row = {"question": "who sat", "context": context, "answers": answers}
+    with open_tiny("question-answering", tiny(name, **config)) as pipeline:
+        found = evaluate(pipeline, records("question-answering", [row]))
+        item = pipeline.item(row)
+        assert len(pipeline.encode([item], pipeline.dataset_settings())[0]) > 1
+    assert found.truncated == 0
+
+
 def test_cosines_follow_the_scores(tiny: Callable[..., Path]) -> None:
     pairs = [("the cat", "the dog"), ("a cat", "a cat"), ("on mat", "new york"), ("run", "the")]
     with open_model("sentence-embedding", tiny("BertModel", model_max_length=30)) as pipeline:
