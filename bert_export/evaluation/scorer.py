@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -58,8 +59,12 @@ class Examples:
 
 
 def _is_truncated(rows: Sequence[Row]) -> bool:
-    kept = {tuple(row.encoding.ids) for row in rows}  # the windows of a long text follow it
-    return any(tuple(rest.ids) not in kept for row in rows for rest in row.encoding.overflowing)
+    kept = Counter(tuple(row.encoding.ids) for row in rows)
+    for row in rows:
+        others = kept - Counter([tuple(row.encoding.ids)])  # the windows of a long text follow it
+        if Counter(tuple(rest.ids) for rest in row.encoding.overflowing) - others:
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
