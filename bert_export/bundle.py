@@ -12,9 +12,9 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -127,6 +127,8 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
         do_lower_case: Whether the text is lower-cased before it is split.
         cls_token, sep_token, pad_token, mask_token, unk_token: The special tokens' texts; ids are
             looked up in ``tokenizer.json``.
+        clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
+        truncation_side: The end at which a row that is too long is cut.
     """
 
     file: str
@@ -138,6 +140,7 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
     mask_token: str = "[MASK]"
     unk_token: str = "[UNK]"
     clean_up_tokenization_spaces: bool = False
+    truncation_side: Literal["right", "left"] = "right"
 
 
 class LayerPlan(Record, frozen=True, kw_only=True):
@@ -658,17 +661,16 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
             be written beside it.
     """
     check_replaceable(target, force=force)
+    missing: list[Path] = []
     try:
         place = target.resolve()
+        missing += [parent for parent in place.parents if not parent.exists()]
         place.parent.mkdir(parents=True, exist_ok=True)
         strays = _strays(place) if place.exists() else []
         holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
-        raise BundleError(
-            f"output {target} cannot be written",
-            expected="a folder that can be made and written to",
-            got=str(error),
-        ) from error
+    except (OSError, RuntimeError, ValueError) as error:  # such as a loop of links, a zero byte
+        _remove_empty(missing)
+        raise _unwritable(target, error) from error
     # The holder is private; the folder inside it has the permissions that any new folder gets.
     work, old = holder / "new", holder / "old"
     try:
@@ -683,6 +685,22 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
         if old.exists() and not place.exists():
             old.replace(place)
         shutil.rmtree(holder)
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those that hold nothing, the innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it holds the bundle, or was never made
+            folder.rmdir()
+
+
+def _unwritable(target: Path, error: Exception) -> BundleError:
+    return BundleError(
+        f"output {target} cannot be written",
+        expected="a folder that can be made and written to",
+        got=str(error),
+    )
 
 
 def check_replaceable(target: Path, *, force: bool) -> None:
@@ -692,7 +710,11 @@ def check_replaceable(target: Path, *, force: bool) -> None:
         BundleError: ``target`` exists and ``force`` is not set, or it is no bundle, or it is the
             folder that this process works in.
     """
-    if not target.exists():
+    try:
+        exists = target.exists()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+        raise _unwritable(target, error) from error
+    if not exists:
         return
     if not force:
         raise BundleError(

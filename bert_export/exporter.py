@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ from bert_export.records import (
     postprocessing_of,
     tokenizer_record,
 )
+from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import PROCESSORS, detect_processor
@@ -124,10 +126,10 @@ class Export:
 def export(
     *,
     task: str | None = None,
-    model: str = "demo",
+    model: str | Path = "demo",
     output: str | Path | None = None,
     precision: str = "fp32",
-    targets: Sequence[str] = (DEFAULT_TARGET,),
+    targets: str | Sequence[str] = (DEFAULT_TARGET,),
     calibration: str | None = None,
     quantization: QuantizationOptions | None = None,
     cpu: str | None = None,
@@ -149,7 +151,8 @@ def export(
         model: A directory, a hub id, ``demo`` or ``demo:<name>``.
         output: The bundle's folder; ``<task>-<precision>`` here when ``None``.
         precision: One of :data:`PRECISIONS` that every target has.
-        targets: Names in :data:`bert_export.targets.TARGETS`; the first is the bundle's default.
+        targets: Names in :data:`bert_export.targets.TARGETS`, or one; the first is the bundle's
+            default.
         calibration: Name of a built-in set, or a file as
             :func:`bert_export.datasets.read_dataset` takes it.
         quantization: How INT8 is done; the defaults when ``None``.
@@ -174,6 +177,11 @@ def export(
     Raises:
         BertExportError: Anything that is wrong; nothing is left behind and what existed is kept.
     """
+    max_length = check_whole_or_none("max_length", max_length, least=1)
+    threads = check_whole_or_none("threads", threads, least=1)
+    opset = check_whole("opset", opset, least=1)
+    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    model = os.fspath(model)
     if precision not in PRECISIONS:
         raise InputError(
             f"precision {precision!r} is unknown",
@@ -227,7 +235,7 @@ def export(
     budget = None
     if max_drop is not None and eval_data is not None:
         budget = Budget(max_drop, read_dataset(chosen, eval_data), keep_best)
-    path = Path(output) if output is not None else Path(f"{chosen.name}-{precision}")
+    path = Path(output or f"{chosen.name}-{precision}")
     with replace_folder(path, force=force) as folder:
         manifest = _export_into(
             folder,

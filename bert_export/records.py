@@ -16,7 +16,7 @@ from bert_export.bundle import (
     TokenizerRecord,
 )
 from bert_export.checkpoints import Checkpoint
-from bert_export.errors import InputError
+from bert_export.errors import CheckpointError, InputError
 from bert_export.models import BertConfig, BertHead
 from bert_export.passes.editing import attribute, constant
 from bert_export.passes.graph_pass import Outcome
@@ -36,6 +36,7 @@ __all__ = [
 
 TOKENIZER_FILE = "tokenizer.json"
 _CLASSIFIER = "BertForSequenceClassification"
+_SHORTEST, _SHORTEST_PAIR = 3, 5  # a token of each text beside the special ones
 _RESHAPING = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
@@ -44,22 +45,33 @@ def longest_row(
 ) -> int:
     """Tokens per row: at most the position table, less where tokenizer or caller say so.
 
+    Where sentence-transformers names a length, it rules over the tokenizer's.
+
     Raises:
-        InputError: ``wanted`` is longer than the position table, or holds no token.
+        CheckpointError: The checkpoint's own length holds no token beside the special ones.
+        InputError: ``wanted`` does not, or is longer than the position table.
     """
     limit = config.max_position_embeddings
-    if wanted is None:
-        own = [checkpoint.tokenizer.max_length]
-        if task.head == "BertForSentenceEmbedding" and checkpoint.sentence is not None:
-            own.append(checkpoint.sentence.max_seq_length)
-        return min([limit, *(length for length in own if length)])
-    if not 1 < wanted <= limit:
-        raise InputError(
-            f"max_length {wanted} does not fit the checkpoint",
-            expected=f"2 to {limit} (its max_position_embeddings)",
-            got=wanted,
+    least = _SHORTEST_PAIR if len(task.required) > 1 else _SHORTEST
+    if wanted is not None:
+        if not least <= wanted <= limit:
+            raise InputError(
+                f"max_length {wanted} does not fit the checkpoint",
+                expected=f"{least} to {limit} (its max_position_embeddings)",
+                got=wanted,
+            )
+        return wanted
+    own = checkpoint.tokenizer.max_length
+    if task.head == "BertForSentenceEmbedding" and checkpoint.sentence is not None:
+        own = checkpoint.sentence.max_seq_length or own
+    longest = min(limit, own or limit)
+    if longest < least:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.source} takes rows that are too short",
+            expected=f"at least {least} tokens (model_max_length, max_position_embeddings)",
+            got=longest,
         )
-    return wanted
+    return longest
 
 
 def tokenizer_record(checkpoint: Checkpoint, max_length: int) -> TokenizerRecord:
@@ -75,6 +87,7 @@ def tokenizer_record(checkpoint: Checkpoint, max_length: int) -> TokenizerRecord
         mask_token=files.mask_token,
         unk_token=files.unk_token,
         clean_up_tokenization_spaces=files.clean_up_tokenization_spaces,
+        truncation_side=files.truncation_side,
     )
 
 
@@ -156,7 +169,7 @@ def agreement_kind(task: Task, config: BertConfig) -> str:
         if config.problem_type == "multi_label_classification":
             return "sign"
         if config.problem_type == "regression" or config.num_labels == 1:
-            return "correlation"
+            return "concordance"
     return task.agreement
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any, cast
@@ -19,7 +20,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from bert_export.errors import TracingError
+from bert_export.errors import TracingError, one_line
 
 __all__ = ["DEFAULT_OPSET", "DYNAMIC_AXES", "OPSETS", "WEIGHT_SUFFIX", "linear_layers", "trace"]
 
@@ -105,12 +106,13 @@ def trace(
         raise TracingError(
             f"head {type(head).__name__} cannot be traced by torch {torch.__version__}",
             expected="a graph with dynamic batch and sequence",
-            got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            got=_cause(error),
         ) from error
     assert program is not None  # dynamo=True without a file name always returns a program
     model = program.model
     _split_gemms(model.graph)
     _fold_transposes(model.graph)
+    _separate_weights(model.graph)
     _name_weights(model.graph)
     _declare_shapes(model.graph, inputs, outputs)
     _strip_metadata(model)
@@ -129,6 +131,14 @@ def linear_layers(graph: ir.Graph) -> Iterator[tuple[str, ir.Node]]:
             and (weight.name or "").endswith(WEIGHT_SUFFIX)
         ):
             yield cast("str", weight.name).removesuffix(WEIGHT_SUFFIX), node
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong at the root, without the exporter's colours and advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    return one_line(text.splitlines()[0]) if text else type(error).__name__
 
 
 @contextlib.contextmanager
@@ -208,6 +218,35 @@ def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
     return value
 
 
+def _linear_weight(node: ir.Node) -> ir.Value | None:
+    """The stored matrix that a ``MatMul`` multiplies with."""
+    weight = node.inputs[1] if node.op_type == "MatMul" else None
+    if weight is None or not weight.is_initializer() or len(weight.shape or ()) != 2:
+        return None
+    return weight
+
+
+def _separate_weights(graph: ir.Graph) -> None:
+    """Give every linear layer a weight of its own, where the exporter stored equal ones once.
+
+    Layers are told apart by their weights' names; the bytes are still written once.
+    """
+    for node in graph:
+        weight = _linear_weight(node)
+        if weight is None or sum(use.node.op_type == "MatMul" for use in weight.uses()) < 2:
+            continue
+        name = f"{node.name}.weight"
+        stored = cast("ir.TensorProtocol", weight.const_value)
+        own = ir.Value(
+            name=name,
+            shape=weight.shape,
+            type=weight.type,
+            const_value=ir.tensor(stored.numpy(), name=name),
+        )
+        graph.register_initializer(own)
+        node.replace_input_with(1, own)
+
+
 def _name_weights(graph: ir.Graph) -> None:
     """Give the transposed weight of every linear layer its module's name.
 
@@ -215,8 +254,8 @@ def _name_weights(graph: ir.Graph) -> None:
     node's metadata.
     """
     for node in graph:
-        weight = node.inputs[1] if node.op_type == "MatMul" else None
-        if weight is None or not weight.is_initializer() or len(weight.shape or ()) != 2:
+        weight = _linear_weight(node)
+        if weight is None:
             continue
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
         if len(scopes) < 2:

@@ -77,7 +77,7 @@ class TorchSession:
             for name in getattr(module, "inputs", _INPUTS)
         )
         with torch.inference_mode():
-            answer = module(*(torch.ones([1] * len(axes), dtype=torch.int64) for _ in self.inputs))
+            answer = module(*(torch.zeros([1] * len(axes), dtype=torch.int64) for _ in self.inputs))
         arrays = answer if isinstance(answer, tuple) else (answer,)
         declared = [output for output in task.outputs if output.name in given]
         self.outputs = tuple(

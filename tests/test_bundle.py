@@ -467,6 +467,28 @@ class TestReplaceFolder:
             fail_inside(tmp_path / "x", ValueError)
         assert list(tmp_path.iterdir()) == []
 
+    def test_failure_removes_the_folders_that_were_made_for_it(self, tmp_path: Path) -> None:
+        (tmp_path / "there").mkdir()
+        with pytest.raises(ValueError, match="inside"):
+            fail_inside(tmp_path / "there" / "deep" / "deeper" / "x", ValueError)
+        assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+    def test_failure_spares_what_came_into_those_folders(self, tmp_path: Path) -> None:
+        def work() -> None:
+            with replace_folder(tmp_path / "deep" / "bundle"):
+                (tmp_path / "deep" / "letter").write_text("dear")
+                raise ValueError
+
+        with pytest.raises(ValueError):  # noqa: PT011
+            work()
+        assert list(tmp_path.rglob("*")) == [tmp_path / "deep", tmp_path / "deep" / "letter"]
+
+    @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+    def test_a_name_that_no_folder_has(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match="cannot be written: expected a folder"):
+            replace_folder(tmp_path / "deep" / name).__enter__()
+        assert list(tmp_path.iterdir()) == []
+
     def test_the_swap_itself_fails(self, bundle: Path) -> None:
         """The new folder vanished before it could take the old one's place."""
         with pytest.raises(FileNotFoundError), replace_folder(bundle, force=True) as work:

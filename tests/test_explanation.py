@@ -19,8 +19,10 @@ from bert_export.bundle import read_manifest
 from bert_export.errors import BundleError, InputError
 from bert_export.explanation import Cost, explain
 from bert_export.explanation.operators import OPERATORS, Tensor, run_operator
+from bert_export.explanation.stages import price_stages
 from bert_export.exporter import Export
 from bert_export.passes.legality import LEGAL
+from tests.passes.graphs import from_text
 
 Exporter = Callable[..., Export]
 FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64
@@ -287,6 +289,33 @@ def test_integer_matrix_products() -> None:
     assert (fused.integer_op, fused.flop, fused.outputs[0].dtype) == (120, 40, FLOAT)
     tied = price("FusedMatMul", (5, 3), (4, 3), domain="com.microsoft", transB=1)
     assert (tied.outputs[0].shape, tied.flop) == ((5, 4), 120)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16])
+def test_levels_become_numbers_of_any_width(dtype: ir.DataType) -> None:
+    levels, scale = Tensor((5, 3), ir.DataType.INT8), Tensor((), dtype, stored=True)
+    result = price("DequantizeLinear", levels, scale)
+    assert (result.outputs[0].dtype, result.flop, result.integer_op) == (dtype, 2 * 15, 0)
+    assert result.written == 15 * dtype.itemsize
+
+
+def test_what_is_made_of_weights_alone_stands_where_it_is_read(tmp_path: Path) -> None:
+    """A decoder that is tied to the embeddings: its table belongs to both, turned over for free."""
+    norm = "LayerNormalization<axis=-1>"
+    model = from_text(
+        '<ir_version: 10, opset_import: ["" : 23]>'
+        " agraph (int64[batch, sequence] ids) => (float[batch, sequence, 5] logits)"
+        " <float[5, 2] table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, float[2] weight = {1, 1}>"
+        f"{{ e = Gather(table, ids) a = {norm}(e, weight) b = {norm}(a, weight)"
+        f" c = {norm}(b, weight) turned = Transpose<perm=[1, 0]>(table)"
+        " logits = MatMul(c, turned) }"
+    )
+    path = tmp_path / "tied.onnx"
+    ir.save(model, path)
+    costs = price_stages(path, axes={"batch": 2, "sequence": 3}, layers=1)
+    table, row = 4 * 5 * 2, 4 * 2
+    assert costs[None, "head"] == Cost(6 * 5 * 2 * 2, 0, table, 4 * 6 * 5)
+    assert costs[None, "embeddings"].weight_bytes == 6 * row + row
 
 
 def test_split_gives_every_part() -> None:

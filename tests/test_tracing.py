@@ -94,6 +94,22 @@ def test_equal_tensors_and_biases_of_zero_keep_their_layers_apart(
         np.testing.assert_allclose(left, right.numpy(), atol=1e-4)
 
 
+def test_layers_of_equal_weights_have_each_its_own(tiny: Callable[..., Path]) -> None:
+    """As a model whose layers were copied to make it deeper: plans name layers by their weights."""
+    head = load_head("BertModel", load_checkpoint(str(tiny("BertModel"))))
+    first, second = (head.bert.encoder.layer[index] for index in (0, 1))
+    second.load_state_dict(first.state_dict())
+    model = trace_head(head, "feature-extraction")
+    layers = list(linear_layers(model.graph))
+    modules = [name for name, module in head.named_modules() if isinstance(module, nn.Linear)]
+    assert sorted(name for name, _ in layers) == sorted(modules)
+    weights = [node.inputs[1] for _, node in layers]
+    assert len({id(weight) for weight in weights}) == len(weights)
+    for name, node in layers:
+        expected = head.get_submodule(name).weight.detach().numpy().T
+        np.testing.assert_array_equal(node.inputs[1].const_value.numpy(), expected)
+
+
 def test_interface_is_named_and_symbolic(tiny: Callable[..., Path]) -> None:
     folder = tiny("BertForMultipleChoice")
     model = trace_head(
@@ -136,6 +152,19 @@ class Branching(BertHead):
         if int(input_ids.sum()) > 3:
             return attention_mask.float()
         return token_type_ids.float()
+
+
+def test_what_the_exporter_says_is_one_plain_line() -> None:
+    with pytest.raises(TracingError) as caught:
+        trace(
+            Branching().eval(),
+            inputs=tuple((name, AXES) for name in BertHead.inputs),
+            outputs=(("logits", ("batch", "sequence")),),
+            max_length=32,
+        )
+    assert "data-dependent expression" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 class Fixed(BertHead):

@@ -5,6 +5,7 @@ A format is one row of :data:`FORMATS` and one file beside this one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from bert_export.checkpoints.checkpoint import Checkpoint, hash_tensors
 from bert_export.checkpoints.hub import fetch_snapshot, is_hub_id
 from bert_export.checkpoints.sentence_transformers import Dense, SentenceModules
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles
-from bert_export.errors import CheckpointError, TaskError
+from bert_export.errors import CheckpointError, TaskError, shown
 
 __all__ = [
     "FORMATS",
@@ -49,6 +50,8 @@ class Format:
 def _read_sentence_checkpoint(folder: Path, source: str) -> Checkpoint:
     transformer, modules = sentence_transformers.read_sentence_modules(folder)
     checkpoint = huggingface.read_checkpoint(transformer, source)
+    if modules is None:
+        return checkpoint
     tokenizer = checkpoint.tokenizer
     if modules.do_lower_case:
         tokenizer = tokenizer.with_lower_case()
@@ -62,7 +65,7 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
-def load_checkpoint(model: str, *, demo: str | None = None) -> Checkpoint:
+def load_checkpoint(model: str | Path, *, demo: str | None = None) -> Checkpoint:
     """Read a checkpoint from wherever it is.
 
     Args:
@@ -80,12 +83,20 @@ def load_checkpoint(model: str, *, demo: str | None = None) -> Checkpoint:
         TaskError: ``demo`` was asked for and the task has none.
         TokenizerError: Its tokenizer is missing or malformed.
     """
+    model = os.fspath(model)
     if model == _DEMO or model.startswith(f"{_DEMO}:"):
         return _load_demo(model, demo)
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(model).expanduser()
+        is_folder, exists = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(
+            f"checkpoint {shown(model)} is no path", expected="a folder", got=reason
+        ) from error
+    if is_folder:
         return _read_folder(folder, model)
-    if folder.exists():
+    if exists:
         raise CheckpointError(
             f"checkpoint {model} is a file",
             expected="the folder that holds it",
@@ -93,7 +104,7 @@ def load_checkpoint(model: str, *, demo: str | None = None) -> Checkpoint:
         )
     if not is_hub_id(model):
         raise CheckpointError(
-            f"checkpoint {model} does not exist",
+            f"checkpoint {model if model.isprintable() else shown(model)} does not exist",
             expected="a folder, a hub id such as owner/name, or demo",
             got="no such folder",
         )

@@ -116,6 +116,14 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             got=type(state).__name__,
             fix="Save the model's state_dict()",
         )
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise CheckpointError(
+                f"file {path} tensor {name} is stored in an unsupported form",
+                expected="a dense tensor with its values",
+                got="no values" if tensor.is_meta else str(tensor.layout).removeprefix("torch."),
+                fix="Save the model with model.save_pretrained",
+            )
     return {name: tensor.detach() for name, tensor in state.items()}
 
 

@@ -3,7 +3,8 @@
 ::
 
     modules.json                         the modules in order: transformer, pooling, dense ...
-    sentence_bert_config.json            max_seq_length, do_lower_case; beside the transformer
+    sentence_bert_config.json            max_seq_length, do_lower_case; beside the transformer; the
+                                         first of several names that it has had
     config_sentence_transformers.json    prompts, similarity
     1_Pooling/config.json                which tokens make the sentence's vector
     2_Dense/config.json                  with model.safetensors or pytorch_model.bin
@@ -24,6 +25,11 @@ from bert_export.errors import CheckpointError
 __all__ = ["MODULES", "POOLING_MODES", "Dense", "SentenceModules", "read_sentence_modules"]
 
 MODULES = "modules.json"
+_SETTINGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+_OTHER_SETTINGS = ("tokenizer_args", "processor_kwargs", "processing_kwargs")
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken")
 
 # Flags of older versions, in the order in which the pooled vectors are concatenated.
@@ -101,25 +107,36 @@ class SentenceModules:
         return named
 
 
-def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules]:
+def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules | None]:
     """Read ``modules.json`` and what it names.
 
     Args:
         folder: Where ``modules.json`` is.
 
     Returns:
-        The folder of the transformer itself, and the modules after it.
+        The folder of the transformer itself, and the modules after it; ``None`` where there are
+        none, as in a cross-encoder, whose head is the transformer's own.
 
     Raises:
         CheckpointError: A file is missing or malformed, or a module is not supported.
     """
     rows = _read_rows(folder)
     kinds = [kind for kind, _ in rows]
+    if kinds == ["Transformer"]:
+        return rows[0][1], None
     _refuse_other_orders(folder, kinds)
     transformer = rows[0][1]
-    settings = _optional_json(transformer / "sentence_bert_config.json")
+    settings = _read_settings(transformer)
     prompting = _optional_json(folder / "config_sentence_transformers.json")
     pooling, include_prompt = _read_pooling(rows[1][1] / "config.json")
+    prompts = _prompts(prompting, folder)
+    default = _typed(prompting, "default_prompt_name", str, folder)
+    if default is not None and default not in prompts:
+        raise CheckpointError(
+            f"checkpoint {folder} default_prompt_name {default!r} is unknown",
+            expected=f"one of its prompts: {', '.join(map(repr, prompts)) or 'none'}",
+            got=repr(default),
+        )
     return transformer, SentenceModules(
         pooling=pooling,
         include_prompt=include_prompt,
@@ -127,8 +144,8 @@ def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules]:
         normalize="Normalize" in kinds,
         max_seq_length=_typed(settings, "max_seq_length", int, transformer),
         do_lower_case=bool(_typed(settings, "do_lower_case", bool, transformer)),
-        prompts=_prompts(prompting, folder),
-        default_prompt_name=_typed(prompting, "default_prompt_name", str, folder),
+        prompts=prompts,
+        default_prompt_name=default,
         similarity_fn_name=_typed(prompting, "similarity_fn_name", str, folder),
     )
 
@@ -170,6 +187,21 @@ def _refuse_other_orders(folder: Path, kinds: list[str]) -> None:
         )
 
 
+def _read_settings(transformer: Path) -> dict[str, Any]:
+    """The transformer's settings; those that change how it splits text are not read."""
+    path = next((transformer / name for name in _SETTINGS if (transformer / name).is_file()), None)
+    settings = {} if path is None else read_json(path)
+    for key in _OTHER_SETTINGS:
+        if settings.get(key):
+            raise CheckpointError(
+                f"file {path} field {key} is not supported",
+                expected="none",
+                got=repr(settings[key]),
+                fix="Put what it says into tokenizer_config.json",
+            )
+    return settings
+
+
 def _optional_json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
@@ -178,7 +210,7 @@ def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     config = read_json(path)
     stated = config.get("pooling_mode")
     if stated is None:
-        modes = [mode for flag, mode in _FLAGS.items() if config.get(flag) is True] or ["mean"]
+        modes = _read_flags(config, path) or ["mean"]
     else:
         modes = list(stated) if isinstance(stated, list) else [stated]
         modes = ["mean_sqrt_len" if mode == "mean_sqrt_len_tokens" else mode for mode in modes]
@@ -191,6 +223,18 @@ def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
         )
     include_prompt = _typed(config, "include_prompt", bool, path.parent)
     return tuple(modes), include_prompt is not False
+
+
+def _read_flags(config: Mapping[str, Any], path: Path) -> list[str]:
+    flags = {key: value for key, value in config.items() if key.startswith("pooling_mode_")}
+    for key, value in flags.items():
+        if key not in _FLAGS or not isinstance(value, bool):
+            raise CheckpointError(
+                f"file {path} field {key} is not supported",
+                expected=f"true or false, of {', '.join(_FLAGS)}",
+                got=repr(value),
+            )
+    return [mode for flag, mode in _FLAGS.items() if flags.get(flag)]
 
 
 def _read_dense(folder: Path) -> Dense:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
@@ -34,6 +34,9 @@ _SPECIAL_KEYS = ("bos_token", "eos_token", *_DEFAULTS)
 # Tokenizer classes that split as BERT does: their flags rule over what tokenizer.json stores.
 _BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MobileBert")
 _SANE_LENGTH = 1_000_000
+Side = Literal["right", "left"]
+_SIDES: tuple[Side, ...] = get_args(Side)
+_INPUTS = "model_input_names"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ class TokenizerFiles:
         mask_token: Text of the token that hides a word.
         unk_token: Text of the token for what the vocabulary cannot spell.
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
+        truncation_side: The end at which a row that is too long is cut, ``right`` or ``left``.
     """
 
     json: str
@@ -61,6 +65,7 @@ class TokenizerFiles:
     mask_token: str
     unk_token: str
     clean_up_tokenization_spaces: bool = False
+    truncation_side: Side = "right"
 
     def with_lower_case(self) -> TokenizerFiles:
         """The same, lower-casing the text before anything else is done to it."""
@@ -80,6 +85,8 @@ class _Settings:
     strip_accents: bool | None
     tokenize_chinese_chars: bool
     clean_up: bool
+    token_types: bool
+    truncation_side: Side
     max_length: int | None
     specials: dict[str, AddedToken | str]
     additional: tuple[AddedToken | str, ...]
@@ -123,12 +130,15 @@ def read_tokenizer(folder: Path, *, vocab_size: int) -> TokenizerFiles:
     _check_specials(folder, tokenizer, settings)
     if not stored:
         tokenizer.post_processor = _template(tokenizer, settings)
+    if not settings.token_types:
+        tokenizer = _without_types(folder, tokenizer, settings)
     _check_size(folder, tokenizer, vocab_size)
     return TokenizerFiles(
         json=tokenizer.to_str(),
         max_length=settings.max_length,
         do_lower_case=_lower_cases(tokenizer),
         clean_up_tokenization_spaces=settings.clean_up,
+        truncation_side=settings.truncation_side,
         **settings.texts(),
     )
 
@@ -184,6 +194,26 @@ def _template(tokenizer: Tokenizer, settings: _Settings) -> processors.TemplateP
             expected="a cls_token and a sep_token without blanks and colons",
             got=f"{cls!r} and {sep!r}",
         ) from error
+
+
+def _without_types(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> Tokenizer:
+    """The tokenizer whose second segment is of type 0 too, as where a model is given no types."""
+    state = json.loads(tokenizer.to_str())
+    processor = state["post_processor"]
+    if processor is not None and processor["type"] == "BertProcessing":
+        tokenizer.post_processor = _template(tokenizer, settings)
+        state = json.loads(tokenizer.to_str())
+        processor = state["post_processor"]
+    if processor is None or processor["type"] != "TemplateProcessing":
+        raise TokenizerError(
+            f"checkpoint {folder} model_input_names does not fit its tokenizer",
+            expected="token_type_ids among them, or a template as post_processor",
+            got="none" if processor is None else str(processor["type"]),
+        )
+    for piece in processor["single"] + processor["pair"]:
+        for part in piece.values():
+            part["type_id"] = 0
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def _apply_flags(tokenizer: Tokenizer, settings: _Settings) -> None:
@@ -268,24 +298,26 @@ def _lower_cases(tokenizer: Tokenizer) -> bool:
 
 
 def _read_settings(folder: Path) -> _Settings:
-    config = _read_object(folder / _CONFIG)
+    where = folder / _CONFIG
+    config = _read_object(where)
     declared: dict[str, Any] = {
         key: config[key] for key in _SPECIAL_KEYS if config.get(key) is not None
     }
-    additional = _as_list(config.get("additional_special_tokens"), folder / _CONFIG)
+    additional = _as_list(config.get("additional_special_tokens"), where)
+    extra = _extra(config.get("extra_special_tokens"), where)
     added: dict[int, AddedToken] = {}
     if "added_tokens_decoder" in config:
-        added = _read_added(config["added_tokens_decoder"], folder / _CONFIG)
+        added = _read_added(config["added_tokens_decoder"], where)
     else:
         old = _read_object(folder / _SPECIAL)
         declared |= {key: old[key] for key in _SPECIAL_KEYS if old.get(key) is not None}
         additional += _as_list(old.get("additional_special_tokens"), folder / _SPECIAL)
         for text, index in _read_object(folder / _ADDED).items():
-            special = any(_content(token) == text for token in (*declared.values(), *additional))
+            known = (*declared.values(), *additional, *extra)
+            special = any(_content(token) == text for token in known)
             added[_as_id(index, folder / _ADDED)] = AddedToken(
                 text, normalized=not special, special=special
             )
-    where = folder / _CONFIG
     by_text = {token.content: token for token in added.values()}
     specials = {key: _as_token(value, where) for key, value in declared.items()}
     return _Settings(
@@ -294,11 +326,13 @@ def _read_settings(folder: Path) -> _Settings:
         strip_accents=_flag(config, "strip_accents", where, default=None),
         tokenize_chinese_chars=_flag(config, "tokenize_chinese_chars", where, default=True),
         clean_up=bool(_flag(config, "clean_up_tokenization_spaces", where, default=False)),
+        token_types=_has_types(config, where),
+        truncation_side=_side(config, where),
         max_length=_max_length(config),
         specials={
             key: by_text.get(_content(token), token) for key, token in specials.items()
         },
-        additional=tuple(_as_token(token, where) for token in additional),
+        additional=tuple(_as_token(token, where) for token in [*additional, *extra]),
         added=added,
     )  # fmt: skip
 
@@ -343,6 +377,19 @@ def _as_list(raw: object, path: Path) -> list[Any]:
     return list(raw)
 
 
+def _extra(raw: object, path: Path) -> list[Any]:
+    """Special tokens under names of the checkpoint's own."""
+    if raw is None or isinstance(raw, list):
+        return list(raw or ())
+    if not isinstance(raw, dict):
+        raise TokenizerError(
+            f"file {path} field extra_special_tokens is malformed",
+            expected="an object of name: token",
+            got=type(raw).__name__,
+        )
+    return list(raw.values())
+
+
 def _as_token(raw: object, path: Path) -> AddedToken | str:
     """A token given as text, or as an object of its text and matching flags."""
     if isinstance(raw, str) and raw:
@@ -376,6 +423,30 @@ def _is_bert(config: Mapping[str, Any], path: Path) -> bool:
         raise TokenizerError(f"file {path} field tokenizer_class is malformed", expected="a name",
                              got=repr(name))  # fmt: skip
     return name in {f"{known}Tokenizer{fast}" for known in _BERT_CLASSES for fast in ("", "Fast")}
+
+
+def _has_types(config: Mapping[str, Any], path: Path) -> bool:
+    """Whether the model is told the segments of a pair; the original's DistilBERT is not."""
+    names = config.get(_INPUTS)
+    if names is None:
+        return not str(config.get("tokenizer_class")).startswith("DistilBert")
+    if not isinstance(names, list):
+        raise TokenizerError(
+            f"file {path} field {_INPUTS} is malformed", expected="a list", got=repr(names)
+        )
+    return "token_type_ids" in names
+
+
+def _side(config: Mapping[str, Any], path: Path) -> Side:
+    side = config.get("truncation_side", "right")
+    for known in _SIDES:
+        if side == known:
+            return known
+    raise TokenizerError(
+        f"file {path} field truncation_side is malformed",
+        expected=" or ".join(_SIDES),
+        got=repr(side),
+    )
 
 
 def _flag(config: Mapping[str, Any], key: str, path: Path, *, default: bool | None) -> Any:

@@ -160,7 +160,9 @@ def run_operator(node: ir.Node, tensors: Sequence[Tensor | None]) -> Result:
     if known is not None:
         return Result((replace(outputs[0], numbers=known),), 0, 0, 0, 0)
     first = outputs[0]
-    arithmetic = (operands.get(0) or first).dtype.is_floating_point() or first.dtype == _FLOAT
+    arithmetic = (
+        operands.get(0) or first
+    ).dtype.is_floating_point() or first.dtype.is_floating_point()
     written = 0 if operator.view else sum(output.nbytes for output in outputs)
     stored = [_weight_bytes(tensor) for tensor in operands.tensors]
     if operator.rows and stored[0]:

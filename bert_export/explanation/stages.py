@@ -12,6 +12,7 @@ every layer, so the number of norms on the way from the inputs to a node says wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -112,9 +113,11 @@ def _run(graph: ir.Graph, known: dict[ir.Value, Tensor]) -> Iterator[tuple[ir.No
                 key=lambda cost: cost.flop + cost.integer_op,
             )
         else:
-            result = run_operator(
-                node, [None if value is None else known[value] for value in node.inputs]
-            )
+            operands = [None if value is None else known[value] for value in node.inputs]
+            result = run_operator(node, operands)
+            if node.op_type == "Transpose" and operands[0] is not None and operands[0].stored:
+                # Engines store it transposed; whoever reads it reads a weight.
+                result = Result((replace(result.outputs[0], stored=True),), 0, 0, 0, 0)
         known |= dict(zip(node.outputs, result.outputs, strict=False))
         yield node, result
 
@@ -146,13 +149,24 @@ def _operands(node: ir.Node) -> Iterator[ir.Value]:
 
 
 def _count_norms(graph: ir.Graph) -> dict[ir.Node, int]:
-    """How many layer norms lie on the longest way to a node."""
+    """How many layer norms lie on the longest way to a node.
+
+    What is made of stored tensors alone stands where it is read.
+    """
     counts: dict[ir.Node, int] = {}
     for node in graph:
         made: list[Any] = [value.producer() for value in _operands(node)]
         counts[node] = max(
             (counts[one] + (one.op_type == _NORM) for one in made if one in counts), default=0
         )
+    constant: set[ir.Value] = set(graph.initializers.values())
+    for node in graph:
+        if constant.issuperset(_operands(node)):
+            constant |= set(node.outputs)
+    for node in reversed(list(graph)):
+        if constant.issuperset(node.outputs):
+            readers = [use.node for output in node.outputs for use in output.uses()]
+            counts[node] = min((counts[one] for one in readers if one in counts), default=0)
     return counts
 
 

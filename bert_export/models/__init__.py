@@ -186,11 +186,19 @@ def _fitting(
             got=tuple(tensor.shape),
             fix="Check that config.json (sizes, id2label) belongs to these weights",
         )
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
         raise CheckpointError(
             f"checkpoint {checkpoint.source} tensor {key} has an unsupported dtype",
             expected="float32, float16 or bfloat16",
             got=str(tensor.dtype).removeprefix("torch."),
             fix="Export the checkpoint before it was quantised",
         )
-    return tensor.to(torch.float32)
+    tensor = tensor.to(torch.float32)
+    if not tensor.isfinite().all():
+        raise CheckpointError(
+            f"checkpoint {checkpoint.source} tensor {key} holds values that are not finite",
+            expected="numbers of float32",
+            got=f"{int((~tensor.isfinite()).sum())} of {tensor.numel()} that are not",
+            fix="Choose a checkpoint from before the training diverged",
+        )
+    return tensor

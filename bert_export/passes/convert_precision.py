@@ -65,6 +65,7 @@ class ConvertPrecision(GraphPass):
     2. Nodes named by :func:`set_float32_nodes`, and those that read them.
     3. The statistics inside ``LayerNormalization``, whose ``stash_type`` says so, and the sums
        inside ``Softmax`` and the products, which every engine keeps in FP32 registers.
+    4. In BF16 ``Einsum``, which the standard does not have in it.
 
     Weights are rounded to nearest. One whose numbers do not fit is an error, not infinity.
 
@@ -77,7 +78,8 @@ class ConvertPrecision(GraphPass):
 
     def __init__(self, dtype: ir.DataType, *, keep: Collection[str] = ()) -> None:
         self.dtype = dtype
-        self.keep = _REDUCTIONS | frozenset(keep)
+        missing = ("Einsum",) if dtype == ir.DataType.BFLOAT16 else ()
+        self.keep = _REDUCTIONS.union(keep, missing)
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
         """Convert every node that is not kept; the number of sites is theirs.

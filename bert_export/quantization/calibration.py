@@ -12,7 +12,7 @@ import numpy as np
 from bert_export.bundle import CalibrationRecord
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.datasets.masking import MASKED_TASKS, corrupt_rows
-from bert_export.errors import CalibrationError, InputError
+from bert_export.errors import CalibrationError, InputError, TaskError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import Task
@@ -107,7 +107,16 @@ def make_rows(
                 f"{calibration.place(index)} does not fit {pipeline.task}",
                 got=str(error).rstrip("."),
             ) from error
-    rows = [row for rows in pipeline.encode(items, settings) for row in rows]
+    encoded = [row for rows in pipeline.encode(items, settings) for row in rows]
+    types = pipeline.manifest.model.type_vocab_size
+    rows = [row for row in encoded if row.token_type_ids.max(initial=0) < types]
+    if encoded and not rows:
+        raise TaskError(
+            f"task {pipeline.task} needs pairs of texts, which the checkpoint cannot tell apart",
+            expected="type_vocab_size of at least 2",
+            got=types,
+            fix="Choose another checkpoint",
+        )
     _check_texts(calibration, rows)
     if pipeline.task in MASKED_TASKS:
         rows = corrupt_rows(rows, pipeline.tokenizer, np.random.default_rng(seed))

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 DASH = "–"
-_UNIT_FREE = ("correlation", "cosine", "pearson", "spearman")
+_UNIT_FREE = ("concordance", "correlation", "cosine", "pearson", "spearman")
 
 
 def milliseconds(seconds: float | None) -> str:

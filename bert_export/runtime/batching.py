@@ -184,6 +184,10 @@ class Batching:
         """The same batching with at most that many rows a batch."""
         return replace(self, max_rows=max_rows)
 
+    def next_chunk(self, items: int, rows: int) -> int:
+        """How many items to read behind a chunk of so many, which made so many rows."""
+        return max(1, min(_GROWTH * items, self.chunk * items // max(1, rows)))
+
     def answers(
         self,
         items: Iterable[Item],
@@ -220,8 +224,7 @@ class Batching:
                 stop = start + len(rows_of_item)
                 yield decode(item, rows_of_item, kept[start:stop])
                 start = stop
-            allowed = self.chunk * len(chunk) // max(1, len(rows))
-            size = max(1, min(_GROWTH * len(chunk), allowed))
+            size = self.next_chunk(len(chunk), len(rows))
 
     def _reduced(
         self, rows: Sequence[Row], reduce: Callable[[Row, Outputs], Reduced]

@@ -381,7 +381,12 @@ class Tokenizer:
                 self._truncating.move_to_end(setting)
                 return self._truncating[setting]
             backend = _share(self._backend)
-            backend.enable_truncation(limit, stride=stride, strategy=truncation)
+            backend.enable_truncation(
+                limit,
+                stride=stride,
+                strategy=truncation,
+                direction=self.record.truncation_side,
+            )
             self._truncating[setting] = backend
             if len(self._truncating) > _CACHED_SETTINGS:
                 self._truncating.popitem(last=False)

@@ -187,6 +187,21 @@ def test_pickle_without_weights_is_refused(tmp_path: Path, content: object) -> N
         read_weights(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "form"),
+    [(Tensor.to_sparse, "sparse_coo"), (lambda tensor: tensor.to("meta"), "no values")],
+    ids=["sparse", "meta"],
+)
+def test_pickled_tensor_that_is_not_dense_is_refused(
+    pretraining: Path, change: Callable[[Tensor], Tensor], form: str
+) -> None:
+    state = _as_pickle(pretraining)
+    state[WORDS] = change(state[WORDS])
+    torch.save(state, pretraining / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=rf"tensor {WORDS} is stored in .*, got {form}\."):
+        read_weights(pretraining)
+
+
 def test_missing_shard_is_named(tmp_path: Path) -> None:
     model = save_tiny("BertModel", tmp_path)
     (tmp_path / "model.safetensors").unlink()
@@ -255,6 +270,27 @@ def test_fewer_vectors_than_tokens_is_refused(pretraining: Path) -> None:
 def test_missing_folder_is_one_clear_error(model: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("a" * 5000, r"checkpoint 'a{60}'\.\.\. is no path: expected a folder, got .*too long"),
+        ("~nosuchuser/x", "checkpoint '~nosuchuser/x' is no path: expected a folder"),
+        ("a\x00b", r"checkpoint 'a\\x00b' does not exist: expected a folder"),
+    ],
+    ids=["long", "user", "zero byte"],
+)
+def test_text_that_is_no_path_is_one_clear_error(model: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as raised:
+        load_checkpoint(model)
+    assert "\n" not in str(raised.value)
+
+
+def test_path_is_taken_as_its_text_is(pretraining: Path) -> None:
+    checkpoint = load_checkpoint(pretraining)
+    assert checkpoint.source == str(pretraining)
+    assert checkpoint.hash_tensors() == load_checkpoint(str(pretraining)).hash_tensors()
 
 
 def test_file_in_place_of_a_folder_is_refused(pretraining: Path) -> None:

@@ -17,7 +17,7 @@ from bert_export.checkpoints.demo import find_base
 from bert_export.errors import CheckpointError, MissingExtraError
 from bert_export.models import load_head
 from tests.checkpoints.conftest import rewrite, write_modules
-from tests.oracle import random_batch
+from tests.oracle import random_batch, save_tiny
 
 ALL_FLAGS = {
     "pooling_mode_lasttoken": True,
@@ -112,6 +112,37 @@ def test_nested_transformer_folder_is_read(sentence: Path) -> None:
     assert checkpoint.sentence.max_seq_length == 9
 
 
+@pytest.mark.parametrize("place", ["", "0_Transformer"])
+def test_cross_encoder_is_an_ordinary_checkpoint(tmp_path: Path, place: str) -> None:
+    save_tiny("BertForSequenceClassification", tmp_path / place, num_labels=1)
+    plain = load_checkpoint(str(tmp_path / place))
+    kind = "sentence_transformers.base.modules.transformer.Transformer"
+    rows = [{"idx": 0, "name": "0", "path": place, "type": kind}]
+    (tmp_path / "modules.json").write_text(json.dumps(rows))
+    checkpoint = load_checkpoint(str(tmp_path))
+    assert checkpoint.sentence is None
+    assert checkpoint.source == str(tmp_path)
+    assert checkpoint.tokenizer == plain.tokenizer
+    assert checkpoint.hash_tensors() == plain.hash_tensors()
+    assert load_head("BertForSequenceClassification", checkpoint).outputs == ("logits",)
+
+
+@pytest.mark.parametrize(
+    "kind", ["roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
+)
+def test_settings_are_read_under_their_old_names(sentence: Path, kind: str) -> None:
+    (sentence / f"sentence_{kind}_config.json").write_text('{"max_seq_length": 9}')
+    assert _modules(sentence).max_seq_length == 9
+    (sentence / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
+    assert _modules(sentence).max_seq_length == 8
+
+
+def test_empty_arguments_change_nothing(sentence: Path) -> None:
+    settings = {"tokenizer_args": {}, "processor_kwargs": {}, "processing_kwargs": None}
+    (sentence / "sentence_bert_config.json").write_text(json.dumps(settings))
+    assert _modules(sentence) == SentenceModules(normalize=True)
+
+
 def test_lower_casing_of_the_module_reaches_the_tokenizer(sentence: Path) -> None:
     rewrite(sentence / "tokenizer_config.json", do_lower_case=False)
     assert not load_checkpoint(str(sentence)).tokenizer.do_lower_case
@@ -151,6 +182,17 @@ def test_malformed_modules_are_refused(sentence: Path, content: str) -> None:
         ("1_Pooling/config.json", {"pooling_mode": "median"}, "expected of cls, max, mean,"),
         ("1_Pooling/config.json", {"pooling_mode": []}, "unsupported pooling_mode"),
         ("1_Pooling/config.json", {"pooling_mode": [[]]}, "unsupported pooling_mode"),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_median": True},
+            "field pooling_mode_median is not",
+        ),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_median": False},
+            "expected true or false, of pool",
+        ),
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": 1}, "pooling_mode_cls_token is not"),
         ("1_Pooling/config.json", {"include_prompt": 3}, "include_prompt is malformed"),
         ("2_Dense/config.json", {"in_features": "x"}, "in_features is malformed"),
         ("2_Dense/config.json", {"activation_function": "os.system"}, "expected torch.nn's GELU"),
@@ -159,8 +201,26 @@ def test_malformed_modules_are_refused(sentence: Path, content: str) -> None:
         ("2_Dense/config.json", {"bias": False}, "expected linear.weight, got linear.bias, lin"),
         ("sentence_bert_config.json", {"max_seq_length": True}, "max_seq_length is malformed"),
         ("sentence_bert_config.json", {"max_seq_length": 0}, "max_seq_length is malformed"),
+        ("sentence_bert_config.json", {"tokenizer_args": {"a": 1}}, "field tokenizer_args is not"),
+        ("sentence_bert_config.json", {"processor_kwargs": {"a": 1}}, "processor_kwargs is not"),
+        (
+            "sentence_bert_config.json",
+            {"processing_kwargs": {"text": {}}},
+            "processing_kwargs is n",
+        ),
+        ("sentence_albert_config.json", {"tokenizer_args": {"a": 1}}, "sentence_albert_config"),
         ("config_sentence_transformers.json", {"prompts": {"a": 1}}, "object of name: text"),
         ("config_sentence_transformers.json", {"prompts": []}, "prompts is malformed"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"a": "A: "}, "default_prompt_name": "b"},
+            "default_prompt_name 'b' is unknown: expected one of its prompts: 'a', got 'b'",
+        ),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": "b"},
+            "expected one of its prompts: none, got 'b'",
+        ),
     ],
 )
 def test_malformed_module_configs_are_refused(
@@ -179,6 +239,15 @@ def test_dense_of_another_width_is_refused(sentence: Path) -> None:
     write_modules(sentence, {}, ("Dense", "2_Dense"))
     _write_dense(sentence / "2_Dense", width=8)
     with pytest.raises(CheckpointError, match="takes vectors of another width"):
+        load_head("BertForSentenceEmbedding", load_checkpoint(str(sentence)))
+
+
+def test_dense_with_values_that_are_not_finite_is_refused(sentence: Path) -> None:
+    write_modules(sentence, {}, ("Dense", "2_Dense"))
+    _write_dense(sentence / "2_Dense")
+    tensors = {"linear.weight": torch.full((6, 16), float("nan")), "linear.bias": torch.zeros(6)}
+    save_file(tensors, sentence / "2_Dense" / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"tensor dense\.0\.weight holds values that are not"):
         load_head("BertForSentenceEmbedding", load_checkpoint(str(sentence)))
 
 

@@ -11,7 +11,7 @@ import pytest
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles, read_tokenizer
 from bert_export.errors import TokenizerError
@@ -43,7 +43,27 @@ FORMS: list[dict[str, dict[str, Any]]] = [
             "mask_token": "[MASK]",
         }
     },
+    {"tokenizer_config.json": {"extra_special_tokens": {"entity": "<ent>", "x_token": "[X1]"}}},
+    {"tokenizer_config.json": {"extra_special_tokens": {"a": {"__type": "AddedToken", **ENTITY}}}},
+    {
+        "tokenizer_config.json": {
+            "extra_special_tokens": {"entity": "<ent>"},
+            "additional_special_tokens": ["[X1]"],
+        }
+    },
+    {
+        "tokenizer_config.json": {"extra_special_tokens": {"entity": "<ent>"}},
+        "special_tokens_map.json": {"additional_special_tokens": ["[X1]"]},
+    },
 ]
+# What makes a model that is told no segments, as the original's DistilBERT.
+UNTYPED: list[dict[str, Any]] = [
+    {"tokenizer_class": "BertTokenizer", "model_input_names": ["input_ids", "attention_mask"]},
+    {"tokenizer_class": "DistilBertTokenizer", "model_input_names": ["input_ids"]},
+    {"tokenizer_class": "DistilBertTokenizer"},
+    {"tokenizer_class": "DistilBertTokenizerFast"},
+]
+PLACES = ("vocab.txt", "TemplateProcessing", "BertProcessing")
 TEXTS = (
     "The naïve CAT sat, École Ürün",
     "中文 mixed 中a 한국어",
@@ -111,6 +131,103 @@ def test_tokens_equal_the_original(
     for text in TEXTS:
         for pair in (None, "Zwei [MASK] Ünd"):
             _assert_equal(original, ours, text, pair)
+
+
+def test_extra_special_tokens_stay_whole(tmp_path: Path) -> None:
+    extra = {"entity": "<ent>", "x_token": "[X1]"}
+    _write(tmp_path, {"tokenizer_config.json": {"extra_special_tokens": extra}}, stored=False)
+    files = read_tokenizer(tmp_path, vocab_size=ROWS)
+    assert _tokens(files, "a<ent>b [X1]") == ["[CLS]", "a", "<ent>", "b", "[X1]", "[SEP]"]
+    ours = Tokenizer.from_str(files.json)
+    assert ours.decode(ours.encode("a <ent> b").ids) == "a b"
+
+
+def test_extra_special_tokens_may_be_a_list(tmp_path: Path) -> None:
+    read = []
+    for key in ("extra_special_tokens", "additional_special_tokens"):
+        _write(tmp_path, {"tokenizer_config.json": {key: ["<ent>", "[X1]"]}}, stored=False)
+        read.append(read_tokenizer(tmp_path, vocab_size=ROWS))
+    assert read[0] == read[1]
+    assert "<ent>" in _tokens(read[0], "a <ent>")
+
+
+def _write_pairs(folder: Path, settings: dict[str, Any], place: str) -> None:
+    """A folder whose framing of pairs is built from ``vocab.txt``, or stored in either form."""
+    _write(folder, {"tokenizer_config.json": settings}, stored=place != "vocab.txt")
+    if place == "BertProcessing":
+        _store_processor(folder, processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)))
+
+
+def _store_processor(folder: Path, processor: processors.PostProcessor | None) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["post_processor"] = json.loads(processor.__getstate__()) if processor else None
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("settings", UNTYPED, ids=json.dumps)
+def test_both_segments_are_of_type_0_where_the_model_is_told_none(
+    settings: dict[str, Any], place: str, tmp_path: Path
+) -> None:
+    _write_pairs(tmp_path, settings, place)
+    original = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = Tokenizer.from_str(read_tokenizer(tmp_path, vocab_size=ROWS).json)
+    for text in TEXTS:
+        for pair in (None, "Zwei [MASK] Ünd"):
+            expected = original(text, pair, return_offsets_mapping=True)
+            assert "token_type_ids" not in expected
+            answered = ours.encode(text, pair)
+            assert answered.ids == expected["input_ids"]
+            assert answered.offsets == expected["offset_mapping"]
+            assert set(answered.type_ids) == {0}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tokenizer_class": "BertTokenizer"},
+        {"tokenizer_class": "DistilBertTokenizer", "model_input_names": ["token_type_ids"]},
+    ],
+    ids=json.dumps,
+)
+def test_second_segment_is_of_type_1_where_the_model_is_told(
+    settings: dict[str, Any], place: str, tmp_path: Path
+) -> None:
+    _write_pairs(tmp_path, settings, place)
+    original = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = Tokenizer.from_str(read_tokenizer(tmp_path, vocab_size=ROWS).json)
+    expected = original("the cat", "sat")["token_type_ids"]
+    assert ours.encode("the cat", "sat").type_ids == expected == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("processor", "kind"),
+    [
+        (None, "none"),
+        (processors.ByteLevel(), "ByteLevel"),
+        (processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2)), "RobertaProcessing"),
+    ],
+    ids=["none", "bytes", "roberta"],
+)
+def test_types_of_another_framing_cannot_be_dropped(
+    processor: processors.PostProcessor | None, kind: str, tmp_path: Path
+) -> None:
+    _write(tmp_path, {}, stored=True)
+    _store_processor(tmp_path, processor)
+    read_tokenizer(tmp_path, vocab_size=ROWS)
+    settings = {"model_input_names": ["input_ids"]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(TokenizerError, match=f"model_input_names does not fit .* got {kind}"):
+        read_tokenizer(tmp_path, vocab_size=ROWS)
+
+
+@pytest.mark.parametrize("settings", [{}, {"truncation_side": "left"}], ids=json.dumps)
+def test_truncation_side_equals_the_original(settings: dict[str, Any], tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": settings}, stored=False)
+    original = transformers.BertTokenizerFast.from_pretrained(tmp_path)
+    side = read_tokenizer(tmp_path, vocab_size=ROWS).truncation_side
+    assert side == original.truncation_side == settings.get("truncation_side", "right")
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +319,17 @@ def _tokens(files: TokenizerFiles, text: str) -> list[str]:
         ({"tokenizer_config.json": {"cls_token": "a : b"}}, "cannot frame a text|has no cls_token"),
         ({"tokenizer_config.json": {"unk_token": "<unk>"}}, "has no unknown token"),
         ({"tokenizer_config.json": {"additional_special_tokens": "x"}}, "expected a list"),
+        ({"tokenizer_config.json": {"extra_special_tokens": "x"}}, "an object of name: token"),
+        ({"tokenizer_config.json": {"extra_special_tokens": {"a": 3}}}, "malformed special token"),
+        ({"tokenizer_config.json": {"extra_special_tokens": [""]}}, "malformed special token"),
+        ({"tokenizer_config.json": {"model_input_names": "token_type_ids"}}, "expected a list"),
+        ({"tokenizer_config.json": {"model_input_names": {}}}, "model_input_names is malformed"),
+        (
+            {"tokenizer_config.json": {"truncation_side": "middle"}},
+            "expected right or left, got 'm",
+        ),
+        ({"tokenizer_config.json": {"truncation_side": None}}, "truncation_side is malformed"),
+        ({"tokenizer_config.json": {"truncation_side": ["left"]}}, "truncation_side is malformed"),
         ({"tokenizer_config.json": {"added_tokens_decoder": []}}, "expected an object of id"),
         ({"tokenizer_config.json": {"added_tokens_decoder": {"1": "x"}}}, "added token 1 is malfo"),
         ({"tokenizer_config.json": {"added_tokens_decoder": {"x": MASK}}}, "malformed token id"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bert_export.checkpoints import Checkpoint, TokenizerFiles, load_checkpoint
@@ -167,10 +167,38 @@ def test_left_over_distance_tensor_is_a_checkpoint_error(tmp_path: Path) -> None
         load_head("BertModel", _configured(checkpoint, position_embedding_type="absolute"))
 
 
-def test_integer_weights_are_refused(masked_lm: Checkpoint) -> None:
-    quantised = masked_lm.tensors[WORDS].to(torch.int8)
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_quantised_weights_are_refused(masked_lm: Checkpoint, dtype: torch.dtype) -> None:
+    quantised = masked_lm.tensors[WORDS].to(dtype)
     with pytest.raises(CheckpointError, match="unsupported dtype: expected float32, float16 or"):
         load_head("BertModel", _with(masked_lm, **{WORDS: quantised}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_refused(
+    masked_lm: Checkpoint, value: float, dtype: torch.dtype
+) -> None:
+    table = masked_lm.tensors[WORDS].to(dtype, copy=True)
+    table[3, 5] = value
+    message = f"tensor {WORDS} holds values that are not finite: .* got 1 of {table.numel()} that"
+    with pytest.raises(CheckpointError, match=message):
+        load_head("BertModel", _with(masked_lm, **{WORDS: table}))
+
+
+def test_values_that_float32_cannot_hold_are_refused(masked_lm: Checkpoint) -> None:
+    table = masked_lm.tensors[WORDS].to(torch.float64)
+    table[3, 5] = 1e300
+    with pytest.raises(CheckpointError, match="expected numbers of float32, got 1 of"):
+        load_head("BertModel", _with(masked_lm, **{WORDS: table}))
+
+
+def test_values_of_other_heads_are_not_looked_at(pretraining: Checkpoint) -> None:
+    name = "cls.seq_relationship.weight"
+    broken = _with(pretraining, **{name: torch.full((2, 16), float("nan"))})
+    assert load_head("BertForMaskedLM", broken).outputs == ("logits",)
+    with pytest.raises(CheckpointError, match=f"tensor {name} holds values that are not finite"):
+        load_head("BertForNextSentencePrediction", broken)
 
 
 def test_bidirectional_checkpoint_is_no_language_model(masked_lm: Checkpoint) -> None:
@@ -218,6 +246,7 @@ EMPTY = Checkpoint(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(raw=st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_any_json_is_a_config_or_an_error_of_ours(raw: dict[str, Any]) -> None:
     try:

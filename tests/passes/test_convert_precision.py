@@ -101,6 +101,14 @@ def test_poolings_answer_nearly_the_same_in_fp16(pooling, tmp_path):
     assert difference(before, run_model(model, feeds, tmp_path)) < 0.005
 
 
+@pytest.mark.parametrize(("dtype", "kept"), [(FP16, FP16), (BF16, FP32)])
+def test_relative_positions_are_multiplied_in_what_the_standard_has(dtype, kept):
+    model = _expanded("feature-extraction", position_embedding_type="relative_key_query")
+    ConvertPrecision(dtype)(model)
+    assert _types(model, "Einsum") == {kept}
+    assert _types(model, "MatMul") == {dtype}
+
+
 def test_named_nodes_stay_fp32_with_their_readers():
     model = _expanded("feature-extraction")
     name = "node_add_164"

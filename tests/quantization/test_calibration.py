@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_export.errors import CalibrationError, DatasetError
+from bert_export.errors import CalibrationError, DatasetError, TaskError
 from bert_export.quantization.calibration import (
     MIN_EXAMPLES,
     built_in_folder,
@@ -133,3 +133,27 @@ def test_rows_are_made_as_the_task_makes_them(
         masked = sum(int((row.input_ids == mask).sum()) for row in made.rows)
         assert 0.08 < masked / made.record.tokens < 0.16
         assert any(row.input_ids.tolist() != row.encoding.ids for row in made.rows)
+
+
+def test_rows_of_pairs_are_left_out_where_the_checkpoint_has_one_type(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "mixed.jsonl"
+    pairs = [{"text": f"the {n}", "text_pair": "the cat"} for n in range(20)]
+    texts = [{"text": f"the cat sat on {n}"} for n in range(20)]
+    path.write_text("\n".join(map(json.dumps, [*pairs, *texts])), encoding="utf-8")
+    folder = tiny("BertForSequenceClassification", type_vocab_size=1)
+    with open_tiny("text-classification", folder) as pipeline:
+        made = make_rows(read_calibration(find_task("text-classification"), str(path)), pipeline)
+    assert len(made.rows) == len(texts)
+    assert not any(row.token_type_ids.any() for row in made.rows)
+
+
+def test_a_task_of_pairs_needs_two_types(tiny: Callable[..., Path]) -> None:
+    task = "next-sentence-prediction"
+    folder = tiny("BertForNextSentencePrediction", type_vocab_size=1)
+    with (
+        open_tiny(task, folder) as pipeline,
+        pytest.raises(TaskError, match="needs pairs of texts, which the checkpoint cannot tell"),
+    ):
+        make_rows(read_calibration(find_task(task)), pipeline)

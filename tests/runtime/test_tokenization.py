@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pytest
 import tokenizers
@@ -43,9 +43,21 @@ texts = st.lists(st.one_of(st.sampled_from(NASTY), st.text(max_size=6)), max_siz
 )
 
 
-def record(max_length: int = 512, special: Mapping[str, str] | None = None) -> TokenizerRecord:
+Pair: TypeAlias = tuple[Tokenizer, transformers.BertTokenizerFast]
+"""Ours and the original's."""
+
+
+def record(
+    max_length: int = 512,
+    special: Mapping[str, str] | None = None,
+    side: Literal["right", "left"] = "right",
+) -> TokenizerRecord:
     return TokenizerRecord(
-        file="tokenizer.json", max_length=max_length, do_lower_case=True, **(special or {})
+        file="tokenizer.json",
+        max_length=max_length,
+        do_lower_case=True,
+        truncation_side=side,
+        **(special or {}),
     )
 
 
@@ -57,17 +69,21 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small_oracle(vocabulary: Path) -> transformers.BertTokenizerFast:
-    return transformers.BertTokenizerFast(str(vocabulary), model_max_length=512)
-
-
-@pytest.fixture(scope="module")
 def small() -> Tokenizer:
     return Tokenizer.from_json(small_json(), record())
 
 
+@pytest.fixture(scope="module", params=["right", "left"])
+def cutting(request: pytest.FixtureRequest, vocabulary: Path) -> Pair:
+    """Both tokenizers, cutting rows at either end."""
+    oracle = transformers.BertTokenizerFast(
+        str(vocabulary), model_max_length=512, truncation_side=request.param
+    )
+    return Tokenizer.from_json(small_json(), record(side=request.param)), oracle
+
+
 @functools.cache
-def pair_of(name: str) -> tuple[Tokenizer, transformers.BertTokenizerFast]:
+def pair_of(name: str) -> Pair:
     """Ours from ``tokenizer.json`` where the folder has one, the original from ``vocab.txt``."""
     folder = SHARED_DATA / "vocab" / name
     if not folder.is_dir():
@@ -231,14 +247,14 @@ class TestTruncation:
     )
     def test_texts(
         self,
-        small: Tokenizer,
-        small_oracle: transformers.BertTokenizerFast,
+        cutting: Pair,
         batch: list[str],
         length: int,
         stride: int,
         truncation: Truncation,
         windows: bool,
     ) -> None:
+        small, small_oracle = cutting
         if stride >= length - 2 and stride:
             with pytest.raises(InputError, match="stride"):
                 small.encode(batch, max_length=length, truncation=truncation, stride=stride)
@@ -274,8 +290,7 @@ class TestTruncation:
     )
     def test_pairs(
         self,
-        small: Tokenizer,
-        small_oracle: transformers.BertTokenizerFast,
+        cutting: Pair,
         batch: list[tuple[str, str]],
         length: int,
         stride: int,
@@ -283,6 +298,7 @@ class TestTruncation:
         windows: bool,
     ) -> None:
         """Equal, or refused by both; what makes the library abort is refused beforehand."""
+        small, small_oracle = cutting
         options: dict[str, Any] = {
             "truncation": truncation,
             "max_length": length,
@@ -296,9 +312,8 @@ class TestTruncation:
                 return
         assert found == expected(small_oracle, batch, **options)
 
-    def test_lists_of_words(
-        self, small: Tokenizer, small_oracle: transformers.BertTokenizerFast
-    ) -> None:
+    def test_lists_of_words(self, cutting: Pair) -> None:
+        small, small_oracle = cutting
         batch = [["the", "cats", "sat"] * 8, ["newyork"], []]
         wanted = expected(
             small_oracle,
@@ -334,6 +349,24 @@ class TestTruncation:
                     assert context[start:stop] == token.removeprefix("##")
                     seen |= set(range(start, stop))
         assert seen == {index for index, letter in enumerate(context) if letter != " "}
+
+    @pytest.mark.parametrize(
+        ("side", "kept"),
+        [("right", ["the", "cat", "sat"]), ("left", ["the", "mat", "."])],
+    )
+    def test_side(self, side: Literal["right", "left"], kept: list[str]) -> None:
+        tokenizer = Tokenizer.from_json(small_json(), record(side=side))
+        ((single,),) = tokenizer.encode(["the cat sat on the mat."], max_length=5)
+        assert single.tokens == ["[CLS]", *kept, "[SEP]"]
+        ((pair,),) = tokenizer.encode(
+            [("new york", "the cat sat on the mat.")], max_length=8, truncation="only_second"
+        )
+        assert pair.tokens == ["[CLS]", "new", "york", "[SEP]", *kept, "[SEP]"]
+
+    def test_windows_from_the_left_begin_at_the_end(self) -> None:
+        tokenizer = Tokenizer.from_json(small_json(), record(side="left"))
+        (group,) = tokenizer.encode(["a b c d e"], max_length=5, stride=1, windows=True)
+        assert [window.tokens[1:-1] for window in group] == [["c", "d", "e"], ["a", "b", "c"]]
 
     def test_without_windows_only_the_first(self, small: Tokenizer) -> None:
         text = "cat " * 30

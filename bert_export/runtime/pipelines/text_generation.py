@@ -266,7 +266,8 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         self, items: Iterator[str], settings: TextGenerationSettings, batch_size: int | None
     ) -> Iterator[list[dict[str, str]]]:
         batching, limit = self._batching, self.tokenizer.max_length
-        while chunk := list(islice(items, batching.chunk)):
+        size = batching.first_chunk
+        while chunk := list(islice(items, size)):
             rows = [row for (row,) in self.encode(chunk, settings)]
             ids: list[NDArray[np.int64]] = [row.input_ids for row in rows]
             for batch in batch_rows(
@@ -280,6 +281,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
                     ids[index] = new
             for item, row, new in zip(chunk, rows, ids, strict=True):
                 yield self.decode(item, [row], [new], settings)
+            size = batching.next_chunk(len(chunk), len(rows))
 
     def _continue_prompts(
         self, prompts: Sequence[NDArray[np.int64]], settings: TextGenerationSettings
