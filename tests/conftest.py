@@ -18,6 +18,11 @@ from tests.oracle import save_tiny
 torch.set_num_threads(1)  # tiny models: a second thread only waits
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no worker waits for another at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """The real weights of all-MiniLM-L6-v2; skipped where the extra ``demo`` is absent."""

@@ -16,6 +16,8 @@ from bert_export.runtime.loading import load
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import find_task
 
+pytestmark = pytest.mark.long
+
 TEXTS, NEIGHBOURS = 200, 31
 ROUNDS = 3
 """In how many different companies every text is."""

@@ -29,6 +29,8 @@ from bert_export.exporter import Export, Stage, export
 from bert_export.tasks import TASKS
 from tests.oracle import random_batch
 
+pytestmark = pytest.mark.long
+
 LABELS = {"num_labels": 3}
 HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "feature-extraction": ("BertModel", {}),

@@ -19,6 +19,8 @@ from bert_export.cli import main
 from bert_export.exporter import Export
 from bert_export.tasks import TASKS
 
+pytestmark = pytest.mark.long
+
 LABELS = {"num_labels": 3}
 
 

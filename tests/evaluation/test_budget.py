@@ -24,6 +24,8 @@ from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.search import MAX_FLOAT_SHARE
 from bert_export.tasks import find_task
 
+pytestmark = pytest.mark.long
+
 LABELS = {"id2label": {0: "a", 1: "b", 2: "c"}}
 PLAIN = QuantizationOptions(
     centring=False, smoothing=False, splitting=False, gptq=False, bias_correction=False

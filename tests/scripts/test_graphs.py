@@ -18,6 +18,8 @@ from bert_export.explanation.stages import price_stages
 from bert_export.passes.recipes import distinct_recipes
 from bert_export.tasks import TASKS
 
+pytestmark = pytest.mark.long
+
 
 @cache
 def tiny_trace(task: str) -> TinyTrace:

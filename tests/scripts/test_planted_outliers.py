@@ -12,6 +12,8 @@ from planted_outliers import PLAIN, int8_distances, plant, read_head
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.runtime.batching import pad_rows
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def demo(minilm: Path) -> str:

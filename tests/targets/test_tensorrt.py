@@ -22,6 +22,8 @@ from bert_export.tasks import TASKS
 from tests.passes.graphs import LAYERS, difference, feeds_for, from_text, run_model
 from tests.targets.emitted import emitted, inputs_of, prepared, written
 
+pytestmark = pytest.mark.long
+
 TARGET = "tensorrt-rtx"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 WIDE = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
