@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -107,11 +108,11 @@ def _starts(found: Bench) -> Table:
         table.add_column(column, justify="right")
     for entry in found.entries:
         measured = entry.measured
-        starts = sorted(measured.first_answers)
+        starts = measured.first_answers
         table.add_row(
             entry.name,
             size_text(entry.bytes),
-            f"{starts[len(starts) // 2]:.3f} s" if starts else "-",
+            f"{median(starts):.3f} s" if starts else "-",
             _size(measured.first_answer_bytes),
             _size(measured.peak_bytes),
         )

@@ -24,7 +24,7 @@ def _table(choice: ChoiceRecord) -> Table:
         title_justify="left",
         show_edge=False,
     )
-    table.add_column("target", no_wrap=True)
+    table.add_column("target", overflow="fold")
     table.add_column("precision")
     for shape in choice.shapes:
         table.add_column(shape, justify="right")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import signal
 import sys
 import threading
@@ -18,7 +21,13 @@ from bert_export.errors import BertExportError
 __all__ = ["errors_on_one_line", "print_json", "size_text", "stderr", "stdout"]
 
 _PIPED_WIDTH = 140
-_width = None if sys.stdout.isatty() else _PIPED_WIDTH  # tables in a file should not fold
+
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper):  # what an encoding lacks becomes a question mark
+        _stream.reconfigure(errors="replace")
+
+_terminal = sys.stdout is not None and sys.stdout.isatty()
+_width = None if _terminal else _PIPED_WIDTH  # tables in a file should not fold
 
 # No markup: names of labels, files and layers may hold brackets.
 stdout = Console(markup=False, highlight=False, soft_wrap=True, width=_width)
@@ -69,6 +78,8 @@ def _file_text(error: OSError) -> str:
 def print_json(value: Any) -> None:
     """Print one JSON value on one line; arrays become lists."""
     text = msgspec.json.encode(value, enc_hook=_plain).decode()
+    if codecs.lookup(stdout.encoding).name != "utf-8":
+        text = json.dumps(json.loads(text))  # with escapes, which every encoding has
     stdout.out(text, highlight=False)
 
 

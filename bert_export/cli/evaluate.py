@@ -13,7 +13,7 @@ from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdo
 from bert_export.evaluation import Evaluation, evaluate
 from bert_export.evaluation.answering import Advance
 
-__all__ = ["evaluate_command"]
+__all__ = ["evaluate_command", "figure_text"]
 
 
 @click.command("evaluate")
@@ -104,22 +104,22 @@ def _table(found: Evaluation) -> Table:
         title_justify="left",
         show_edge=False,
     )
-    table.add_column("figure", no_wrap=True)
-    table.add_column("bundle", justify="right")
+    table.add_column("figure", overflow="fold")
+    table.add_column("bundle", justify="right", no_wrap=True)
     if reference is not None:
         table.add_column(reference.name, justify="right", overflow="fold")
     for name, value in found.scores.items():
-        others = [] if reference is None else [_figure(reference.scores[name])]
+        others = [] if reference is None else [figure_text(reference.scores[name])]
         counts = name == found.metric
-        text = _figure(value) + (_plus_minus(found.standard_error) if counts else "")
+        text = figure_text(value) + (_plus_minus(found.standard_error) if counts else "")
         table.add_row(name, text, *others, style="bold" if counts else "")
     if reference is not None:
         if reference.gain is not None:
             gained = f"{reference.gain:+.4f}{_plus_minus(reference.gain_error)}"
             table.add_row(f"{found.metric} gained", gained, "")
-        table.add_row(reference.kind, _figure(reference.agreement), "")
+        table.add_row(reference.kind, figure_text(reference.agreement), "")
         table.add_row(
-            "error of the outputs, share of their spread", _figure(reference.output_error), ""
+            "error of the outputs, share of their spread", figure_text(reference.output_error), ""
         )
     return table
 
@@ -129,5 +129,7 @@ def _plus_minus(error: float | None) -> str:
     return "" if error is None else f" \N{PLUS-MINUS SIGN} {error:.4f}"
 
 
-def _figure(value: float) -> str:
-    return f"{value:.4f}" if abs(value) <= 1 else f"{value:,.0f}"
+def figure_text(value: float) -> str:
+    """Four decimals; a count, such as of masked tokens, without any."""
+    counted = abs(value) > 1 and float(value).is_integer()
+    return f"{value:,.0f}" if counted else f"{value:.4f}"

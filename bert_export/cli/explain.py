@@ -60,13 +60,8 @@ def _sizes(text: str) -> tuple[int, ...]:
 def _table(title: str, *columns: str, figures: Iterable[str] = ()) -> Table:
     table = Table(title=title, title_justify="left", show_edge=False)
     right = set(figures)
-    for index, column in enumerate(columns):
-        table.add_column(
-            column,
-            no_wrap=index == 0,
-            overflow="fold",
-            justify="right" if column in right else "left",
-        )
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
     return table
 
 

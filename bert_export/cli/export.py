@@ -21,7 +21,7 @@ from bert_export.quantization.options import DEFAULT_OBSERVER, QuantizationOptio
 from bert_export.targets import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
 
-__all__ = ["export_command"]
+__all__ = ["export_command", "parse_share"]
 
 
 @click.command("export")
@@ -114,7 +114,7 @@ def export_command(
         if int8_mode or calibration_method:
             options["quantization"] = _quantization(int8_mode or "static", calibration_method)
         if max_drop is not None:
-            options["max_drop"] = _share(max_drop)
+            options["max_drop"] = parse_share(max_drop)
         options["precision"] = precision or flag or "fp32"
         done = _export(options, quiet=quiet or as_json)
         record, answer, refusal = _answer(done, example)
@@ -181,7 +181,7 @@ def _quantization(mode: str, method: str | None) -> QuantizationOptions:
     return QuantizationOptions(mode=mode, observer=method or DEFAULT_OBSERVER)
 
 
-def _share(text: str) -> float:
+def parse_share(text: str) -> float:
     """A share: ``0.5%`` and ``0.005`` are the same.
 
     Raises:

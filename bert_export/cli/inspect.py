@@ -43,8 +43,8 @@ def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", show_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=index == 0, overflow="fold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.cli.export import parse_share
 from bert_export.cli.measuring import drawn, measuring_options
 from bert_export.targets import TARGETS
 from bert_export.tasks import TASKS
@@ -31,8 +32,8 @@ __all__ = ["report_command"]
 @click.option("--precisions", metavar="A,B", help="Such as fp32,int8.  [default: all]")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
-    help="Loss against FP32 that still counts as the same answers.  [default: 0.01]",
+    metavar="POINTS%",
+    help="Loss against FP32 that still counts as the same answers: 0.5% or 0.005.  [default: 1%]",
 )
 @click.option(
     "--eval-data",
@@ -50,7 +51,7 @@ def report_command(
     data: str | None,
     targets: str | None,
     precisions: str | None,
-    max_drop: float | None,
+    max_drop: str | None,
     eval_data: str | None,
     calibration: str | None,
     output: str,
@@ -75,7 +76,7 @@ def report_command(
                 data=data,
                 targets=_names(targets),
                 precisions=_names(precisions),
-                max_drop=max_drop,
+                max_drop=None if max_drop is None else parse_share(max_drop),
                 eval_data=eval_data,
                 calibration=calibration,
                 command=_command(),

@@ -17,6 +17,9 @@ from bert_export.tasks import find_task
 
 __all__ = ["run_command"]
 
+_PYTHON = {"True": True, "False": False, "None": None}
+_MARK = "\ufeff"  # what some editors write before UTF-8
+
 
 @click.command("run")
 @click.argument("bundle")
@@ -45,6 +48,7 @@ def run_command(
 
     An input is a text, or a JSON object with the task's fields such as
     '{"question": "...", "context": "..."}'. Without inputs, lines are read from standard input.
+    What labels a record, so that it can be evaluated, is not read.
     """
     with errors_on_one_line():
         from bert_export.runtime.loading import load
@@ -70,18 +74,21 @@ def _check_names(pipeline: Callable[..., Any], options: Mapping[str, Any]) -> No
 
 
 def _lines() -> Iterator[str]:
-    for line in sys.stdin:
-        if line.strip():
-            yield line.rstrip("\n")
+    for number, line in enumerate(sys.stdin):
+        text = line if number else line.removeprefix(_MARK)
+        if text.strip():
+            yield text.rstrip("\n")
 
 
 def _option(text: str) -> tuple[str, Any]:
     name, found, value = text.partition("=")
     if not found or not name.isidentifier():
         raise InputError(f"option {text!r} is malformed", expected="NAME=VALUE", got=repr(text))
+    if value in _PYTHON:
+        return name, _PYTHON[value]
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return name, value
 
 
@@ -89,7 +96,7 @@ def _record(line: str, required: list[str]) -> dict[str, Any]:
     """A line as a record: a JSON object with the task's fields, or a bare text."""
     record: dict[str, Any] = {"text": line}
     if line.lstrip().startswith("{"):
-        with contextlib.suppress(json.JSONDecodeError):  # then it is a text in braces
+        with contextlib.suppress(ValueError, RecursionError):  # then it is a text in braces
             record = json.loads(line)
     missing = [name for name in required if name not in record]
     if missing:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from bert_export.cli.console import print_json, stdout
+from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.tasks import TASKS, Task
 
 __all__ = ["tasks_command"]
@@ -17,13 +17,16 @@ __all__ = ["tasks_command"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def tasks_command(*, as_json: bool) -> None:
     """List tasks with their head, demonstration checkpoint and outputs."""
-    if as_json:
-        print_json([_row(task) for task in TASKS.values()])
-        return
+    with errors_on_one_line():
+        if as_json:
+            print_json([_row(task) for task in TASKS.values()])
+        else:
+            stdout.print(_table())
+
+
+def _table() -> Table:
     table = Table(show_edge=False)
-    for column in ("task", "head", "demonstration"):
-        table.add_column(column, no_wrap=True)
-    for column in ("outputs", "answers with"):
+    for column in ("task", "head", "demonstration", "outputs", "answers with"):
         table.add_column(column, overflow="fold")
     for task in TASKS.values():
         table.add_row(
@@ -33,7 +36,7 @@ def tasks_command(*, as_json: bool) -> None:
             ", ".join(output.name for output in task.outputs),
             task.summary,
         )
-    stdout.print(table)
+    return table
 
 
 def _row(task: Task) -> dict[str, Any]:

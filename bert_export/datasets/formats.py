@@ -130,14 +130,16 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Table:
     def rows() -> Iterator[tuple[int, Any]]:
         number = 0
         try:
-            header = [name.strip() for name in next(reader, [])]
-            if len(set(header)) != len(header):
+            filled = filter(None, reader)
+            header = [name.strip() for name in next(filled, [])]
+            named = [name for name in header if name]
+            if len(set(named)) != len(named):
                 raise DatasetError(
                     f"data file {path} names a column twice",
                     expected="distinct names in the first row",
                     got=", ".join(header),
                 )
-            for number, cells in enumerate(filter(None, reader), 1):
+            for number, cells in enumerate(filled, 1):
                 if len(cells) != len(header):
                     raise DatasetError(
                         f"data file {path} row {number} does not fit the header",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 AnyPipeline = Pipeline[Any, Any, Any]
+
+_ID = re.compile(r"\s*\d{1,18}(\.0*)?\s*")  # some tools write ids as 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +225,10 @@ def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str
     """
     if isinstance(value, str) and value in labels:
         return labels.index(value)
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
+    if isinstance(value, str) and value.strip() in labels:
+        return labels.index(value.strip())
+    if isinstance(value, str) and _ID.fullmatch(value):
+        value = int(value.partition(".")[0])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int):

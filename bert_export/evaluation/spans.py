@@ -37,6 +37,11 @@ def word_f1(answer: str, gold: str) -> float:
     return 2 * shared / (len(ours) + len(theirs))
 
 
+def _given(answers: Sequence[str]) -> tuple[str, ...]:
+    """Those that hold a word that counts; "no answer" where none does, as in SQuAD's script."""
+    return tuple(answer for answer in answers if normalize_answer(answer)) or ("",)
+
+
 class SpanScorer(Scorer):
     """The best of the given answers counts; "no answer" competes where a record has none.
 
@@ -56,7 +61,7 @@ class SpanScorer(Scorer):
         )
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[tuple[str, ...]] | None:
-        return gold_labels(data, "answers", lambda answers, _: tuple(answers["text"]) or ("",))
+        return gold_labels(data, "answers", lambda answers, _: _given(answers["text"]))
 
     def answer(self, answered: Answered) -> str:
         return str(answered.decoded["answer"])

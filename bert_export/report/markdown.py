@@ -36,6 +36,8 @@ def markdown_table(report: Report) -> str:
         cells = list(_cells(report, variant, labels))
         if variant is chosen:
             cells[0] = f"**{cells[0]}**"
+        if variant.reason is not None:
+            cells[0] += f" (failed: {variant.reason})"
         lines.append(_line(cells))
     return "\n".join(lines)
 

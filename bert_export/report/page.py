@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bert_export.report import wording
+from bert_export.report.files import write_whole
 from bert_export.report.markdown import markdown_table
 from bert_export.report.schema import Report, Variant
 from bert_export.report.timing import Timing
@@ -41,7 +42,7 @@ _PARTS = {
 def write_page(report: Report, folder: Path) -> Path:
     """Write ``report.html``; gives its path."""
     path = folder / PAGE
-    path.write_text(render_page(report), encoding="utf-8")
+    write_whole(path, render_page(report).encode())
     return path
 
 
@@ -66,6 +67,11 @@ def render_page(report: Report) -> str:
         layers=[_layers(variant) for variant in report.variants if variant.layers],
         table=_table(report),
         failures=[one for one in report.variants if one.reason is not None],
+        refusals=[
+            (variant, label, reason)
+            for variant in report.variants
+            for label, reason in variant.measured.refusals.items()
+        ],
         quality_name=wording.quality_name(report),
         main_shape=report.main_shape,
         markdown=markdown_table(report),
@@ -101,6 +107,7 @@ def _plot(report: Report) -> dict[str, Any]:
                 "target": variant.target,
                 "precision": variant.precision,
                 "quality": report.quality(variant),
+                "keeps": report.keeps(variant),
                 "facts": _facts(report, variant),
                 "latency": {
                     label: _latency(timing)
@@ -148,7 +155,7 @@ def _headline(report: Report) -> str:
     shape = report.main_shape
     chosen, reference = report.choice(shape), report.variant(report.reference)
     if chosen is None or reference is None:
-        return "No variant was both scored and timed; the reasons are in the table."
+        return _no_choice(report)
     own, theirs = chosen.latency(shape), reference.latency(shape)
     answers = f"{chosen.name} answers {shape} in {wording.milliseconds(own)} ms"
     limit = wording.points(report, report.max_drop)
@@ -160,6 +167,18 @@ def _headline(report: Report) -> str:
         f"{wording.quality_text(report, report.quality(chosen))} "
         f"{wording.quality_name(report)} ({change})."
     )
+
+
+def _no_choice(report: Report) -> str:
+    """Why no variant is the finding."""
+    shape, reference = report.main_shape, report.reference
+    timed = [one for one in report.variants if one.latency(shape) is not None]
+    if not timed:
+        return f"No variant was timed at {shape}."
+    if all(report.drop(one) is None for one in timed):
+        return f"No variant timed at {shape} could be compared with {reference}."
+    limit = wording.points(report, report.max_drop)
+    return f"No variant timed at {shape} loses at most {limit} against {reference}."
 
 
 def _tiles(report: Report) -> list[dict[str, str]]:

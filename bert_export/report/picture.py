@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bert_export.report import wording
+from bert_export.report.files import write_whole
 from bert_export.report.schema import Report, Variant
 
 __all__ = ["PICTURES", "draw_report", "write_picture"]
@@ -30,6 +32,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "bert-export",  # the same report gives the same file
     "svg.fonttype": "none",
     "text.color": _INK,
+    "text.parse_math": False,  # a model's path may hold dollars
     "axes.labelcolor": _SOFT,
     "axes.edgecolor": _LINE,
     "xtick.color": _SOFT,
@@ -44,7 +47,9 @@ def write_picture(report: Report, folder: Path) -> tuple[Path, ...]:
         figure = draw_report(report)
         for path in paths:
             metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(path, dpi=_DPI, metadata=metadata)
+            drawn = BytesIO()
+            figure.savefig(drawn, format=path.suffix[1:], dpi=_DPI, metadata=metadata)
+            write_whole(path, drawn.getvalue())
     return paths
 
 

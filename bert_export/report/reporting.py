@@ -6,6 +6,7 @@ same command goes on from there.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,14 @@ import msgspec
 
 from bert_export.bundle import MANIFEST, read_manifest
 from bert_export.datasets import DataSet, read_dataset
-from bert_export.errors import BertExportError, InputError, MissingExtraError
+from bert_export.errors import (
+    BertExportError,
+    InputError,
+    MeasurementError,
+    MissingExtraError,
+    one_line,
+)
+from bert_export.evaluation.scorer import gold_labels
 from bert_export.quantization.calibration import built_in_folder
 from bert_export.report.bench import mask_a_word
 from bert_export.report.exporting import export_apart
@@ -40,7 +48,7 @@ from bert_export.report.timing import (
 )
 from bert_export.report.variants import FOLDER, INT8_OPTIONS, describe_bundle, plan_variants
 from bert_export.report.workloads import SHAPES, Shape, parse_shapes, pick_records
-from bert_export.tasks import Task, find_task
+from bert_export.tasks import LABELS, Task, find_task
 
 __all__ = ["DEFAULT_MAX_DROP", "make_report"]
 
@@ -101,12 +109,14 @@ def make_report(
 
     Raises:
         BertExportError: An option or the data is wrong, before anything is exported.
+        MeasurementError: Every variant failed; the report with the reasons was written.
         KeyboardInterrupt: After what is there was written.
     """
     _check_extra()
     chosen, folder, wanted = find_task(task), Path(output), parse_shapes(shapes)
     if chosen.demo is None and model == "demo":
         raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
+    _check_drop(max_drop)
     dataset, record = _read_data(chosen, data)
     int8: dict[str, Any] = {} if calibration is None else {"calibration": calibration}
     if eval_data is not None:
@@ -142,8 +152,10 @@ def make_report(
         work.export(request)
         work.score()
         work.time(wanted, dataset)
+        _check_any(report)
         report.complete = True
     finally:
+        report.main_shape = _main_shape(_timed(report, wanted) or wanted)
         write_report(folder, report)
         _draw(report, folder)
     return report
@@ -156,15 +168,43 @@ def _check_extra() -> None:
             raise MissingExtraError(f"report ({package})", extra="report")
 
 
+def _check_drop(max_drop: float | None) -> None:
+    if max_drop is not None and not 0 <= max_drop < math.inf:
+        raise InputError(
+            "max-drop is out of bounds",
+            expected="0 or more, such as 0.005 for half a point",
+            got=max_drop,
+        )
+
+
 def _read_data(task: Task, data: str | Path | None) -> tuple[DataSet, DataRecord]:
     path = built_in_folder() / task.name / "examples.jsonl" if data is None else Path(data)
     dataset = read_dataset(task, path)
+    _check_labels(task, dataset)
     return dataset, DataRecord(
         name=f"built-in set {task.name}" if data is None else path.name,
         sha256=dataset.sha256,
         records=len(dataset),
         built_in=data is None,
     )
+
+
+def _check_labels(task: Task, dataset: DataSet) -> None:
+    """Refuse labels that only some records have: no variant could be scored with them."""
+    names = [name for name in LABELS if name in task.optional]
+    if any(all(name in record for record in dataset.records) for name in names):
+        return
+    for name in names:
+        gold_labels(dataset, name, lambda value, _: value)
+
+
+def _check_any(report: Report) -> None:
+    """A report without a single variant is no success."""
+    if all(variant.reason is not None for variant in report.variants):
+        raise MeasurementError(
+            "no variant can be exported, scored and timed",
+            got="; ".join(f"{one.name}: {one_line(one.reason)}" for one in report.variants),
+        )
 
 
 def _reference(variants: Sequence[Variant]) -> str:
@@ -179,6 +219,15 @@ def _main_shape(shapes: Sequence[Shape]) -> str:
     return str(max(single)) if single else str(shapes[0])
 
 
+def _timed(report: Report, shapes: Sequence[Shape]) -> list[Shape]:
+    """The shapes that some variant was timed at."""
+    return [
+        shape
+        for shape in shapes
+        if any(variant.latency(str(shape)) is not None for variant in report.variants)
+    ]
+
+
 def _make_folder(folder: Path) -> None:
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -191,22 +240,22 @@ def _make_folder(folder: Path) -> None:
 
 
 def _take_over(report: Report, before: Report | None) -> None:
-    """Keep what an earlier run found under the same conditions."""
+    """Keep what an earlier run found under the same conditions and on the same data."""
     if before is None:
         return
     report.created = before.created
     alike = _comparable(before.conditions) == _comparable(report.conditions) and (
         before.machine["cpu"] == report.machine["cpu"]
     )
-    same_data = before.data.sha256 == report.data.sha256 and before.reference == report.reference
+    same_data = before.data.sha256 == report.data.sha256
     for variant in report.variants:
         old = before.variant(variant.name)
         if old is None or old.digest != variant.digest:
             continue
         variant.export_seconds, variant.export_bytes = old.export_seconds, old.export_bytes
-        if same_data:
+        if same_data and before.reference == report.reference:
             variant.score = old.score
-        if alike and old.measured.failure is None:
+        if alike and same_data and old.measured.failure is None:
             variant.measured = old.measured
             variant.measured.refusals.clear()
 

@@ -6,7 +6,6 @@ an interrupted report is a valid one with ``complete`` false.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 
 from bert_export.bundle import FileRecord
 from bert_export.errors import InputError
+from bert_export.report.files import write_whole
 from bert_export.report.timing import Conditions, Measured
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
 
 REPORT = "report.json"
 SCHEMA_VERSION = 1
+_ROUNDING = 1e-9
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,7 +201,7 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def keeps(self, variant: Variant) -> bool:
         """Whether a variant's loss is within ``max_drop``."""
         drop = self.drop(variant)
-        return drop is not None and drop <= self.max_drop
+        return drop is not None and drop <= self.max_drop + _ROUNDING
 
     def frontier(self, label: str) -> list[Variant]:
         """The variants that no other one beats in both latency and quality, fastest first."""
@@ -219,11 +220,13 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return best
 
     def choice(self, label: str) -> Variant | None:
-        """The fastest variant whose loss is within ``max_drop``."""
+        """The fastest variant that is there and whose loss is within ``max_drop``."""
         kept = [
             (latency, index)
             for index, variant in enumerate(self.variants)
-            if self.keeps(variant) and (latency := variant.latency(label)) is not None
+            if variant.failure is None
+            and self.keeps(variant)
+            and (latency := variant.latency(label)) is not None
         ]
         return self.variants[min(kept)[1]] if kept else None
 
@@ -235,11 +238,7 @@ class _Version(msgspec.Struct):
 def write_report(folder: Path, report: Report) -> None:
     """Write ``report.json``, replacing it in one step."""
     text = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{REPORT}.", delete=False) as file:
-        file.write(text + b"\n")
-    path = Path(file.name)
-    path.chmod(0o644)
-    path.replace(folder / REPORT)
+    write_whole(folder / REPORT, text + b"\n")
 
 
 def read_report(folder: Path) -> Report | None:

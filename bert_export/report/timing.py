@@ -8,6 +8,7 @@ first, in further processes that do nothing else.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -142,8 +143,12 @@ def conditions(
         cold_starts: Fresh processes per contender.
 
     Raises:
-        InputError: This machine does not have so many processors.
+        InputError: This machine does not have so many processors, or a number is out of bounds.
     """
+    if not 0 <= seconds < math.inf:
+        raise InputError("seconds are out of bounds", expected="0 or more", got=seconds)
+    if not 0 < tolerance < math.inf:
+        raise InputError("tolerance is out of bounds", expected="more than 0", got=tolerance)
     cores = available_cores()
     wanted = len(cores) if threads is None else threads
     if not 1 <= wanted <= len(cores):

@@ -85,7 +85,10 @@ def drop_text(report: Report, variant: Variant) -> str:
 def error_text(variant: Variant) -> str:
     """How far the outputs are from the reference's, of their own spread."""
     error = None if variant.score is None else variant.score.output_error
-    return DASH if error is None else f"{100 * error:.2g} %"
+    if error is None:
+        return DASH
+    value = 100 * error
+    return f"{value:,.0f} %" if value >= 10 else f"{value:.2g} %"
 
 
 def points(report: Report, drop: float) -> str:

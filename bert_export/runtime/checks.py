@@ -1,12 +1,17 @@
-"""Numbers that callers pass, checked alike everywhere."""
+"""Options that callers pass, checked alike everywhere."""
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
 
-from bert_export.errors import InputError
+import numpy as np
 
-__all__ = ["check_whole", "check_whole_or_none"]
+from bert_export.errors import InputError, shown
+
+__all__ = ["check_flag", "check_mapping", "check_number", "check_whole", "check_whole_or_none"]
 
 
 def check_whole(name: str, value: object, *, least: int) -> int:
@@ -30,3 +35,38 @@ def check_whole(name: str, value: object, *, least: int) -> int:
 def check_whole_or_none(name: str, value: object, *, least: int) -> int | None:
     """As :func:`check_whole`; ``None`` is left to who reads it."""
     return None if value is None else check_whole(name, value, least=least)
+
+
+def check_number(name: str, value: object) -> float:
+    """The value of an option, if it is a finite number.
+
+    Raises:
+        InputError: It is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InputError(f"{name} is wrong", expected="a number", got=shown(value))
+    return float(value)
+
+
+def check_flag(name: str, value: object) -> bool:
+    """The value of an option, if it says yes or no; numpy's booleans do.
+
+    Raises:
+        InputError: It is anything else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} is wrong", expected="true or false", got=shown(value))
+    return bool(value)
+
+
+def check_mapping(name: str, value: object) -> Mapping[str, Any]:
+    """The value of an option, if it names options of its own; ``None`` names none.
+
+    Raises:
+        InputError: It is anything else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} is wrong", expected="a mapping of options", got=shown(value))
+    return value

@@ -16,9 +16,9 @@ from bert_export.tasks import (
     token_classification,
     zero_shot_classification,
 )
-from bert_export.tasks.task import Output, Task
+from bert_export.tasks.task import LABELS, Output, Task
 
-__all__ = ["TASKS", "Output", "Task", "find_task"]
+__all__ = ["LABELS", "TASKS", "Output", "Task", "find_task"]
 
 TASKS: dict[str, Task] = {
     module.TASK.name: module.TASK

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Output", "Task"]
+__all__ = ["LABELS", "Output", "Task"]
+
+LABELS = ("label", "labels", "tags", "answers", "score")
+"""Fields that tell the answer to a record, which is then scored and not read."""
 
 
 @dataclass(frozen=True, slots=True)

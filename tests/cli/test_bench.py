@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from bert_export.cli import main
 from bert_export.exporter import Export
+from bert_export.report.timing import Measured
 
 BRIEF = ("--shapes", "1x8", "--seconds", "0.1", "--texts", "4", "--cold-starts", "1")
 
@@ -50,6 +51,15 @@ def test_bench_as_json(classifier: str) -> None:
     )
 
 
+def test_first_answer_is_the_median(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: object, *, results: dict[str, Measured], **__: object) -> None:
+        for result in results.values():
+            result.first_answers = [0.4, 0.1, 0.2, 0.3]
+
+    monkeypatch.setattr("bert_export.report.bench.time_contenders", start)
+    assert "0.250 s" in invoke(classifier, *BRIEF).stdout
+
+
 def test_quiet_prints_nothing(classifier: str) -> None:
     result = invoke(classifier, *BRIEF, "--texts", "0", "--quiet")
     assert (result.exit_code, result.output) == (0, "")
@@ -65,6 +75,8 @@ def test_reasons_are_printed(classifier: str) -> None:
     ("arguments", "message"),
     [
         (["--shapes", "8by16"], "shape '8by16' is malformed"),
+        (["--seconds", "nan"], "seconds are out of bounds"),
+        (["--tolerance", "inf"], "tolerance is out of bounds"),
         (["--threads", "4096"], "threads do not fit this machine"),
         (["--target", "none"], "none"),
         (["--data", "none.jsonl"], "none.jsonl"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -191,6 +192,30 @@ def test_run_names_missing_fields(tiny_export: Callable[..., Export]) -> None:
     assert '{"question": ..., "context": ...}' in result.stderr
 
 
+@pytest.mark.parametrize("spelling", ["null", "None"])
+def test_options_may_be_spelt_as_in_python(classifier: Path, spelling: str) -> None:
+    result = invoke("run", str(classifier), "hi", "-p", f"top_k={spelling}")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)) == 3
+
+
+def test_records_behind_a_byte_order_mark_are_records(classifier: Path) -> None:
+    line = json.dumps({"text": "the cat"})
+    marked = invoke("run", str(classifier), stdin=f"\ufeff{line}\n{line}\n")
+    assert marked.exit_code == 0, marked.output
+    first, second = marked.stdout.splitlines()
+    assert first == second == invoke("run", str(classifier), "the cat").stdout.rstrip("\n")
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5_000])
+def test_json_that_cannot_be_read_is_a_text(classifier: Path, value: str) -> None:
+    result = invoke("run", str(classifier), "hi", "-p", f"top_k={value}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: top_k is wrong: expected a positive whole number")
+    record = invoke("run", str(classifier), f'{{"text": {value}')
+    assert record.exit_code == 0, record.output
+
+
 def test_an_unknown_option_is_named_with_those_that_there_are(classifier: Path) -> None:
     result = invoke("run", str(classifier), "hi", "-p", "foo=1")
     assert result.exit_code == 1
@@ -248,6 +273,39 @@ def test_tasks_are_all_listed() -> None:
         assert task.name in result.stdout
         assert task.head in result.stdout
     assert [row["task"] for row in json.loads(invoke("tasks", "--json").stdout)] == list(TASKS)
+
+
+@pytest.mark.parametrize(
+    ("redirect", "status", "message"),
+    [(">/dev/full", 1, "error: file cannot be read or written: got No space left"), (">&-", 0, "")],
+)
+def test_output_that_cannot_be_written_is_one_line(
+    redirect: str, status: int, message: str
+) -> None:
+    command = f"{sys.executable} -m bert_export.cli tasks --json {redirect}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == (1 if message else 0)
+
+
+def test_output_in_ascii_is_whole_and_json_stays_json(
+    classifier: Path, tiny_export: Callable[..., Export]
+) -> None:
+    def say(*arguments: str) -> str:
+        command = [sys.executable, "-m", "bert_export.cli", *arguments]
+        surroundings = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=True, env=surroundings
+        )
+        return done.stdout
+
+    reader = tiny_export("question-answering", "BertForQuestionAnswering").path
+    record = json.dumps({"question": "who", "context": "\u00e9"})
+    assert json.loads(say("run", str(reader), record))["answer"] == "\u00e9"
+    assert "fuse_attention" in say("explain", str(classifier))
 
 
 def test_help_and_version_import_nothing_heavy() -> None:

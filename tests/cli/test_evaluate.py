@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from bert_export.cli import main
+from bert_export.cli.console import stdout
+from bert_export.cli.evaluate import figure_text
 from bert_export.exporter import Export
 
 ROW = {"prompt": "the cat", "choices": ["sat", "run", "on"]}
@@ -38,6 +40,24 @@ def test_a_table_names_what_was_compared(bundle: str, labelled: str) -> None:
     assert "+0.0000 ± 0.0000" in done.output
     assert "share of equal choices" in done.output
     assert "1.0000" in done.output
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_figures_are_whole_on_a_narrow_terminal(
+    columns: int, bundle: str, labelled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stdout, "width", columns)
+    done = CliRunner().invoke(main, ["evaluate", bundle, labelled])
+    assert done.exit_code == 0, done.output
+    assert "0.3333 ± 0.2108" in done.output
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.98765, "0.9877"), (1.0, "1.0000"), (1.4, "1.4000"), (1234.0, "1,234"), (-0.5, "-0.5000")],
+)
+def test_figures_are_counts_where_they_are_whole(value: float, text: str) -> None:
+    assert figure_text(value) == text
 
 
 def test_quiet_is_one_figure_and_json_one_object(bundle: str, labelled: str) -> None:

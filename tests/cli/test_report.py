@@ -32,8 +32,23 @@ def test_report_prints_a_markdown_table(tiny: Callable[..., Path], tmp_path: Pat
     told = json.loads(invoke(*options, "-o", str(folder), "--json").stdout)
     assert told == json.loads((folder / "report.json").read_bytes())
     assert told["complete"]
+    assert told["max_drop"] == 0.01
+    for typed, meant in (("1.5%", 0.015), ("0.02", 0.02)):
+        more = ["-o", str(folder), "--max-drop", typed, "--json"]
+        assert json.loads(invoke(*options, *more).stdout)["max_drop"] == meant
     quiet = invoke(*options, "-o", str(folder), "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+def test_no_variant_at_all_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    options = ["--task", "text-classification", "--model", str(tmp_path / "model")]
+    options += ["--targets", "onnxruntime", "--precisions", "fp32", "--texts", "0"]
+    result = invoke(*options, "-o", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: no variant can be exported, scored and timed")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "config.json" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +58,10 @@ def test_report_prints_a_markdown_table(tiny: Callable[..., Path], tmp_path: Pat
         (["--task", "text-classification", "--shapes", "8by16"], "shape '8by16' is malformed"),
         (["--task", "text-classification", "--targets", "abacus"], "target 'abacus' is unknown"),
         (["--task", "text-generation"], "has no demonstration checkpoint"),
+        (["--task", "text-classification", "--max-drop", "a lot"], "max-drop is malformed"),
+        (["--task", "text-classification", "--max-drop", "nan"], "max-drop is out of bounds"),
+        (["--task", "text-classification", "--seconds", "nan"], "seconds are out of bounds"),
+        (["--task", "text-classification", "--tolerance", "nan"], "tolerance is out of bounds"),
     ],
 )
 def test_a_bad_option_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

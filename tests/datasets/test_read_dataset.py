@@ -185,6 +185,7 @@ MALFORMED = [
     ("fill-mask", "a.csv", b"txt\na", "row 1 does not fit fill-mask: expected text, got txt"),
     ("fill-mask", "a.csv", b"text,b\na", "row 1 does not fit the header: expected 2 cells"),
     ("fill-mask", "a.csv", b"text,text\na,b", "names a column twice"),
+    ("fill-mask", "a.csv", b"text,text,,\na,b,,", "names a column twice"),
     ("fill-mask", "a.csv", b'text\n"a', "row 1 is malformed"),
     ("fill-mask", "a.parquet", b"PAR1", "cannot be read: expected a Parquet or Arrow file"),
     ("question-answering", "a.txt", b"one", "expected question, context, got text"),
@@ -197,6 +198,15 @@ MALFORMED = [
     ("sentence-embedding", "a.jsonl", b'{"text":"a","score":"high"}', "expected a finite number"),
     ("sentence-embedding", "a.jsonl", b'{"text":"a","score":NaN}', "expected a finite number"),
 ]
+
+
+@pytest.mark.parametrize(
+    "text", ["\n\ntext,label\na,b\n", "text,label,,\na,b,,\n", "\ufefftext,label\r\n\r\na,b\r\n"]
+)
+def test_what_spreadsheets_leave_behind_is_no_data(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    found = read_dataset(find_task("text-classification"), tmp_path / "a.csv")
+    assert found.records == ({"text": "a", "label": "b"},)
 
 
 def test_a_cell_may_be_a_whole_document(tmp_path: Path) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bert_export.datasets import read_dataset
+from bert_export.errors import DatasetError
 from bert_export.evaluation.classification import MultiLabelScorer, SingleLabelScorer
-from bert_export.evaluation.scorer import correlation
+from bert_export.evaluation.scorer import AnyPipeline, correlation, label_id
 from bert_export.evaluation.spans import SpanScorer, normalize_answer, word_f1
 from bert_export.evaluation.tagging import TaggingScorer
 from bert_export.evaluation.vectors import mean_cosine
 from bert_export.evaluation.words import MaskedWordScorer
+from bert_export.tasks import find_task
 
 
 @pytest.mark.parametrize(
@@ -47,6 +53,33 @@ def test_spans_take_the_best_of_the_given_answers() -> None:
     assert figures["answer F1"] == pytest.approx((1 + 0 + 2 / 3) / 3)
     assert figures["exact match"] == pytest.approx(1 / 3)
     assert figures["answered F1"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "gold"),
+    [(["a cat", "the"], ("a cat",)), (["the", "!"], ("",)), ([], ("",)), (["x", "y"], ("x", "y"))],
+)
+def test_answers_without_a_word_that_counts_are_none(
+    texts: list[str], gold: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    answers = {"text": texts, "answer_start": [0] * len(texts)}
+    path.write_text(json.dumps({"question": "q", "context": "c", "answers": answers}))
+    data = read_dataset(find_task("question-answering"), path)
+    assert SpanScorer().gold(cast("AnyPipeline", None), data) == [gold]
+
+
+@pytest.mark.parametrize(
+    ("value", "index"), [(" neg", 1), ("1", 1), ("1.0", 1), (" 0 ", 0), (1.0, 1), ("1.", 1)]
+)
+def test_labels_are_known_as_tools_write_them(value: str | float, index: int) -> None:
+    assert label_id(value, ["pos", "neg"], (), "row 1") == index
+
+
+@pytest.mark.parametrize("value", ["1.5", "2", "-1", "neg.", "9" * 5_000, 0.5])
+def test_other_labels_are_refused(value: str | float) -> None:
+    with pytest.raises(DatasetError, match="row 1 is no label of the head: expected pos, neg, or"):
+        label_id(value, ["pos", "neg"], (), "row 1")
 
 
 def test_entities_count_whole() -> None:

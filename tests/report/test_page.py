@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -13,9 +14,10 @@ import pytest
 
 from bert_export.errors import InputError
 from bert_export.report import wording
+from bert_export.report.files import write_whole
 from bert_export.report.markdown import markdown_table
-from bert_export.report.page import render_page
-from bert_export.report.picture import write_picture
+from bert_export.report.page import PAGE, render_page, write_page
+from bert_export.report.picture import PICTURES, write_picture
 from bert_export.report.schema import REPORT, Report, read_report, write_report
 from bert_export.report.timing import Measured
 from tests.report.sample import sample_report
@@ -92,7 +94,29 @@ def test_page_of_an_interrupted_report() -> None:
     page = render_page(report)
     Outline(page)
     assert "Not finished" in page
-    assert "No variant was both scored and timed" in page
+    assert "No variant was timed at 1x128." in page
+
+
+def test_headline_tells_why_there_is_no_finding() -> None:
+    report = sample_report()
+    report.variants[0].score = None
+    assert "No variant timed at 1x128 could be compared with onnxruntime fp32." in render_page(
+        report
+    )
+    report = sample_report()
+    report.variants = [report.variants[0], report.variants[4]]
+    del report.variants[0].measured.timings["1x128"]
+    assert "No variant timed at 1x128 loses at most 1 point against onnxruntime fp32." in (
+        render_page(report)
+    )
+
+
+def test_page_has_the_workloads_that_were_refused() -> None:
+    report = sample_report()
+    report.variants.pop()
+    report.variants[0].measured.refusals["8x128"] = "shape 8x128 is too <long>."
+    page = render_page(report)
+    assert "<strong>onnxruntime fp32</strong>, 8x128: shape 8x128 is too &lt;long&gt;." in page
 
 
 def test_without_labels_agreement_counts() -> None:
@@ -120,6 +144,23 @@ def test_frontier_has_what_nothing_beats() -> None:
     strict = report.choice("1x128")
     assert strict is not None
     assert strict.name == "openvino bf16"
+    strict.failure = "its bundle is damaged"
+    left = report.choice("1x128")
+    assert left is not None
+    assert left.name == "openvino fp32"
+
+
+def test_a_loss_of_just_the_limit_keeps_the_answers() -> None:
+    report = sample_report()
+    for variant, accuracy in zip(report.variants[:2], (0.90, 0.89), strict=True):
+        assert variant.score is not None
+        variant.score = msgspec.structs.replace(variant.score, scores={"accuracy": accuracy})
+    assert report.max_drop < 0.90 - 0.89
+    assert report.keeps(report.variants[1])
+    plot = re.search(r'id="plot-data">(.*?)</script>', render_page(report), re.DOTALL)
+    assert plot is not None
+    kept = [variant["keeps"] for variant in json.loads(plot[1])["variants"]]
+    assert kept == [True, True, True, True, True, False]
 
 
 def test_markdown_has_a_row_per_variant() -> None:
@@ -131,6 +172,24 @@ def test_markdown_has_a_row_per_variant() -> None:
     assert len(lines) == 2 + 6
     assert lines[3].startswith("| **onnxruntime int8** | 98.14 % | −0.15 ± 0.21 |")
     assert "failed: openvino cannot open" in lines[-1]
+
+
+def test_a_variant_that_failed_later_has_its_reason_beside_its_figures() -> None:
+    report = sample_report()
+    report.variants[2].failure = "weights.data has the wrong size"
+    row = markdown_table(report).splitlines()[4]
+    assert row.startswith("| openvino fp32 (failed: weights.data has the wrong size) | 98.29 % |")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(1.4, "140 %"), (0.998, "100 %"), (0.1049, "10 %"), (0.0996, "10 %"), (0.0123, "1.2 %")],
+)
+def test_output_errors_have_two_digits_or_whole_percents(error: float, text: str) -> None:
+    variant = sample_report().variants[0]
+    assert variant.score is not None
+    variant.score = msgspec.structs.replace(variant.score, output_error=error)
+    assert wording.error_text(variant) == text
 
 
 @pytest.mark.parametrize(
@@ -151,6 +210,43 @@ def test_pictures_are_small_and_the_same_every_time(tmp_path: Path) -> None:
     assert "openvino bf16" in "".join(ET.fromstring(text).itertext())  # noqa: S314  our own file
     write_picture(report, tmp_path)
     assert svg.read_text(encoding="utf-8") == text
+
+
+def test_dollars_in_a_path_are_no_formula(tmp_path: Path) -> None:
+    report = sample_report()
+    assert report.model is not None
+    report.model = msgspec.structs.replace(report.model, source="a$x_{$b")
+    svg, _ = write_picture(report, tmp_path)
+    assert "a$x_{$b" in "".join(ET.fromstring(svg.read_text(encoding="utf-8")).itertext())  # noqa: S314  our own file
+
+
+@pytest.mark.parametrize("name", [REPORT, PAGE, *PICTURES])
+def test_a_full_disk_leaves_every_file_as_it_was(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(path: Path, target: Path) -> None:
+        if target.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(path, target)
+
+    rename = Path.replace
+    (tmp_path / name).write_text("as before", encoding="utf-8")
+    monkeypatch.setattr(Path, "replace", fill)
+    with pytest.raises(InputError, match=rf"{re.escape(name)} cannot be written.*No space left"):
+        _write_all(sample_report(), tmp_path)
+    assert (tmp_path / name).read_text(encoding="utf-8") == "as before"
+    assert not list(tmp_path.glob(".*"))
+
+
+def _write_all(report: Report, folder: Path) -> None:
+    write_report(folder, report)
+    write_page(report, folder)
+    write_picture(report, folder)
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none/report\.json cannot be written"):
+        write_whole(tmp_path / "none" / REPORT, b"{}")
 
 
 def test_picture_of_nothing_is_drawn_too(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from bert_export.errors import BertExportError, DatasetError, InputError
-from bert_export.report.reporting import make_report
+from bert_export.errors import BertExportError, DatasetError, InputError, MeasurementError
+from bert_export.report.reporting import _read_data, make_report
 from bert_export.report.schema import Report, read_report
 from bert_export.report.variants import plan_variants
+from bert_export.tasks import find_task
 
 
 class Silent:
@@ -109,6 +111,38 @@ def test_running_again_goes_on_from_there(
     assert new.measured.first_answers == old.measured.first_answers
 
 
+def test_other_data_is_timed_anew(
+    done: tuple[Report, Path, Silent], checkpoint: Path, tmp_path: Path
+) -> None:
+    before, folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"text": "a dog", "label": 0}\n' * 3, encoding="utf-8")
+    after, _ = run(checkpoint, other, copy)
+    (old,), (new,) = before.variants, after.variants
+    assert new.export_seconds == old.export_seconds
+    assert new.measured.timings["many texts"].rows == 3
+    assert new.measured.timings["one text"] != old.measured.timings["one text"]
+    assert new.measured.first_answers != old.measured.first_answers
+
+
+def test_a_shape_that_all_refuse_is_not_what_the_page_opens_with(
+    done: tuple[Report, Path, Silent], checkpoint: Path, labelled: Path, tmp_path: Path
+) -> None:
+    _, folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    report, _ = run(checkpoint, labelled, copy, shapes="1x8,1x4000")
+    assert report.main_shape == "1x8"
+    page = (copy / "report.html").read_text(encoding="utf-8")
+    assert "onnxruntime fp32 answers 1x8 in" in page
+    assert "1x4000: shape 1x4000 is longer than the bundle" in page
+    kept = read_report(copy)
+    assert kept is not None
+    assert kept.main_shape == "1x8"
+
+
 def test_a_damaged_bundle_is_a_row_with_its_reason(
     done: tuple[Report, Path, Silent], checkpoint: Path, labelled: Path, tmp_path: Path
 ) -> None:
@@ -118,10 +152,13 @@ def test_a_damaged_bundle_is_a_row_with_its_reason(
     (copy / "report.json").unlink()
     (weights,) = (copy / "variants").glob("*/weights.data")
     weights.write_bytes(weights.read_bytes()[:-1])
-    report, _ = run(checkpoint, labelled, copy)
+    with pytest.raises(MeasurementError, match=r"no variant can be .* onnxruntime fp32: .*weights"):
+        run(checkpoint, labelled, copy)
+    report = read_report(copy)
+    assert report is not None
     (variant,) = report.variants
     assert "weights.data" in (variant.reason or "")
-    assert report.complete
+    assert not report.complete
     page = (copy / "report.html").read_text(encoding="utf-8")
     assert "weights.data has the wrong size" in page
 
@@ -165,6 +202,9 @@ def test_without_labels_agreement_is_what_counts(
         ({"precisions": ["fp7"]}, InputError),
         ({"threads": 4096}, InputError),
         ({"task": "none"}, BertExportError),
+        *(({"max_drop": value}, InputError) for value in (math.nan, math.inf, -0.1)),
+        *(({"seconds": value}, InputError) for value in (math.nan, math.inf, -1)),
+        *(({"tolerance": value}, InputError) for value in (math.nan, math.inf, 0)),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_made(
@@ -186,6 +226,23 @@ def test_data_that_is_not_there_is_said_before_anything_is_made(
     with pytest.raises(DatasetError):
         run(checkpoint, tmp_path / "none.jsonl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_in_some_records_are_said_before_anything_is_made(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    some = tmp_path / "some.jsonl"
+    some.write_text('{"text": "a", "label": 0}\n{"text": "b"}\n', encoding="utf-8")
+    with pytest.raises(DatasetError, match="line 2 lacks label: expected labels in every record"):
+        run(checkpoint, some, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_kind_of_label_may_have_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "both.jsonl"
+    path.write_text('{"text": "a", "label": 0, "labels": ["x"]}\n{"text": "b", "label": 1}\n')
+    _, record = _read_data(find_task("text-classification"), path)
+    assert record.records == 2
 
 
 def test_bundles_are_named_after_what_they_depend_on(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@
     const labels = [];
     for (const point of points) {
       const { variant, latency } = point;
-      const below = data.floor !== null && variant.quality < data.floor;
+      const below = data.floor !== null && !variant.keeps;
       const group = make("g", {
         class: `point t${targets.indexOf(variant.target) % 5}${below ? " below" : ""}`,
         tabindex: 0, role: "img", "aria-label": describe(point), "data-variant": variant.name,

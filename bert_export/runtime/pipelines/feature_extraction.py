@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.checks import check_flag, check_mapping
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
     CUT,
@@ -70,7 +71,7 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
         Raises:
             InputError: A text is no string or too long, or an option is unknown.
         """
-        options = dict(tokenize_kwargs or {})
+        options = dict(check_mapping("tokenize_kwargs", tokenize_kwargs))
         if truncation is not None:
             if "truncation" in options:
                 raise InputError("truncation is given twice", fix="Leave it out of tokenize_kwargs")
@@ -80,7 +81,9 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
             inputs,
             single=single,
             items=items,
-            settings=FeatureExtractionSettings(Tokenization.from_options(options), return_arrays),
+            settings=FeatureExtractionSettings(
+                Tokenization.from_options(options), check_flag("return_arrays", return_arrays)
+            ),
             batch_size=batch_size,
         )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError, shown
 from bert_export.runtime.batching import Row
-from bert_export.runtime.checks import check_whole
+from bert_export.runtime.checks import check_mapping, check_whole
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
@@ -246,7 +246,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         settings = FillMaskSettings(
             5 if top_k is None else check_top_k(top_k),
             None if targets is None else self._target_ids(targets),
-            Tokenization.from_options(tokenizer_kwargs or {}),
+            Tokenization.from_options(check_mapping("tokenizer_kwargs", tokenizer_kwargs)),
         )
         single, items = text_items(inputs)
         answer = self.respond(
@@ -328,7 +328,8 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
 
     def _target_ids(self, targets: str | Iterable[str]) -> tuple[int, ...]:
         found: dict[int, None] = {}
-        for target in [targets] if isinstance(targets, str) else targets:
+        _, words = text_items(targets, "targets")
+        for target in words:
             index = self.tokenizer.token_to_id(check_text(target, "target"))
             if index is None:
                 (row,) = self.tokenizer.encode(

@@ -23,6 +23,7 @@ from bert_export.runtime.batching import Batching, Row, split_outputs
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks import LABELS
 
 __all__ = ["Pipeline"]
 
@@ -103,8 +104,13 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         """Answer inputs as the upstream pipeline of the task does."""
 
     def ask(self, record: Mapping[str, Any], **options: Any) -> Any:
-        """Answer one record of a data file, with options of the call."""
-        return self(record["text"] if set(record) == {"text"} else record, **options)
+        """Answer one record of a data file, but for what labels it, with options of the call."""
+        given = {
+            name: value
+            for name, value in record.items()
+            if value is not None and name not in LABELS
+        }
+        return self(given["text"] if given.keys() == {"text"} else given, **options)
 
     def graph_feeds(self, feeds: Feeds) -> Feeds:
         """Give padded rows (B, S) the axes of the graph's inputs; the same where they match."""

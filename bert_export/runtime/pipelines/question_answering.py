@@ -16,7 +16,12 @@ from tokenizers import Encoding
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
-from bert_export.runtime.checks import check_whole, check_whole_or_none
+from bert_export.runtime.checks import (
+    check_flag,
+    check_number,
+    check_whole,
+    check_whole_or_none,
+)
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import check_text, field
@@ -377,11 +382,11 @@ class QuestionAnsweringPipeline(
             check_whole_or_none("max_answer_len", max_answer_len, least=1),
             check_whole_or_none("max_seq_len", max_seq_len, least=_SPECIAL_TOKENS + 2),
             check_whole("max_question_len", max_question_len, least=1),
-            handle_impossible_answer,
-            align_to_words,
+            check_flag("handle_impossible_answer", handle_impossible_answer),
+            check_flag("align_to_words", align_to_words),
             _read_method(method),
             check_whole("n_best_size", n_best_size, least=1),
-            null_score_diff_threshold,
+            check_number("null_score_diff_threshold", null_score_diff_threshold),
         )
         self._lengths(settings)
         records = _read_inputs(inputs, question, context)

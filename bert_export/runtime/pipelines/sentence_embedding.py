@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import BundleError, InputError
 from bert_export.runtime.batching import Row
-from bert_export.runtime.checks import check_whole_or_none
+from bert_export.runtime.checks import check_flag, check_whole_or_none
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
     CUT,
@@ -88,7 +88,7 @@ def choose_prompt(
             )
         return check_text(prompt, "prompt")
     if prompt_name is not None:
-        if prompt_name not in options.prompts:
+        if check_text(prompt_name, "prompt_name") not in options.prompts:
             raise InputError(
                 f"prompt {prompt_name!r} is unknown",
                 expected=f"one of {', '.join(options.prompts)}"
@@ -221,7 +221,8 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         prompt_name: str | None = None,
     ) -> SentenceEmbeddingSettings:
         """Check a call's arguments against the bundle; see :meth:`__call__`."""
-        if normalize is False and self.options.normalize:
+        scaled = check_flag("normalize", normalize) if normalize is not None else None
+        if scaled is False and self.options.normalize:
             raise InputError(
                 "normalize=False does not fit the bundle",
                 expected="True or None",
@@ -231,7 +232,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         return SentenceEmbeddingSettings(
             choose_prompt(self.options, prompt, prompt_name),
             check_whole_or_none("truncate_dim", truncate_dim, least=1),
-            bool(normalize),
+            bool(scaled),
         )
 
     def item(self, record: Mapping[str, Any]) -> str:

@@ -131,10 +131,10 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         Raises:
             InputError: An input or an option is malformed, or too long and not to be truncated.
         """
-        bare = isinstance(top_k, str)
+        bare = isinstance(top_k, str) and not top_k
         settings = TextClassificationSettings(
             _read_activation(function_to_apply),
-            1 if isinstance(top_k, str) else _read_top_k(top_k),
+            1 if bare else _read_top_k(top_k),
             bare,
             Tokenization.from_options({"truncation": truncation, "max_length": max_length}),
         )
@@ -220,7 +220,7 @@ def _read_activation(name: str | None) -> Activation | None:
     )
 
 
-def _read_top_k(top_k: int | None) -> int | None:
+def _read_top_k(top_k: object) -> int | None:
     if top_k is None or (isinstance(top_k, int) and not isinstance(top_k, bool) and top_k >= 1):
         return top_k
     raise InputError(

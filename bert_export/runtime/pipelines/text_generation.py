@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, batch_rows
-from bert_export.runtime.checks import check_whole, check_whole_or_none
+from bert_export.runtime.checks import (
+    check_flag,
+    check_number,
+    check_whole,
+    check_whole_or_none,
+)
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
@@ -176,14 +181,14 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         check_whole("max_new_tokens", max_new_tokens, least=1)
         check_whole("top_k", top_k, least=0)
         check_whole_or_none("seed", seed, least=0)
-        if not 0 < temperature < np.inf:
+        if check_number("temperature", temperature) <= 0:
             raise InputError(
                 "temperature is out of range",
                 expected="a number above 0",
                 got=temperature,
                 fix="Use do_sample=False for the likeliest token",
             )
-        if not 0 <= top_p <= 1:
+        if not 0 <= check_number("top_p", top_p) <= 1:
             raise InputError("top_p is out of range", expected="0 to 1", got=top_p)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
         single, items = text_items(inputs)
@@ -193,8 +198,8 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             items=items,
             settings=TextGenerationSettings(
                 max_new_tokens=max_new_tokens,
-                sampling=sampling if do_sample else None,
-                return_full_text=return_full_text,
+                sampling=sampling if check_flag("do_sample", do_sample) else None,
+                return_full_text=check_flag("return_full_text", return_full_text),
             ),
             batch_size=batch_size,
         )
@@ -296,7 +301,8 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             int64 (N,) each.
         """
         begun = np.asarray([len(prompt) for prompt in prompts])  # (B,)
-        ends = np.minimum(begun + settings.max_new_tokens, self.tokenizer.max_length)
+        room = min(settings.max_new_tokens, self.tokenizer.max_length)
+        ends = np.minimum(begun + room, self.tokenizer.max_length)
         ids = np.full((len(prompts), ends.max()), self.tokenizer.pad_id, dtype=np.int64)
         for row, prompt in zip(ids, prompts, strict=True):
             row[: len(prompt)] = prompt

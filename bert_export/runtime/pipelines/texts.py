@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from bert_export.errors import InputError, shown
 from bert_export.runtime.batching import Row, row_from_encoding
+from bert_export.runtime.checks import check_flag
 from bert_export.runtime.tokenization import Tokenizer, Truncation
 
 __all__ = [
@@ -84,7 +85,7 @@ class Tokenization:
                 got=repr(truncation),
             )
         special = options.get("add_special_tokens", True)
-        return cls(_STRATEGIES[truncation], length, bool(special))
+        return cls(_STRATEGIES[truncation], length, check_flag("add_special_tokens", special))
 
 
 UNCUT = Tokenization()
@@ -128,8 +129,8 @@ def field(record: object, name: str) -> Any:
     return record[name]
 
 
-def text_items(inputs: object) -> tuple[bool, Iterable[Any]]:
-    """Whether a call's argument is a single text, and its texts.
+def text_items(inputs: object, name: str = "inputs") -> tuple[bool, Iterable[Any]]:
+    """Whether a call's argument of that name is a single text, and its texts.
 
     Raises:
         InputError: It is neither a string nor an iterable of them.
@@ -139,7 +140,7 @@ def text_items(inputs: object) -> tuple[bool, Iterable[Any]]:
     if isinstance(inputs, Iterable) and not isinstance(inputs, Mapping | bytes | bytearray):
         return False, inputs
     raise InputError(
-        "inputs are of the wrong type",
+        f"{name} are of the wrong type",
         expected="a string or an iterable of strings",
         got=type(inputs).__name__,
     )

@@ -11,6 +11,7 @@ from tokenizers import Encoding
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
+from bert_export.runtime.checks import check_flag
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import check_text, text_items
@@ -311,7 +312,7 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
             _read_labels(ignore_labels),
             self._read_stride(stride, aggregation_strategy),
         )
-        if not is_split_into_words:
+        if not check_flag("is_split_into_words", is_split_into_words):
             single, texts = text_items(inputs)
             items: Iterable[TokenItem] = (TokenItem(check_text(text)) for text in texts)
         else:
@@ -319,6 +320,12 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
         return self.respond(
             inputs, single=single, items=items, settings=settings, batch_size=batch_size
         )
+
+    def ask(self, record: Mapping[str, Any], **options: Any) -> Any:
+        """Answer one record of a data file, with options of the call; its words may be split."""
+        if record.get("tokens") is None:
+            return super().ask(record, **options)
+        return self([record["tokens"]], **{**options, "is_split_into_words": True})[0]
 
     def item(self, record: Mapping[str, Any]) -> TokenItem:
         if record.get("tokens") is not None:

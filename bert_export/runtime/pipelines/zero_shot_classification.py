@@ -16,6 +16,7 @@ import numpy as np
 from bert_export.bundle import Manifest
 from bert_export.errors import InputError, TaskError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.checks import check_flag
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
@@ -147,7 +148,9 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
             sequences,
             single=single,
             items=(ZeroShotItem(_read_text(text), labels) for text in records),
-            settings=ZeroShotClassificationSettings(hypothesis_template, multi_label),
+            settings=ZeroShotClassificationSettings(
+                hypothesis_template, check_flag("multi_label", multi_label)
+            ),
             batch_size=batch_size,
         )
 

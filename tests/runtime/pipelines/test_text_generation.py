@@ -213,7 +213,7 @@ def test_the_steps_of_a_prompt_give_the_next_token(
         ("a", {"top_k": -1}, "top_k is wrong"),
         ("a", {"top_p": 1.1}, "top_p is out of range"),
         ("a", {"temperature": 0.0}, "temperature is out of range"),
-        ("a", {"temperature": float("nan")}, "temperature is out of range"),
+        ("a", {"temperature": float("nan")}, "temperature is wrong"),
         ("a", {"seed": -1}, "seed is wrong"),
         ("a", {"batch_size": 0}, "batch_size is wrong"),
     ],
