@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from bert_export.bundle import (
     MANIFEST,
+    ChoiceRecord,
     EngineRecord,
     Manifest,
     QuantizationPlan,
@@ -35,6 +36,7 @@ from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.sites import QUANTIZED_PREFIXES
 from bert_export.targets import find_target
+from bert_export.targets.tensorrt_builder import MODULES
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import find_task
 from bert_export.tracing import DEFAULT_OPSET
@@ -48,7 +50,7 @@ writes it into the folder and gives the entry that tells of it."""
 
 def build(
     path: str | Path,
-    targets: Sequence[str],
+    targets: str | Sequence[str],
     *,
     precision: str | None = None,
     model: str | None = None,
@@ -62,25 +64,27 @@ def build(
 
     Args:
         path: The bundle's folder; it is replaced when all is done, and untouched before.
-        targets: Names in :data:`bert_export.targets.TARGETS`.
-        precision: Of the new targets; the default engine's when ``None``.
+        targets: Names in :data:`bert_export.targets.TARGETS`, or one.
+        precision: Of the targets; when ``None``, the default engine's for new ones.
         model: Where the checkpoint is now; where the manifest says when ``None``.
         calibration: Where the calibration text is now, for INT8; as above.
         threads: Threads inside an operator while calibrating and verifying.
         force: Make targets anew that the bundle serves already.
-        finish: Called for every named target; a target that the bundle serves already is then not
-            exported again but finished.
+        finish: Called for every named target; one that the bundle serves already and that has a
+            builder of its own is then not exported again but finished.
         listener: Hears how the export proceeds.
 
     Returns:
         The bundle's path, its new manifest and the stages of the export.
 
     Raises:
-        InputError: No target is named, or the bundle serves one already.
+        InputError: No target is named, or the bundle serves one already, or serves the one that
+            is to be finished in another precision.
         CheckpointError: The checkpoint is not the one that the bundle was made of.
         BertExportError: Anything else that is wrong; the bundle is as it was.
     """
     folder = Path(path)
+    targets = (targets,) if isinstance(targets, str) else tuple(targets)
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     if not targets:
@@ -90,14 +94,9 @@ def build(
     for name in targets:
         find_target(name, wanted)
     missing = [name for name in dict.fromkeys(targets) if force or name not in served]
-    if len(missing) < len(set(targets)) and finish is None:
-        there = next(name for name in targets if name in served)
-        raise InputError(
-            f"bundle {folder} serves the target {there} already",
-            expected="another target",
-            got=there,
-            fix="Pass --force to make it anew",
-        )
+    for engine in manifest.engines:
+        if engine.target in targets and engine.target not in missing:
+            _check_finishable(folder, engine, precision, finish)
     with replace_folder(folder, force=True) as new:
         dead = {
             name
@@ -130,7 +129,34 @@ def build(
             },
         )
         write_manifest(new, written)
+        if read_manifest(folder) != manifest:
+            raise BundleError(
+                f"bundle {folder} changed while it was built for {', '.join(targets)}",
+                expected="the bundle that was read",
+                got="another manifest",
+                fix="Run it again",
+            )
     return Export(folder, written, done.stages)
+
+
+def _check_finishable(
+    folder: Path, engine: EngineRecord, precision: str | None, finish: Finish | None
+) -> None:
+    """A target that is served already has an engine to get, of the graph that is there."""
+    if finish is None or engine.target not in MODULES:
+        raise InputError(
+            f"bundle {folder} serves the target {engine.target} already",
+            expected="another target",
+            got=engine.target,
+            fix="Pass --force to make it anew",
+        )
+    if precision is not None and precision != engine.precision:
+        raise InputError(
+            f"bundle {folder} serves the target {engine.target} in another precision",
+            expected=engine.precision,
+            got=precision,
+            fix="Pass --force to make it anew",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +207,16 @@ def _add(
     merged = msgspec.structs.replace(
         manifest,
         engines=(*kept, *done.manifest.engines),
+        choice=_still_true(manifest.choice, targets),
         versions=manifest.versions | done.manifest.versions,
     )
     return Export(new, merged, done.stages)
+
+
+def _still_true(choice: ChoiceRecord | None, made: Sequence[str]) -> ChoiceRecord | None:
+    """How the default was found; none where a target that was tried for it is another now."""
+    tried = () if choice is None else (candidate.target for candidate in choice.candidates)
+    return choice if set(made).isdisjoint(tried) else None
 
 
 def _check_weights(manifest: Manifest, model: str) -> None:

@@ -666,7 +666,6 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
         place = target.resolve()
         missing += [parent for parent in place.parents if not parent.exists()]
         place.parent.mkdir(parents=True, exist_ok=True)
-        strays = _strays(place) if place.exists() else []
         holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     except (OSError, RuntimeError, ValueError) as error:  # such as a loop of links, a zero byte
         _remove_empty(missing)
@@ -677,8 +676,8 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
         work.mkdir()
         yield work
         check_replaceable(target, force=force)  # it may have appeared meanwhile
-        _carry(strays, work)
         if place.exists():
+            _carry(_strays(place), work)
             place.replace(old)
         work.replace(place)
     finally:

@@ -19,7 +19,6 @@ from typing import Any
 
 import msgspec
 
-from bert_export.building import build
 from bert_export.bundle import (
     CandidateRecord,
     ChoiceRecord,
@@ -29,6 +28,7 @@ from bert_export.bundle import (
 )
 from bert_export.errors import (
     BudgetError,
+    BundleError,
     InputError,
     MeasurementError,
     MissingExtraError,
@@ -39,6 +39,7 @@ from bert_export.exporter import PRECISIONS, Export, Listener, Stage, export
 from bert_export.report.bench import records_to_time
 from bert_export.report.timing import Conditions, Contender, Measured, conditions, time_contenders
 from bert_export.report.workloads import SHAPES, Shape, parse_shapes
+from bert_export.runtime.checks import check_whole_or_none
 from bert_export.targets import DEFAULT_TARGET, TARGETS, Target
 from bert_export.targets.gpu import find_gpu
 
@@ -47,7 +48,7 @@ __all__ = ["AUTO", "candidates", "choose", "export_fastest", "export_for"]
 AUTO = "auto"
 """Typed in the place of a target: the fastest that is found."""
 
-_REFUSALS = (BudgetError, TargetError, VerificationError)
+_REFUSALS = (BudgetError, BundleError, MissingExtraError, TargetError, VerificationError)
 """Reasons to go on without a target."""
 _RECORDS = 64
 """Records whose text fills the shapes."""
@@ -72,7 +73,7 @@ def export_for(
             raise InputError(
                 f"target {AUTO} is given beside others", expected=AUTO, got=", ".join(targets)
             )
-        return export_fastest(shapes=shapes or SHAPES, **options)
+        return export_fastest(shapes=shapes, **options)
     if shapes is not None:
         raise InputError(
             "shapes have no use for named targets", expected=f"target {AUTO}", got=shapes
@@ -82,7 +83,7 @@ def export_for(
 
 def export_fastest(
     *,
-    shapes: str = SHAPES,
+    shapes: str | None = None,
     seconds: float = 2.0,
     output: str | Path | None = None,
     precision: str = "fp32",
@@ -94,7 +95,8 @@ def export_fastest(
     """Export a checkpoint for every target that runs here, and find the fastest.
 
     Args:
-        shapes: Rows x tokens that count, such as ``1x16,8x128``.
+        shapes: Rows x tokens that count, such as ``1x16,8x128``; when ``None``, the usual ones
+            as far as the checkpoint's rows reach.
         seconds: Of measuring per target and shape at most.
         output: See :func:`bert_export.exporter.export`, as for the rest.
         precision: Of all targets.
@@ -109,7 +111,8 @@ def export_fastest(
     Raises:
         BertExportError: No target is left, or anything else is wrong; nothing is left behind.
     """
-    wanted = parse_shapes(shapes)
+    max_length = check_whole_or_none("max_length", options.get("max_length"), least=1)
+    wanted = _find_shapes(shapes, max_length)
     if precision not in PRECISIONS:
         raise InputError(
             f"precision {precision!r} is unknown",
@@ -136,6 +139,7 @@ def export_fastest(
         work = Path(holder) / "bundle"
         settings = {"precision": precision, "threads": threads, "listener": listener, **options}
         done, refused = _export_all(names, work, settings)
+        wanted = _find_shapes(shapes, done.manifest.tokenizer.max_length)
         choice, stage = _time(done, wanted, under, listener)
         left_out = [
             CandidateRecord(target=name, precision=precision, refusal=reason)
@@ -196,38 +200,69 @@ def choose(manifest: Manifest, measured: Mapping[str, Measured], shapes: Sequenc
     return min(means, key=lambda name: means[name])
 
 
+def _find_shapes(text: str | None, max_length: int | None) -> tuple[Shape, ...]:
+    """Shapes as typed, or the usual ones cut to rows of ``max_length``, where that is known.
+
+    Raises:
+        InputError: One that is typed is malformed, or longer than a row.
+    """
+    shapes = parse_shapes(SHAPES if text is None else text)
+    if max_length is None:
+        return shapes
+    if text is None:
+        cut = (Shape(shape.batch, min(shape.sequence, max_length)) for shape in shapes)
+        return tuple(dict.fromkeys(cut))
+    for shape in shapes:
+        if shape.sequence > max_length:
+            raise InputError(
+                f"shape {shape} is longer than a row of the bundle",
+                expected=f"at most {max_length} tokens",
+                got=shape.sequence,
+                fix="Name shorter ones in --shapes, or drop it",
+            )
+    return shapes
+
+
 def _export_all(
     names: Sequence[str], work: Path, settings: Mapping[str, Any]
 ) -> tuple[Export, dict[str, str]]:
-    """One export for all; where a target is refused, one after the other without it."""
-    if len(names) > 1:
+    """One export for all; where it is refused, for those that alone are not."""
+    try:
+        return export(targets=names, output=work, **settings), {}
+    except _REFUSALS:
+        if len(names) == 1:
+            raise
+    kept, refused = _try_each(names, work.parent, settings)
+    while True:
         try:
-            return export(targets=names, output=work, **settings), {}
-        except _REFUSALS:
-            pass  # it does not say for which targets: each alone will
-    done: Export | None = None
-    refused: dict[str, str] = {}
-    for index, name in enumerate(names):
-        last = index == len(names) - 1
-        try:
-            if done is None:
-                done = export(targets=(name,), output=work, **settings)
-            else:
-                added = build(
-                    work,
-                    (name,),
-                    precision=settings["precision"],
-                    calibration=settings.get("calibration"),
-                    threads=settings["threads"],
-                    listener=settings["listener"],
-                )
-                done = Export(added.path, added.manifest, (*done.stages, *added.stages))
-        except _REFUSALS as error:
-            if last and done is None:
+            return export(targets=kept, output=work, **settings), refused
+        except _REFUSALS as error:  # each stands alone, and they do not stand together
+            if len(kept) == 1:
                 raise
-            refused[name] = str(error)
-    assert done is not None, "a target that stands alone gives its own error"
-    return done, refused
+            refused[kept.pop()] = str(error)
+
+
+def _try_each(
+    names: Sequence[str], beside: Path, settings: Mapping[str, Any]
+) -> tuple[list[str], dict[str, str]]:
+    """The targets whose export alone passes, and why the others' does not.
+
+    Raises:
+        BertExportError: None passes; the last one's error.
+    """
+    kept: list[str] = []
+    refused: dict[str, str] = {}
+    for name in names:
+        with tempfile.TemporaryDirectory(dir=beside) as holder:
+            try:
+                export(targets=(name,), output=Path(holder) / "bundle", **settings)
+            except _REFUSALS as error:
+                if name == names[-1] and not kept:
+                    raise
+                refused[name] = str(error)
+            else:
+                kept.append(name)
+    return kept, refused
 
 
 def _time(
@@ -235,6 +270,7 @@ def _time(
 ) -> tuple[ChoiceRecord, Stage]:
     """Time the engines of a bundle against each other."""
     manifest = done.manifest
+    under = msgspec.structs.replace(under, shapes=tuple(map(str, shapes)))
     results = {engine.target: Measured() for engine in manifest.engines}
     heard = _Heard(listener)
     _, records = records_to_time(manifest, None, _RECORDS)

@@ -70,6 +70,11 @@ def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -
     return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
 
 
+def _ended(text: str) -> str:
+    """A sentence with its final stop, which an error that is quoted in it may have brought."""
+    return text if text.endswith(".") and not text.endswith("..") else f"{text}."
+
+
 class BertExportError(Exception):
     """Base of the tree; its text is one line that a user can act on.
 
@@ -93,9 +98,9 @@ class BertExportError(Exception):
             clauses.append(f"expected {expected}")
         if got is not None:
             clauses.append(f"got {got}")
-        message = f"{what}: {', '.join(clauses)}." if clauses else f"{what}."
+        message = _ended(f"{what}: {', '.join(clauses)}" if clauses else what)
         if fix is not None:
-            message = f"{message} {fix}."
+            message = f"{message} {_ended(fix)}"
         super().__init__(message)
 
 

@@ -410,6 +410,12 @@ class TestReplaceFolder:
             "letter": "dear",
         }
 
+    def test_files_that_arrive_meanwhile_are_carried_over(self, bundle: Path) -> None:
+        with replace_folder(bundle, force=True) as work:
+            (work / "file").write_text("new")
+            (bundle / "letter").write_text("dear")
+        assert (bundle / "letter").read_text() == "dear"
+
     def test_a_file_beside_the_bundle_is_in_the_way(self, bundle: Path) -> None:
         (bundle / "letter").write_text("dear")
         with (

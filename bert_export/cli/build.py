@@ -10,7 +10,11 @@ import click
 
 from bert_export.bundle import read_manifest
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
-from bert_export.cli.engine_options import engine_options, take_engine_options
+from bert_export.cli.engine_options import (
+    check_engine_possible,
+    engine_options,
+    take_engine_options,
+)
 from bert_export.cli.stages import DrawnStages
 from bert_export.errors import MissingExtraError
 from bert_export.targets import TARGETS
@@ -27,7 +31,7 @@ __all__ = ["build_command"]
     required=True,
     help=f"May be repeated: {', '.join(TARGETS)}.",
 )
-@click.option("--precision", help="Of the new targets.  [default: the default engine's]")
+@click.option("--precision", help="Of the targets.  [default: the default engine's]")
 @click.option("--model", help="Where the checkpoint is now.  [default: where it was]")
 @click.option("--calibration", help="Where the calibration text of INT8 is now.  [the same]")
 @click.option("--threads", type=int, help="Threads while calibrating and verifying.")
@@ -49,6 +53,8 @@ def build_command(
         engines = take_engine_options(options, targets)
         if engines is not None:
             options["finish"] = _finisher(bundle, engines)
+        elif not options["force"]:
+            check_engine_possible(read_manifest(Path(bundle)), targets)
         with DrawnStages(quiet=quiet or as_json) as listener:
             done = build(bundle, targets, listener=listener, **options)
         if as_json:

@@ -21,6 +21,7 @@ from bert_export.errors import BertExportError
 __all__ = ["errors_on_one_line", "print_json", "size_text", "stderr", "stdout"]
 
 _PIPED_WIDTH = 140
+_REQUESTS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, io.TextIOWrapper):  # what an encoding lacks becomes a question mark
@@ -38,7 +39,8 @@ stderr = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 def errors_on_one_line() -> Iterator[None]:
     """Print a library's or a file system's error as one red line and leave with status 1.
 
-    A request to end (SIGTERM) unwinds as Ctrl-C does, so that nothing half-written is left.
+    A request to end (SIGTERM, or SIGHUP of a terminal that is closed) unwinds as Ctrl-C does, so
+    that nothing half-written is left.
     """
     try:
         with _ended_in_order():
@@ -62,11 +64,13 @@ def _ended_in_order() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    heard = [one for one in _REQUESTS if signal.getsignal(one) != signal.SIG_IGN]  # nohup ignores
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _file_text(error: OSError) -> str:

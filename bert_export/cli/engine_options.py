@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bert_export.errors import InputError
+from bert_export.bundle import Manifest
+from bert_export.errors import InputError, TargetError
 
 if TYPE_CHECKING:
     from bert_export.targets.engines import EngineOptions
 
-__all__ = ["engine_options", "take_engine_options"]
+__all__ = ["check_engine_possible", "engine_options", "take_engine_options"]
 
 _TARGETS = ("tensorrt", "tensorrt-rtx")
 _OPTIONS = (
@@ -86,6 +87,24 @@ def take_engine_options(options: dict[str, Any], targets: Sequence[str]) -> Engi
         cache=given["engine_cache"],
     )
     return chosen if can_build(built, chosen) else None
+
+
+def check_engine_possible(manifest: Manifest, targets: Sequence[str]) -> None:
+    """Where no engine can be built, refuse targets that lack nothing but theirs.
+
+    Raises:
+        TargetError: A target is among them.
+    """
+    for engine in manifest.engines:
+        lacking = engine.target in _TARGETS and engine.build.engine is None
+        if lacking and engine.target in targets:
+            named = engine.target == "tensorrt-rtx"
+            raise TargetError(
+                f"engine for {engine.target} cannot be built",
+                expected="an NVIDIA GPU, or --sm" if named else "an NVIDIA GPU",
+                got="neither" if named else "none",
+                fix="Name its GPU with --sm" if named else "Run it on the machine with the GPU",
+            )
 
 
 def _sizes(name: str, text: str | None) -> tuple[int, ...]:

@@ -175,7 +175,7 @@ def read_items(pipeline: AnyPipeline, data: DataSet) -> list[Any]:
             items.append(pipeline.item(record))
         except InputError as error:
             raise DatasetError(
-                f"{data.place(index)} does not fit {pipeline.task}", got=str(error).rstrip(".")
+                f"{data.place(index)} does not fit {pipeline.task}", got=error
             ) from error
     return items
 

@@ -105,7 +105,7 @@ def make_rows(
         except InputError as error:
             raise CalibrationError(
                 f"{calibration.place(index)} does not fit {pipeline.task}",
-                got=str(error).rstrip("."),
+                got=error,
             ) from error
     encoded = [row for rows in pipeline.encode(items, settings) for row in rows]
     types = pipeline.manifest.model.type_vocab_size

@@ -70,7 +70,7 @@ class Child:
 
         Raises:
             MeasurementError: The child says what is wrong, dies, or takes longer than ``patience``
-                seconds.
+                seconds; then it is killed, lest its late reply answer the next request.
         """
         assert self._process.stdin is not None, "it was opened as a pipe"
         try:
@@ -86,6 +86,8 @@ class Child:
         while b"\n" not in self._unread:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._channel], [], [], left)[0]:
+                self._process.kill()
+                self._process.wait()
                 raise MeasurementError(
                     f"{self._name} does not answer", expected=f"a reply within {patience:g} s"
                 )

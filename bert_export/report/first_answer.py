@@ -20,8 +20,11 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, request["cores"])
     from bert_export import load
+    from bert_export.runtime.loading import threads_for
 
-    pipeline = load(request["bundle"], target=request["target"], threads=request["threads"])
+    bundle, target = request["bundle"], request["target"]
+    threads = threads_for(bundle, target, request["threads"])
+    pipeline = load(bundle, target=target, threads=threads)
     item = pipeline.item(request["record"])
     next(pipeline.answers([item], pipeline.dataset_settings()))
     ended = time.monotonic()

@@ -22,7 +22,7 @@ from bert_export.errors import BertExportError, InputError
 from bert_export.report.memory import peak_bytes
 from bert_export.report.workloads import Shape, Workload
 from bert_export.runtime.batching import Row, pad_rows
-from bert_export.runtime.loading import load
+from bert_export.runtime.loading import load, threads_for
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
 __all__ = ["Runner", "main", "rows_of_shape"]
@@ -87,14 +87,14 @@ class Runner:
     Args:
         bundle: The folder.
         target: The engine; the bundle's own default when ``None``.
-        threads: Threads inside an operator.
+        threads: Threads inside an operator, where the engine has a say in them.
         records: Real records of the task, whose text fills the shapes.
     """
 
     def __init__(
         self, bundle: str, *, target: str | None, threads: int, records: Sequence[Any]
     ) -> None:
-        self._pipeline = load(bundle, target=target, threads=threads)
+        self._pipeline = load(bundle, target=target, threads=threads_for(bundle, target, threads))
         self._records = records
 
     def answer(self) -> None:

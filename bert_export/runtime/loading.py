@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from bert_export.bundle import Manifest, read_manifest, verify_files
-from bert_export.errors import TaskError
+from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
-from bert_export.runtime.sessions import open_session
+from bert_export.runtime.sessions import open_session, takes
 from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
 
-__all__ = ["load", "open_pipeline"]
+__all__ = ["load", "open_pipeline", "threads_for"]
 
 
 def load(
@@ -25,7 +26,7 @@ def load(
     task: str | None = None,
     target: str | None = None,
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: str | Sequence[str] | None = None,
     hint: str | None = None,
     cache: str | Path | None = None,
     shapes: Sequence[Sequence[int]] | None = None,
@@ -41,11 +42,12 @@ def load(
             text-classification bundle; the manifest's own when ``None``.
         target: Which of the bundle's engines answers; its default when ``None``.
         threads: Threads inside an operator; all cores when ``None``.
-        providers: ONNX Runtime execution providers in order of preference, for its targets; the CPU
-            provider when ``None``.
+        providers: ONNX Runtime execution providers in order of preference, or a single one, for its
+            targets; the CPU provider when ``None``.
         hint: What OpenVINO should be good at: ``latency``, its default, or ``throughput``, which
             answers several callers side by side.
-        cache: Folder in which OpenVINO keeps what it compiled, so that the next start is faster.
+        cache: Folder in which OpenVINO keeps what it compiled, so that the next start is faster;
+            bundles may share it.
         shapes: Of ``input_ids``, such as [(1, 128)]: OpenVINO compiles the graph once more for each
             and answers calls of just these shapes sooner; see
             :class:`bert_export.runtime.sessions.openvino.OpenVinoSession`.
@@ -60,14 +62,14 @@ def load(
         BundleError: The bundle is missing, tampered with, truncated or of another version, or does
             not serve the target.
         TaskError: ``task`` is unknown or needs another head.
-        InputError: A provider or thread count that this machine does not have, or an option that
-            the target does not know.
+        InputError: ``path`` is no path, a provider or thread count that this machine does not have,
+            or an option that the target does not know.
         MissingExtraError: The engine's package is not installed.
 
     Warns:
         RuntimeWarning: The bundle's INT8 was made for another kind of processor.
     """
-    folder = Path(path)
+    folder = _check_path(path)
     manifest = read_manifest(folder)
     wanted = _check_task(manifest, task)
     engine = manifest.engine(target)
@@ -96,6 +98,22 @@ def open_pipeline(
     module, name = task.pipeline.split(":")
     pipeline = getattr(import_module(f"bert_export.runtime.pipelines.{module}"), name)
     return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+
+
+def threads_for(path: str | Path, target: str | None, threads: int) -> int | None:
+    """``threads`` as :func:`load` takes it: ``None`` where the target's session has no such option.
+
+    Raises:
+        BundleError: The bundle's default target is asked for, and there is no bundle.
+    """
+    wanted = read_manifest(_check_path(path)).default_target if target is None else target
+    return threads if takes(wanted, "threads") else None
+
+
+def _check_path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError("path is wrong", expected="a bundle's folder", got=shown(path))
+    return Path(path)
 
 
 def _check_task(manifest: Manifest, name: str | None) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_export.bundle import hash_file
+from bert_export.errors import InputError, one_line
 from bert_export.targets.profiles import Profile
 from bert_export.targets.weights import WEIGHTS_FILE
 
@@ -19,14 +21,24 @@ __all__ = ["CACHE_VARIABLE", "EngineCache", "default_cache_folder", "engine_key"
 CACHE_VARIABLE = "BERT_EXPORT_CACHE"
 """Environment variable: the folder of the cache."""
 
+_SAID = frozenset({"attention_layers", "device_memory", "seconds", "warnings"})
+"""What a builder says of every engine."""
+
 
 def default_cache_folder() -> Path:
     """Where engines are kept: :data:`CACHE_VARIABLE`, or the user's cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
+    return Path(named) if named else _users_folder()
+
+
+def _users_folder() -> Path:
+    """The user's cache folder; one of temporary files for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bert-export" / "engines"
+    try:
+        cache = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:  # neither $HOME nor an account
+        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return cache / "bert-export" / "engines"
 
 
 def engine_key(
@@ -60,7 +72,7 @@ class EngineCache:
     """A folder of engines, each with what its builder said; several processes may share it.
 
     Args:
-        folder: Made when the first engine is written.
+        folder: Made before the first engine is built.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,14 +87,33 @@ class EngineCache:
             return None
         if not isinstance(said, dict) or said.pop("sha256", None) != _sha256(plan):
             return None
-        return plan, said
+        return (plan, said) if said.keys() == _SAID else None
+
+    def prepare(self) -> None:
+        """Make the folder, ahead of a build whose engine could not be kept.
+
+        Raises:
+            InputError: It cannot be made, and the user named it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if self.folder == _users_folder():
+                return
+            raise InputError(
+                f"engine cache {self.folder} cannot be made",
+                expected="a folder that can be made",
+                got=one_line(error),
+                fix=f"Name another with --engine-cache or {CACHE_VARIABLE}",
+            ) from error
 
     def write(self, key: str, plan: bytes, said: Mapping[str, Any]) -> None:
-        """Keep an engine; a reader sees it whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._replace(self._plan(key), plan)
+        """Keep an engine if the disk lets it be; a reader sees it whole or not at all."""
         record = dict(said) | {"sha256": _sha256(plan)}
-        self._replace(self._said(key), json.dumps(record, sort_keys=True).encode())
+        with contextlib.suppress(OSError):  # it was built, and is no worse for not being kept
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._replace(self._plan(key), plan)
+            self._replace(self._said(key), json.dumps(record, sort_keys=True).encode())
 
     def _replace(self, path: Path, content: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")

@@ -104,11 +104,14 @@ def build_into(
 
     Raises:
         MissingExtraError: The builder is not installed.
-        InputError: A GPU or a size is not possible.
+        InputError: A GPU or a size is not possible, or the entry has an engine for a GPU that is
+            not among those asked for.
         TargetError: The builder refuses the graph.
     """
     if engine.target not in MODULES:
         return engine
+    if engine.build.engine is not None:
+        _check_kept(engine.target, engine.build.engine, options)
     built = build_engine(
         folder / engine.graph.file,
         engine.graph.inputs,
@@ -122,6 +125,19 @@ def build_into(
     return msgspec.structs.replace(
         engine, build=msgspec.structs.replace(engine.build, engine=_record(name, built))
     )
+
+
+def _check_kept(target: str, there: BuiltRecord, options: EngineOptions) -> None:
+    """The new engine takes the place of the one that is there, so it is for its GPUs too."""
+    asked = check_capabilities(target, _gpus(target, options))
+    if not set(there.compute_capabilities) <= set(asked):
+        had = ", ".join(there.compute_capabilities)
+        raise InputError(
+            f"target {target} has an engine for {had} already",
+            expected=f"{had} among the GPUs",
+            got=", ".join(asked) or "the GPU of this machine",
+            fix="Name every GPU in one command, or pass --force",
+        )
 
 
 def _gpus(target: str, options: EngineOptions) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -10,39 +12,61 @@ __all__ = ["Gpu", "find_gpu"]
 
 _QUERY = ("name", "compute_cap", "driver_version", "memory.total")
 _SECONDS = 20
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The first GPU.
+    """The first GPU that CUDA may use.
 
     Args:
         name: Such as ``NVIDIA A10``.
         capability: Such as ``SM86``.
         driver: Its version.
-        memory: In MiB.
+        memory: In MiB; ``None`` where the driver does not say, as for memory that is shared.
     """
 
     name: str
     capability: str
     driver: str
-    memory: int
+    memory: int | None
 
 
 def find_gpu() -> Gpu | None:
-    """The first NVIDIA GPU; ``None`` where the driver's own tool is absent or sees none."""
+    """The first NVIDIA GPU that ``CUDA_VISIBLE_DEVICES`` leaves.
+
+    ``None`` where there is none, or where the driver's own tool is absent, fails, takes too long or
+    answers oddly.
+    """
     tool = shutil.which("nvidia-smi")
-    if tool is None:
+    visible = os.environ.get(_VISIBLE)
+    first = None if visible is None else visible.partition(",")[0].strip()
+    if tool is None or first == "":
         return None
-    asked = subprocess.run(  # noqa: S603  # a fixed query to the driver's tool
-        [tool, f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader,nounits"],
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    asked = _ask(tool, first)
+    if asked is None:
+        return None
     fields = [field.strip() for field in asked.stdout.partition("\n")[0].split(",")]
     if asked.returncode or len(fields) != len(_QUERY):
         return None
     name, capability, driver, memory = fields
-    return Gpu(name, f"SM{capability.replace('.', '')}", driver, int(memory))
+    if re.fullmatch(r"[0-9]+\.[0-9]+", capability) is None:
+        return None
+    size = int(memory) if re.fullmatch(r"[0-9]+", memory) else None
+    return Gpu(name, f"SM{capability.replace('.', '')}", driver, size)
+
+
+def _ask(tool: str, gpu: str | None) -> subprocess.CompletedProcess[str] | None:
+    """What the tool says of a GPU, or of all; it does not take the name of a GPU's part (MIG)."""
+    named = [] if gpu is None or gpu.startswith("MIG-") else [f"--id={gpu}"]
+    try:
+        return subprocess.run(  # noqa: S603  # a fixed query to the driver's tool
+            [tool, f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader,nounits", *named],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None

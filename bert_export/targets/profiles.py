@@ -7,14 +7,14 @@ let each be chosen for its own sizes, at the price of a larger engine.
 
 from __future__ import annotations
 
-import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bert_export.bundle import TensorSpec
-from bert_export.errors import InputError
+from bert_export.errors import InputError, shown
 
 __all__ = [
     "BATCH_SIZES",
@@ -29,6 +29,9 @@ BATCH_SIZES = (1, 8, 64)
 _CHOICES = (1, 4, 16)
 _USUAL_LENGTH = 128
 _MOST_BUCKETS = 3
+_MOST = 1 << 20
+"""Of any size: the product with the longest row stays within what a builder counts."""
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def make_profiles(
             ``max_length`` when empty.
 
     Raises:
-        InputError: A size is below 1 or a length above ``max_length``.
+        InputError: A size is below 1 or beyond all reason, or a length above ``max_length``.
     """
     if not lengths:
         usual = min(_USUAL_LENGTH, max_length)
@@ -181,13 +184,12 @@ def read_lengths(path: Path) -> Counter[int]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        fields = next(csv.reader([line.replace(",", " ").replace("\t", " ")], delimiter=" "))
-        fields = [field for field in fields if field]
-        if len(fields) > 2 or not all(field.isascii() and field.isdigit() for field in fields):
+        fields = line.replace(",", " ").split()
+        if len(fields) not in (1, 2) or not all(_NUMBER.fullmatch(field) for field in fields):
             raise InputError(
                 f"length file {path}, line {number}, is malformed",
                 expected="a length, or a length and a count",
-                got=repr(line),
+                got=shown(line),
             )
         histogram[int(fields[0])] += int(fields[1]) if len(fields) == 2 else 1
     return histogram
@@ -206,6 +208,10 @@ def _checked(what: str, sizes: Iterable[int]) -> list[int]:
     ordered = sorted(set(sizes))
     if ordered[0] < 1:
         raise InputError(f"{what} hold a size that is too small", expected="1", got=ordered[0])
+    if ordered[-1] > _MOST:
+        raise InputError(
+            f"{what} hold a size that is too large", expected=f"at most {_MOST}", got=ordered[-1]
+        )
     return ordered
 
 

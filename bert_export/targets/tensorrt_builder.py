@@ -96,7 +96,8 @@ def build_engine(
 
     Raises:
         MissingExtraError: The builder is not installed.
-        InputError: A GPU is unknown or cannot be built for.
+        InputError: A GPU is unknown or cannot be built for, or the folder of a cache that the user
+            named cannot be made.
         TargetError: The builder cannot start, read the graph or build it; the message holds its
             own error.
     """
@@ -111,6 +112,8 @@ def build_engine(
     if cache is not None and (found := cache.read(key)) is not None:
         plan, said = found
         return _described(plan, said, builder, capabilities, profiles, cached=True)
+    if cache is not None:
+        cache.prepare()
     start = time.perf_counter()
     with _captured(module) as log:
         plan = _build(module, log, graph, inputs, target, profiles, capabilities)

@@ -16,6 +16,8 @@ import bert_export
 from bert_export.building import build
 from bert_export.bundle import (
     BuildRecord,
+    CandidateRecord,
+    ChoiceRecord,
     EngineRecord,
     read_manifest,
     verify_files,
@@ -31,11 +33,18 @@ pytest.importorskip("openvino")
 
 HEAD = ("text-classification", "BertForSequenceClassification")
 LABELS = {"num_labels": 3}
+BUILT = built_record("tensorrt-rtx.engine")
 
 
 @pytest.fixture
 def bundle(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
     return copied(tiny_export(*HEAD, **LABELS), tmp_path)
+
+
+@pytest.fixture
+def bundle_rtx(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
+    """Of a target with a builder of its own, which has made no engine yet."""
+    return copied(tiny_export(*HEAD, targets=("tensorrt-rtx",), **LABELS), tmp_path)
 
 
 @pytest.fixture
@@ -45,6 +54,12 @@ def bundle_int8(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
 
 def copied(done: Export, folder: Path) -> Path:
     return Path(shutil.copytree(done.path, folder / "bundle"))
+
+
+def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
+    """A builder that is done at once."""
+    (folder / BUILT.file).write_bytes(b"built")
+    return msgspec.structs.replace(engine, build=BuildRecord(engine=BUILT))
 
 
 def run(*arguments: str | Path) -> Result:
@@ -114,19 +129,31 @@ class TestAdds:
         assert after[WEIGHTS_FILE] == before[WEIGHTS_FILE]
         assert len(read_manifest(bundle).engines) == 1
 
-    def test_a_builder_finishes_what_is_there(self, bundle: Path) -> None:
-        built = built_record("onnxruntime-a.engine")
+    def test_one_target_may_be_a_string(self, bundle: Path) -> None:
+        assert len(build(bundle, "openvino").manifest.engines) == 2
 
-        def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
-            (folder / "onnxruntime-a.engine").write_bytes(b"built")
-            return msgspec.structs.replace(engine, build=BuildRecord(engine=built))
-
-        done = build(bundle, ["onnxruntime"], finish=finish)
+    def test_a_builder_finishes_what_is_there(self, bundle_rtx: Path) -> None:
+        done = build(bundle_rtx, ["tensorrt-rtx"], finish=finish)
         assert done.stages == ()  # nothing was exported again
-        manifest = read_manifest(bundle)
-        verify_files(bundle, manifest)
-        assert manifest.engine().build.engine == built
-        assert manifest.files["onnxruntime-a.engine"].bytes == len(b"built")
+        manifest = read_manifest(bundle_rtx)
+        verify_files(bundle_rtx, manifest)
+        assert manifest.engine().build.engine == BUILT
+        assert manifest.files[BUILT.file].bytes == len(b"built")
+
+    @pytest.mark.parametrize(
+        ("arguments", "kept"),
+        [(("--target", "openvino"), True), (("--target", "onnxruntime", "--force"), False)],
+    )
+    def test_figures_go_with_a_target_that_is_made_anew(
+        self, bundle: Path, arguments: tuple[str, ...], kept: bool
+    ) -> None:
+        tried = CandidateRecord(target="onnxruntime", precision="fp32", milliseconds={"1x4": 1.0})
+        choice = ChoiceRecord(
+            chosen="onnxruntime", shapes=("1x4",), threads=1, processors=2, candidates=(tried,)
+        )
+        write_manifest(bundle, msgspec.structs.replace(read_manifest(bundle), choice=choice))
+        assert run(bundle, *arguments).exit_code == 0
+        assert read_manifest(bundle).choice == (choice if kept else None)
 
     def test_made_anew_in_another_precision_leaves_no_dead_weights(self, bundle: Path) -> None:
         assert run(bundle, "--target", "openvino").exit_code == 0
@@ -140,16 +167,11 @@ class TestAdds:
             with bert_export.load(bundle, target=target) as pipeline:
                 assert pipeline.ask({"text": "a b"})[0]["label"].startswith("LABEL_")
 
-    def test_an_engine_goes_with_the_graph_it_was_built_of(self, bundle: Path) -> None:
-        def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
-            (folder / "onnxruntime.engine").write_bytes(b"built")
-            build = BuildRecord(engine=built_record("onnxruntime.engine"))
-            return msgspec.structs.replace(engine, build=build)
-
-        build(bundle, ["onnxruntime"], finish=finish)
-        assert "onnxruntime.engine" in content(bundle)
-        assert run(bundle, "--target", "onnxruntime", "--force").exit_code == 0
-        assert "onnxruntime.engine" not in content(bundle)
+    def test_an_engine_goes_with_the_graph_it_was_built_of(self, bundle_rtx: Path) -> None:
+        build(bundle_rtx, ["tensorrt-rtx"], finish=finish)
+        assert BUILT.file in content(bundle_rtx)
+        build(bundle_rtx, ["tensorrt-rtx"], force=True)
+        assert BUILT.file not in content(bundle_rtx)
 
     def test_what_a_user_laid_beside_it_stays(self, bundle: Path) -> None:
         (bundle / "NOTES.md").write_text("mine")
@@ -234,16 +256,37 @@ class TestRefuses:
         with pytest.raises(BundleError, match="wrong size"):
             build(bundle, ["openvino"])
 
-    def test_a_failing_builder(self, bundle: Path) -> None:
-        before = content(bundle)
+    def test_a_failing_builder(self, bundle_rtx: Path) -> None:
+        before = content(bundle_rtx)
 
-        def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
+        def fail(folder: Path, engine: EngineRecord) -> EngineRecord:
             (folder / "half.engine").write_bytes(b"half")
             raise InputError("builder is out of memory", got=engine.target)
 
         with pytest.raises(InputError, match="out of memory"):
-            build(bundle, ["onnxruntime"], finish=finish)
-        assert content(bundle) == before
+            build(bundle_rtx, ["tensorrt-rtx"], finish=fail)
+        assert content(bundle_rtx) == before
+
+    def test_a_bundle_that_changes_meanwhile(self, bundle_rtx: Path) -> None:
+        def interrupted(folder: Path, engine: EngineRecord) -> EngineRecord:
+            build(bundle_rtx, ["openvino"])
+            return finish(folder, engine)
+
+        with pytest.raises(
+            BundleError, match=r"changed while it was built for tensorrt-rtx.*again"
+        ):
+            build(bundle_rtx, ["tensorrt-rtx"], finish=interrupted)
+        manifest = read_manifest(bundle_rtx)
+        verify_files(bundle_rtx, manifest)
+        assert [engine.target for engine in manifest.engines] == ["tensorrt-rtx", "openvino"]
+
+    def test_another_precision_of_what_is_finished(self, bundle_rtx: Path) -> None:
+        with pytest.raises(InputError, match=r"expected fp32, got bf16\. Pass --force"):
+            build(bundle_rtx, ["tensorrt-rtx"], precision="bf16", finish=finish)
+
+    def test_what_is_served_beside_what_is_finished(self, bundle: Path) -> None:
+        with pytest.raises(InputError, match="serves the target onnxruntime already"):
+            build(bundle, ["onnxruntime", "tensorrt-rtx"], finish=finish)
 
     def test_other_calibration_text(self, bundle_int8: Path) -> None:
         manifest = read_manifest(bundle_int8)

@@ -74,7 +74,10 @@ def test_a_disk_that_is_full_is_one_line(tiny: Callable[..., Path], tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_request_to_end_leaves_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_to_end", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_leaves_nothing(
+    request_to_end: signal.Signals, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
     model = str(tiny("BertForSequenceClassification", **LABELS))
     arguments = ["--model", model, "-o", str(tmp_path / "bundle")]
     with subprocess.Popen(
@@ -84,10 +87,21 @@ def test_a_request_to_end_leaves_nothing(tiny: Callable[..., Path], tmp_path: Pa
         while not list(tmp_path.iterdir()):
             assert process.poll() is None
             time.sleep(0.01)
-        process.terminate()
+        process.send_signal(request_to_end)
         process.stderr.read()
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == 128 + request_to_end
     assert not list(tmp_path.iterdir())
+
+
+def test_a_request_that_is_ignored_stays_so() -> None:
+    script = (
+        "import os, signal\n"
+        "from bert_export.cli.console import errors_on_one_line\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with errors_on_one_line():\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_names_in_brackets_are_no_markup(tiny_export: Callable[..., Export]) -> None:

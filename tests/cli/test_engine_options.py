@@ -82,6 +82,28 @@ class TestBuilds:
         assert told["compute_capabilities"] == ["SM89"]
         assert len({path.stem for path in cache.iterdir()}) == 1  # the engine, and what it is
 
+    def test_an_engine_for_another_gpu_takes_no_place_unasked(
+        self, export: Callable[..., Result], tmp_path: Path
+    ) -> None:
+        def build(*arguments: str) -> Result:
+            given = ["build", bundle, "--target", "tensorrt-rtx", *arguments]
+            cached = ["--engine-cache", tmp_path / "cache"]
+            return CliRunner().invoke(main, list(map(str, [*given, *cached])))
+
+        bundle = tmp_path / "bundle"
+        assert export("--target", "tensorrt-rtx", "--sm", "l4").exit_code == 0
+        refused = build("--sm", "a10")
+        assert refused.exit_code == 1
+        assert "target tensorrt-rtx has an engine for SM89 already" in refused.stderr
+        assert engine_of(bundle)["compute_capabilities"] == ["SM89"]
+        for gpus, wanted in (
+            (("--sm", "l4", "--sm", "a10"), ["SM86", "SM89"]),
+            (("--sm", "a10", "--force"), ["SM86"]),
+        ):
+            done = build(*gpus)
+            assert done.exit_code == 0, done.stderr
+            assert engine_of(bundle)["compute_capabilities"] == wanted
+
 
 REFUSED = [
     (("--sm", "l4"), "options for engines have no use: expected --target tensorrt or tensorrt-rtx"),
@@ -124,6 +146,27 @@ def test_lengths_that_are_none_name_file_and_line(
     assert "lengths.txt" in done.stderr.replace("\n", "")
     assert "many" in done.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("tensorrt-rtx", "expected an NVIDIA GPU, or --sm, got neither"),
+        ("tensorrt", "expected an NVIDIA GPU, got none"),
+    ],
+)
+def test_an_engine_needs_a_gpu_or_its_name(
+    target: str,
+    message: str,
+    export: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bert_export.targets.engines.find_gpu", lambda: None)
+    assert export("--target", target).exit_code == 0
+    done = CliRunner().invoke(main, ["build", str(tmp_path / "bundle"), "--target", target])
+    assert done.exit_code == 1
+    assert f"engine for {target} cannot be built: {message}." in done.stderr
 
 
 def test_a_target_without_its_builder_keeps_the_bundle(

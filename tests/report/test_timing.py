@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from bert_export.bundle import read_manifest
+import bert_export
+from bert_export.bundle import read_manifest, write_manifest
 from bert_export.errors import InputError, MeasurementError
 from bert_export.exporter import Export
+from bert_export.report import first_answer, worker
 from bert_export.report.bench import records_to_time
 from bert_export.report.child import Child
 from bert_export.report.timing import (
@@ -194,6 +197,20 @@ def test_a_child_that_is_silent_is_not_waited_for_for_ever(tmp_path: Path) -> No
         child.ask({"do": "anything"}, patience=0.1)
 
 
+def test_a_late_reply_answers_no_other_request(tmp_path: Path) -> None:
+    text = (
+        "import os, sys, time\n"
+        "for line in sys.stdin:\n"
+        "    time.sleep(0.5)\n"
+        "    os.write(int(sys.argv[1]), line.encode())\n"
+    )
+    with child_of(tmp_path / "late_child.py", text) as child:
+        with pytest.raises(MeasurementError, match="does not answer"):
+            child.ask({"first": 1}, patience=0.1)
+        with pytest.raises(MeasurementError, match="ended with status -9"):
+            child.ask({"second": 2}, patience=20)
+
+
 def test_a_request_may_be_longer_than_an_argument(tmp_path: Path) -> None:
     text = (
         "from bert_export.report.once import answer_once\n"
@@ -237,6 +254,49 @@ def test_every_kind_of_task_has_its_workloads(
     assert runner.count_within(60.0) == 4
     runner.keep(2)
     assert len(runner.runs(Workload(label=ONE_TEXT, rows=1))) == 2
+
+
+class Opened:
+    """Stands for a pipeline, and for ``load``: keeps what it was opened with."""
+
+    def __call__(self, path: str, *, target: str | None, threads: int | None) -> Opened:
+        self.options = (target, threads)
+        return self
+
+    def item(self, record: Any) -> Any:
+        return record
+
+    def dataset_settings(self) -> None:
+        return None
+
+    def answers(self, items: list[Any], settings: None) -> Iterator[Any]:
+        yield from items
+
+
+@pytest.mark.parametrize(
+    ("target", "threads"),
+    [(None, None), ("tensorrt-rtx", None), ("tensorrt", None), ("onnxruntime", 1)],
+)
+def test_threads_are_for_engines_that_take_them(
+    classifier: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str | None,
+    threads: int | None,
+) -> None:
+    manifest = read_manifest(classifier)
+    engine = msgspec.structs.replace(manifest.engine(), target="tensorrt-rtx")
+    changed = msgspec.structs.replace(manifest, default_target=engine.target, engines=(engine,))
+    write_manifest(tmp_path, changed)
+    opened = Opened()
+    monkeypatch.setattr(worker, "load", opened)
+    monkeypatch.setattr(bert_export, "load", opened)
+    Runner(str(tmp_path), target=target, threads=1, records=RECORDS).answer()
+    assert opened.options == (target, threads)
+    cores = sorted(os.sched_getaffinity(0))
+    request = {"bundle": str(tmp_path), "target": target, "threads": 1, "cores": cores}
+    assert first_answer._answer(request | {"record": RECORDS[0]})["ended"] > 0
+    assert opened.options == (target, threads)
 
 
 def test_rows_have_the_shape_and_real_tokens(classifier: Path) -> None:

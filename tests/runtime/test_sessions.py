@@ -66,6 +66,11 @@ class TestCheckFeeds:
         ):
             check_feeds(SPECS, given_feeds)
 
+    @pytest.mark.parametrize("given_feeds", [None, 3, [1], "input_ids"])
+    def test_no_mapping(self, given_feeds: Any) -> None:
+        with pytest.raises(InputError, match="feeds are wrong: expected a mapping"):
+            check_feeds(SPECS, given_feeds)
+
     def test_none(self) -> None:
         with pytest.raises(InputError, match="got none"):
             check_feeds(SPECS, {})
@@ -265,3 +270,14 @@ class TestOpen:
             assert opened.inputs[0].shape == ("x.0", 2)
             x = np.ones((3, 2), dtype=np.int64)
             assert np.array_equal(opened.run({"x": x})["y"], x)
+
+    def test_a_single_provider(self, tmp_path: Path) -> None:
+        with OnnxRuntimeSession(save(tmp_path), providers="CPUExecutionProvider") as opened:
+            assert opened.run(feeds())
+        with pytest.raises(InputError, match="provider Nope is not in this onnxruntime"):
+            OnnxRuntimeSession(save(tmp_path), providers="Nope")
+
+    @pytest.mark.parametrize("threads", [1025, 2**31, 2**40])
+    def test_too_many_threads(self, tmp_path: Path, threads: int) -> None:
+        with pytest.raises(InputError, match=f"from 1 to 1024, got {threads}"):
+            OnnxRuntimeSession(save(tmp_path), threads=threads)

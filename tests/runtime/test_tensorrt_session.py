@@ -3,13 +3,16 @@ from __future__ import annotations
 import inspect
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bert_export.bundle import BuildRecord, EngineRecord, GraphRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError
-from bert_export.runtime.sessions import open_session
+from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions import open_session, takes
 from bert_export.runtime.sessions.tensorrt import Runner, TensorRtSession, open_engine
 from tests.support import built_record
 
@@ -150,6 +153,67 @@ def test_callers_from_several_threads_take_turns(session):
     for thread in threads:
         thread.join()
     assert found == dict.fromkeys(range(16), True)
+
+
+class Numbers(Pipeline):
+    """Rows of four tokens, each answered with their sum in its batch."""
+
+    task = "numbers"
+
+    def item(self, record):
+        return record["number"]
+
+    def default_settings(self):
+        return None
+
+    def encode(self, items, settings):
+        return [[Row(np.full(4, item), np.zeros(4, np.int64), None)] for item in items]
+
+    def graph_feeds(self, feeds):
+        return {"input_ids": feeds["input_ids"]}
+
+    def reduce(self, row, outputs, settings):
+        return outputs["logits"]
+
+    def decode(self, item, rows, reduced, settings):
+        return float(reduced[0][0])
+
+    def __call__(self, numbers, **options):
+        return list(self.answers(numbers, None, **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, [8] * 2 + [16] * 8),
+        ({"batch_size": 3}, [12] * 9 + [4]),
+        ({"batch_size": 50}, [8] * 2 + [16] * 8),
+    ],
+)
+def test_a_pipelines_batches_fit_every_profile(runner, options, wanted):
+    wider = SHORT | {"batch": [1, 2, 64]}
+    session = TensorRtSession(runner, inputs=(IDS,), outputs=(LOGITS,), profiles=(wider, LONG))
+    assert session.max_rows == 4
+    pipeline = Numbers(SimpleNamespace(), SimpleNamespace(pad_id=0), session)
+    assert sorted(pipeline([1] * 10, **options)) == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("target", "option", "taken"),
+    [
+        ("tensorrt-rtx", "threads", False),
+        ("onnxruntime", "threads", True),
+        ("onnxruntime", "cache", False),
+        ("abacus", "threads", False),
+    ],
+)
+def test_what_targets_take(target, option, taken):
+    assert takes(target, option) is taken
+
+
+def test_no_option_is_taken(tmp_path):
+    with pytest.raises(InputError, match=r"target tensorrt-rtx: expected no option, got threads=1"):
+        open_session(tmp_path, _record(), threads=1)
 
 
 def test_leaving_the_context_frees_the_gpu_once(session, runner):

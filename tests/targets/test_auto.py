@@ -12,8 +12,17 @@ import pytest
 import bert_export
 from bert_export.bundle import EngineRecord, GraphRecord, Manifest, read_manifest, verify_files
 from bert_export.choosing import AUTO, candidates, choose, export_for
-from bert_export.errors import BertExportError, BundleError, InputError, MeasurementError
-from bert_export.exporter import Export, Stage
+from bert_export.errors import (
+    BertExportError,
+    BudgetError,
+    BundleError,
+    InputError,
+    MeasurementError,
+    MissingExtraError,
+    TargetError,
+    VerificationError,
+)
+from bert_export.exporter import Export, Stage, export
 from bert_export.passes.recipes import RECIPES
 from bert_export.report.samples import summarise
 from bert_export.report.timing import Measured, Timing
@@ -23,6 +32,11 @@ from bert_export.targets import TARGETS, Target
 pytest.importorskip("openvino")
 
 SHAPES = parse_shapes("1x16,8x128")
+REFUSALS = (
+    TargetError("graph cannot be taken", expected="none", got="one"),
+    BundleError("graph cannot be compiled", expected="a graph", got="another"),
+    MissingExtraError("refusing", extra="openvino"),
+)
 
 
 class Silent:
@@ -203,9 +217,18 @@ class TestExport:
             )
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("error", REFUSALS)
     def test_a_target_that_is_refused_is_left_out(
-        self, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        error: BertExportError,
+        tiny: Callable[..., Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        def refuse(_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("tests.targets.refusing.check_graph", refuse)
         refusing = Target(
             name="refusing",
             summary="takes no graph",
@@ -230,5 +253,89 @@ class TestExport:
         assert done.manifest.choice is not None
         assert done.manifest.choice.chosen == "openvino"
         assert done.manifest.choice.candidates[-1].target == "refusing"
-        assert "graph cannot be taken" in str(done.manifest.choice.candidates[-1].refusal)
+        assert done.manifest.choice.candidates[-1].refusal == str(error)
         assert [engine.target for engine in done.manifest.engines] == ["openvino"]
+
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_a_target_over_the_budget_is_left_out(
+        self,
+        alone: bool,
+        tiny: Callable[..., Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked = []
+
+        def keeping_a_budget(*, targets: Any, max_drop: float, eval_data: str, **rest: Any) -> Any:
+            assert (max_drop, eval_data, rest["opset"]) == (0.01, "eval.jsonl", 21)
+            asked.append(tuple(targets))
+            if "openvino" in targets and (alone or len(targets) > 1):
+                raise BudgetError("budget", expected="1 %", got="2 %", fix="Ask less", search=None)
+            return export(targets=targets, **rest)
+
+        both = tuple(TARGETS[name] for name in ("onnxruntime", "openvino"))
+        monkeypatch.setattr("bert_export.choosing.candidates", lambda _: both)
+        monkeypatch.setattr("bert_export.choosing.export", keeping_a_budget)
+        done = export_for(
+            task="text-classification",
+            model=str(tiny("BertForSequenceClassification", num_labels=3)),
+            targets=(AUTO,),
+            opset=21,
+            max_drop=0.01,
+            eval_data="eval.jsonl",
+            shapes="1x4",
+            seconds=0.1,
+            threads=1,
+            output=tmp_path / "bundle",
+            listener=Silent(),
+        )
+        pair = ("onnxruntime", "openvino")
+        again = [] if alone else [pair]
+        assert asked == [pair, pair[:1], pair[1:], *again, pair[:1]]
+        assert [engine.target for engine in done.manifest.engines] == ["onnxruntime"]
+        assert done.manifest.choice is not None
+        assert "got 2 %" in str(done.manifest.choice.candidates[-1].refusal)
+        assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+    def test_none_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*, targets: Any, **_: Any) -> Any:
+            raise VerificationError(f"{len(targets)} refused")
+
+        monkeypatch.setattr("bert_export.choosing.export", refuse)
+        with pytest.raises(VerificationError, match="1 refused"):
+            export_for(task="fill-mask", targets=(AUTO,), output=tmp_path / "b", listener=Silent())
+        assert not list(tmp_path.iterdir())
+
+    def test_usual_shapes_are_cut_to_the_rows(
+        self, tiny: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        found = export_for(
+            task="text-classification",
+            model=str(tiny("BertForSequenceClassification", num_labels=3)),
+            targets=(AUTO,),
+            seconds=0.1,
+            threads=1,
+            max_length=12,
+            output=tmp_path / "bundle",
+            listener=Silent(),
+        )
+        assert found.manifest.choice is not None
+        assert found.manifest.choice.shapes == ("1x12", "8x12")
+
+    def test_shapes_longer_than_the_rows(self, tiny: Callable[..., Path], tmp_path: Path) -> None:
+        heard = Silent()
+        for options in ({"max_length": 12}, {}):
+            with pytest.raises(InputError, match=r"shape 1x999 is longer.*--shapes"):
+                export_for(
+                    task="text-classification",
+                    model=str(tiny("BertForSequenceClassification", num_labels=3)),
+                    targets=(AUTO,),
+                    shapes="1x4,1x999",
+                    threads=1,
+                    output=tmp_path / "bundle",
+                    listener=heard,
+                    **options,
+                )
+            assert bool(heard.stages) is not bool(options)  # a length that is known is seen first
+            assert "time" not in heard.stages
+            assert not list(tmp_path.iterdir())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -194,13 +196,50 @@ def test_a_cache_is_filled_and_read(bundle: Export, tmp_path: Path) -> None:
     with bert_export.load(bundle.path, target="openvino", cache=tmp_path) as pipeline:
         feeds = _feeds(pipeline)
         first = pipeline.run(feeds)
-    (blob,) = tmp_path.glob("*.blob")
+    (blob,) = tmp_path.glob("*/*.blob")
     written = blob.stat().st_mtime_ns
     with bert_export.load(bundle.path, target="openvino", cache=tmp_path) as pipeline:
         again = pipeline.run(feeds)
     assert blob.stat().st_mtime_ns == written
     for name, array in first.items():
         assert np.array_equal(again[name], array)
+
+
+def test_a_cache_knows_weights_by_their_content(bundle: Export, tmp_path: Path) -> None:
+    """Another bundle at the same path, its files of the same size and time, is not the first."""
+    served, cache = tmp_path / "served", tmp_path / "cache"
+    found = []
+    for scale in (1, 3):
+        shutil.copytree(bundle.path, served, dirs_exist_ok=True)
+        weights = np.fromfile(served / WEIGHTS_FILE, dtype=np.float32)
+        (weights * np.float32(scale)).tofile(served / WEIGHTS_FILE)
+        for file in served.iterdir():
+            os.utime(file, (1, 1))
+        options: dict[str, Any] = {"target": "openvino", "verify": False}
+        with (
+            bert_export.load(served, cache=cache, **options) as cached,
+            bert_export.load(served, **options) as plain,
+        ):
+            feeds = _feeds(plain)
+            found.append(cached.run(feeds)["last_hidden_state"])
+            assert np.array_equal(found[-1], plain.run(feeds)["last_hidden_state"])
+    assert not np.allclose(found[0], found[1])
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_the_weights_are_those_of_the_bundle() -> None:
+    assert session_module._WEIGHTS == WEIGHTS_FILE
+
+
+def test_a_cache_that_cannot_be_made(bundle: Export, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for cache, message in (
+        (tmp_path / "file", f"cache {tmp_path / 'file'} cannot be made: expected a folder"),
+        (5, "cache is wrong: expected a folder's path, got 5"),
+        ("", "cache is wrong: expected a folder's path, got ''"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            bert_export.load(bundle.path, target="openvino", cache=cache)  # type: ignore[arg-type]
 
 
 def test_a_shape_has_an_engine_of_its_own(
@@ -230,10 +269,10 @@ def test_a_shape_has_an_engine_of_its_own(
     assert again_two is of_two
     assert again_any is any_shape
     assert len({of_two, of_one, any_shape}) == 3
-    blobs = {blob: blob.stat().st_mtime_ns for blob in tmp_path.glob("*.blob")}
+    blobs = {blob: blob.stat().st_mtime_ns for blob in tmp_path.glob("*/*.blob")}
     assert len(blobs) == 3
     bert_export.load(bundle.path, target="openvino", cache=tmp_path, shapes=shapes).close()
-    assert {blob: blob.stat().st_mtime_ns for blob in tmp_path.glob("*.blob")} == blobs
+    assert {blob: blob.stat().st_mtime_ns for blob in tmp_path.glob("*/*.blob")} == blobs
 
 
 @pytest.mark.parametrize("name", ["fill-mask", "multiple-choice", "token-classification"])
@@ -272,8 +311,11 @@ def test_shapes_of_heads(tiny_export: Callable[..., Export], name: str) -> None:
                     f"each at least 1, got {shape}"
                 ),
             )
-            for shape in ((), (8,), (1, 8, 1), (0, 8), (1, -1))
+            for shape in ((), (8,), (1, 8, 1), (0, 8), (1, -1), (1, "8"), (1.5, 8), (True, 8), 8)
         ),
+        ({"shapes": 8}, "shapes is wrong: expected a list of (batch, sequence), got 8"),
+        ({"shapes": "1x8"}, "shapes is wrong: expected a list of (batch, sequence), got '1x8'"),
+        ({"threads": 2**31}, "threads is wrong: expected a whole number from 1 to 1024, got"),
         ({"shapes": [(1, 4096)]}, "shape (1, 4096) makes the graph fail: expected rows that are"),
     ],
 )

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -46,6 +49,10 @@ def test_shapes_follow_the_inputs_axes():
         ({"lengths": (513,)}, "length 513 is too long: expected at most 512"),
         ({"lengths": (0, 16)}, "lengths hold a size that is too small: expected 1, got 0"),
         ({"batch_sizes": (0,)}, "batch sizes hold a size that is too small"),
+        (
+            {"batch_sizes": (1, 8, 10**20)},
+            f"batch sizes hold a size that is too large: expected at most 1048576, got {10**20}",
+        ),
     ],
 )
 def test_sizes_are_checked(options, message):
@@ -96,7 +103,9 @@ def test_lengths_are_read_with_and_without_counts(tmp_path):
     assert read_lengths(path) == {12: 2, 30: 4, 7: 2, 9: 1}
 
 
-@pytest.mark.parametrize("line", ["twelve", "1 2 3", "-4", "1.5", "²"])
+@pytest.mark.parametrize(
+    "line", ["twelve", "1 2 3", "-4", "1.5", "²", ",", " ,\t,", "1" * 10, "7" * 200_000]
+)
 def test_a_malformed_line_is_named(line, tmp_path):
     path = tmp_path / "lengths.txt"
     path.write_text(f"3\n{line}\n", encoding="utf-8")
@@ -161,11 +170,14 @@ def test_no_gpu_stands_twice():
 # The cache
 
 
+SAID = {"attention_layers": 2, "device_memory": None, "seconds": 1.5, "warnings": ["a"]}
+
+
 def test_the_cache_gives_back_what_it_was_given(tmp_path):
     cache = EngineCache(tmp_path / "new" / "folder")
     assert cache.read("key") is None
-    cache.write("key", b"plan", {"seconds": 1.5})
-    assert cache.read("key") == (b"plan", {"seconds": 1.5})
+    cache.write("key", b"plan", SAID)
+    assert cache.read("key") == (b"plan", SAID)
     assert cache.read("other") is None
     assert not list(cache.folder.glob("*.part"))
 
@@ -176,7 +188,7 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
 )
 def test_a_damaged_entry_is_no_entry(file, content, tmp_path):
     cache = EngineCache(tmp_path)
-    cache.write("key", b"plan", {})
+    cache.write("key", b"plan", SAID)
     (tmp_path / file).write_bytes(content)
     assert cache.read("key") is None
 
@@ -187,3 +199,50 @@ def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
     monkeypatch.delenv(CACHE_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_folder() == tmp_path / "bert-export" / "engines"
+
+
+@pytest.mark.parametrize("missing", SAID)
+def test_an_entry_that_lacks_a_field_is_no_entry(missing, tmp_path):
+    cache = EngineCache(tmp_path)
+    cache.write("key", b"plan", {name: SAID[name] for name in SAID.keys() - {missing}})
+    assert cache.read("key") is None
+
+
+def test_an_engine_that_cannot_be_kept_is_no_failure(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    cache = EngineCache(tmp_path / "file" / "folder")
+    cache.write("key", b"plan", SAID)
+    assert cache.read("key") is None
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    cache = EngineCache(tmp_path / "full")
+    monkeypatch.setattr(Path, "replace", full)
+    cache.write("key", b"plan", SAID)
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_where_the_user_named_it(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    named = tmp_path / "file" / "folder"
+    with pytest.raises(InputError, match=rf"engine cache {named} cannot be made: .*engine-cache"):
+        EngineCache(named).prepare()
+    monkeypatch.setenv(CACHE_VARIABLE, str(named))
+    with pytest.raises(InputError, match="cannot be made"):
+        EngineCache(default_cache_folder()).prepare()
+    monkeypatch.delenv(CACHE_VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(named))
+    EngineCache(default_cache_folder()).prepare()
+
+
+def test_a_user_without_a_home_has_a_cache(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in (CACHE_VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = default_cache_folder()
+    assert folder == tmp_path / f"cache-{os.getuid()}" / "bert-export" / "engines"

@@ -325,6 +325,16 @@ def test_the_builder_names_the_gpus_of_the_table():
 
 
 @needs_builder
+def test_a_cache_that_the_user_named_is_made_before_the_build(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a graph")
+    cache = EngineCache(tmp_path / "file" / "folder")
+    with pytest.raises(InputError, match=r"engine cache .* cannot be made"):
+        build_engine(path, (), target=TARGET, profiles=PROFILES, gpus=["l4"], cache=cache)
+
+
+@needs_builder
 def test_an_engine_is_built_once(tmp_path):
     cache = EngineCache(tmp_path / "cache")
     model = emitted("text-classification", "fp16")

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from bert_export.bundle import Manifest
 from bert_export.runtime.batching import Batching, Row, split_outputs
 from bert_export.runtime.checks import check_whole_or_none
-from bert_export.runtime.sessions.session import Feeds, Outputs, Session
+from bert_export.runtime.sessions.session import BoundedSession, Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import LABELS
 
@@ -57,6 +57,7 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         self.manifest = manifest
         self.tokenizer = tokenizer
         self._session = session
+        self._max_rows = session.max_rows if isinstance(session, BoundedSession) else None
         self._per_token = frozenset(
             spec.name for spec in session.outputs if spec.shape[1:2] == ("sequence",)
         )
@@ -136,16 +137,21 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         Args:
             items: Any iterable, read a chunk at a time.
             settings: The call's settings.
-            batch_size: Rows per graph call at most, besides the token budget.
+            batch_size: Rows per graph call at most, besides the token budget and what the engine
+                takes.
         """
-        rows = check_whole_or_none("batch_size", batch_size, least=1)
-        batching = self._batching.with_rows(rows)
+        batching = self._batching.with_rows(self.rows_per_call(batch_size))
         return batching.answers(
             items,
             encode=partial(self._encode, settings=settings),
             reduce=partial(self._reduce, settings=settings),
             decode=partial(self._decode, settings=settings),
         )
+
+    def rows_per_call(self, batch_size: int | None) -> int | None:
+        """The most rows of a graph call: as the caller says, and what the engine takes."""
+        bounds = (check_whole_or_none("batch_size", batch_size, least=1), self._max_rows)
+        return min((bound for bound in bounds if bound is not None), default=None)
 
     def respond(
         self,

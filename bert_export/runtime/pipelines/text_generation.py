@@ -264,8 +264,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             settings: The call's settings.
             batch_size: Prompts that are continued together at most.
         """
-        batch_size = check_whole_or_none("batch_size", batch_size, least=1)
-        return self._continue_items(iter(items), settings, batch_size)
+        return self._continue_items(iter(items), settings, self.rows_per_call(batch_size))
 
     def _continue_items(
         self, items: Iterator[str], settings: TextGenerationSettings, batch_size: int | None

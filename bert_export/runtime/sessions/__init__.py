@@ -11,7 +11,7 @@ from bert_export.bundle import EngineRecord
 from bert_export.errors import InputError
 from bert_export.runtime.sessions.session import Session
 
-__all__ = ["SESSIONS", "open_session"]
+__all__ = ["SESSIONS", "open_session", "takes"]
 
 SESSIONS: Mapping[str, tuple[str, frozenset[str]]] = {
     "onnxruntime": ("onnxruntime", frozenset({"threads", "providers"})),
@@ -22,6 +22,11 @@ SESSIONS: Mapping[str, tuple[str, frozenset[str]]] = {
     "tensorrt-rtx": ("tensorrt", frozenset()),
 }
 """By target: the module below this package whose ``open_engine`` opens it, and its options."""
+
+
+def takes(target: str, option: str) -> bool:
+    """Whether a target's session has an option; one that cannot be run has none."""
+    return target in SESSIONS and option in SESSIONS[target][1]
 
 
 def open_session(folder: Path, engine: EngineRecord, **options: Any) -> Session:
@@ -47,7 +52,7 @@ def open_session(folder: Path, engine: EngineRecord, **options: Any) -> Session:
     for name in sorted(given.keys() - known):
         raise InputError(
             f"option {name} means nothing to target {target}",
-            expected=f"some of {', '.join(sorted(known))}",
+            expected=f"some of {', '.join(sorted(known))}" if known else "no option",
             got=f"{name}={given[name]}",
         )
     opener = import_module(f"bert_export.runtime.sessions.{module}")

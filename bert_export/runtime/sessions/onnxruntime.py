@@ -11,10 +11,9 @@ import onnxruntime
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError, one_line
-from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.processor import detect_processor, saturates
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds, check_threads
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "start_engine"]
 
@@ -59,13 +58,14 @@ class OnnxRuntimeSession:
     Args:
         path: Of the graph; its weights lie beside it.
         threads: Threads inside an operator; ``None`` leaves ONNX Runtime's default, all cores.
-        providers: Execution providers in order of preference.
+        providers: Execution providers in order of preference; a single one may stand alone.
         fuse: Whether ONNX Runtime's own fusions run too: GPUs have kernels for them.
         unsaturated: Whether 8-bit weights go through products that cannot saturate on a processor
             without VNNI, where those are slower; elsewhere it changes nothing.
 
     Raises:
-        InputError: A provider is not in this ONNX Runtime, none is named, or ``threads`` < 1.
+        InputError: A provider is not in this ONNX Runtime, none is named, or ``threads`` is none
+            from 1 to 1024.
         BundleError: ONNX Runtime cannot read the graph, or it has inputs of another type.
         TargetError: A provider cannot start, which ONNX Runtime itself would not say.
     """
@@ -75,11 +75,13 @@ class OnnxRuntimeSession:
         path: Path,
         *,
         threads: int | None = None,
-        providers: Sequence[str] = _PROCESSOR,
+        providers: str | Sequence[str] = _PROCESSOR,
         fuse: bool = False,
         unsaturated: bool = False,
     ) -> None:
         available = onnxruntime.get_available_providers()
+        if isinstance(providers, str):
+            providers = (providers,)
         if not providers:
             raise InputError(
                 "providers is empty", expected=f"some of {', '.join(available)}", got="none"
@@ -91,7 +93,7 @@ class OnnxRuntimeSession:
                     expected=f"one of {', '.join(available)}",
                     got=provider,
                 )
-        threads = check_whole_or_none("threads", threads, least=1)
+        threads = check_threads(threads)
         try:
             self._session: onnxruntime.InferenceSession | None = start_engine(
                 path, threads=threads, providers=providers, fuse=fuse, unsaturated=unsaturated

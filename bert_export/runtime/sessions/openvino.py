@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
-from bert_export.errors import BundleError, InputError, MissingExtraError, one_line
-from bert_export.runtime.checks import check_whole_or_none
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+import numpy as np
+
+from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec, hash_file
+from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
+from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds, check_threads
 
 try:
     import openvino
@@ -26,6 +29,7 @@ Shape = tuple[int, ...]
 
 _ANY: Shape = ()
 _DEVICE = "CPU"
+_WEIGHTS = "weights.data"
 
 
 class OpenVinoSession:
@@ -38,16 +42,18 @@ class OpenVinoSession:
         threads: Of the engine; ``None`` leaves OpenVINO's default, all cores.
         hint: ``latency`` gives all threads to one run; ``throughput`` splits them among as many
             runs as OpenVINO finds best, for callers that come from several threads.
-        cache: Folder in which OpenVINO keeps the compiled graph, its weights included; a file in
-            it is taken again by the same OpenVINO for the same options and the same file, which it
-            knows by path, size and time of change; and for ``shapes``, by what is in it.
+        cache: Folder in which OpenVINO keeps the compiled graph, its weights included, and one
+            more for each of ``shapes``; the same OpenVINO takes them again for the same options.
+            Each graph has a folder of its own in it, named by the content of the graph and its
+            weights: OpenVINO itself would know them by path, size and time of change.
         shapes: Of the first input, such as (1, 128). The graph is compiled once more for each of
             them, with weights of its own: a run of just that shape takes less time, for OpenVINO
             joins more operators and need not work out the sizes of their results. INT8 rounds
             differently then, no further from FP32. Other shapes run as ever.
 
     Raises:
-        InputError: ``threads`` < 1, ``hint`` is unknown, or a shape is none of the first input's.
+        InputError: ``threads`` is none from 1 to 1024, ``hint`` is unknown, ``cache`` cannot be
+            made, or a shape is none of the first input's.
         BundleError: OpenVINO cannot read the graph, or its interface is not ``graph``.
     """
 
@@ -62,13 +68,13 @@ class OpenVinoSession:
         cache: str | Path | None = None,
         shapes: Sequence[Sequence[int]] = (),
     ) -> None:
-        threads = check_whole_or_none("threads", threads, least=1)
+        threads = check_threads(threads)
         if hint not in HINTS:
             raise InputError(
                 f"hint {hint!r} is unknown", expected=f"one of {', '.join(HINTS)}", got=repr(hint)
             )
         self.inputs, self.outputs = graph.inputs, graph.outputs
-        fixed = [_check_shape(self.inputs[0], shape) for shape in shapes]
+        fixed = _check_shapes(self.inputs[0], shapes)
         core = openvino.Core()
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": hint.upper(),
@@ -76,11 +82,11 @@ class OpenVinoSession:
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        if cache is not None:
-            options["CACHE_DIR"] = str(cache)
         try:
+            if cache is not None:
+                options["CACHE_DIR"] = str(_make_cache(cache, path))
             compiled = core.compile_model(str(path), _DEVICE, options)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise BundleError(
                 f"graph {path} cannot be opened by openvino {openvino.__version__}",
                 expected="a readable ONNX graph",
@@ -175,15 +181,51 @@ def execution_type(core: Any, precision: str) -> str:
     return "bf16" if precision != "fp32" and capable else "f32"
 
 
-def _check_shape(spec: TensorSpec, shape: Sequence[int]) -> Shape:
-    given = tuple(shape)
-    if len(given) != len(spec.shape) or min(given) < 1:
+def _make_cache(cache: object, graph: Path) -> Path:
+    """The folder of a cache that is this graph's alone; it is made.
+
+    Raises:
+        InputError: It cannot be made.
+        OSError: A file of the graph cannot be read.
+    """
+    if not isinstance(cache, str | os.PathLike) or not os.fspath(cache):
+        raise InputError("cache is wrong", expected="a folder's path", got=shown(cache))
+    files = [path for path in (graph, graph.with_name(_WEIGHTS)) if path.is_file()]
+    content = " ".join(hash_file(path).sha256 for path in files)
+    folder = Path(cache) / hashlib.sha256(content.encode()).hexdigest()[:32]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"shape {given} is none of input {spec.name}'s",
-            expected=f"({', '.join(map(str, spec.shape))}), each at least 1",
-            got=given,
+            f"cache {cache} cannot be made", expected="a folder", got=one_line(error)
+        ) from error
+    return folder
+
+
+def _check_shapes(spec: TensorSpec, shapes: object) -> list[Shape]:
+    if isinstance(shapes, str) or not isinstance(shapes, Iterable):
+        raise InputError(
+            "shapes is wrong",
+            expected=f"a list of ({', '.join(map(str, spec.shape))})",
+            got=shown(shapes),
         )
-    return given
+    return [_check_shape(spec, shape) for shape in shapes]
+
+
+def _check_shape(spec: TensorSpec, shape: object) -> Shape:
+    given = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else shape
+    sizes = given if isinstance(given, tuple) else ()
+    if len(sizes) != len(spec.shape) or not all(map(_is_size, sizes)):
+        raise InputError(
+            f"shape {shown(given)} is none of input {spec.name}'s",
+            expected=f"({', '.join(map(str, spec.shape))}), each at least 1",
+            got=shown(given),
+        )
+    return tuple(map(int, sizes))
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int | np.integer) and value is not True and bool(value >= 1)
 
 
 def _bind(model: Any, inputs: Sequence[TensorSpec], shape: Shape) -> Any:

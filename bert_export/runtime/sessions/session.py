@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.bundle import TensorSpec
-from bert_export.errors import InputError
+from bert_export.errors import InputError, shown
+from bert_export.runtime.checks import check_whole_or_none
 
-__all__ = ["Array", "Feeds", "Outputs", "Session", "check_feeds"]
+__all__ = [
+    "MAY_BE_EMPTY",
+    "Array",
+    "BoundedSession",
+    "Feeds",
+    "Outputs",
+    "Session",
+    "check_feeds",
+    "check_threads",
+]
 
 MAY_BE_EMPTY = frozenset({"masked"})
 """Axes that may have size 0: a batch of texts may have no mask."""
+
+_MOST_THREADS = 1024
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -47,6 +59,29 @@ class Session(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class BoundedSession(Protocol):
+    """What a session has besides whose batches must not be larger than so many rows."""
+
+    max_rows: int
+
+
+def check_threads(threads: object) -> int | None:
+    """The option ``threads`` of a session; ``None`` leaves it to the engine.
+
+    Raises:
+        InputError: It is no whole number, or none that an engine could start.
+    """
+    number = check_whole_or_none("threads", threads, least=1)
+    if number is not None and number > _MOST_THREADS:
+        raise InputError(
+            "threads is wrong",
+            expected=f"a whole number from 1 to {_MOST_THREADS}",
+            got=shown(threads),
+        )
+    return number
+
+
 def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
     """Compare feeds with the graph's inputs before the engine sees them.
 
@@ -57,13 +92,7 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
     Raises:
         InputError: A name is missing or unknown, or a dtype, rank or axis does not fit.
     """
-    names = {spec.name for spec in inputs}
-    if set(feeds) != names:
-        raise InputError(
-            "feeds do not name the graph's inputs",
-            expected=", ".join(sorted(names)),
-            got=", ".join(sorted(map(str, feeds))) or "none",
-        )
+    _check_names({spec.name for spec in inputs}, feeds)
     sizes: dict[str, int] = {}
     for spec in inputs:
         array = feeds[spec.name]
@@ -95,3 +124,19 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
                 expected=f"0 to {spec.below - 1}",
                 got=f"{array.min()} to {array.max()}",
             )
+
+
+def _check_names(names: set[str], feeds: object) -> None:
+    """Whether feeds are a mapping of just these names."""
+    if not isinstance(feeds, Mapping):
+        raise InputError(
+            "feeds are wrong",
+            expected="a mapping of the inputs' names to numpy arrays",
+            got=shown(feeds),
+        )
+    if set(feeds) != names:
+        raise InputError(
+            "feeds do not name the graph's inputs",
+            expected=", ".join(sorted(names)),
+            got=", ".join(sorted(map(str, feeds))) or "none",
+        )

@@ -58,6 +58,9 @@ class TensorRtSession:
         outputs: Of the graph that was built.
         profiles: Sizes that the engine was built for, in the order of its profiles.
 
+    Attributes:
+        max_rows: Of a batch, whatever its length.
+
     Raises:
         TargetError: The runner cannot start: no GPU, or an engine of another release or GPU.
     """
@@ -72,6 +75,7 @@ class TensorRtSession:
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self._profiles = tuple(profiles)
+        self.max_rows = min((ranges["batch"][-1] for ranges in self._profiles), default=1)
         self._lock = threading.Lock()
         self._profile = 0
         try:
