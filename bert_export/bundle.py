@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -661,19 +661,21 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
             be written beside it.
     """
     check_replaceable(target, force=force)
-    missing: list[Path] = []
     try:
         place = target.resolve()
-        missing += [parent for parent in place.parents if not parent.exists()]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        missing = [parent for parent in place.parents if not parent.exists()]
     except (OSError, RuntimeError, ValueError) as error:  # such as a loop of links, a zero byte
-        _remove_empty(missing)
         raise _unwritable(target, error) from error
     # The holder is private; the folder inside it has the permissions that any new folder gets.
+    holder = place.parent / f".{place.name}.{secrets.token_hex(4)}"
     work, old = holder / "new", holder / "old"
-    try:
-        work.mkdir()
+    try:  # from before the first folder is made: a request to end may come at any moment
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            holder.mkdir(mode=0o700)
+            work.mkdir()
+        except OSError as error:
+            raise _unwritable(target, error) from error
         yield work
         check_replaceable(target, force=force)  # it may have appeared meanwhile
         if place.exists():
@@ -681,10 +683,18 @@ def replace_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
             place.replace(old)
         work.replace(place)
     finally:
-        if old.exists() and not place.exists():
-            old.replace(place)
-        shutil.rmtree(holder)
+        if _is_there(holder):
+            if old.exists() and not place.exists():
+                old.replace(place)
+            shutil.rmtree(holder)
         _remove_empty(missing)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

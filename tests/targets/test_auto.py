@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 import bert_export
+from bert_export import choosing
 from bert_export.bundle import EngineRecord, GraphRecord, Manifest, read_manifest, verify_files
 from bert_export.choosing import AUTO, candidates, choose, export_for
 from bert_export.errors import (
@@ -218,13 +220,30 @@ class TestExport:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("error", REFUSALS)
+    def test_any_refusal_of_one_target_is_a_reason_to_go_on(
+        self, error: BertExportError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def export(*, targets: Sequence[str], output: Path) -> tuple[str, ...]:
+            del output
+            if "refused" in targets:
+                raise error
+            return tuple(targets)
+
+        monkeypatch.setattr(choosing, "export", export)
+        names = ("first", "refused", "last")
+        done = choosing._export_all(names, tmp_path / "bundle", {})
+        assert done == (("first", "last"), {"refused": str(error)})
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            choosing._export_all(("refused",), tmp_path / "bundle", {})
+
     def test_a_target_that_is_refused_is_left_out(
         self,
-        error: BertExportError,
         tiny: Callable[..., Path],
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        error = REFUSALS[0]
+
         def refuse(_: Any) -> None:
             raise error
 
