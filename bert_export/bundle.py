@@ -23,6 +23,7 @@ from bert_export.errors import BundleError
 __all__ = [
     "MANIFEST",
     "SCHEMA_VERSION",
+    "WEIGHTS_FILE",
     "BuildRecord",
     "BuiltRecord",
     "CalibrationRecord",
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+WEIGHTS_FILE = "weights.data"
 SCHEMA_VERSION = 2
 _CHUNK = 1 << 20
 

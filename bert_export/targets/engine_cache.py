@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,23 @@ class EngineCache:
             ) from error
 
     def write(self, key: str, plan: bytes, said: Mapping[str, Any]) -> None:
-        """Keep an engine if the disk lets it be; a reader sees it whole or not at all."""
+        """Keep an engine; a reader sees it whole or not at all.
+
+        Warns:
+            RuntimeWarning: The disk does not let it be kept; it was built, and is no worse for it.
+        """
         record = dict(said) | {"sha256": _sha256(plan)}
-        with contextlib.suppress(OSError):  # it was built, and is no worse for not being kept
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._replace(self._plan(key), plan)
             self._replace(self._said(key), json.dumps(record, sort_keys=True).encode())
+        except OSError as error:
+            warnings.warn(
+                f"engine cache {self.folder} cannot be written: got {one_line(error)}. The next "
+                "build takes as long.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _replace(self, path: Path, content: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")

@@ -15,9 +15,9 @@ from typing import Self
 
 import onnx_ir as ir
 
-__all__ = ["WEIGHTS_FILE", "WeightStore"]
+from bert_export.bundle import WEIGHTS_FILE
 
-WEIGHTS_FILE = "weights.data"
+__all__ = ["WEIGHTS_FILE", "WeightStore"]
 
 _EXTERNAL_FROM_BYTES = 1024
 _PAGE, _LINE = 4096, 64

@@ -228,7 +228,7 @@ def test_a_cache_knows_weights_by_their_content(bundle: Export, tmp_path: Path) 
 
 
 def test_the_weights_are_those_of_the_bundle() -> None:
-    assert session_module._WEIGHTS == WEIGHTS_FILE
+    assert session_module.WEIGHTS_FILE == WEIGHTS_FILE
 
 
 def test_a_cache_that_cannot_be_made(bundle: Export, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec, hash_file
+from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds, check_threads
 
@@ -29,7 +29,6 @@ Shape = tuple[int, ...]
 
 _ANY: Shape = ()
 _DEVICE = "CPU"
-_WEIGHTS = "weights.data"
 
 
 class OpenVinoSession:
@@ -190,7 +189,7 @@ def _make_cache(cache: object, graph: Path) -> Path:
     """
     if not isinstance(cache, str | os.PathLike) or not os.fspath(cache):
         raise InputError("cache is wrong", expected="a folder's path", got=shown(cache))
-    files = [path for path in (graph, graph.with_name(_WEIGHTS)) if path.is_file()]
+    files = [path for path in (graph, graph.with_name(WEIGHTS_FILE)) if path.is_file()]
     content = " ".join(hash_file(path).sha256 for path in files)
     folder = Path(cache) / hashlib.sha256(content.encode()).hexdigest()[:32]
     try:
