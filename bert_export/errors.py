@@ -13,7 +13,7 @@
     ├── MeasurementError       a child process that measures died, or what it opened cannot be timed
     ├── MissingExtraError      an optional dependency is not installed (also an ImportError)
     ├── PassError              a graph pass refused a site that the recipe demands
-    ├── QuantizationError      a graph or range cannot be quantised
+    ├── QuantizationError      a graph or range cannot be quantized
     ├── TargetError            an engine cannot take the graph, or its builder failed
     ├── TaskError              the task is unknown, or its head is not in the checkpoint
     ├── TokenizerError         tokenizer files are missing, malformed or contradictory
@@ -170,7 +170,7 @@ class PassError(BertExportError):
 
 
 class QuantizationError(BertExportError):
-    """A graph or range cannot be quantised."""
+    """A graph or range cannot be quantized."""
 
 
 class TargetError(BertExportError):

@@ -198,7 +198,7 @@ def _fold_transposes(graph: ir.Graph) -> None:
 
 
 def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
-    """The initialiser (K, N) of a weight (N, K), under its name where nothing else reads it."""
+    """The initializer (K, N) of a weight (N, K), under its name where nothing else reads it."""
     stored = cast("ir.TensorProtocol", weight.const_value)
     array = np.ascontiguousarray(stored.numpy().T)
     name = str(weight.name)

@@ -6,7 +6,7 @@ Usage::
     python scripts/bench_export.py --task fill-mask --peers-python peers/bin/python
     python scripts/bench_export.py --long-calibration
 
-Contenders: our command, and optimum's commands (export, then dynamic quantisation), which neither
+Contenders: our command, and optimum's commands (export, then dynamic quantization), which neither
 calibrate nor check more than dummy input. Commands run one after another; their times add up and
 the largest peak counts. The checkpoint has a real vocabulary and is made once. With
 ``--long-calibration`` ours calibrates on 512 texts that fill 256 tokens each, in the place of the
@@ -74,7 +74,7 @@ def main(
         contenders = [Contender(OURS, lambda: _export(ours, common.threads))]
         if peers is not None:
             output = common.work / "optimum" / "bench-export"
-            theirs = _commands(peers, task, model, output, quantise=precision == "int8")
+            theirs = _commands(peers, task, model, output, quantize=precision == "int8")
             contenders.append(
                 Contender(THEIRS, lambda: _run(theirs, common.threads, remove=output))
             )
@@ -116,17 +116,17 @@ def _write_texts(path: Path) -> Path:
 
 
 def _commands(
-    peers: Peers, task: str, model: Path, output: Path, *, quantise: bool
+    peers: Peers, task: str, model: Path, output: Path, *, quantize: bool
 ) -> list[list[str]]:
     exported = str(output / "exported")
     commands = [
         peers.optimum("export", "onnx", "--model", str(model), "--task", task, exported),
     ]
-    if quantise:
+    if quantize:
         commands.append(
             peers.optimum(
                 *("onnxruntime", "quantize", optimum_preset()),
-                *("--onnx_model", exported, "-o", str(output / "quantised")),
+                *("--onnx_model", exported, "-o", str(output / "quantized")),
             )
         )
     return commands

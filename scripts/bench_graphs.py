@@ -8,8 +8,8 @@ Usage::
 
 A turn is one process that opens one graph and times it at every shape; turns are interleaved. Ours
 run as ``load(bundle).run(feeds)``; the stock graphs with ONNX Runtime's own session settings. INT8
-is compared with the faster of two stock graphs: the export quantised with optimum's dynamic preset
-for this processor, and the stock optimizer's graph quantised dynamically (which optimum's command
+is compared with the faster of two stock graphs: the export quantized with optimum's dynamic preset
+for this processor, and the stock optimizer's graph quantized dynamically (which optimum's command
 fails at). FP32 is compared with the fastest of the export and the stock optimizer's levels.
 """
 

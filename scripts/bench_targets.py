@@ -9,8 +9,8 @@ Usage::
 A turn is one process that opens one contender and times it at every shape; turns are interleaved.
 Ours run as ``load(bundle, target=...).run(feeds)``. The others: the original in transformers, in
 FP32 and BF16; the graph that optimum exports, in OpenVINO in FP32, in BF16 (what OpenVINO chooses
-where the processor has it) and quantised by NNCF after training on the text that calibrates ours;
-the same graph in INT8 as optimum quantises it for this processor, as it is and optimised, in ONNX
+where the processor has it) and quantized by NNCF after training on the text that calibrates ours;
+the same graph in INT8 as optimum quantizes it for this processor, as it is and optimized, in ONNX
 Runtime. OpenVINO compiles every graph, ours and the others, for each shape, and the INT8 ones for
 any shape besides.
 """
@@ -284,9 +284,9 @@ def _add_stock(
     row.runners["OpenVINO BF16"] = Runner("openvino", exported, "bf16", fixed=True)
     if nncf_python is not None:
         step(f"{row.name}: NNCF")
-        quantised = _nncf(common, row, model, bundle, exported, nncf_python)
-        row.runners[NNCF] = Runner("openvino", quantised, fixed=True)
-        row.runners[NNCF + ANY_SHAPE] = Runner("openvino", quantised)
+        quantized = _nncf(common, row, model, bundle, exported, nncf_python)
+        row.runners[NNCF] = Runner("openvino", quantized, fixed=True)
+        row.runners[NNCF + ANY_SHAPE] = Runner("openvino", quantized)
 
 
 def _nncf(
@@ -301,7 +301,7 @@ def _nncf(
         request = {"bundle": str(bundle), "output": str(rows), "most": _CALIBRATION_ROWS}
         run_worker("worker_calibration_rows", request, threads=common.threads)
         request = {"graph": str(exported), "rows": str(rows), "output": str(output)}
-        run_worker("worker_nncf_quantise", request, threads=common.threads, python=str(python))
+        run_worker("worker_nncf_quantize", request, threads=common.threads, python=str(python))
     return output
 
 

@@ -1,4 +1,4 @@
-"""Throughput: thousands of real short texts, tokenisation included.
+"""Throughput: thousands of real short texts, tokenization included.
 
 Usage::
 

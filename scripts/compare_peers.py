@@ -8,7 +8,7 @@ Usage::
 
 Peers run in virtual environments of their own, made below ``--work`` the first time unless an
 interpreter is given. A turn is one process: start to first answer, the graph at each shape, real
-sentences in batches sorted by length, and where the contender tokenises, the same sentences as
+sentences in batches sorted by length, and where the contender tokenizes, the same sentences as
 text. Turns are interleaved. All get the same token ids; ours and sentence-transformers pool inside,
 the others give hidden states, which is a little less work. Quality is the cosine to PyTorch in FP32
 and, where the STS benchmark lies beside the checkout, Spearman's correlation with its scores. What
@@ -153,7 +153,7 @@ def _export_there(place: Place) -> Path:
     return path if path.is_file() else _exported(place).path
 
 
-def _optimised(place: Place) -> Prepared:
+def _optimized(place: Place) -> Prepared:
     source, output = _export_there(place).parent, place.folder / "optimum-o3"
     command = ("onnxruntime", "optimize", "--onnx_model", str(source), "-O3", "-o", str(output))
     made = _made(place, output, lambda: _optimum(place, *command))
@@ -168,7 +168,7 @@ def _dynamic(place: Place) -> Prepared:
 
 
 def _nncf(place: Place) -> Prepared:
-    """NNCF's quantisation for transformers, calibrated on the text that calibrates ours."""
+    """NNCF's quantization for transformers, calibrated on the text that calibrates ours."""
     graph = _export_there(place)
     rows, output = place.folder / "calibration.npz", place.folder / "nncf"
     output_file = output / "model.xml"
@@ -182,7 +182,7 @@ def _nncf(place: Place) -> Prepared:
         output.mkdir()
         request = {"graph": str(graph), "rows": str(rows), "output": str(output_file)}
         _, usage = run_worker(
-            "worker_nncf_quantise",
+            "worker_nncf_quantize",
             request,
             threads=place.threads,
             python=place.python("openvino"),
@@ -224,7 +224,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "transformers torch.compile FP32": _torch("float32", compiled=True),
     "sentence-transformers FP32": Contender("transformers", "sentence-transformers", _sentence),
     "optimum ONNX FP32": Contender("optimum", "onnxruntime", _exported),
-    "optimum ONNX O3": Contender("optimum", "onnxruntime", _optimised),
+    "optimum ONNX O3": Contender("optimum", "onnxruntime", _optimized),
     "optimum ONNX dynamic INT8": Contender("optimum", "onnxruntime", _dynamic),
     "OpenVINO NNCF INT8": Contender("openvino", "openvino", _nncf),
     "CTranslate2 INT8": Contender("ctranslate2", "ctranslate2", _ctranslate2),

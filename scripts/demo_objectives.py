@@ -60,7 +60,7 @@ class Objective(Protocol):
     """What one kind of head is trained for."""
 
     def encode(self, records: Sequence[Record]) -> list[Row]:
-        """Tokenise labelled records."""
+        """Tokenize labelled records."""
 
     def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
         """Mean loss of a batch, a scalar in float32."""

@@ -32,8 +32,8 @@ from train_demo import RECIPES, Recipe, config_of, initial_head, stream
 
 from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.errors import BertExportError
+from bert_export.measuring.machine import describe_machine
 from bert_export.models import BertHead, load_head
-from bert_export.report.machine import describe_machine
 
 _RATE, _HEAD_RATE = 1e-4, 5e-4
 _WARM_UP = 0.1  # share of the steps

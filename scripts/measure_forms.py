@@ -47,10 +47,10 @@ CHOSEN: Mapping[tuple[str, str], Choice] = {
         "Cast, Sub, Mul, Expand", "ONNX Runtime takes no mask with one row; as the trace adds it"
     ),
     ("mask", "full"): Choice("ReduceMin, Cast", "the condition of every layer's If"),
-    ("normalisation", "residual"): Choice(
+    ("normalization", "residual"): Choice(
         "Add + LayerNormalization", "INT8, where the bias is in the product"
     ),
-    ("normalisation", "residual and bias"): Choice(
+    ("normalization", "residual and bias"): Choice(
         "Add + LayerNormalization", "FP32, where the bias is an Add of the linear layer"
     ),
     ("gelu", "erf"): Choice("Gelu", "INT8, where the bias is in the product"),

@@ -7,8 +7,8 @@ Usage::
 
 A few channels are made ``factor`` times larger, and the weights that read them smaller, so that the
 float head answers as before: the projection of attention's values, which the output projection
-reads, and the last normalisation, which only the pooler reads. Any other place would change the
-float answers: BERT normalises after adding, so that every other normalised state is also the next
+reads, and the last normalization, which only the pooler reads. Any other place would change the
+float answers: BERT normalizes after adding, so that every other normalized state is also the next
 residual, and GELU does not scale. The script prints how far INT8 is from float, with plain ranges
 and with the defaults, before and after planting.
 """
@@ -29,13 +29,13 @@ import torch
 from numpy.typing import NDArray
 
 from bert_export.checkpoints import load_checkpoint
+from bert_export.exporter.manifest_records import longest_row, tokenizer_record
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.passes.recipes import lower, prepare
-from bert_export.quantization.calibration import read_calibration
+from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, quantize_graph
-from bert_export.records import longest_row, tokenizer_record
 from bert_export.runtime.batching import Row, pad_rows, row_from_encoding
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.tokenization import Tokenizer
@@ -46,9 +46,9 @@ __all__ = ["PLAIN", "Distance", "Texts", "int8_distances", "plant", "read_head"]
 
 PLAIN = QuantizationOptions(
     observer="min-max",
-    centring=False,
-    smoothing=False,
-    splitting=False,
+    channel_shifting=False,
+    smoothquant=False,
+    channel_splitting=False,
     gptq=False,
     bias_correction=False,
     embeddings=False,

@@ -20,14 +20,14 @@ from bert_export.bundle import (
 )
 from bert_export.checkpoints import load_checkpoint
 from bert_export.errors import InputError
-from bert_export.models import BertConfig, load_head
-from bert_export.records import (
+from bert_export.exporter.manifest_records import (
     labels_of,
     longest_row,
     model_record,
     postprocessing_of,
     tokenizer_record,
 )
+from bert_export.models import BertConfig, load_head
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds

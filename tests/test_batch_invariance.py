@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bert_export.exporter import Export, export
-from bert_export.quantization.calibration import read_calibration
+from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.runtime.batching import pad_rows, row_from_encoding
 from bert_export.runtime.loading import load

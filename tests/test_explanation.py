@@ -50,7 +50,7 @@ def layer(texts: int, length: int, rows: int) -> dict[str, int]:
         + 2 * linear(some, H, H)
         + attend(texts, rows, length),
         "feed-forward": linear(some, H, F) + 5 * some * F + linear(some, F, H, bias=0),
-        "normalisation": 2 * (1 + 7) * some * H,
+        "normalization": 2 * (1 + 7) * some * H,
     }
 
 
@@ -75,7 +75,7 @@ def test_bytes_are_those_counted_by_hand(tiny_export: Exporter) -> None:
     ff = found.layers[0]["feed-forward"]
     assert ff.weight_bytes == 4 * (H * F + F + F * H)
     assert ff.activation_bytes == 4 * 21 * (3 * F + H)  # product, bias, gelu; product
-    norm = found.layers[0]["normalisation"]
+    norm = found.layers[0]["normalization"]
     assert (norm.weight_bytes, norm.activation_bytes) == (2 * NORM, 4 * 4 * 21 * H)
     # Rows of three tables (the positions once for all texts), two sums and the norm.
     table = 4 * 21 * H
@@ -140,13 +140,13 @@ def test_integer_products_count_apart(embedding_int8: Export) -> None:
     plan = embedding_int8.manifest.engine().quantization
     assert plan is not None
     units = sum(  # hidden units that became several
-        layer.split_units
+        layer.split_channels
         for layer in plan.layers
         if layer.layer.endswith("output.dense") and "attention" not in layer.layer
     )
     assert units > 0
     assert found.total.integer_op == 6 * products + 2 * tokens * 2 * hidden * units
-    assert found.stages["quantisation"].flop == 3 * tokens * (6 * (3 * hidden + wide) + units)
+    assert found.stages["quantization"].flop == 3 * tokens * (6 * (3 * hidden + wide) + units)
     assert found.stages["feed-forward"].weight_bytes < 6 * 2 * hidden * wide * 1.05
     assert found.axes == {"batch": 8, "sequence": 128}
 

@@ -71,7 +71,7 @@ def test_linear_layers_carry_their_modules_names(tiny: Callable[..., Path]) -> N
 def test_equal_tensors_and_biases_of_zero_keep_their_layers_apart(
     cls_name: str, tiny: Callable[..., Path]
 ) -> None:
-    """A model fresh from its initialisation: the exporter merges equal tensors and drops zeros."""
+    """A model fresh from its initialization: the exporter merges equal tensors and drops zeros."""
     head = load_head(cls_name, load_checkpoint(str(tiny(cls_name))))
     for module in head.modules():
         if isinstance(module, nn.Linear):

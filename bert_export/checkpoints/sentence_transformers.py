@@ -80,7 +80,7 @@ class SentenceModules:
         dense: Linear layers after the pooling.
         normalize: Whether the result is scaled to length 1.
         max_seq_length: Longest row, ``None`` where the checkpoint does not say.
-        do_lower_case: Whether the text is lower-cased before it is tokenised.
+        do_lower_case: Whether the text is lower-cased before it is tokenized.
         prompts: Texts to put in front, by name.
         default_prompt_name: The prompt that is used unasked.
         similarity_fn_name: How two vectors are compared, where the checkpoint says.

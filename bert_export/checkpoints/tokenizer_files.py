@@ -217,7 +217,7 @@ def _without_types(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> T
 
 
 def _apply_flags(tokenizer: Tokenizer, settings: _Settings) -> None:
-    """Let the config rule over the normaliser, where that is BERT's."""
+    """Let the config rule over the normalizer, where that is BERT's."""
     if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
         tokenizer.normalizer = normalizers.BertNormalizer(
             clean_text=tokenizer.normalizer.clean_text,
@@ -289,7 +289,7 @@ def _check_size(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
 
 
 def _lower_cases(tokenizer: Tokenizer) -> bool:
-    """Whether some step of the normaliser lower-cases."""
+    """Whether some step of the normalizer lower-cases."""
     if tokenizer.normalizer is None:
         return False
     state = json.loads(tokenizer.to_str())["normalizer"]

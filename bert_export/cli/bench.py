@@ -11,14 +11,14 @@ from rich.table import Table
 
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
 from bert_export.cli.measuring import drawn, measuring_options
-from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT
+from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 
 if TYPE_CHECKING:  # numpy is not needed to print the help
-    from bert_export.report.bench import Bench, Entry
+    from bert_export.measuring.bench import Bench, Entry
 
 __all__ = ["bench_command"]
 
-_KINDS = {ONE_TEXT: "one text, tokenised and decoded", MANY_TEXTS: "{} texts in one call"}
+_KINDS = {ONE_TEXT: "one text, tokenized and decoded", MANY_TEXTS: "{} texts in one call"}
 
 
 @click.command("bench")
@@ -42,10 +42,10 @@ def bench_command(
     """Time BUNDLEs of one task against each other.
 
     Each runs in a process of its own; they take turns and are pinned to the same cores. Shapes time
-    the graph alone, texts the whole answer with tokenisation and post-processing.
+    the graph alone, texts the whole answer with tokenization and post-processing.
     """
     with errors_on_one_line():
-        from bert_export.report.bench import bench
+        from bert_export.measuring.bench import bench
 
         with drawn(quiet=quiet or as_json) as listener:
             found = bench(bundles, listener=listener, targets=targets, data=data, **limits)

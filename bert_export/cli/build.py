@@ -91,7 +91,7 @@ def _finisher(bundle: str, engines: Any) -> Any:
 def _import_build() -> Any:
     """The library call; PyTorch is only needed here."""
     try:
-        from bert_export.building import build
+        from bert_export.exporter.add_targets import build
     except MissingExtraError:
         raise
     except ImportError as error:

@@ -14,7 +14,7 @@ from bert_export.explanation import STAGES, Cost, Explanation, PassChanges, expl
 __all__ = ["explain_command", "print_explanation"]
 
 _GIGA = 1e9
-_IN_LAYERS = ("attention", "feed-forward", "normalisation", "quantisation")
+_IN_LAYERS = ("attention", "feed-forward", "normalization", "quantization")
 
 
 @click.command("explain")

@@ -8,7 +8,7 @@ from typing import Any, cast
 import click
 
 from bert_export.bundle import SearchRecord
-from bert_export.cli.choice import print_choice
+from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
 from bert_export.cli.engine_options import engine_options, take_engine_options
 from bert_export.cli.explain import print_explanation
@@ -16,7 +16,7 @@ from bert_export.cli.search import search_table
 from bert_export.cli.stages import DrawnStages
 from bert_export.errors import BudgetError, InputError, MissingExtraError
 from bert_export.explanation import explain
-from bert_export.quantization.observers import OBSERVERS
+from bert_export.quantization.calibration.observers import OBSERVERS
 from bert_export.quantization.options import DEFAULT_OBSERVER, QuantizationOptions
 from bert_export.targets import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
@@ -131,7 +131,7 @@ def export_command(
                         for stage in done.stages
                     ],
                     "parity": {engine.target: engine.parity for engine in done.manifest.engines},
-                    "choice": done.manifest.choice,
+                    "choice": done.manifest.auto_target,
                     "example": record,
                     "answer": answer,
                     "refusal": refusal,
@@ -142,7 +142,7 @@ def export_command(
             plan = done.manifest.engines[0].quantization
             if plan is not None and plan.search is not None:
                 stdout.print(search_table(plan.search))
-            print_choice(done.manifest)
+            print_auto_target(done.manifest)
             stdout.print(f"wrote {done.path}")
             if explanation is not None:
                 stdout.print()
@@ -199,7 +199,7 @@ def parse_share(text: str) -> float:
 def _import_export() -> Any:
     """The library call; PyTorch is only needed here."""
     try:
-        from bert_export.choosing import export_for
+        from bert_export.exporter.auto_target import export_for
     except MissingExtraError:
         raise
     except ImportError as error:

@@ -9,7 +9,7 @@ import msgspec
 from rich.table import Table
 
 from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
-from bert_export.cli.choice import print_choice
+from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
 from bert_export.cli.search import search_table
 
@@ -31,7 +31,7 @@ def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
             print_json(msgspec.structs.replace(manifest, engines=engines))
             return
         stdout.print(_summary(manifest))
-        print_choice(manifest)
+        print_auto_target(manifest)
         for engine in engines:
             for table in (_interface(engine), _layers(engine), _parity(engine)):
                 if table is not None:
@@ -99,13 +99,13 @@ def _layers(engine: EngineRecord) -> Table | None:
             f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:12]})"
         )
     table = _table(
-        f"{plan.mode} quantisation for {plan.processor or 'GPUs'}: {plan.weight_type} weights of "
+        f"{plan.mode} quantization for {plan.processor or 'GPUs'}: {plan.weight_type} weights of "
         f"{plan.weight_bits} bits, {plan.activation_type} activations, {ranges}",
         "layer",
         "precision",
         "scale",
         "zero point",
-        "treatment",
+        "equalization",
         "reason",
     )
     for layer in plan.layers:
@@ -122,11 +122,13 @@ def _layers(engine: EngineRecord) -> Table | None:
 
 def _treatment(layer: LayerPlan) -> str:
     """What was done so that the layer's INT8 is close to float."""
-    words = ["centred"] if layer.centred else []
-    if layer.smoothing is not None:
-        words.append(f"{'folded' if layer.smoothing_folded else 'smoothed'} {layer.smoothing:g}")
-    if layer.split_units:
-        words.append(f"{layer.split_units} split units")
+    words = ["channel_shifted"] if layer.channel_shifted else []
+    if layer.smoothquant is not None:
+        words.append(
+            f"{'folded' if layer.smoothquant_folded else 'smoothed'} {layer.smoothquant:g}"
+        )
+    if layer.split_channels:
+        words.append(f"{layer.split_channels} split units")
     if layer.gptq:
         words.append("GPTQ")
     if layer.bias_corrected:

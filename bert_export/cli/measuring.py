@@ -10,7 +10,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bert_export.cli.console import stderr
-from bert_export.report.workloads import SHAPES
+from bert_export.measuring.workloads import SHAPES
 
 __all__ = ["drawn", "measuring_options"]
 
@@ -53,7 +53,7 @@ _OPTIONS = (
 
 
 def measuring_options(command: Command) -> Command:
-    """Give a command the options of :func:`bert_export.report.timing.conditions`."""
+    """Give a command the options of :func:`bert_export.measuring.timing.conditions`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

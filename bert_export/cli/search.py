@@ -13,7 +13,7 @@ _SHOWN = 8
 
 
 def search_table(search: SearchRecord) -> Group:
-    """Every mixture that was measured, and the places that disturb the outputs most."""
+    """Every configuration that was measured, and the groups that disturb the outputs most."""
     return Group(_path(search), _places(search))
 
 
@@ -28,13 +28,13 @@ def _path(search: SearchRecord) -> Table:
     for name in ("layers in float", "work in float", search.metric, "drop, points"):
         table.add_column(name, justify="right")
     table.add_column("")
-    for index, mixture in enumerate(search.path):
-        layers = sum(len(search.places[place].layers) for place in mixture.floats)
+    for index, configuration in enumerate(search.path):
+        layers = sum(len(search.groups[group].layers) for group in configuration.excluded)
         table.add_row(
             str(layers),
-            f"{100 * mixture.float_share:.1f} %",
-            f"{mixture.score:.4f}",
-            f"{100 * mixture.drop:.2f}",
+            f"{100 * configuration.float_share:.1f} %",
+            f"{configuration.score:.4f}",
+            f"{100 * configuration.drop:.2f}",
             "chosen" if index == search.chosen else "",
             style="bold" if index == search.chosen else "",
         )
@@ -43,7 +43,7 @@ def _path(search: SearchRecord) -> Table:
 
 def _places(search: SearchRecord) -> Table:
     table = Table(
-        title="\nwhat INT8 disturbs most, each place alone",
+        title="\nwhat INT8 disturbs most, each group alone",
         title_justify="left",
         show_edge=False,
     )
@@ -51,14 +51,14 @@ def _places(search: SearchRecord) -> Table:
     table.add_column("error of the outputs", justify="right")
     table.add_column("work", justify="right")
     table.add_column("now")
-    floats = set(search.path[search.chosen].floats)
-    ranked = sorted(range(len(search.places)), key=lambda i: -search.places[i].disturbance)
+    excluded = set(search.path[search.chosen].excluded)
+    ranked = sorted(range(len(search.groups)), key=lambda i: -search.groups[i].sensitivity)
     for index in ranked[:_SHOWN]:
-        place = search.places[index]
+        group = search.groups[index]
         table.add_row(
-            ", ".join(layer.removeprefix("bert.") for layer in place.layers),
-            f"{100 * place.disturbance:.3g} %",
-            f"{100 * place.cost:.1f} %",
-            "float" if index in floats else "int8",
+            ", ".join(layer.removeprefix("bert.") for layer in group.layers),
+            f"{100 * group.sensitivity:.3g} %",
+            f"{100 * group.cost:.1f} %",
+            "float" if index in excluded else "int8",
         )
     return table

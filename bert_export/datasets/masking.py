@@ -70,8 +70,8 @@ def mask_tokens(
     chosen = _choose(special, rng, share)
     fate = rng.random(chosen.size)
     corrupted[chosen[fate < 0.8]] = mask_id
-    randomised = chosen[(fate >= 0.8) & (fate < 0.9)]
-    corrupted[randomised] = rng.integers(0, vocab_size, randomised.size)
+    randomized = chosen[(fate >= 0.8) & (fate < 0.9)]
+    corrupted[randomized] = rng.integers(0, vocab_size, randomized.size)
     return corrupted
 
 

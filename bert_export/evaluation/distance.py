@@ -33,7 +33,7 @@ class Distance:
     _errors: dict[str, float] = field(default_factory=dict)
     _moments: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
-    def see(self, name: str, given: Array, wanted: Array) -> None:
+    def observe(self, name: str, given: Array, wanted: Array) -> None:
         """Take in some numbers of an output; two arrays of one shape."""
         exact = wanted.reshape(-1).astype(np.float64)
         off = given.reshape(-1) - exact
@@ -89,7 +89,7 @@ def measure_distance(
                         got=array.shape,
                         fix="Compare bundles of one checkpoint",
                     )
-                distance.see(name, array, exact)
+                distance.observe(name, array, exact)
         done += len(batch)
         if advance is not None:
             advance(done, len(rows))

@@ -66,7 +66,7 @@ class Evaluation:
         examples: Records.
         truncated: Texts, or whatever else a record's rows stand for, that were longer than the
             model takes and lost their end before they were answered.
-        seconds: That the answering took, tokenisation not included.
+        seconds: That the answering took, tokenization not included.
         data: The file, as given.
         sha256: Of the file.
         seed: Of whatever was drawn.

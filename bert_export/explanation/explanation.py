@@ -18,14 +18,14 @@ STAGES = (
     "mask",
     "attention",
     "feed-forward",
-    "normalisation",
-    "quantisation",
+    "normalization",
+    "quantization",
     "head",
 )
 """What every operator is counted to, in the order of a reader's way through the graph.
 
-``embeddings`` ends with its norm; ``normalisation`` is the residual sums and norms of the encoder;
-``quantisation`` is what changes number formats, wherever it stands; ``head`` is all that follows
+``embeddings`` ends with its norm; ``normalization`` is the residual sums and norms of the encoder;
+``quantization`` is what changes number formats, wherever it stands; ``head`` is all that follows
 the encoder: pooler, pooling, transforms and decoders.
 """
 

@@ -483,7 +483,7 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     ("", "Softmax"): _Operator(shape=_same, flop=_each(_SOFTMAX)),
     ("", "Attention"): _Operator(shape=_attention, flop=_attention_flop),
     (_MICROSOFT, "MultiHeadAttention"): _Operator(shape=_attention, flop=_attention_flop),
-    # normalisation and activations
+    # normalization and activations
     ("", "LayerNormalization"): _Operator(shape=_same, flop=_norm_flop),
     ("", "Gelu"): _Operator(shape=_same, flop=_gelu_flop),
     **dict.fromkeys(

@@ -183,14 +183,14 @@ def _place(node: ir.Node, norms: int, layers: int, *, embeds: bool) -> tuple[int
     """Layer and stage of a node."""
     layer = (norms - 1) // 2 if 0 < norms <= 2 * layers else None
     if node.op_type in _FORMATS:
-        return layer, "quantisation"
+        return layer, "quantization"
     if norms == 0:
         table = node.op_type == "Gather" and _is_stored(node.inputs[0])
         return None, "embeddings" if embeds or table else "mask"
     if layer is None:
         return None, "head"
     if node.op_type == _NORM or _is_residual(node):
-        return layer, "normalisation"
+        return layer, "normalization"
     return layer, "attention" if norms % 2 else "feed-forward"
 
 

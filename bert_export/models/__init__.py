@@ -191,7 +191,7 @@ def _fitting(
             f"checkpoint {checkpoint.source} tensor {key} has an unsupported dtype",
             expected="float32, float16 or bfloat16",
             got=str(tensor.dtype).removeprefix("torch."),
-            fix="Export the checkpoint before it was quantised",
+            fix="Export the checkpoint before it was quantized",
         )
     tensor = tensor.to(torch.float32)
     if not tensor.isfinite().all():

@@ -71,7 +71,7 @@ def _table(rows: int, width: int) -> nn.Embedding:
 
 
 class BertEmbeddings(nn.Module):
-    """Sum the word, segment and position vectors and normalise (Devlin 2018, figure 2).
+    """Sum the word, segment and position vectors and normalize (Devlin 2018, figure 2).
 
     Relative position types add nothing here: see :class:`BertSelfAttention`.
     """
@@ -93,8 +93,8 @@ class BertEmbeddings(nn.Module):
         states = words + self.token_type_embeddings(token_type_ids)  # (B, S, H)
         if self.position_embeddings is not None:
             states = states + self.position_embeddings.weight[: input_ids.size(1)]  # (S, H)
-        normalised: Tensor = self.LayerNorm(states)  # (B, S, H)
-        return normalised
+        normalized: Tensor = self.LayerNorm(states)  # (B, S, H)
+        return normalized
 
 
 class BertSelfAttention(nn.Module):
@@ -144,7 +144,7 @@ class BertSelfAttention(nn.Module):
 
 
 class BertOutput(nn.Module):
-    """Project, add what came in, normalise; after attention and after the feed-forward layer."""
+    """Project, add what came in, normalize; after attention and after the feed-forward layer."""
 
     def __init__(self, config: BertConfig, width: int) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class BertIntermediate(nn.Module):
 
 
 class BertLayer(nn.Module):
-    """One Transformer block, normalised after each half."""
+    """One Transformer block, normalized after each half."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ _LARGEST = 1 << 24
 class BertConfig:
     """What the reference model needs to know; defaults are those of the original.
 
-    Dropout, initialisation and chunking fields are left out: they change no answer.
+    Dropout, initialization and chunking fields are left out: they change no answer.
 
     Args:
         vocab_size: V, rows of the word table.

@@ -39,7 +39,7 @@ class Linear:
     """A linear layer in a graph: ``MatMul`` by a constant, and perhaps ``Add`` of a constant.
 
     Args:
-        matmul: The product; float, or quantised in Q/DQ form.
+        matmul: The product; float, or quantized in Q/DQ form.
         add: The addition of the bias, ``None`` without one.
         x: What comes in.
         weight: The product's second input.

@@ -191,7 +191,7 @@ def _bias_refusal(layer: Linear) -> Refusal | None:
     if layer.bias is None or use_count(layer.matmul.outputs[0]) != 1:
         return Refusal("the layer behind it has no bias", at, 3)
     if constant(layer.weight) is None:
-        return Refusal("the layer behind it is quantised", at, 4)
+        return Refusal("the layer behind it is quantized", at, 4)
     return None
 
 

@@ -113,7 +113,7 @@ def _query(value: ir.Value | None) -> Linear | Refusal:
     if use_count(layer.output) != 1:
         return Refusal("the queries are read elsewhere too", at, 2)
     if constant(layer.weight) is None or use_count(layer.weight) != 1:
-        return Refusal("the weight of the queries is shared or quantised", at, 3)
+        return Refusal("the weight of the queries is shared or quantized", at, 3)
     if layer.bias is not None and use_count(layer.bias) != 1:
         return Refusal("the bias of the queries is shared", at, 4)
     return layer

@@ -1,4 +1,4 @@
-"""Fuse layer normalisation, written out with means, into the standard operator."""
+"""Fuse layer normalization, written out with means, into the standard operator."""
 
 from __future__ import annotations
 

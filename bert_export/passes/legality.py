@@ -85,7 +85,7 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "Softmax"): Legal(_FLOATS, (1, 1), {"the last axis": _last_axis}),
     ("", "Attention"): Legal(_FLOATS, (3, 4), _ATTENTION),
     ("com.microsoft", "MultiHeadAttention"): Legal(_FLOATS, (3, 6)),
-    # normalisation and activations
+    # normalization and activations
     ("", "LayerNormalization"): Legal(_FLOATS, (2, 3), {"the last axis": _last_axis}),
     ("", "Gelu"): Legal(_FLOATS, (1, 1)),
     ("", "Erf"): Legal(_FLOATS, (1, 1)),

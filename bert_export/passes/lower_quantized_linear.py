@@ -23,7 +23,7 @@ class _Rule:
             return None
         quantize = producer(left.inputs[0], "QuantizeLinear")
         if quantize is None:
-            return Refusal("the activation is not quantised in the graph", str(left.name), 1)
+            return Refusal("the activation is not quantized in the graph", str(left.name), 1)
         stored = right.inputs[0]
         if stored is None or not stored.is_initializer():
             return Refusal("the weight is not stored", str(right.name), 2)
@@ -74,7 +74,7 @@ class _Rule:
 
 
 class LowerQuantizedLinear(RulePass):
-    """Rewrite every quantised linear layer.
+    """Rewrite every quantized linear layer.
 
     Before::
 
@@ -100,7 +100,7 @@ class LowerQuantizedLinear(RulePass):
 
 
 def count_quantized(model: ir.Model) -> int:
-    """How many products take two dequantised operands."""
+    """How many products take two dequantized operands."""
     return sum(
         node.op_type == "MatMul"
         and all(producer(value, "DequantizeLinear") is not None for value in node.inputs)

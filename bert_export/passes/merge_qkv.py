@@ -111,7 +111,7 @@ class MergeQkv(RulePass):
 
         x -> MatMul (H, 3 H) -> Add -> Split -> q, k, v -> Attention
 
-    The layer is called ``query_key_value`` (or ``key_value``), so that the quantiser finds it.
+    The layer is called ``query_key_value`` (or ``key_value``), so that the quantizer finds it.
     """
 
     name = "merge_qkv"

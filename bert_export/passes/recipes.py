@@ -1,7 +1,7 @@
 """Which passes run, in which order, and why each stands where it does.
 
-:data:`PREPARE` works on the float graph before anything is observed or quantised and is the same
-for all targets: they share one calibration. :data:`RECIPES` then brings what the quantiser left to
+:data:`PREPARE` works on the float graph before anything is observed or quantized and is the same
+for all targets: they share one calibration. :data:`RECIPES` then brings what the quantizer left to
 the form of one target and precision. Between two passes the graph is checked against
 :mod:`bert_export.passes.legality`; where a step demands a number of sites and another is rewritten,
 the export fails and names the nearest miss.
@@ -124,7 +124,7 @@ PREPARE = (
     ),
     Step(
         run=FuseGelu(),
-        why="at any place before quantisation: its result is what is observed and quantised",
+        why="at any place before quantization: its result is what is observed and quantized",
     ),
     Step(
         run=FuseAttention(),
@@ -166,12 +166,12 @@ PREPARE = (
 
 _SHARE = Step(
     run=ShareInitializers(),
-    why="last: names of weights are lost, which the quantiser and the lowering read",
+    why="last: names of weights are lost, which the quantizer and the lowering read",
 )
 
 _SKIP_MASK = Step(
     run=SkipFullMask(),
-    why="after quantisation: no other pass looks into the branches of an If; saves a tenth of "
+    why="after quantization: no other pass looks into the branches of an If; saves a tenth of "
     "attention where nothing is padded, and costs about a microsecond a layer",
 )
 
@@ -179,7 +179,7 @@ _LOWER_INT8 = Step(
     run=LowerQuantizedLinear(),
     why="before anything that reads weights: it replaces Q/DQ, which ONNX Runtime would compute",
     demand=_every_quantized,
-    sites="quantised linear layers",
+    sites="quantized linear layers",
 )
 
 _EXPAND = Step(
@@ -221,7 +221,7 @@ _OLD_OPSET = Step(
 _PLAIN_FP32 = (_EXPAND, _BOUND_MASKS, _OLD_OPSET)
 _PLAIN_FP16 = (_EXPAND, _BOUND_MASKS, _FP16, _OLD_OPSET)
 _PLAIN_BF16 = (_EXPAND, _BOUND_MASKS, _BF16, _OLD_OPSET)
-"""TensorRT's form; INT8 is the FP16 one, around the Q/DQ that the quantiser wrote."""
+"""TensorRT's form; INT8 is the FP16 one, around the Q/DQ that the quantizer wrote."""
 
 _WRITE_OUT = Step(
     run=ExpandAttention(),
@@ -309,10 +309,10 @@ def lower(
     config_layers: int,
     skip: Collection[str] = (),
 ) -> tuple[Outcome, ...]:
-    """Bring a prepared, perhaps quantised graph to a target's form, in place.
+    """Bring a prepared, perhaps quantized graph to a target's form, in place.
 
     Args:
-        model: As prepared or quantised.
+        model: As prepared or quantized.
         target: Such as ``onnxruntime``.
         precision: Such as ``int8``.
         task: What is exported.
@@ -331,7 +331,7 @@ def lower(
             f"recipe for {target} in {precision} is unknown",
             expected=", ".join(f"{known} {kind}" for known, kind in RECIPES),
         )
-    return _run(recipe, model, "quantisation", Site(task, config_layers), skip)
+    return _run(recipe, model, "quantization", Site(task, config_layers), skip)
 
 
 def _run(

@@ -1,1 +1,1 @@
-"""INT8 that says what it did: calibration input, observers, and the quantiser with its plan."""
+"""INT8 that says what it did: calibration input, observers, and the quantizer with its plan."""

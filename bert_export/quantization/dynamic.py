@@ -20,8 +20,8 @@ import onnx_ir as ir
 from bert_export.bundle import LayerPlan
 from bert_export.passes.editing import insert_node, new_constant, substitute
 from bert_export.passes.graph_pass import remove_unused
-from bert_export.quantization.schemes import Scheme, quantize_weight
-from bert_export.quantization.sites import LinearSite, weight_of
+from bert_export.quantization.linear_layers import LinearLayer, weight_of
+from bert_export.quantization.weights.number_formats import Scheme, quantize_weight
 
 __all__ = ["quantize_dynamically"]
 
@@ -29,7 +29,7 @@ _DOMAIN = "com.microsoft"
 
 
 def quantize_dynamically(
-    model: ir.Model, groups: Mapping[str, Sequence[LinearSite]], scheme: Scheme
+    model: ir.Model, groups: Mapping[str, Sequence[LinearLayer]], scheme: Scheme
 ) -> list[LayerPlan]:
     """Rewrite linear layers, in place.
 
@@ -70,22 +70,22 @@ def quantize_dynamically(
         )
         graph.insert_before(members[0].node, quantize)
         levels, scale, zero_point = quantize.outputs
-        for site in members:
-            weight, steps = quantize_weight(weight_of(site), largest=scheme.weight_bound)
-            stored = new_constant(graph, f"{site.layer}.weight_int8", weight)
-            weight_scale = new_constant(graph, f"{site.layer}.weight_scale", steps)
+        for layer in members:
+            weight, steps = quantize_weight(weight_of(layer), largest=scheme.weight_bound)
+            stored = new_constant(graph, f"{layer.name}.weight_int8", weight)
+            weight_scale = new_constant(graph, f"{layer.name}.weight_scale", steps)
             product = insert_node(
                 graph,
-                site.node,
+                layer.node,
                 "MatMulIntegerToFloat",
                 [levels, stored, scale, weight_scale, zero_point],
-                name=f"{site.layer}.linear",
+                name=f"{layer.name}.linear",
                 domain=_DOMAIN,
             )
-            substitute(site.node.outputs[0], product)
+            substitute(layer.node.outputs[0], product)
             plan.append(
                 LayerPlan(
-                    layer=site.layer, precision="int8", reason="each batch sets its own range"
+                    layer=layer.name, precision="int8", reason="each batch sets its own range"
                 )
             )
     remove_unused(graph)

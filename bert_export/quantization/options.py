@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bert_export.errors import InputError
-from bert_export.quantization.observers import OBSERVERS
+from bert_export.quantization.calibration.observers import OBSERVERS
 
 __all__ = ["DEFAULT_OBSERVER", "MODES", "QuantizationOptions"]
 
@@ -20,25 +20,27 @@ class QuantizationOptions:
 
     The defaults lost least on held-out text of all demonstration heads (difference of the logits
     from float, relative to their spread: plain ranges 2.3 to 13 %, the defaults 0.7 to 4.2 %;
-    without centring and its room 2 to 36 % more than that; without GPTQ 8 to 18 % more; without
-    splitting or without smoothing twice as much; of the observers, ``min-max`` was best once
-    outliers are treated). An int8 embedding table made no difference that could be told from noise.
+    without channel_shifting and its room 2 to 36 % more than that; without GPTQ 8 to 18 % more;
+    without channel_splitting or without smoothquant twice as much; of the observers, ``min-max``
+    was best once outliers are treated). An int8 embedding table made no difference that could be
+    told from noise.
 
     Args:
         mode: ``static``: ranges are set by calibration, and a text's answer does not depend on
             what it is batched with. ``dynamic``: each call takes its ranges from its own padded
             batch; there for comparison.
         observer: How a range is chosen, a key of :data:`bert_export.quantization.OBSERVERS`.
-        centring: Whether the middles of channels move into biases, where that costs nothing.
-        smoothing: Whether outliers may move from activations into weights, site by site, where it
-            helps.
-        splitting: Whether outlier channels behind an activation function may be split.
+        channel_shifting: Whether the middles of channels move into biases, where that costs
+            nothing.
+        smoothquant: Whether outliers may move from activations into weights, layer by layer, where
+            it helps.
+        channel_splitting: Whether outlier channels behind an activation function may be split.
         gptq: Whether a weight's rows make up for the rounding of those before them; otherwise each
             goes to its nearest level.
         bias_correction: Whether biases take over the mean error of their layer.
         embeddings: Whether the word embedding table is stored in int8; never where a float decoder
             has the same numbers.
-        float_layers: Layers to leave in float, with the reason that the plan states.
+        excluded_layers: Layers to leave in float, with the reason that the plan states.
 
     Raises:
         InputError: There is no such mode or observer.
@@ -46,13 +48,13 @@ class QuantizationOptions:
 
     mode: str = "static"
     observer: str = DEFAULT_OBSERVER
-    centring: bool = True
-    smoothing: bool = True
-    splitting: bool = True
+    channel_shifting: bool = True
+    smoothquant: bool = True
+    channel_splitting: bool = True
     gptq: bool = True
     bias_correction: bool = True
     embeddings: bool = True
-    float_layers: Mapping[str, str] = field(default_factory=dict)
+    excluded_layers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, value, known in (

@@ -2,8 +2,8 @@
 
 The float graph runs over the calibration rows, and every activation that a linear layer reads is
 profiled. From the profiles follow, in this order: how its channels are treated
-(:mod:`~bert_export.quantization.treatment`), the range of what is left, and the mean that the
-biases must keep. The graph itself is not touched:
+(:mod:`~bert_export.quantization.equalization.equalization`), the range of what is left, and the
+mean that the biases must keep. The graph itself is not touched:
 :func:`bert_export.quantization.quantizer.quantize_graph` applies all this to a clone.
 """
 
@@ -17,17 +17,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bert_export.quantization.bias_correction import Means
-from bert_export.quantization.embeddings import TABLE
-from bert_export.quantization.observers import make_observer
+from bert_export.quantization.calibration.activation_profile import ActivationProfile, Profiler
+from bert_export.quantization.calibration.observers import make_observer
+from bert_export.quantization.calibration.ranges import collect_ranges, observe
+from bert_export.quantization.equalization.equalization import Equalization, choose_equalizations
+from bert_export.quantization.linear_layers import find_linear_layers, group_linear_layers
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.profiler import ActivationProfile, Profiler
-from bert_export.quantization.ranges import collect_ranges, observe
-from bert_export.quantization.rounding import WeightRounder
-from bert_export.quantization.schemes import affine_parameters, dequantize, quantize
-from bert_export.quantization.scores import find_score_operands, largest_magnitude
-from bert_export.quantization.sites import find_sites, group_sites
-from bert_export.quantization.treatment import Treatment, choose_treatments
+from bert_export.quantization.query_key import find_query_key_operands, largest_magnitude
+from bert_export.quantization.weights.bias_correction import Means
+from bert_export.quantization.weights.embeddings import TABLE
+from bert_export.quantization.weights.gptq import WeightRounder
+from bert_export.quantization.weights.number_formats import affine_parameters, dequantize, quantize
 from bert_export.runtime.batching import Row
 
 __all__ = ["Preparation", "PreparedActivation", "prepare_int8"]
@@ -39,7 +39,7 @@ class PreparedActivation:
 
     Args:
         low, high: The range of its levels, once it is treated.
-        treatment: What is done to it before.
+        equalization: What is done to it before.
         means: Of its treated channels; ``None`` where they were not measured.
         sample: Levels of some tokens, uint8 (T, C), or (T, C + added) where units are split;
             ``None`` where none were kept.
@@ -47,7 +47,7 @@ class PreparedActivation:
 
     low: float
     high: float
-    treatment: Treatment = field(default_factory=Treatment)
+    equalization: Equalization = field(default_factory=Equalization)
     means: Means | None = None
     sample: NDArray[np.uint8] | None = None
 
@@ -69,19 +69,19 @@ class Preparation:
     rounder: WeightRounder = field(default_factory=WeightRounder, compare=False, repr=False)
 
     @property
-    def treatments(self) -> Mapping[str, Treatment]:
+    def equalizations(self) -> Mapping[str, Equalization]:
         """Of each activation, by its name in the graph."""
-        return {name: activation.treatment for name, activation in self.activations.items()}
+        return {name: activation.equalization for name, activation in self.activations.items()}
 
-    def with_floats(self, layers: Mapping[str, str]) -> Preparation:
+    def with_excluded_layers(self, layers: Mapping[str, str]) -> Preparation:
         """The same with further layers in float, each with its reason.
 
         They must be all that read an activation: what was found of the others holds as it is. The
         word embeddings may be among them.
         """
-        floats = {**self.options.float_layers, **layers}
+        floats = {**self.options.excluded_layers, **layers}
         table = floats.pop(TABLE, None) is None and self.options.embeddings
-        options = replace(self.options, float_layers=floats, embeddings=table)
+        options = replace(self.options, excluded_layers=floats, embeddings=table)
         return replace(self, options=options)
 
     @classmethod
@@ -101,7 +101,7 @@ def prepare_int8(
     rows: Sequence[Row],
     options: QuantizationOptions,
     *,
-    integer_scores: bool = False,
+    integer_query_key: bool = False,
     **settings: Any,
 ) -> Preparation:
     """Calibrate a prepared float graph.
@@ -110,67 +110,67 @@ def prepare_int8(
         model: As :func:`bert_export.passes.recipes.prepare` leaves it; not changed.
         rows: Calibration rows.
         options: What may be done. With ``mode="dynamic"`` nothing is to be found out.
-        integer_scores: Whether queries and keys are observed too, for a scheme that wants them.
+        integer_query_key: Whether queries and keys are observed too, for a scheme that wants them.
         settings: ``folder``, ``pad_id``, ``shape_feeds``, ``threads`` and ``advance`` of
-            :func:`bert_export.quantization.ranges.observe`.
+            :func:`bert_export.quantization.calibration.ranges.observe`.
 
     Raises:
-        QuantizationError: The graph has nothing to quantise, or an activation is not finite.
+        QuantizationError: The graph has nothing to quantize, or an activation is not finite.
     """
-    groups = group_sites(find_sites(model, options.float_layers)[0])
+    groups = group_linear_layers(find_linear_layers(model, options.excluded_layers)[0])
     if options.mode == "dynamic":
         return Preparation(options)
     profilers = {name: Profiler() for name in groups}
-    operands = find_score_operands(model) if integer_scores else ()
+    operands = find_query_key_operands(model) if integer_query_key else ()
     scores = {operand.name: 0.0 for operand in operands}
     for name, values in observe(model, (*groups, *scores), rows, **settings):
         if name in scores:
             scores[name] = max(scores[name], largest_magnitude(values))
         else:
-            profilers[name].see(values)
+            profilers[name].observe(values)
     profiles = {name: profiler.profile() for name, profiler in profilers.items()}
-    treatments = choose_treatments(groups, profiles, options)
+    equalizations = choose_equalizations(groups, profiles, options)
     if options.observer == "min-max":  # the profiles hold it, wherever a channel is moved
-        ranges = {name: _extremes(profiles[name], treatments[name]) for name in groups}
+        ranges = {name: _extremes(profiles[name], equalizations[name]) for name in groups}
     else:
         ranges = collect_ranges(
             model,
             tuple(groups),
             rows,
             make_observer=lambda: make_observer(options.observer),
-            moves={name: treatment.move for name, treatment in treatments.items()},
+            moves={name: equalization.move for name, equalization in equalizations.items()},
             **settings,
         )
     return Preparation(
         options,
         {
-            name: _prepared(profiles[name], ranges[name], treatments[name], options)
+            name: _prepared(profiles[name], ranges[name], equalizations[name], options)
             for name in groups
         },
         scores,
     )
 
 
-def _extremes(profile: ActivationProfile, treatment: Treatment) -> tuple[float, float]:
-    return float(treatment.move(profile.low).min()), float(treatment.move(profile.high).max())
+def _extremes(profile: ActivationProfile, equalization: Equalization) -> tuple[float, float]:
+    return float(equalization.move(profile.low).min()), float(equalization.move(profile.high).max())
 
 
 def _prepared(
     profile: ActivationProfile,
     bounds: tuple[float, float],
-    treatment: Treatment,
+    equalization: Equalization,
     options: QuantizationOptions,
 ) -> PreparedActivation:
-    low, high = (treatment.headroom * bound for bound in bounds)
-    if treatment.splitting is not None:
-        high = treatment.splitting.bound
-    sample = treatment.move(profile.sample)
+    low, high = (equalization.headroom * bound for bound in bounds)
+    if equalization.channel_splitting is not None:
+        high = equalization.channel_splitting.bound
+    sample = equalization.move(profile.sample)
     parameters = affine_parameters(low, high)
-    levels = quantize(treatment.split(sample), parameters)
+    levels = quantize(equalization.split(sample), parameters)
     return PreparedActivation(
         low=low,
         high=high,
-        treatment=treatment,
+        equalization=equalization,
         means=Means(sample.mean(axis=0), dequantize(levels, parameters).mean(axis=0)),
         sample=levels if options.gptq else None,
     )

@@ -1,4 +1,4 @@
-"""The quantiser: linear layers of a float graph into explicit Q/DQ form, and the plan of it.
+"""The quantizer: linear layers of a float graph into explicit Q/DQ form, and the plan of it.
 
 The form is the standard one that every engine reads: the activation goes through QuantizeLinear
 and DequantizeLinear with one scale, the weight is stored in int8 behind a DequantizeLinear with
@@ -18,35 +18,39 @@ from numpy.typing import NDArray
 from bert_export.bundle import LayerPlan
 from bert_export.passes.editing import new_constant
 from bert_export.passes.graph_pass import remove_unused
-from bert_export.quantization.bias_correction import correct_bias
 from bert_export.quantization.dynamic import quantize_dynamically
-from bert_export.quantization.embeddings import quantize_embeddings
+from bert_export.quantization.equalization.equalization import apply_equalizations
+from bert_export.quantization.linear_layers import (
+    LinearLayer,
+    find_linear_layers,
+    group_linear_layers,
+    insert_quantize_dequantize,
+    weight_of,
+)
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, PreparedActivation
-from bert_export.quantization.schemes import (
+from bert_export.quantization.query_key import (
+    find_query_key_operands,
+    quantize_operand,
+    query_key_pairs,
+)
+from bert_export.quantization.weights.bias_correction import correct_bias
+from bert_export.quantization.weights.embeddings import quantize_embeddings
+from bert_export.quantization.weights.number_formats import (
     SCHEMES,
     AffineParameters,
     Scheme,
     affine_parameters,
     quantize_weight,
 )
-from bert_export.quantization.scores import find_score_operands, quantize_operand, score_pairs
-from bert_export.quantization.sites import (
-    LinearSite,
-    find_sites,
-    group_sites,
-    insert_levels,
-    weight_of,
-)
-from bert_export.quantization.treatment import apply_treatments
 
 __all__ = [
     "SCHEMES",
     "AffineParameters",
-    "LinearSite",
+    "LinearLayer",
     "Scheme",
     "affine_parameters",
-    "find_sites",
+    "find_linear_layers",
     "quantize_graph",
     "quantize_weight",
 ]
@@ -57,7 +61,7 @@ def quantize_graph(
     preparation: Preparation,
     *,
     scheme: Scheme,
-    float_layers: Mapping[str, str] | None = None,
+    excluded_layers: Mapping[str, str] | None = None,
 ) -> list[LayerPlan]:
     """Rewrite linear layers into Q/DQ form, in place.
 
@@ -65,48 +69,51 @@ def quantize_graph(
         model: A clone of the float graph that was prepared.
         preparation: What calibration found.
         scheme: Number formats.
-        float_layers: Layers to leave in float besides those of the preparation's options, with the
-            reason. What was found of the others holds as it is, so that a search calibrates once.
+        excluded_layers: Layers to leave in float besides those of the preparation's options, with
+            the reason. What was found of the others holds as it is, so that a search calibrates
+            once.
 
     Returns:
         One plan entry per linear layer of the graph, first those in int8, in graph order; then one
         for the word embeddings, where they are asked for.
 
     Raises:
-        QuantizationError: The graph has nothing to quantise, or no layer of such a name.
+        QuantizationError: The graph has nothing to quantize, or no layer of such a name.
     """
     graph = model.graph
     options = preparation.options
-    sites, kept = find_sites(model, {**options.float_layers, **(float_layers or {})})
-    groups = group_sites(sites)
+    layers, kept = find_linear_layers(model, {**options.excluded_layers, **(excluded_layers or {})})
+    groups = group_linear_layers(layers)
     if options.mode == "dynamic":
         dynamic = quantize_dynamically(model, groups, scheme)
         return [*dynamic, *kept, *_embeddings(model, options, scheme)]
-    operands = find_score_operands(model) if scheme.integer_scores else ()  # as they were observed
-    apply_treatments(graph, groups, preparation.treatments)  # before any layer is quantised
+    operands = (
+        find_query_key_operands(model) if scheme.integer_query_key else ()
+    )  # as they were observed
+    apply_equalizations(graph, groups, preparation.equalizations)  # before any layer is quantized
     plan: dict[str, LayerPlan] = {}
     for name, members in groups.items():
         prepared = preparation.activations[name]
         means = prepared.means if options.bias_correction else None
         parameters = scheme.parameters(prepared.low, prepared.high)
-        value = insert_levels(
+        value = insert_quantize_dequantize(
             graph, members[0].node, 0, parameters, scheme.activation_type, prefix=f"{name}."
         )
-        for site, (levels, scales) in zip(
+        for layer, (levels, scales) in zip(
             members, _round_weights(preparation, name, members, scheme), strict=True
         ):
             if means is not None:
-                correct_bias(graph, site, levels * scales, means)
-            _insert_weight(graph, site, levels, scales)
-            site.node.replace_input_with(0, value)
-            plan[site.layer] = _entry(site, parameters, prepared, options)
-    for pair in score_pairs(operands, {site.layer for site in sites}):
+                correct_bias(graph, layer, levels * scales, means)
+            _insert_weight(graph, layer, levels, scales)
+            layer.node.replace_input_with(0, value)
+            plan[layer.name] = _entry(layer, parameters, prepared, options)
+    for pair in query_key_pairs(operands, {layer.name for layer in layers}):
         for operand in pair:
             scale = quantize_operand(graph, operand, preparation.scores[operand.name])
             plan[operand.layer] = replace(plan[operand.layer], output_scale=scale)
     remove_unused(graph)
-    quantised = [plan[site.layer] for site in sites]
-    return [*quantised, *kept, *_embeddings(model, options, scheme)]
+    quantized = [plan[layer.name] for layer in layers]
+    return [*quantized, *kept, *_embeddings(model, options, scheme)]
 
 
 def _embeddings(
@@ -117,10 +124,10 @@ def _embeddings(
 
 
 def _round_weights(
-    preparation: Preparation, activation: str, members: Sequence[LinearSite], scheme: Scheme
+    preparation: Preparation, activation: str, members: Sequence[LinearLayer], scheme: Scheme
 ) -> list[tuple[NDArray[np.int8], NDArray[np.float32]]]:
     """Levels and scales of the weights that read an activation."""
-    weights, largest = [weight_of(site) for site in members], scheme.weight_bound
+    weights, largest = [weight_of(layer) for layer in members], scheme.weight_bound
     sample = preparation.activations[activation].sample
     if sample is None:
         return [quantize_weight(weight, largest=largest) for weight in weights]
@@ -128,40 +135,40 @@ def _round_weights(
 
 
 def _insert_weight(
-    graph: ir.Graph, site: LinearSite, levels: NDArray[np.int8], scales: NDArray[np.float32]
+    graph: ir.Graph, layer: LinearLayer, levels: NDArray[np.int8], scales: NDArray[np.float32]
 ) -> None:
     """Store a layer's weight in int8, levels (K, N), behind a DequantizeLinear."""
-    weight = cast("ir.Value", site.node.inputs[1])
-    stored = new_constant(graph, f"{site.layer}.weight_int8", levels)
-    scale = new_constant(graph, f"{site.layer}.weight_scale", scales)
+    weight = cast("ir.Value", layer.node.inputs[1])
+    stored = new_constant(graph, f"{layer.name}.weight_int8", levels)
+    scale = new_constant(graph, f"{layer.name}.weight_scale", scales)
     dequantize = ir.node(
         "DequantizeLinear",
         [stored, scale],
         {"axis": 1},
-        name=f"{site.layer}.dequantize",
-        outputs=[ir.Value(name=f"{site.layer}.weight_dequantized", type=weight.type)],
+        name=f"{layer.name}.dequantize",
+        outputs=[ir.Value(name=f"{layer.name}.weight_dequantized", type=weight.type)],
     )
-    graph.insert_before(site.node, dequantize)
-    site.node.replace_input_with(1, dequantize.outputs[0])
+    graph.insert_before(layer.node, dequantize)
+    layer.node.replace_input_with(1, dequantize.outputs[0])
 
 
 def _entry(
-    site: LinearSite,
+    layer: LinearLayer,
     parameters: AffineParameters,
     prepared: PreparedActivation,
     options: QuantizationOptions,
 ) -> LayerPlan:
-    treatment = prepared.treatment
-    smoothing, splitting = treatment.smoothing, treatment.splitting
+    equalization = prepared.equalization
+    smoothquant, channel_splitting = equalization.smoothquant, equalization.channel_splitting
     return LayerPlan(
-        layer=site.layer,
+        layer=layer.name,
         precision="int8",
         activation_scale=parameters.scale,
         activation_zero_point=parameters.zero_point,
-        centred=treatment.centres is not None,
-        smoothing=None if smoothing is None else smoothing.strength,
-        smoothing_folded=None if smoothing is None else smoothing.folded,
-        split_units=0 if splitting is None else splitting.added,
+        channel_shifted=equalization.shifts is not None,
+        smoothquant=None if smoothquant is None else smoothquant.strength,
+        smoothquant_folded=None if smoothquant is None else smoothquant.folded,
+        split_channels=0 if channel_splitting is None else channel_splitting.added,
         gptq=prepared.sample is not None,
         bias_corrected=options.bias_correction and prepared.means is not None,
     )

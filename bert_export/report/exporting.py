@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from bert_export.report.child import Child
-from bert_export.report.memory import peak_bytes
-from bert_export.report.once import answer_once, send
+from bert_export.measuring.child import Child
+from bert_export.measuring.memory import peak_bytes
+from bert_export.measuring.once import answer_once, send
 
 __all__ = ["export_apart", "main"]
 

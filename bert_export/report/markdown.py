@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report import wording
 from bert_export.report.schema import Report, Variant
-from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT
 
 __all__ = ["markdown_table"]
 

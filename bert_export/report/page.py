@@ -17,12 +17,12 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bert_export.measuring.timing import Timing
+from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report import wording
 from bert_export.report.files import write_whole
 from bert_export.report.markdown import markdown_table
 from bert_export.report.schema import Report, Variant
-from bert_export.report.timing import Timing
-from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT
 
 __all__ = ["PAGE", "render_page", "write_page"]
 
@@ -326,7 +326,7 @@ def _layers(variant: Variant) -> dict[str, Any]:
         "grid": sorted(grid.items()),
         "others": others,
         "kept": [layer for layer in variant.layers if layer.precision != "int8"],
-        "quantised": sum(layer.precision == "int8" for layer in variant.layers),
+        "quantized": sum(layer.precision == "int8" for layer in variant.layers),
     }
 
 

@@ -27,10 +27,18 @@ from bert_export.errors import (
     one_line,
 )
 from bert_export.evaluation.scorer import gold_labels
-from bert_export.quantization.calibration import built_in_folder
-from bert_export.report.bench import mask_a_word
+from bert_export.measuring.bench import mask_a_word
+from bert_export.measuring.machine import describe_machine, installed_versions
+from bert_export.measuring.timing import (
+    Conditions,
+    Contender,
+    Listener,
+    conditions,
+    time_contenders,
+)
+from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes, pick_records
+from bert_export.quantization.calibration.rows import built_in_folder
 from bert_export.report.exporting import export_apart
-from bert_export.report.machine import describe_machine, installed_versions
 from bert_export.report.schema import (
     DataRecord,
     Report,
@@ -39,15 +47,7 @@ from bert_export.report.schema import (
     write_report,
 )
 from bert_export.report.scores import score_apart
-from bert_export.report.timing import (
-    Conditions,
-    Contender,
-    Listener,
-    conditions,
-    time_contenders,
-)
 from bert_export.report.variants import FOLDER, INT8_OPTIONS, describe_bundle, plan_variants
-from bert_export.report.workloads import SHAPES, Shape, parse_shapes, pick_records
 from bert_export.tasks import LABELS, Task, find_task
 
 __all__ = ["DEFAULT_MAX_DROP", "make_report"]

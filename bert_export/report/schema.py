@@ -14,8 +14,8 @@ import msgspec
 
 from bert_export.bundle import FileRecord
 from bert_export.errors import InputError
+from bert_export.measuring.timing import Conditions, Measured
 from bert_export.report.files import write_whole
-from bert_export.report.timing import Conditions, Measured
 
 __all__ = [
     "REPORT",
@@ -154,7 +154,7 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         reference: Name of the variant that others are compared with.
         main_shape: The shape that the page opens with.
         max_drop: The loss against the reference that still counts as the same answers.
-        machine: See :func:`bert_export.report.machine.describe_machine`.
+        machine: See :func:`bert_export.measuring.machine.describe_machine`.
         versions: Of the packages that took part.
     """
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from bert_export.report.child import Child
-from bert_export.report.once import answer_once
+from bert_export.measuring.child import Child
+from bert_export.measuring.once import answer_once
 from bert_export.report.schema import Score
 
 __all__ = ["main", "score_apart"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from bert_export.bundle import Manifest
 from bert_export.errors import InputError
-from bert_export.report.machine import installed_versions
+from bert_export.measuring.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
 

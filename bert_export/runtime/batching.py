@@ -39,7 +39,7 @@ FIRST_CHUNK = 64
 """Items that are read before the first answer."""
 
 CHUNK = 4096
-"""Rows that are tokenised ahead of the graph later; answers stream out a chunk at a time."""
+"""Rows that are tokenized ahead of the graph later; answers stream out a chunk at a time."""
 
 _GROWTH = 8
 

@@ -55,17 +55,17 @@ def saturates(made_for: str | None, here: str) -> bool:
     """Whether products of a bundle's 8-bit numbers exceed what this machine adds them in.
 
     Args:
-        made_for: Of the quantisation plan; ``None`` where it names no processor.
+        made_for: Of the quantization plan; ``None`` where it names no processor.
         here: This machine's.
     """
     return (made_for, here) == ("x86-64-vnni", "x86-64")
 
 
 def warn_if_unsuited(made_for: str, here: str) -> None:
-    """Warn when a quantised bundle meets a processor that its numbers were not chosen for.
+    """Warn when a quantized bundle meets a processor that its numbers were not chosen for.
 
     Args:
-        made_for: Of the quantisation plan.
+        made_for: Of the quantization plan.
         here: This machine's.
     """
     reason = _UNSUITED.get((made_for, here))

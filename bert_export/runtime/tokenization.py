@@ -433,7 +433,7 @@ class Tokenizer:
             encodings: list[Encoding] = backend.encode_batch(prepared, words, add_special_tokens)
         except Exception as error:  # the library raises plain Exceptions
             _refuse_surrogates(prepared)
-            raise InputError("texts cannot be tokenised", got=str(error)) from error
+            raise InputError("texts cannot be tokenized", got=str(error)) from error
         return encodings
 
 

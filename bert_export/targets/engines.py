@@ -57,7 +57,7 @@ class EngineOptions:
             )
 
     def profiles(self, max_length: int) -> tuple[Profile, ...]:
-        """Optimisation profiles for a bundle whose rows have at most ``max_length`` tokens.
+        """Optimization profiles for a bundle whose rows have at most ``max_length`` tokens.
 
         Raises:
             InputError: A size is not possible, or the file of lengths is malformed.

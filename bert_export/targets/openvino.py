@@ -12,7 +12,7 @@ a QuantizeLinear in front of attention's last Transpose, gained nothing.
 INT8 computes what is between the integer products in BF16 where the processor has it, as BF16
 does with everything; FP32 is never rounded. The same numbers suit the same processors as in ONNX
 Runtime, so that two targets of one bundle share their INT8 weights; only queries and keys are in
-int8 here alone, see :mod:`bert_export.quantization.scores`.
+int8 here alone, see :mod:`bert_export.quantization.query_key`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_installed() -> None:
 
 def scheme(processor: str) -> Scheme:
     """Number formats that the processor multiplies fastest without saturating."""
-    return replace(SCHEMES[processor], integer_scores=processor == "x86-64-vnni")
+    return replace(SCHEMES[processor], integer_query_key=processor == "x86-64-vnni")
 
 
 def check_graph(model: ir.Model) -> None:

@@ -1,4 +1,4 @@
-"""Optimisation profiles: for which batch sizes and lengths an engine's kernels are chosen.
+"""Optimization profiles: for which batch sizes and lengths an engine's kernels are chosen.
 
 A builder wants, for every dynamic axis, the smallest, the usual and the largest size. One profile
 from 1 to 512 tokens must serve both ends with the same kernels; several, one per bucket of lengths,

@@ -119,7 +119,7 @@ def _zero_point(node: ir.Node) -> None:
         raise _refuse(
             node,
             f"has the zero point {zero.name}",
-            expected="the int8 constant 0: symmetric quantisation",
+            expected="the int8 constant 0: symmetric quantization",
             got="no constant" if array is None else f"{array.dtype} {array.reshape(-1)[:4]}",
         )
 

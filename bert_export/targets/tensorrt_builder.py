@@ -49,14 +49,14 @@ _BUILDING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """A serialised engine and what its builder said.
+    """A serialized engine and what its builder said.
 
     Args:
         plan: The engine's bytes.
         builder: Module and version; an engine runs with no other.
         capabilities: That it was built for; empty for the GPU of this machine.
-        profiles: Its optimisation profiles, in order.
-        attention_layers: Layers whose attention the builder recognised as one pattern.
+        profiles: Its optimization profiles, in order.
+        attention_layers: Layers whose attention the builder recognized as one pattern.
         device_memory: Bytes of activations that it needs at its largest shapes.
         warnings: Lines of the log.
         seconds: Wall time of the build, when it was made.
@@ -214,7 +214,7 @@ def _build(
             shapes.set_shape(spec.name, *profile.shapes(spec))
         if config.add_optimization_profile(shapes) < 0:
             raise TargetError(
-                f"optimisation profile {profile.record()} is refused by {builder_version(target)}",
+                f"optimization profile {profile.record()} is refused by {builder_version(target)}",
                 expected="shapes that fit the graph",
                 got=log.last_error(),
             )

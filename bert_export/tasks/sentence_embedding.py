@@ -1,4 +1,4 @@
-"""One vector per text: pooling, dense layers and normalisation inside the graph."""
+"""One vector per text: pooling, dense layers and normalization inside the graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["TASK"]
 
 TASK = Task(
     name="sentence-embedding",
-    summary="one vector per text, pooled and normalised",
+    summary="one vector per text, pooled and normalized",
     head="BertForSentenceEmbedding",
     architectures=(),
     outputs=(Output("sentence_embedding", ("batch", "embedding")),),

@@ -99,8 +99,8 @@ class Form:
         build: Draws it and gives the outputs.
         variant: Which of the block's problems it solves; only forms of one are compared.
         tolerance: Largest root mean square of the difference, relative to that of the reference.
-        level: ONNX Runtime's optimisation level of the session.
-        disabled: Optimisers of ONNX Runtime that are switched off by name.
+        level: ONNX Runtime's optimization level of the session.
+        disabled: Optimizers of ONNX Runtime that are switched off by name.
         opset: Of the standard operators.
     """
 

@@ -98,7 +98,7 @@ GELU = Block(
         Form("com.microsoft Gelu", partial(contrib, op_type="Gelu"), _ERF),
         Form("Erf chain", partial(erf_chain, biased=False), _ERF),
         Form(
-            "Erf chain; nothing optimised",
+            "Erf chain; nothing optimized",
             partial(erf_chain, biased=False),
             _ERF,
             level="disabled",

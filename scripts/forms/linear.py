@@ -260,7 +260,7 @@ def linear_block(precision: str, layers: Layers, table: Sequence[LinearForm]) ->
         name=f"linear {precision}, {layers.name}",
         what=(
             f"States (B, S, K) in float32 to float32 with the bias, or `{FOLDED}`"
-            + (", quantising the states included." if precision == "INT8" else ".")
+            + (", quantizing the states included." if precision == "INT8" else ".")
         ),
         inputs={"x": Spec(ir.DataType.FLOAT, layers.axes)},
         problem=partial(_problem, layers=layers),

@@ -1,4 +1,4 @@
-"""Linear layers in INT8: float32 in and out, the quantisation of the states included."""
+"""Linear layers in INT8: float32 in and out, the quantization of the states included."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def dynamic_integer(draw: Drawing, x: ir.Value, layers: Sequence[Layer]) -> list
 
 
 def dynamic_matmul(draw: Drawing, x: ir.Value, layers: Sequence[Layer]) -> list[ir.Value]:
-    """com.microsoft DynamicQuantizeMatMul, which quantises for each layer anew."""
+    """com.microsoft DynamicQuantizeMatMul, which quantizes for each layer anew."""
     outputs = []
     for layer in layers:
         weight, weight_scale = layer.quantized
@@ -185,7 +185,7 @@ def qgemm(
 
 
 def n_bits(draw: Drawing, x: ir.Value, layers: Sequence[Layer], *, bits: int) -> list[ir.Value]:
-    """com.microsoft MatMulNBits: weights in blocks along K, states quantised inside."""
+    """com.microsoft MatMulNBits: weights in blocks along K, states quantized inside."""
     outputs = []
     for layer in layers:
         block = next(block for block in _BLOCKS if layer.inputs % block == 0)

@@ -1,4 +1,4 @@
-"""Residual and layer normalisation: two states (B, S, H) to one."""
+"""Residual and layer normalization: two states (B, S, H) to one."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ _TABLE: tuple[tuple[str, Callable[..., list[ir.Value]], Level, tuple[str, ...]],
         ("SkipLayerNormFusion",),
     ),
     ("Add + ReduceMean form", decomposed, "basic", ()),
-    ("Add + ReduceMean form; nothing optimised", decomposed, "disabled", ()),
+    ("Add + ReduceMean form; nothing optimized", decomposed, "disabled", ()),
 )
 
 NORMALIZATION = Block(
-    name="normalisation",
+    name="normalization",
     what=(
-        "A linear layer's output and its residual (B, S, H), added and normalised; with the layer's"
+        "A linear layer's output and its residual (B, S, H), added and normalized; with the layer's"
         " bias where it is not in the layer."
     ),
     inputs={"x": _STATES, "residual": _STATES},

@@ -168,7 +168,7 @@ def as_markdown(results: Results) -> str:
         f"calls, the table the median over turns; a call that does nothing takes {empty} µs. In",
         f"brackets: times the fastest of the same variant, which has a {_FASTEST}. **Bold**: what",
         "our recipes emit. The error is relative to a float32 reference (root mean square). The",
-        "last column has what ONNX Runtime runs once it has optimised the graph, at the basic",
+        "last column has what ONNX Runtime runs once it has optimized the graph, at the basic",
         "level or at the level named. Weights stay in the caches from call to call; in a whole",
         "model they may not.",
     ]

@@ -67,7 +67,7 @@ class Row:
         microseconds: By case, the median time of a call in each round.
         error: By case, the root mean square of the difference, relative to the reference's.
         refused: By case, why there is no time.
-        operators: What ONNX Runtime runs after its own optimisation, with how many of each.
+        operators: What ONNX Runtime runs after its own optimization, with how many of each.
     """
 
     form: Form

@@ -1,4 +1,4 @@
-"""Two layers of random weights per task, through tracing, quantisation and recipe."""
+"""Two layers of random weights per task, through tracing, quantization and recipe."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bert_export.models import HEADS, BertConfig, load_head
 from bert_export.models.heads import BertForSentenceEmbedding
 from bert_export.passes.recipes import lower, prepare
 from bert_export.quantization.preparation import Preparation
-from bert_export.quantization.quantizer import find_sites, quantize_graph
-from bert_export.quantization.scores import find_score_operands
+from bert_export.quantization.quantizer import find_linear_layers, quantize_graph
+from bert_export.quantization.query_key import find_query_key_operands
 from bert_export.targets import TARGETS
 from bert_export.tasks import Task
 from bert_export.tracing import trace
@@ -73,14 +73,14 @@ class TinyTrace:
         layers = SIZES["num_hidden_layers"]
         prepare(model, task=self.task, config_layers=layers)
         if precision == "int8":
-            sites, _ = find_sites(model)
+            sites, _ = find_linear_layers(model)
             activations = dict.fromkeys(site.activation for site in sites)
             # Ranges that no calibration can blur, all unlike so that no two scales are shared.
             ranges = {name: (-1.0, 1.0 + index / 8) for index, name in enumerate(activations)}
             scheme = TARGETS[target].load().scheme(_PROCESSOR)
             scores = {
                 operand.name: 2.0 + index / 8
-                for index, operand in enumerate(find_score_operands(model))
+                for index, operand in enumerate(find_query_key_operands(model))
             }
             quantize_graph(model, Preparation.from_ranges(ranges, scores), scheme=scheme)
         lower(model, target=target, precision=precision, task=self.task, config_layers=layers)
@@ -115,7 +115,7 @@ def _checkpoint(task: Task) -> Checkpoint:
 
 
 def _tokenizer() -> TokenizerFiles:
-    """None that works: nothing is tokenised."""
+    """None that works: nothing is tokenized."""
     cls, sep, pad, mask, unk = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
     return TokenizerFiles(
         json="{}",

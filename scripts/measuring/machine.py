@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bert_export.report.machine import describe_machine, installed_versions
+from bert_export.measuring.machine import describe_machine, installed_versions
 
 __all__ = ["describe_machine", "installed_versions"]

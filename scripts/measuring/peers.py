@@ -38,7 +38,7 @@ class Peers:
 
 
 def optimum_preset() -> str:
-    """What a user here would have optimum quantise for."""
+    """What a user here would have optimum quantize for."""
     return _PRESETS[detect_processor()]
 
 

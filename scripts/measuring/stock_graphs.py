@@ -1,4 +1,4 @@
-"""The graphs that a user would otherwise run: optimum's export, optimised and quantised."""
+"""The graphs that a user would otherwise run: optimum's export, optimized and quantized."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from measuring.peers import Peers, optimum_preset
 
 __all__ = ["STOCK_FP32", "STOCK_INT8", "stock_graphs"]
 
-STOCK_FP32 = ("exported FP32", "optimised FP32 O2", "optimised FP32 O3")
-STOCK_INT8 = ("exported INT8", "optimised INT8")
+STOCK_FP32 = ("exported FP32", "optimized FP32 O2", "optimized FP32 O3")
+STOCK_INT8 = ("exported INT8", "optimized INT8")
 
 
 def stock_graphs(
@@ -41,23 +41,23 @@ def stock_graphs(
     folder = work / "optimum" / f"{model.name}-{task}-{weights_digest(model)}"
     exported = folder / "exported"
     tool = ("onnxruntime", "optimize", "--onnx_model", str(exported))
-    quantise = ("onnxruntime", "quantize", preset, "--onnx_model", str(exported))
+    quantize = ("onnxruntime", "quantize", preset, "--onnx_model", str(exported))
     steps = {
         "exported FP32": (
             exported / "model.onnx",
             ("export", "onnx", "--model", str(model), "--task", task, str(exported)),
         ),
-        "optimised FP32 O2": (
+        "optimized FP32 O2": (
             folder / "o2" / "model_optimized.onnx",
             (*tool, "-O2", "-o", str(folder / "o2")),
         ),
-        "optimised FP32 O3": (
+        "optimized FP32 O3": (
             folder / "o3" / "model_optimized.onnx",
             (*tool, "-O3", "-o", str(folder / "o3")),
         ),
         "exported INT8": (
             folder / f"int8{preset}" / "model_quantized.onnx",
-            (*quantise, "-o", str(folder / f"int8{preset}")),
+            (*quantize, "-o", str(folder / f"int8{preset}")),
         ),
     }
     graphs = {}
@@ -66,9 +66,9 @@ def stock_graphs(
         if not path.is_file():
             run_command(peers.optimum(*arguments), threads=threads)
         graphs[name] = path
-    optimised = folder / "o2-int8.onnx"
-    announce(f"{model.name}: optimised INT8")
-    if not optimised.is_file():
-        request = {"graph": str(graphs["optimised FP32 O2"]), "output": str(optimised)}
-        run_worker("worker_stock_quantise", request, threads=threads, python=peers.python)
-    return graphs | {"optimised INT8": optimised}
+    optimized = folder / "o2-int8.onnx"
+    announce(f"{model.name}: optimized INT8")
+    if not optimized.is_file():
+        request = {"graph": str(graphs["optimized FP32 O2"]), "output": str(optimized)}
+        run_worker("worker_stock_quantize", request, threads=threads, python=peers.python)
+    return graphs | {"optimized INT8": optimized}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bert_export import load
-from bert_export.quantization.calibration import make_rows, read_calibration
+from bert_export.quantization.calibration.rows import make_rows, read_calibration
 from bert_export.runtime.batching import pad_rows
 from bert_export.tasks import find_task
 from measuring.child import read_request, send

@@ -21,7 +21,7 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 _SEED = 0
-# With the usual 0.02 the layers add so little to the embeddings that quantisation could hardly go
+# With the usual 0.02 the layers add so little to the embeddings that quantization could hardly go
 # wrong; twice that makes every layer matter, so that the agreement gate has something to judge.
 _INITIALIZER_RANGE = 0.04
 # A fresh model's biases are 0 and its norms' weights 1; no trained tensor is constant, and equal

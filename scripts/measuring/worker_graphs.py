@@ -84,7 +84,7 @@ def measure(request: Mapping[str, Any]) -> None:
         (written,) = Path(request["profile"]).parent.glob(f"{Path(request['profile']).name}*.json")
         events = json.loads(written.read_text(encoding="utf-8"))
         written.unlink()
-        send("profile", operators=summarise(events, runs=len(request["shapes"])))
+        send("profile", operators=summarize(events, runs=len(request["shapes"])))
 
 
 def keep(outputs: Arrays, arrays: Arrays) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def profile_every_session(prefix: str) -> None:
     onnxruntime.SessionOptions = profiled
 
 
-def summarise(events: list[dict[str, Any]], *, runs: int) -> list[dict[str, Any]]:
+def summarize(events: list[dict[str, Any]], *, runs: int) -> list[dict[str, Any]]:
     """Milliseconds per run and calls per run of each operator, largest first.
 
     An operator with a body of its own, such as If, counts without what runs inside it.

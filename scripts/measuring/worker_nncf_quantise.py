@@ -1,4 +1,4 @@
-"""Quantises an ONNX file with NNCF's post-training quantisation for transformers.
+"""Quantizes an ONNX file with NNCF's post-training quantization for transformers.
 
 Runs in an environment of its own: nothing of this project is imported but the channel.
 """
@@ -19,12 +19,12 @@ if __name__ == "__main__":
         arrays = dict(stored)
     count = len(arrays) // 3
     rows = [{name: arrays[f"{name}.{index}"] for name in names} for index in range(count)]
-    quantised = nncf.quantize(
+    quantized = nncf.quantize(
         model,
         nncf.Dataset(rows),
         model_type=nncf.ModelType.TRANSFORMER,
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=count,
     )
-    openvino.save_model(quantised, request["output"], compress_to_fp16=False)
+    openvino.save_model(quantized, request["output"], compress_to_fp16=False)
     send("result")

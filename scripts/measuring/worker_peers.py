@@ -31,7 +31,7 @@ class Contender:
 
     Args:
         run: Feeds (B, S) to hidden states (B, S, H) or vectors (B, H).
-        embed: Texts to vectors, tokenisation included; ``None`` where it has no tokenizer.
+        embed: Texts to vectors, tokenization included; ``None`` where it has no tokenizer.
     """
 
     def __init__(
@@ -238,14 +238,14 @@ def measure(request: Mapping[str, Any]) -> None:
 
 
 def encode(request: Mapping[str, Any]) -> None:
-    """Tokenise texts with our bundle: rows of exact shapes, and batches sorted by length."""
+    """Tokenize texts with our bundle: rows of exact shapes, and batches sorted by length."""
     import json
 
     import numpy as np
 
     from bert_export import load
-    from bert_export.report.worker import rows_of_shape
-    from bert_export.report.workloads import parse_shapes
+    from bert_export.measuring.worker import rows_of_shape
+    from bert_export.measuring.workloads import parse_shapes
     from bert_export.runtime.batching import batch_rows, pad_rows
 
     texts = json.loads(Path(request["texts_file"]).read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ def export(request: dict[str, Any]) -> None:
     from bert_export import load
     from bert_export.checkpoints import load_checkpoint
     from bert_export.models import load_head
-    from bert_export.quantization.calibration import make_rows, read_calibration
+    from bert_export.quantization.calibration.rows import make_rows, read_calibration
     from bert_export.runtime.batching import pad_rows
     from bert_export.tasks import find_task
     from bert_export.tracing import trace
@@ -65,7 +65,7 @@ def feeds_of(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def dynamic(request: dict[str, Any]) -> None:
-    """ONNX Runtime's dynamic quantisation."""
+    """ONNX Runtime's dynamic quantization."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     folder = Path(request["folder"])
@@ -73,7 +73,7 @@ def dynamic(request: dict[str, Any]) -> None:
 
 
 def static(request: dict[str, Any]) -> None:
-    """ONNX Runtime's static quantisation: min-max, unsigned activations, weights per channel."""
+    """ONNX Runtime's static quantization: min-max, unsigned activations, weights per channel."""
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -108,7 +108,7 @@ def static(request: dict[str, Any]) -> None:
 
 
 def nncf(request: dict[str, Any]) -> None:
-    """NNCF's post-training quantisation of the same graph, for OpenVINO."""
+    """NNCF's post-training quantization of the same graph, for OpenVINO."""
     import nncf as tool
     import openvino
 

@@ -1,6 +1,6 @@
-"""Quantises an optimised graph dynamically, which optimum's own command refuses to do.
+"""Quantizes an optimized graph dynamically, which optimum's own command refuses to do.
 
-The optimiser's fused operators hide types from shape inference, and ONNX Runtime's quantiser then
+The optimizer's fused operators hide types from shape inference, and ONNX Runtime's quantizer then
 needs to be told what tensors are by an option that optimum does not pass on.
 """
 

@@ -1,4 +1,4 @@
-"""Answers a list of texts by one way, tokenisation included, and tells how long that took."""
+"""Answers a list of texts by one way, tokenization included, and tells how long that took."""
 
 from __future__ import annotations
 

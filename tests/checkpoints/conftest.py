@@ -31,7 +31,7 @@ def pretraining(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sentence(tmp_path: Path) -> Path:
-    """A tiny encoder with mean pooling and normalisation after it."""
+    """A tiny encoder with mean pooling and normalization after it."""
     folder = tmp_path / "sentence"
     save_tiny("BertModel", folder)
     write_modules(folder, {"pooling_mode_mean_tokens": True})

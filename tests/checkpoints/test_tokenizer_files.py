@@ -283,7 +283,7 @@ def test_stored_truncation_and_padding_are_dropped(tmp_path: Path) -> None:
     assert len(ours.encode("the cat").ids) == 4
 
 
-def test_other_tokenizer_classes_keep_their_normaliser(tmp_path: Path) -> None:
+def test_other_tokenizer_classes_keep_their_normalizer(tmp_path: Path) -> None:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}
     _write(tmp_path, {"tokenizer_config.json": settings}, stored=True)
     assert read_tokenizer(tmp_path, vocab_size=ROWS).do_lower_case

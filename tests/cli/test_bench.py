@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from bert_export.cli import main
 from bert_export.exporter import Export
-from bert_export.report.timing import Measured
+from bert_export.measuring.timing import Measured
 
 BRIEF = ("--shapes", "1x8", "--seconds", "0.1", "--texts", "4", "--cold-starts", "1")
 
@@ -29,7 +29,7 @@ def classifier(tiny_export: Callable[..., Export]) -> str:
 def test_bench_prints_rows_and_starts(classifier: str) -> None:
     result = invoke(classifier, "--threads", "1", *BRIEF)
     assert result.exit_code == 0, result.output
-    for words in ("1x8", "one text, tokenised and decoded", "4 texts in one call", "95 % interval"):
+    for words in ("1x8", "one text, tokenized and decoded", "4 texts in one call", "95 % interval"):
         assert words in result.stdout
     assert "first answer" in result.stdout
     assert "text-classification on" in result.stdout
@@ -56,7 +56,7 @@ def test_first_answer_is_the_median(classifier: str, monkeypatch: pytest.MonkeyP
         for result in results.values():
             result.first_answers = [0.4, 0.1, 0.2, 0.3]
 
-    monkeypatch.setattr("bert_export.report.bench.time_contenders", start)
+    monkeypatch.setattr("bert_export.measuring.bench.time_contenders", start)
     assert "0.250 s" in invoke(classifier, *BRIEF).stdout
 
 

@@ -13,11 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bert_export
-from bert_export.building import build
 from bert_export.bundle import (
+    AutoTargetRecord,
     BuildRecord,
     CandidateRecord,
-    ChoiceRecord,
     EngineRecord,
     read_manifest,
     verify_files,
@@ -26,6 +25,7 @@ from bert_export.bundle import (
 from bert_export.cli import main
 from bert_export.errors import BundleError, CheckpointError, InputError
 from bert_export.exporter import Export
+from bert_export.exporter.add_targets import build
 from bert_export.targets.weights import WEIGHTS_FILE
 from tests.support import built_record
 
@@ -148,12 +148,14 @@ class TestAdds:
         self, bundle: Path, arguments: tuple[str, ...], kept: bool
     ) -> None:
         tried = CandidateRecord(target="onnxruntime", precision="fp32", milliseconds={"1x4": 1.0})
-        choice = ChoiceRecord(
+        auto_target = AutoTargetRecord(
             chosen="onnxruntime", shapes=("1x4",), threads=1, processors=2, candidates=(tried,)
         )
-        write_manifest(bundle, msgspec.structs.replace(read_manifest(bundle), choice=choice))
+        write_manifest(
+            bundle, msgspec.structs.replace(read_manifest(bundle), auto_target=auto_target)
+        )
         assert run(bundle, *arguments).exit_code == 0
-        assert read_manifest(bundle).choice == (choice if kept else None)
+        assert read_manifest(bundle).auto_target == (auto_target if kept else None)
 
     def test_made_anew_in_another_precision_leaves_no_dead_weights(self, bundle: Path) -> None:
         assert run(bundle, "--target", "openvino").exit_code == 0

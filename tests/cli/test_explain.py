@@ -29,7 +29,7 @@ def test_explain_prints_passes_stages_and_layers(classifier: str) -> None:
     assert "fuse_attention" in result.stdout
     assert "Softmax 2 → 0" in result.stdout
     assert "cost at batch 8, sequence 16" in result.stdout
-    for words in ("embeddings", "feed-forward", "normalisation", "head", "total", "encoder layer"):
+    for words in ("embeddings", "feed-forward", "normalization", "head", "total", "encoder layer"):
         assert words in result.stdout
 
 

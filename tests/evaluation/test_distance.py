@@ -30,9 +30,9 @@ def texts(*lines: str) -> DataSet:
 @given(NUMBERS, NUMBERS, st.integers(1, 11))
 def test_parts_are_as_good_as_the_whole(given_: np.ndarray, wanted: np.ndarray, cut: int) -> None:
     whole, parts = Distance(), Distance()
-    whole.see("logits", given_, wanted)
-    parts.see("logits", given_[:cut], wanted[:cut])
-    parts.see("logits", given_[cut:], wanted[cut:])
+    whole.observe("logits", given_, wanted)
+    parts.observe("logits", given_[:cut], wanted[:cut])
+    parts.observe("logits", given_[cut:], wanted[cut:])
     assert parts.share == pytest.approx(whole.share, rel=1e-6)
     assert whole.root == pytest.approx(whole.share**0.5)
     spread = wanted.astype(np.float64).var()
@@ -43,16 +43,16 @@ def test_parts_are_as_good_as_the_whole(given_: np.ndarray, wanted: np.ndarray, 
 
 def test_outputs_count_alike_whatever_their_size() -> None:
     distance = Distance()
-    distance.see("large", np.ones(1000), np.tile([0.0, 2.0], 500))  # all of the variance
-    distance.see("small", np.array([0.0, 2.0]), np.array([0.0, 2.0]))
+    distance.observe("large", np.ones(1000), np.tile([0.0, 2.0], 500))  # all of the variance
+    distance.observe("small", np.array([0.0, 2.0]), np.array([0.0, 2.0]))
     assert distance.share == pytest.approx(0.5)
 
 
 def test_what_never_changes_has_no_spread_to_share() -> None:
     distance = Distance()
-    distance.see("logits", np.ones(4), np.ones(4))
+    distance.observe("logits", np.ones(4), np.ones(4))
     assert distance.root == 0
-    distance.see("logits", np.zeros(4), np.ones(4))
+    distance.observe("logits", np.zeros(4), np.ones(4))
     assert distance.root > 1e6
 
 
@@ -72,7 +72,7 @@ def test_padding_does_not_count(tiny: Callable[..., Path]) -> None:
         alone = Distance()
         for row in rows:
             feeds = pad_rows([row], pad_id=exact.tokenizer.pad_id)
-            alone.see(
+            alone.observe(
                 "logits",
                 other.run(other.graph_feeds(feeds))["logits"],
                 exact.run(exact.graph_feeds(feeds))["logits"],

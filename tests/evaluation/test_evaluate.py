@@ -16,7 +16,7 @@ from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation import evaluate
 from bert_export.evaluation.scorers import SCORERS
 from bert_export.exporter import Export
-from bert_export.quantization.calibration import read_calibration
+from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import TASKS, find_task
 from tests.support import open_tiny

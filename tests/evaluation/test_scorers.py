@@ -95,7 +95,7 @@ def test_entities_count_whole() -> None:
 
 def test_tags_without_a_prefix_are_entities() -> None:
     score = TaggingScorer().score
-    for kind in ("ORG", "PER", "BRAND", "EVENT", "SPORT", "IDEA", "organisation", "x-y"):
+    for kind in ("ORG", "PER", "BRAND", "EVENT", "SPORT", "IDEA", "organization", "x-y"):
         assert score([[kind, "O"]], [[kind, "O"]])["entity F1"] == 1
         assert score([[kind, "O"]], [["O", "O"]])["recall"] == 0
         assert score([[kind, "O"]], [["other", "O"]])["entity F1"] == 0

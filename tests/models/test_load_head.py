@@ -168,10 +168,10 @@ def test_left_over_distance_tensor_is_a_checkpoint_error(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
-def test_quantised_weights_are_refused(masked_lm: Checkpoint, dtype: torch.dtype) -> None:
-    quantised = masked_lm.tensors[WORDS].to(dtype)
+def test_quantized_weights_are_refused(masked_lm: Checkpoint, dtype: torch.dtype) -> None:
+    quantized = masked_lm.tensors[WORDS].to(dtype)
     with pytest.raises(CheckpointError, match="unsupported dtype: expected float32, float16 or"):
-        load_head("BertModel", _with(masked_lm, **{WORDS: quantised}))
+        load_head("BertModel", _with(masked_lm, **{WORDS: quantized}))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

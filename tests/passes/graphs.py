@@ -107,10 +107,10 @@ def copy_model(model: ir.Model) -> ir.Model:
 
 def from_text(text: str) -> ir.Model:
     """A model from ONNX's textual form, with the shapes that inference finds."""
-    return ir.passes.common.ShapeInferencePass()(_initialised(ir.from_onnx_text(text))).model
+    return ir.passes.common.ShapeInferencePass()(_initialized(ir.from_onnx_text(text))).model
 
 
-def _initialised(model: ir.Model) -> ir.Model:
+def _initialized(model: ir.Model) -> ir.Model:
     """Constants as initializers, as the exporter leaves them."""
     ir.passes.common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     return model

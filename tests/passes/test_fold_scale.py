@@ -69,7 +69,7 @@ def _lose_scale(graph):
     [
         (_read_twice, "the queries are read elsewhere too"),
         (_share_bias, "the bias of the queries is shared"),
-        (_share_weight, "the weight of the queries is shared or quantised"),
+        (_share_weight, "the weight of the queries is shared or quantized"),
         (_lose_scale, "the scale is not written down"),
     ],
 )

@@ -28,7 +28,7 @@ def test_heads_are_legal_in_opset_20(task, tmp_path):
     assert LowerOpset()(model).rewritten == 0
 
 
-def test_quantised_graphs_get_opset_21():
+def test_quantized_graphs_get_opset_21():
     model = from_text(
         f"{HEAD} agraph (float[B] x) => (float[B] y) <float s = {{0.5}}, int8 z = {{0}}>"
         "{ q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z) }"

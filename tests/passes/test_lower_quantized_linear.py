@@ -9,7 +9,7 @@ from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, coun
 from bert_export.passes.merge_qkv import MergeQkv
 from bert_export.passes.prune_first_token import PruneFirstToken
 from bert_export.quantization.preparation import Preparation
-from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
+from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
 from tests.passes.graphs import difference, feeds_for, from_text, operators, run_model, traced
 
 
@@ -17,7 +17,7 @@ def _quantized(*passes, task="text-classification", scheme="x86-64-vnni") -> ir.
     model = traced(task)
     for run in passes:
         run(model)
-    sites, _ = find_sites(model)
+    sites, _ = find_linear_layers(model)
     quantize_graph(
         model,
         Preparation.from_ranges({site.activation: (-4.0, 4.0) for site in sites}),
@@ -32,7 +32,7 @@ def _quantized(*passes, task="text-classification", scheme="x86-64-vnni") -> ir.
     "passes",
     [(), (FuseAttention(), PruneFirstToken()), (FuseAttention(), PruneFirstToken(), MergeQkv())],
 )
-def test_every_quantised_layer_is_lowered(passes, scheme, tmp_path):
+def test_every_quantized_layer_is_lowered(passes, scheme, tmp_path):
     model = _quantized(*passes, scheme=scheme)
     layers = count_quantized(model)
     feeds = feeds_for(model)
@@ -84,7 +84,7 @@ def test_a_bias_is_taken_in_where_there_is_one(old, new, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("DequantizeLinear(a, s, z)", "DequantizeLinear(q, s, z)", "not quantised in the graph"),
+        ("DequantizeLinear(a, s, z)", "DequantizeLinear(q, s, z)", "not quantized in the graph"),
         ("DequantizeLinear(w, s)", "DequantizeLinear(u, s)", "the weight is not stored"),
         ("DequantizeLinear(w, s)", "DequantizeLinear(w, s, wz)", "the weight has a zero point"),
     ],

@@ -7,9 +7,9 @@ import pytest
 
 from bert_export.errors import PassError
 from bert_export.passes.recipes import PREPARE, RECIPES, lower, prepare
+from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
 from bert_export.quantization.preparation import Preparation
-from bert_export.quantization.quantizer import SCHEMES, find_sites, quantize_graph
-from bert_export.quantization.sites import QUANTIZED_PREFIXES
+from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
 from bert_export.runtime.sessions.onnxruntime import start_engine
 from bert_export.tasks import TASKS
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
@@ -121,7 +121,7 @@ def test_an_older_opset_is_pruned_but_not_fused(tmp_path):
 def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
     model = traced(task)
     _prepare(model, task)
-    sites, _ = find_sites(model)
+    sites, _ = find_linear_layers(model)
     assert len(sites) == sum(
         layer.startswith(QUANTIZED_PREFIXES) for layer, _ in linear_layers(model.graph)
     )
@@ -148,7 +148,7 @@ def test_the_engine_undoes_no_form_where_products_must_not_saturate(task, tmp_pa
     monkeypatch.setattr(onnxruntime, "SessionOptions", Saving)
     model = traced(task)
     _prepare(model, task)
-    ranges = {site.activation: (-4.0, 4.0) for site in find_sites(model)[0]}
+    ranges = {site.activation: (-4.0, 4.0) for site in find_linear_layers(model)[0]}
     quantize_graph(model, Preparation.from_ranges(ranges), scheme=SCHEMES["x86-64-vnni"])
     _lower(model, task, "int8")
     ir.save(model, tmp_path / "model.onnx")

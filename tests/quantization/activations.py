@@ -1,4 +1,4 @@
-"""What quantised layers read while a graph runs."""
+"""What quantized layers read while a graph runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from bert_export.quantization.sites import find_sites
+from bert_export.quantization.linear_layers import find_linear_layers
 from tests.passes.graphs import Arrays, run_model
 
 __all__ = ["site_inputs"]
@@ -14,11 +14,11 @@ __all__ = ["site_inputs"]
 
 def site_inputs(model: ir.Model, feeds: Arrays, folder: Path) -> Arrays:
     """By layer; the model gives the activations back from now on."""
-    sites, _ = find_sites(model)
-    for site in sites:
-        value = site.node.inputs[0]
+    layers, _ = find_linear_layers(model)
+    for layer in layers:
+        value = layer.node.inputs[0]
         assert value is not None
         if not any(output is value for output in model.graph.outputs):
             model.graph.outputs.append(value)
     outputs = run_model(model, feeds, folder)
-    return {site.layer: outputs[site.activation] for site in sites}
+    return {layer.name: outputs[layer.activation] for layer in layers}

@@ -13,13 +13,13 @@ from bert_export.errors import InputError, QuantizationError
 from bert_export.passes.editing import constant
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.fuse_gelu import FuseGelu
-from bert_export.quantization.bias_correction import Means, correct_bias
-from bert_export.quantization.embeddings import TABLE, quantize_embeddings
-from bert_export.quantization.observers import OBSERVERS
+from bert_export.quantization.calibration.observers import OBSERVERS
+from bert_export.quantization.linear_layers import find_linear_layers, own_bias, weight_of
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph, quantize_weight
-from bert_export.quantization.sites import find_sites, own_bias, weight_of
+from bert_export.quantization.weights.bias_correction import Means, correct_bias
+from bert_export.quantization.weights.embeddings import TABLE, quantize_embeddings
 from bert_export.runtime.batching import Row, pad_rows
 from tests.passes.graphs import LAYERS, copy_model, difference, feeds_for, run_model, traced
 
@@ -86,10 +86,15 @@ def test_without_gptq_weights_go_to_their_nearest_levels(tmp_path: Path) -> None
     for gptq in (False, True):
         model = prepared()
         wanted, scales = quantize_weight(
-            next(weight_of(site) for site in find_sites(model)[0] if site.layer == LAYER)
+            next(weight_of(layer) for layer in find_linear_layers(model)[0] if layer.name == LAYER)
         )
         found = preparation_of(
-            model, tmp_path, gptq=gptq, centring=False, smoothing=False, splitting=False
+            model,
+            tmp_path,
+            gptq=gptq,
+            channel_shifting=False,
+            smoothquant=False,
+            channel_splitting=False,
         )
         plan = quantize_graph(model, found, scheme=VNNI)
         assert {layer.gptq for layer in plan[: 6 * LAYERS]} == {gptq}
@@ -106,27 +111,27 @@ def test_without_gptq_weights_go_to_their_nearest_levels(tmp_path: Path) -> None
 def test_layers_stay_float_where_they_are_told_to(tmp_path: Path) -> None:
     model = prepared()
     found = preparation_of(model, tmp_path)
-    plan = quantize_graph(model, found, scheme=VNNI, float_layers={LAYER: "it hurts"})
+    plan = quantize_graph(model, found, scheme=VNNI, excluded_layers={LAYER: "it hurts"})
     kept = {layer.layer: layer.reason for layer in plan if layer.precision == "fp32"}
     assert kept == {LAYER: "it hurts", "classifier": "outside encoder, pooler and vocabulary head"}
     assert f"{LAYER}.weight" in model.graph.initializers
     assert f"{LAYER}.weight_int8" not in model.graph.initializers
     with pytest.raises(QuantizationError, match=r"layer bert\.nowhere cannot be left in float"):
-        quantize_graph(prepared(), found, scheme=VNNI, float_layers={"bert.nowhere": "why not"})
+        quantize_graph(prepared(), found, scheme=VNNI, excluded_layers={"bert.nowhere": "why not"})
 
 
 @pytest.mark.parametrize("added", [0, 2])
 def test_bias_correction_keeps_the_mean(added: int) -> None:
     model = prepared()
-    site = next(site for site in find_sites(model)[0] if site.layer == LAYER)
-    weight = weight_of(site)
+    layer = next(layer for layer in find_linear_layers(model)[0] if layer.name == LAYER)
+    weight = weight_of(layer)
     rng = np.random.default_rng(0)
     x = rng.normal(1.0, 1.0, (50, len(weight) - added)).astype(np.float32)
     rounded = np.concatenate([np.rint(4 * x) / 4, np.zeros((50, added), np.float32)], axis=1)
     stored = np.rint(8 * weight) / 8
-    bias = own_bias(model.graph, site.node)
+    bias = own_bias(model.graph, layer.node)
     before = constant(bias)
-    correct_bias(model.graph, site, stored, Means(x.mean(axis=0), rounded.mean(axis=0)))
+    correct_bias(model.graph, layer, stored, Means(x.mean(axis=0), rounded.mean(axis=0)))
     exact = x @ weight[: x.shape[1]] + before
     np.testing.assert_allclose(
         (rounded @ stored + constant(bias)).mean(axis=0), exact.mean(axis=0), atol=1e-5
@@ -135,17 +140,17 @@ def test_bias_correction_keeps_the_mean(added: int) -> None:
 
 def test_a_layer_without_a_bias_gets_one(tmp_path: Path) -> None:
     model = prepared()
-    site = next(site for site in find_sites(model)[0] if site.layer == LAYER)
-    bias = own_bias(model.graph, site.node)
-    assert own_bias(model.graph, site.node) is bias
-    add = next(use.node for use in site.node.outputs[0].uses())
+    layer = next(layer for layer in find_linear_layers(model)[0] if layer.name == LAYER)
+    bias = own_bias(model.graph, layer.node)
+    assert own_bias(model.graph, layer.node) is bias
+    add = next(use.node for use in layer.node.outputs[0].uses())
     add.outputs[0].name = "gone"
     for node, index in tuple(add.outputs[0].uses()):
-        node.replace_input_with(index, site.node.outputs[0])
+        node.replace_input_with(index, layer.node.outputs[0])
     model.graph.remove(add, safe=True)
     model.graph.initializers.pop(str(bias.name))
     before = copy_model(model)
-    new = own_bias(model.graph, site.node)
+    new = own_bias(model.graph, layer.node)
     assert not constant(new).any()  # type: ignore[union-attr]
     feeds = feeds_for(model)
     same = difference(run_model(before, feeds, tmp_path), run_model(model, feeds, tmp_path))
@@ -208,7 +213,7 @@ def test_a_decoder_in_int8_leaves_no_float_copy_of_the_table(tmp_path: Path) -> 
 def test_a_float_decoder_keeps_the_table_that_it_is_tied_to(tmp_path: Path) -> None:
     model = prepared("fill-mask")
     found = preparation_of(model, tmp_path)
-    plan = quantize_graph(model, found, scheme=VNNI, float_layers={DECODER: "it hurts"})
+    plan = quantize_graph(model, found, scheme=VNNI, excluded_layers={DECODER: "it hurts"})
     assert (plan[-1].layer, plan[-1].precision) == (TABLE, "fp32")
     assert plan[-1].reason == "a float decoder is tied to it, and one copy serves both"
     assert f"{TABLE}.weight" in model.graph.initializers

@@ -1,4 +1,4 @@
-"""The quantiser: its arithmetic, its sites, and the graph it writes."""
+"""The quantizer: its arithmetic, its layers, and the graph it writes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hypothesis.extra import numpy as arrays
 from bert_export.checkpoints import load_checkpoint
 from bert_export.errors import QuantizationError
 from bert_export.models import load_head
-from bert_export.quantization.observers import MinMaxObserver
+from bert_export.quantization.calibration.observers import MinMaxObserver
+from bert_export.quantization.calibration.ranges import collect_ranges
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import (
     SCHEMES,
     affine_parameters,
-    find_sites,
+    find_linear_layers,
     quantize_graph,
     quantize_weight,
 )
-from bert_export.quantization.ranges import collect_ranges
 from bert_export.runtime.batching import Row
 from bert_export.runtime.processor import PROCESSORS
 from tests.oracle import random_batch
@@ -81,10 +81,10 @@ def rows() -> list[Row]:
 
 
 def ranges_of(model: ir.Model, folder: Path) -> dict[str, tuple[float, float]]:
-    sites, _ = find_sites(model)
+    layers, _ = find_linear_layers(model)
     return collect_ranges(
         model,
-        tuple(dict.fromkeys(site.activation for site in sites)),
+        tuple(dict.fromkeys(layer.activation for layer in layers)),
         rows(),
         folder=folder,
         pad_id=0,
@@ -94,20 +94,20 @@ def ranges_of(model: ir.Model, folder: Path) -> dict[str, tuple[float, float]]:
 
 
 def test_sites_are_the_encoder_and_the_pooler(traced: ir.Model) -> None:
-    sites, kept = find_sites(traced)
-    assert len(sites) == 2 * 6 + 1
-    assert sites[-1].layer == "bert.pooler.dense"
+    layers, kept = find_linear_layers(traced)
+    assert len(layers) == 2 * 6 + 1
+    assert layers[-1].layer == "bert.pooler.dense"
     assert [(plan.layer, plan.precision) for plan in kept] == [("classifier", "fp32")]
     assert kept[0].reason
 
 
 def test_a_graph_without_an_encoder_is_refused(traced: ir.Model) -> None:
-    for site in find_sites(traced)[0]:
-        weight = site.node.inputs[1]
+    for layer in find_linear_layers(traced)[0]:
+        weight = layer.node.inputs[1]
         assert weight is not None
         weight.name = f"other.{weight.name}"
-    with pytest.raises(QuantizationError, match="no linear layer to quantise"):
-        find_sites(traced)
+    with pytest.raises(QuantizationError, match="no linear layer to quantize"):
+        find_linear_layers(traced)
 
 
 def test_ranges_do_not_see_padding(traced: ir.Model, tmp_path: Path) -> None:
@@ -115,20 +115,20 @@ def test_ranges_do_not_see_padding(traced: ir.Model, tmp_path: Path) -> None:
     together = ranges_of(traced, tmp_path)
     assert outline(traced) == before
     assert list(tmp_path.iterdir()) == []
-    sites, _ = find_sites(traced)
+    layers, _ = find_linear_layers(traced)
     alone = [
         collect_ranges(
             traced,
-            [sites[0].activation],
+            [layers[0].activation],
             [row],
             folder=tmp_path,
             pad_id=0,
             shape_feeds=lambda feeds: feeds,
             make_observer=MinMaxObserver,
-        )[sites[0].activation]
+        )[layers[0].activation]
         for row in rows()
     ]
-    low, high = together[sites[0].activation]
+    low, high = together[layers[0].activation]
     assert low == pytest.approx(min(bounds[0] for bounds in alone), rel=1e-5)
     assert high == pytest.approx(max(bounds[1] for bounds in alone), rel=1e-5)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bert_export.bundle import FileRecord
-from bert_export.report.samples import summarise
+from bert_export.measuring.samples import summarize
+from bert_export.measuring.timing import Conditions, Measured, Timing
+from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report.schema import (
     DataRecord,
     LayerRecord,
@@ -12,8 +14,6 @@ from bert_export.report.schema import (
     Score,
     Variant,
 )
-from bert_export.report.timing import Conditions, Measured, Timing
-from bert_export.report.workloads import MANY_TEXTS, ONE_TEXT
 
 __all__ = ["sample_report"]
 
@@ -42,7 +42,7 @@ def _timing(seconds: float, rows: int) -> Timing:
         tuple(seconds * (1 + 0.004 * ((turn * 7 + run * 3) % 5 - 2)) for run in range(20))
         for turn in range(8)
     )
-    return Timing(rows=rows, rounds=rounds, summary=summarise(rounds, tolerance=0.02))
+    return Timing(rows=rows, rounds=rounds, summary=summarize(rounds, tolerance=0.02))
 
 
 def _measured(milliseconds: tuple[float, ...], size: int) -> Measured:

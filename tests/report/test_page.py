@@ -13,13 +13,13 @@ import msgspec
 import pytest
 
 from bert_export.errors import InputError
+from bert_export.measuring.timing import Measured
 from bert_export.report import wording
 from bert_export.report.files import write_whole
 from bert_export.report.markdown import markdown_table
 from bert_export.report.page import PAGE, render_page, write_page
 from bert_export.report.picture import PICTURES, write_picture
 from bert_export.report.schema import REPORT, Report, read_report, write_report
-from bert_export.report.timing import Measured
 from tests.report.sample import sample_report
 
 FOREIGN = re.compile(r"""(?:src|href|action)\s*=\s*["'](?!data:|#)|@import|url\(|https?://""")

@@ -103,7 +103,7 @@ def test_the_profile_follows_the_length_and_is_only_set_when_it_changes(session,
 def test_sizes_beyond_all_profiles_are_told(session):
     with pytest.raises(
         InputError,
-        match=r"fit no optimisation profile .*: expected batch 1 to 4, sequence 1 to 8 or "
+        match=r"fit no optimization profile .*: expected batch 1 to 4, sequence 1 to 8 or "
         r"batch 1 to 4, sequence 9 to 16, got batch 5, sequence 3",
     ):
         session.run(_ids(5, 3))

@@ -53,7 +53,7 @@ def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
         costs = price_stages(path, axes=axes, layers=2)
         assert {stage for _, stage in costs} <= set(STAGES)
         for layer in range(2):
-            for stage in ("attention", "feed-forward", "normalisation"):
+            for stage in ("attention", "feed-forward", "normalization"):
                 assert costs[layer, stage].flop + costs[layer, stage].integer_op > 0
         products = sum(cost.integer_op for cost in costs.values())
         assert (products > 0) == (precision == "int8")

@@ -151,4 +151,4 @@ def test_a_choice_that_is_not_fastest_is_visible() -> None:
 def test_an_unknown_option_says_what_there_is(options: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, ["--quick", *options])
     assert result.exit_code == 2
-    assert any(word in result.stderr for word in ("8x128", "bert-base", "normalisation"))
+    assert any(word in result.stderr for word in ("8x128", "bert-base", "normalization"))

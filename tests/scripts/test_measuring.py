@@ -20,7 +20,7 @@ from measuring.peers import find_peers
 from measuring.report import Report, Section
 from measuring.texts import read_texts, vary
 from measuring.turns import Contender, interleave, take_turns
-from measuring.worker_graphs import summarise
+from measuring.worker_graphs import summarize
 
 from bert_export.exporter import export
 from tests.oracle import save_tiny
@@ -289,5 +289,5 @@ def test_profile_counts_a_body_once() -> None:
         }
 
     events = [event("Add", 0, 1000), event("If", 1000, 5000), event("MatMul", 1500, 4000)]
-    found = {item["operator"]: item["ms"] for item in summarise(events, runs=2)}
+    found = {item["operator"]: item["ms"] for item in summarize(events, runs=2)}
     assert found == {"MatMul": 2.0, "Add": 0.5, "If": 0.5}

@@ -7,11 +7,11 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bert_export.bundle import TensorSpec
+from bert_export.exporter.manifest_records import graph_record
 from bert_export.passes.recipes import lower, prepare
 from bert_export.quantization.preparation import Preparation
-from bert_export.quantization.quantizer import find_sites, quantize_graph
-from bert_export.quantization.scores import find_score_operands
-from bert_export.records import graph_record
+from bert_export.quantization.quantizer import find_linear_layers, quantize_graph
+from bert_export.quantization.query_key import find_query_key_operands
 from bert_export.targets import TARGETS
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import TASKS
@@ -31,10 +31,10 @@ def emitted(task: str, precision: str, target: str = "tensorrt-rtx", **fields) -
     """The graph of one target and precision; ranges of INT8 are those of normed activations."""
     model = prepared(task, **fields)
     if precision == "int8":
-        sites, _ = find_sites(model)
+        sites, _ = find_linear_layers(model)
         ranges = {site.activation: (-4.0, 4.5) for site in sites}
         scheme = TARGETS[target].load().scheme("x86-64-vnni")
-        scores = {operand.name: 4.0 for operand in find_score_operands(model)}
+        scores = {operand.name: 4.0 for operand in find_query_key_operands(model)}
         quantize_graph(model, Preparation.from_ranges(ranges, scores), scheme=scheme)
     lower(model, target=target, precision=precision, task=TASKS[task], config_layers=LAYERS)
     return model

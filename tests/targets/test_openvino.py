@@ -69,7 +69,7 @@ def test_what_it_computes_in(precision: str, capabilities: tuple[str, ...], want
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_weights_and_states_have_the_formats_of_onnxruntime(processor: str) -> None:
-    assert replace(target.scheme(processor), integer_scores=False) == SCHEMES[processor]
+    assert replace(target.scheme(processor), integer_query_key=False) == SCHEMES[processor]
 
 
 def test_contrib_operators_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 A task's pipeline fills in three steps and a ``__call__`` with the upstream pipeline's signature:
 
-- ``encode``: items to rows (tokenise, truncate or stride);
+- ``encode``: items to rows (tokenize, truncate or stride);
 - ``reduce``: a row's outputs to the little that the answer needs;
 - ``decode``: an item's reduced rows to its answer.
 

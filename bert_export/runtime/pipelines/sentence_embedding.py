@@ -1,8 +1,8 @@
-"""One vector per text: prompts before the graph, truncation and normalisation after it.
+"""One vector per text: prompts before the graph, truncation and normalization after it.
 
 Pooling and dense layers are inside the graph. What is left here follows sentence-transformers'
 ``encode``: the prompt is written before the text, the vector is cut to ``truncate_dim`` and only
-then normalised.
+then normalized.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SentenceEmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the manifest's ``postprocessing`` says of the embedding.
 
     Args:
-        normalize: Whether the graph ends in a normalisation.
+        normalize: Whether the graph ends in a normalization.
         prompts: Texts that may be written before a sentence, by name.
         default_prompt_name: The prompt of a call that names none.
         include_prompt: Whether the prompt's tokens are pooled; if not, the graph takes
@@ -169,7 +169,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
 
         Raises:
             InputError: A text is no string, a prompt is unknown, or ``normalize=False`` is asked of
-                a graph that normalises.
+                a graph that normalizes.
         """
         settings = self.settings(
             normalize=normalize, truncate_dim=truncate_dim, prompt=prompt, prompt_name=prompt_name
@@ -226,7 +226,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             raise InputError(
                 "normalize=False does not fit the bundle",
                 expected="True or None",
-                got="a graph that ends in a normalisation",
+                got="a graph that ends in a normalization",
                 fix="Export the checkpoint without its Normalize module",
             )
         return SentenceEmbeddingSettings(

@@ -38,7 +38,7 @@ _STRATEGIES: dict[bool | str, Truncation] = {
 
 @dataclass(frozen=True, slots=True)
 class Tokenization:
-    """How a call tokenises its texts.
+    """How a call tokenizes its texts.
 
     Args:
         truncation: ``longest_first``, ``only_first``, ``only_second`` or ``none``.

@@ -39,7 +39,7 @@ class Runner(Protocol):
         ...
 
     def set_profile(self, index: int) -> None:
-        """Choose the kernels of an optimisation profile."""
+        """Choose the kernels of an optimization profile."""
         ...
 
     def infer(self, feed_dict: Mapping[str, Array], check_inputs: bool = True) -> Outputs:  # noqa: FBT001, FBT002  # Polygraphy's signature
@@ -48,7 +48,7 @@ class Runner(Protocol):
 
 
 class TensorRtSession:
-    """Runs a serialised engine.
+    """Runs a serialized engine.
 
     One context runs one batch at a time: callers from several threads wait for their turn.
 
@@ -153,7 +153,7 @@ class TensorRtSession:
             for ranges in self._profiles
         )
         raise InputError(
-            "feeds fit no optimisation profile of the engine",
+            "feeds fit no optimization profile of the engine",
             expected=there,
             got=", ".join(f"{axis} {size}" for axis, size in sizes.items()),
             fix="Build the engine with larger --batch-sizes or --lengths",

@@ -109,7 +109,7 @@ def pair(
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> SentenceEmbeddingPipeline:
-    """A pipeline whose graph neither normalises nor leaves prompts out."""
+    """A pipeline whose graph neither normalizes nor leaves prompts out."""
     folder = tmp_path_factory.mktemp("plain")
     save_sentence_model(folder)
     return _open(folder / "whole")
@@ -157,7 +157,7 @@ def test_cut_and_scaled_vectors_equal_the_oracles(
     _equal(pipeline(TEXTS[3], **options), expected[3])
 
 
-def test_normalisation_cannot_be_taken_out_of_the_graph(
+def test_normalization_cannot_be_taken_out_of_the_graph(
     pair: tuple[SentenceEmbeddingPipeline, Any],
 ) -> None:
     pipeline, oracle = pair

@@ -1,0 +1,79 @@
+"""The bundle: a folder that answers without PyTorch, and the manifest that describes it.
+
+A bundle holds ``manifest.json`` (:mod:`~bert_export.bundle.schema`), one ``<target>.onnx`` for each
+engine that it serves, ``weights.data`` in which all of them find their weights, each stored once,
+and ``tokenizer.json``. Every file but the manifest is listed there with its size and sha256
+(:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
+(:mod:`~bert_export.bundle.folder`).
+"""
+
+from __future__ import annotations
+
+from bert_export.bundle.folder import check_replaceable, replace_folder
+from bert_export.bundle.integrity import (
+    MANIFEST,
+    WEIGHTS_FILE,
+    hash_file,
+    read_manifest,
+    verify_files,
+    write_manifest,
+)
+from bert_export.bundle.schema import (
+    SCHEMA_VERSION,
+    AutoTargetRecord,
+    BuildRecord,
+    BuiltRecord,
+    CalibrationRecord,
+    CandidateRecord,
+    EngineRecord,
+    FileRecord,
+    GraphRecord,
+    LayerPlan,
+    Manifest,
+    MixedPrecisionRecord,
+    ModelRecord,
+    OverflowRecord,
+    ParityCase,
+    ParityRecord,
+    PassRecord,
+    QuantizationGroupRecord,
+    QuantizationPlan,
+    RefusalRecord,
+    SearchRecord,
+    TensorSpec,
+    TokenizerRecord,
+)
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "WEIGHTS_FILE",
+    "AutoTargetRecord",
+    "BuildRecord",
+    "BuiltRecord",
+    "CalibrationRecord",
+    "CandidateRecord",
+    "EngineRecord",
+    "FileRecord",
+    "GraphRecord",
+    "LayerPlan",
+    "Manifest",
+    "MixedPrecisionRecord",
+    "ModelRecord",
+    "OverflowRecord",
+    "ParityCase",
+    "ParityRecord",
+    "PassRecord",
+    "QuantizationGroupRecord",
+    "QuantizationPlan",
+    "RefusalRecord",
+    "SearchRecord",
+    "TensorSpec",
+    "TokenizerRecord",
+    "check_replaceable",
+    "hash_file",
+    "read_manifest",
+    "replace_folder",
+    "verify_files",
+    "write_manifest",
+]

@@ -1,0 +1,43 @@
+"""How the auto_target of a target by measurement is shown."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from bert_export.bundle import AutoTargetRecord, Manifest
+from bert_export.cli.console import stdout
+
+__all__ = ["print_auto_target"]
+
+
+def print_auto_target(manifest: Manifest) -> None:
+    """Print the figures, where the default target was found by measurement."""
+    if manifest.auto_target is not None:
+        stdout.print(_table(manifest.auto_target))
+
+
+def _table(auto_target: AutoTargetRecord) -> Table:
+    """Milliseconds of every target at every shape, the chosen one in bold."""
+    threads = f"{auto_target.threads} thread{'s' if auto_target.threads > 1 else ''}"
+    table = Table(
+        title=f"fastest target: {auto_target.chosen} (medians in ms, {threads}, taking turns)",
+        title_justify="left",
+        show_edge=False,
+    )
+    table.add_column("target", overflow="fold")
+    table.add_column("precision")
+    for shape in auto_target.shapes:
+        table.add_column(shape, justify="right")
+    refused = any(candidate.refusal for candidate in auto_target.candidates)
+    if refused:
+        table.add_column("left out because", overflow="fold")
+    for candidate in auto_target.candidates:
+        times = (candidate.milliseconds.get(shape) for shape in auto_target.shapes)
+        table.add_row(
+            candidate.target,
+            candidate.precision,
+            *("-" if time is None else f"{time:.3g}" for time in times),
+            *([candidate.refusal or ""] if refused else []),
+            style="bold" if candidate.target == auto_target.chosen else None,
+        )
+    return table

@@ -1,0 +1,1 @@
+"""What runs of real text say of activations: rows, observers, profiles and ranges."""

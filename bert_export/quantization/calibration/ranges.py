@@ -1,0 +1,139 @@
+"""Activations of the float graph on calibration rows, and the ranges that observers give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bert_export.errors import QuantizationError
+from bert_export.quantization.calibration.observers import Observer
+from bert_export.runtime.batching import Row, batch_rows, pad_rows
+from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.runtime.sessions.session import Feeds
+
+__all__ = ["collect_ranges", "observe"]
+
+_TOKEN_BUDGET = 512
+"""Padded tokens per call: every observed activation of a call is in memory at once."""
+
+
+def observe(
+    model: ir.Model,
+    activations: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    folder: Path,
+    pad_id: int,
+    shape_feeds: Callable[[Feeds], Feeds],
+    threads: int | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Run the float graph, and give each activation of each batch with its name.
+
+    Args:
+        model: The float graph.
+        activations: Names of the values to observe, float32 (B, S, ...) or (B, ...).
+        rows: Calibration rows.
+        folder: Where the graph with the observed outputs is written while it is needed.
+        pad_id: Id of ``[PAD]``.
+        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
+        threads: Threads inside an operator.
+        advance: Called with (rows done, rows in all) after each batch.
+
+    Yields:
+        A name and its values without padding: float32 (tokens, C).
+
+    Raises:
+        QuantizationError: An activation holds a value that is not finite.
+    """
+    path = folder / "observed.onnx"
+    data = path.with_suffix(".onnx.data")
+    _save_with_outputs(model, activations, path, data)
+    order = batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET)
+    done = 0
+    try:
+        with OnnxRuntimeSession(path, threads=threads) as session:
+            for batch in order:
+                feeds = pad_rows([rows[index] for index in batch], pad_id=pad_id)
+                outputs = session.run(shape_feeds(feeds))
+                kept = feeds["attention_mask"].astype(bool)  # (B, S)
+                for name in activations:
+                    yield name, _unpadded(name, outputs[name], kept)
+                done += len(batch)
+                if advance is not None:
+                    advance(done, len(rows))
+    finally:
+        path.unlink()
+        data.unlink()
+
+
+def collect_ranges(
+    model: ir.Model,
+    activations: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    make_observer: Callable[[], Observer],
+    moves: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] | None = None,
+    **settings: Any,
+) -> dict[str, tuple[float, float]]:
+    """Observe activations of the float graph.
+
+    Args:
+        model: The float graph.
+        activations: Names of the values to observe.
+        rows: Calibration rows; padding is excluded from every range.
+        make_observer: Makes one observer per activation.
+        moves: What is done to an activation, float32 (tokens, C), before it is observed; nothing
+            where it is not named.
+        settings: The others of :func:`observe`.
+
+    Returns:
+        Lower and upper bound of each activation.
+
+    Raises:
+        QuantizationError: An activation holds a value that is not finite.
+    """
+    observers = {name: make_observer() for name in activations}
+    moved = moves or {}
+    for name, values in observe(model, activations, rows, **settings):
+        observers[name].observe(moved[name](values) if name in moved else values)
+    return {name: observer.range() for name, observer in observers.items()}
+
+
+def _save_with_outputs(model: ir.Model, names: Sequence[str], path: Path, data: Path) -> None:
+    """Write the graph with further outputs; the model itself is as before afterwards."""
+    graph = model.graph
+    known = {value.name for value in graph.outputs}
+    values = {value.name: value for node in graph for value in node.outputs}
+    added = [values[name] for name in names if name not in known]
+    graph.outputs.extend(added)
+    try:
+        ir.save(model, path, external_data=data.name)
+    finally:
+        for _ in added:
+            graph.outputs.pop()
+
+
+def _unpadded(name: str, array: NDArray[np.float32], kept: NDArray[np.bool_]) -> Any:
+    """The activation's rows that belong to tokens of the text, (tokens, C)."""
+    if array.ndim > 2 and array.shape[:2] == kept.shape and not kept.all():
+        array = array[kept]
+    if not _is_finite(array):
+        raise QuantizationError(
+            f"activation {name} is not finite on the calibration set",
+            expected="finite values",
+            got=f"{np.count_nonzero(~np.isfinite(array))} others",
+            fix="Check the checkpoint's weights",
+        )
+    return array.reshape(-1, array.shape[-1])
+
+
+def _is_finite(array: NDArray[np.float32]) -> bool:
+    """Whether all values are; their sum, which is quick to take, says so unless it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())

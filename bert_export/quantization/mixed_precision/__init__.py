@@ -1,0 +1,1 @@
+"""Which layers stay in float: the switchable graph that measures, and the search over it."""

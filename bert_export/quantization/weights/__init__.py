@@ -1,0 +1,1 @@
+"""Weights in INT8: number formats, GPTQ, bias correction and the embedding table."""

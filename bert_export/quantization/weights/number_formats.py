@@ -1,0 +1,137 @@
+"""INT8 arithmetic: number formats, ranges to scales, weights to levels, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_export.errors import QuantizationError
+
+__all__ = [
+    "SCHEMES",
+    "AffineParameters",
+    "Scheme",
+    "affine_parameters",
+    "dequantize",
+    "quantize",
+    "quantize_weight",
+    "round_trip",
+]
+
+_STEPS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """Number formats that suit a processor.
+
+    Args:
+        activation_type: ``uint8`` or ``int8``.
+        weight_bits: Of the symmetric int8 weights; 7 keeps two products within 16 bits.
+        symmetric: Whether activations have no zero point.
+        integer_tables: Whether rows are looked up in int8 tables.
+        integer_query_key: Whether queries are multiplied by keys in int8.
+    """
+
+    activation_type: str
+    weight_bits: int
+    symmetric: bool = False
+    integer_tables: bool = True
+    integer_query_key: bool = False
+
+    @property
+    def lowest(self) -> int:
+        """The smallest activation level."""
+        return int(np.iinfo(self.activation_type).min)
+
+    @property
+    def weight_bound(self) -> int:
+        """The largest weight level."""
+        return int(2 ** (self.weight_bits - 1)) - 1
+
+    def parameters(self, low: float, high: float) -> AffineParameters:
+        """Scale and zero point of an activation with these bounds."""
+        chosen = affine_parameters(low, high, lowest=self.lowest)
+        if not self.symmetric:
+            return chosen
+        largest = np.iinfo(self.activation_type).max
+        return AffineParameters(float(np.float32(max(-low, high) / largest)) or 1.0, 0)
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "x86-64-vnni": Scheme("uint8", 8),
+    "x86-64": Scheme("uint8", 7),
+    "arm64": Scheme("int8", 8),
+}
+"""By kind of processor, see :mod:`bert_export.runtime.processor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AffineParameters:
+    """``real = scale * (quantized - zero_point)``."""
+
+    scale: float
+    zero_point: int
+
+
+def affine_parameters(low: float, high: float, *, lowest: int = 0) -> AffineParameters:
+    """Scale and zero point of 256 levels for a range.
+
+    Args:
+        low: Lower bound; the range is widened to hold 0, which must stay exact.
+        high: Upper bound.
+        lowest: The smallest level: 0 for uint8, -128 for int8.
+
+    Raises:
+        QuantizationError: The bounds are not finite or not in order.
+    """
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise QuantizationError(
+            "activation range is not valid", expected="finite low <= high", got=f"{low}, {high}"
+        )
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / _STEPS)) or 1.0
+    return AffineParameters(scale, lowest + int(np.clip(round(-low / scale), 0, _STEPS)))
+
+
+def quantize_weight(
+    weight: NDArray[np.float32], *, largest: int = 127
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 with one scale per output channel.
+
+    Args:
+        weight: float32 (K, N), as a MatMul's second input.
+        largest: The largest level, 127 for 8 bits.
+
+    Returns:
+        int8 (K, N) and float32 scales (N,), so that ``weight`` is about ``int8 * scales``.
+    """
+    bound = np.abs(weight).max(axis=0)  # (N,)
+    steps = (bound / largest).astype(np.float32)  # of a subnormal bound it may be 0
+    scales = np.where(steps > 0, steps, np.float32(1.0))
+    levels = np.rint(weight / scales)
+    return np.clip(levels, -largest, largest).astype(np.int8), scales
+
+
+def round_trip(values: NDArray[np.float32], parameters: AffineParameters) -> NDArray[np.float32]:
+    """What is left of values after QuantizeLinear and DequantizeLinear; any shape, float32."""
+    return dequantize(quantize(values, parameters), parameters)
+
+
+def quantize(values: NDArray[np.float32], parameters: AffineParameters) -> NDArray[np.uint8]:
+    """The levels of values, as QuantizeLinear gives them; any shape, uint8."""
+    levels: NDArray[np.float32] = np.rint(values / np.float32(parameters.scale))
+    levels += np.float32(parameters.zero_point)
+    np.clip(levels, 0, _STEPS, out=levels)
+    return levels.astype(np.uint8)
+
+
+def dequantize(levels: NDArray[np.uint8], parameters: AffineParameters) -> NDArray[np.float32]:
+    """The values of levels, as DequantizeLinear gives them; any shape, float32."""
+    values = levels.astype(np.float32)
+    values -= np.float32(parameters.zero_point)
+    values *= np.float32(parameters.scale)
+    return values

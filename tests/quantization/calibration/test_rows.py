@@ -1,0 +1,159 @@
+"""Calibration sets: the built-in ones, users' files, and how rows are made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bert_export.errors import CalibrationError, DatasetError, TaskError
+from bert_export.quantization.calibration.rows import (
+    MIN_EXAMPLES,
+    built_in_folder,
+    built_in_sets,
+    make_rows,
+    read_calibration,
+)
+from bert_export.tasks import TASKS, find_task
+from tests.support import open_tiny
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_has_a_built_in_set(name: str) -> None:
+    calibration = read_calibration(TASKS[name])
+    card = tomllib.loads((built_in_folder() / name / "card.toml").read_text(encoding="utf-8"))
+    assert len(calibration.records) >= 128
+    assert card["examples"] == len(calibration.records)
+    assert card["sha256"] == calibration.sha256
+    assert card["licence"] == "Apache-2.0"
+    lines = (built_in_folder() / name / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(set(lines)) == len(lines)
+
+
+def test_built_in_lengths_vary() -> None:
+    for name in built_in_sets():
+        records = read_calibration(TASKS[name]).records
+        words = [len(json.dumps(record).split()) for record in records]
+        assert max(words) > 4 * min(words), name
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("\n\n".join(f"text {n}" for n in range(20)), encoding="utf-8")
+    calibration = read_calibration(find_task("fill-mask"), str(path))
+    assert [record["text"] for record in calibration.records] == [f"text {n}" for n in range(20)]
+    assert calibration.source == str(path)
+    assert calibration.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "message"),
+    [
+        ("a.txt", "one\ntwo", CalibrationError, "too small: expected at least 16 examples, got 2"),
+        ("a.txt", "", DatasetError, "a.txt is empty"),
+        ("a.jsonl", '{"txt": "b"}', DatasetError, "line 1 does not fit fill-mask"),
+        ("nothing", None, CalibrationError, "neither built in nor a file that is there"),
+        ("none.txt", None, CalibrationError, "nor a file that is there"),
+    ],
+)
+def test_a_set_that_cannot_calibrate_is_named(
+    name: str, text: str | None, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(error, match=message):
+        read_calibration(find_task("fill-mask"), str(path))
+
+
+@pytest.mark.parametrize(
+    ("texts", "different"),
+    [([""] * 20, 0), (["the cat"] * 16, 1), ([""] * 10 + [f"the {n}" for n in "abcdefghijkl"], 12)],
+)
+def test_a_set_of_nothing_cannot_calibrate(
+    texts: list[str], different: int, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    calibration = read_calibration(find_task("text-classification"), str(path))
+    with (
+        open_tiny("text-classification", tiny("BertForSequenceClassification")) as pipeline,
+        pytest.raises(CalibrationError, match=f"holds too few texts: .* got {different}"),
+    ):
+        make_rows(calibration, pipeline)
+
+
+def test_a_record_that_the_pipeline_refuses_is_named(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    good = json.dumps({"question": "q", "context": "the cat"})
+    bad = json.dumps({"question": "", "context": "the cat"})
+    path.write_text("\n".join([good] * MIN_EXAMPLES + [bad]), encoding="utf-8")
+    calibration = read_calibration(find_task("question-answering"), str(path))
+    with (
+        open_tiny("question-answering", tiny("BertForQuestionAnswering")) as pipeline,
+        pytest.raises(CalibrationError, match=r"line 17 does not fit .*question is empty"),
+    ):
+        make_rows(calibration, pipeline)
+
+
+@pytest.mark.parametrize(
+    ("task", "cls_name", "config"),
+    [
+        ("fill-mask", "BertForMaskedLM", {}),
+        ("question-answering", "BertForQuestionAnswering", {"max_position_embeddings": 96}),
+        ("multiple-choice", "BertForMultipleChoice", {}),
+        ("token-classification", "BertForTokenClassification", {}),
+    ],
+)
+def test_rows_are_made_as_the_task_makes_them(
+    task: str, cls_name: str, config: dict[str, Any], tiny: Callable[..., Path]
+) -> None:
+    calibration = read_calibration(TASKS[task])
+    with open_tiny(task, tiny(cls_name, **config)) as pipeline:
+        made = make_rows(calibration, pipeline)
+        again = make_rows(calibration, pipeline)
+        longest = pipeline.tokenizer.max_length
+    assert made.record == again.record
+    assert made.record.examples == len(calibration.records)
+    assert made.record.rows == len(made.rows) >= made.record.examples
+    assert made.record.tokens == sum(map(len, made.rows))
+    for left, right in zip(made.rows, again.rows, strict=True):
+        np.testing.assert_array_equal(left.input_ids, right.input_ids)
+        assert len(left) <= longest
+    if task == "fill-mask":
+        mask = pipeline.tokenizer.mask_id
+        masked = sum(int((row.input_ids == mask).sum()) for row in made.rows)
+        assert 0.08 < masked / made.record.tokens < 0.16
+        assert any(row.input_ids.tolist() != row.encoding.ids for row in made.rows)
+
+
+def test_rows_of_pairs_are_left_out_where_the_checkpoint_has_one_type(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "mixed.jsonl"
+    pairs = [{"text": f"the {n}", "text_pair": "the cat"} for n in range(20)]
+    texts = [{"text": f"the cat sat on {n}"} for n in range(20)]
+    path.write_text("\n".join(map(json.dumps, [*pairs, *texts])), encoding="utf-8")
+    folder = tiny("BertForSequenceClassification", type_vocab_size=1)
+    with open_tiny("text-classification", folder) as pipeline:
+        made = make_rows(read_calibration(find_task("text-classification"), str(path)), pipeline)
+    assert len(made.rows) == len(texts)
+    assert not any(row.token_type_ids.any() for row in made.rows)
+
+
+def test_a_task_of_pairs_needs_two_types(tiny: Callable[..., Path]) -> None:
+    task = "next-sentence-prediction"
+    folder = tiny("BertForNextSentencePrediction", type_vocab_size=1)
+    with (
+        open_tiny(task, folder) as pipeline,
+        pytest.raises(TaskError, match="needs pairs of texts, which the checkpoint cannot tell"),
+    ):
+        make_rows(read_calibration(find_task(task)), pipeline)
