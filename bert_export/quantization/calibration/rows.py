@@ -40,7 +40,7 @@ class CalibrationRows:
 
 def built_in_folder() -> Path:
     """The folder of calibration sets: in the wheel inside the package, in a checkout beside it."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     inside = package / "_calibration"
     return inside if inside.is_dir() else package.parent / "calibration"
 
