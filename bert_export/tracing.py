@@ -20,11 +20,19 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from bert_export.bundle import DEFAULT_OPSET
 from bert_export.errors import TracingError, one_line
 
-__all__ = ["DEFAULT_OPSET", "DYNAMIC_AXES", "OPSETS", "WEIGHT_SUFFIX", "linear_layers", "trace"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "DYNAMIC_AXES",
+    "OPSETS",
+    "WEIGHT_SUFFIX",
+    "check_opset",
+    "linear_layers",
+    "trace",
+]
 
-DEFAULT_OPSET = 23
 OPSETS = range(20, 24)
 """Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
 
@@ -66,12 +74,7 @@ def trace(
 
     Source: https://onnx.ai/onnx/operators (opset 20 to 23).
     """
-    if opset not in OPSETS:
-        raise TracingError(
-            f"opset {opset} is not supported",
-            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
-            got=opset,
-        )
+    check_opset(opset)
     sizes = {
         "batch": _EXAMPLE_BATCH,
         "choices": _EXAMPLE_CHOICES,
@@ -117,6 +120,20 @@ def trace(
     _declare_shapes(model.graph, inputs, outputs)
     _strip_metadata(model)
     return model
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset that graphs are not traced with.
+
+    Raises:
+        TracingError: It is none of :data:`OPSETS`.
+    """
+    if opset not in OPSETS:
+        raise TracingError(
+            f"opset {opset} is not supported",
+            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            got=opset,
+        )
 
 
 def linear_layers(graph: ir.Graph) -> Iterator[tuple[str, ir.Node]]:

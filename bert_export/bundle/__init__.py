@@ -2,8 +2,9 @@
 
 A bundle holds ``manifest.json`` (:mod:`~bert_export.bundle.schema`), one ``<target>.onnx`` for each
 engine that it serves, ``weights.data`` in which all of them find their weights, each stored once,
-and ``tokenizer.json``. Every file but the manifest is listed there with its size and sha256
-(:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
+and ``tokenizer.json``. The manifest keeps the request that the bundle answers
+(:mod:`~bert_export.bundle.request`). Every file but the manifest is listed there with its size and
+sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
 (:mod:`~bert_export.bundle.folder`).
 """
 
@@ -17,6 +18,15 @@ from bert_export.bundle.integrity import (
     read_manifest,
     verify_files,
     write_manifest,
+)
+from bert_export.bundle.request import (
+    AUTO,
+    DEFAULT_OBSERVER,
+    DEFAULT_OPSET,
+    DEFAULT_TARGET,
+    EngineOptions,
+    ExportRequest,
+    QuantizationOptions,
 )
 from bert_export.bundle.schema import (
     SCHEMA_VERSION,
@@ -45,6 +55,10 @@ from bert_export.bundle.schema import (
 )
 
 __all__ = [
+    "AUTO",
+    "DEFAULT_OBSERVER",
+    "DEFAULT_OPSET",
+    "DEFAULT_TARGET",
     "MANIFEST",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
@@ -53,7 +67,9 @@ __all__ = [
     "BuiltRecord",
     "CalibrationRecord",
     "CandidateRecord",
+    "EngineOptions",
     "EngineRecord",
+    "ExportRequest",
     "FileRecord",
     "GraphRecord",
     "LayerPlan",
@@ -65,6 +81,7 @@ __all__ = [
     "ParityRecord",
     "PassRecord",
     "QuantizationGroupRecord",
+    "QuantizationOptions",
     "QuantizationPlan",
     "RefusalRecord",
     "SearchRecord",

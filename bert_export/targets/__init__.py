@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bert_export.bundle import DEFAULT_TARGET
 from bert_export.errors import InputError
 from bert_export.targets.target import Target
 
 __all__ = ["DEFAULT_TARGET", "TARGETS", "Target", "find_target"]
-
-DEFAULT_TARGET = "onnxruntime"
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
