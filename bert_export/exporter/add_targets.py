@@ -62,7 +62,7 @@ from bert_export.targets.engines import (
     check_engines,
     find_profiles,
 )
-from bert_export.targets.weights import WeightStore
+from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
 
 __all__ = ["build", "request_of"]
 
@@ -138,8 +138,8 @@ def build(
         threads=threads,
     )
     if missing:
-        _check_eval_data(folder, request)
         request = check_request(request)
+        _check_eval_data(folder, request)
     progress = Progress(listener)
     with replace_folder(folder, force=True) as new:
         _copy_files(folder, new, manifest, dropped=missing)
@@ -274,12 +274,10 @@ def _add(
     )
     if plan is not None and plan.search is not None:
         calibrated = keep_known_layers(calibrated, plan.search, folder=new, progress=progress)
-    kept = [engine for engine in manifest.engines if engine.target not in request.targets]
-    graphs = [engine.graph.file for engine in kept]
-    if len(kept) < len(manifest.engines):
-        # Tensors that only a graph made anew had go: those of the others are laid down again.
-        with WeightStore(new) as store:
-            copy_graphs(old, graphs, store)
+    others = [engine for engine in manifest.engines if engine.target not in request.targets]
+    graphs = [engine.graph.file for engine in others]
+    if len(others) < len(manifest.engines) or WEIGHTS_FILE not in manifest.files:
+        _lay_down_again(old, new, manifest, graphs)
     written = write_engines(
         calibrated, folder=new, progress=progress, refusals=refusals, graphs=graphs
     )
@@ -289,10 +287,24 @@ def _add(
     engines = verify_engines(written, reference, folder=new, progress=progress, refusals=refusals)
     return msgspec.structs.replace(
         manifest,
-        engines=(*kept, *engines),
+        engines=(*others, *(engine.record for engine in engines)),
         auto_target=_still_true(manifest.auto_target, request.targets),
         versions=manifest.versions | source.manifest.versions,
     )
+
+
+def _lay_down_again(old: Path, new: Path, manifest: Manifest, graphs: Sequence[str]) -> None:
+    """Write the weights of some of the bundle's graphs into one file that holds no others.
+
+    Tensors that only a graph made anew had go with it, and weights that an older bundle keeps under
+    another name come to where the new graphs share them.
+    """
+    with WeightStore(new) as store:
+        copy_graphs(old, graphs, store)
+    named = {manifest.tokenizer.file, WEIGHTS_FILE}
+    named |= {name for engine in manifest.engines for name in _files(engine)}
+    for name in manifest.files.keys() - named:
+        (new / name).unlink()
 
 
 def _still_true(

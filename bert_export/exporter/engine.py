@@ -35,12 +35,13 @@ from bert_export.quantization.calibration.rows import CalibrationRows
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
-from bert_export.targets import Target, find_target
+from bert_export.targets import Target
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
 from bert_export.tasks import Task
 from bert_export.tasks.fill_mask import MASKED_POSITIONS
 
 __all__ = [
+    "Engine",
     "Reference",
     "answer_reference",
     "copy_graphs",
@@ -49,6 +50,19 @@ __all__ = [
     "write_engine",
     "write_engines",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What one target serves.
+
+    Args:
+        target: That it is for.
+        record: Its graph, how it came about, and once it is verified its parity.
+    """
+
+    target: Target
+    record: EngineRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ def write_engines(
     progress: Progress,
     refusals: Refusals,
     graphs: Sequence[str] = (),
-) -> tuple[EngineRecord, ...]:
+) -> tuple[Engine, ...]:
     """Write the graph of every target; their weights share one file.
 
     Args:
@@ -82,7 +96,7 @@ def write_engines(
         graphs: Files in the folder whose weights are stored already and stay where they are.
 
     Returns:
-        An entry per target for the manifest, without parity.
+        An engine per target, not verified yet.
 
     Raises:
         QuantizationError: A graph cannot be quantized.
@@ -90,16 +104,16 @@ def write_engines(
         BertExportError: A target is refused.
     """
     with WeightStore(folder, graphs=graphs) as store:
-        written = refusals.each(
+        engines = refusals.each(
             calibrated.targets,
             lambda target: write_engine(calibrated, target, store, progress=progress),
         )
-    return tuple(written.values())
+    return tuple(engines.values())
 
 
 def write_engine(
     calibrated: Calibrated, target: Target, store: WeightStore, *, progress: Progress
-) -> EngineRecord:
+) -> Engine:
     """Quantize a copy of the float graph, bring it to a target's form and write it."""
     float_graph = calibrated.float_graph
     source = float_graph.source
@@ -121,7 +135,7 @@ def write_engine(
         store.save(model, target.graph_file)
         facts["target"] = target.name
         facts["size"] = store.size
-    return EngineRecord(
+    record = EngineRecord(
         target=target.name,
         precision=source.request.precision,
         graph=graph_record(model, target.graph_file, model.graph.opset_imports[""]),
@@ -129,6 +143,7 @@ def write_engine(
         quantization=plan,
         build=BuildRecord(float32_nodes=overflow),
     )
+    return Engine(target, record)
 
 
 @contextmanager
@@ -145,7 +160,7 @@ def open_trial(calibrated: Calibrated, target: Target, *, folder: Path) -> Itera
         trial = Path(name)
         with WeightStore(trial) as store:
             engine = write_engine(calibrated, target, store, progress=Progress())
-        with target.load().open_written(trial, engine, threads=threads) as session:
+        with target.load().open_written(trial, engine.record, threads=threads) as session:
             yield session
 
 
@@ -179,36 +194,36 @@ def answer_reference(
 
 
 def verify_engines(
-    written: Sequence[EngineRecord],
+    engines: Sequence[Engine],
     reference: Reference,
     *,
     folder: Path,
     progress: Progress,
     refusals: Refusals,
-) -> tuple[EngineRecord, ...]:
+) -> tuple[Engine, ...]:
     """Open every written graph as a service would, and compare it with the head.
 
     Args:
-        written: Of :func:`write_engines`.
+        engines: Of :func:`write_engines`.
         reference: The head's answers.
         folder: Of the bundle; graphs and weights of engines that are refused leave it.
         progress: Hears of the stage ``verify`` of every engine.
         refusals: What becomes of an engine that does not answer as the head does.
 
     Returns:
-        The entries, with parity.
+        Those that do, with their parity.
 
     Raises:
         VerificationError: An engine answers otherwise.
         BundleError: An engine cannot be opened.
         BertExportError: Another refusal of a target.
     """
-    engines = {engine.target: engine for engine in written}
+    written = {engine.target.name: engine for engine in engines}
     verified = refusals.each(
-        [find_target(name) for name in engines],
-        lambda target: _verify_engine(engines[target.name], reference, folder, progress),
+        [engine.target for engine in engines],
+        lambda target: _verify_engine(written[target.name], reference, folder, progress),
     )
-    refused = [engine for engine in written if engine.target not in verified]
+    refused = [engine for name, engine in written.items() if name not in verified]
     if refused:
         _remove_graphs(folder, refused, tuple(verified.values()))
     return tuple(verified.values())
@@ -245,45 +260,44 @@ def _quantize(
 
 
 def _verify_engine(
-    engine: EngineRecord, reference: Reference, folder: Path, progress: Progress
-) -> EngineRecord:
-    """The entry with its parity."""
-    source = reference.source
+    engine: Engine, reference: Reference, folder: Path, progress: Progress
+) -> Engine:
+    """The engine with its parity."""
+    source, record = reference.source, engine.record
     per_token = frozenset(
-        spec.name for spec in engine.graph.outputs if spec.shape[1:2] == ("sequence",)
+        spec.name for spec in record.graph.outputs if spec.shape[1:2] == ("sequence",)
     )
-    module = find_target(engine.target).load()
     with (
         progress.stage("verify") as facts,
-        module.open_written(folder, engine, threads=source.request.threads) as session,
+        engine.target.load().open_written(
+            folder, record, threads=source.request.threads
+        ) as session,
     ):
         parity = verify(
             session.run,
             reference.answers,
             kind=agreement_kind(source.task, source.config),
             per_token=per_token,
-            tolerance=FP32_TOLERANCE if engine.precision == "fp32" else None,
+            tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
             advance=progress.advance,
         )
-        facts["target"] = engine.target
+        facts["target"] = engine.target.name
         facts["difference"] = parity.max_abs_difference
         facts["agreement"] = parity.agreement
         facts["agreement_kind"] = parity.agreement_kind
-    return msgspec.structs.replace(engine, parity=parity)
+    return Engine(engine.target, msgspec.structs.replace(record, parity=parity))
 
 
-def _remove_graphs(
-    folder: Path, refused: Sequence[EngineRecord], kept: Sequence[EngineRecord]
-) -> None:
+def _remove_graphs(folder: Path, refused: Sequence[Engine], others: Sequence[Engine]) -> None:
     """Remove graphs, and lay the weights of the others down again without theirs."""
-    names = [engine.graph.file for engine in kept]
+    names = [engine.record.graph.file for engine in others]
     with tempfile.TemporaryDirectory(dir=folder) as holder:
         with WeightStore(Path(holder)) as store:
             copy_graphs(folder, names, store)
         for name in (*names, WEIGHTS_FILE):
             (Path(holder) / name).replace(folder / name)
     for engine in refused:
-        (folder / engine.graph.file).unlink()
+        (folder / engine.record.graph.file).unlink()
 
 
 def _scored_rows(array: Array, feeds: Feeds, task: Task) -> Array:

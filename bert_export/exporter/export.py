@@ -37,7 +37,12 @@ from bert_export.exporter.auto_target import (
     time_engines,
 )
 from bert_export.exporter.calibrate import calibrate
-from bert_export.exporter.engine import answer_reference, verify_engines, write_engines
+from bert_export.exporter.engine import (
+    Engine,
+    answer_reference,
+    verify_engines,
+    write_engines,
+)
 from bert_export.exporter.float_graph import make_float_graph
 from bert_export.exporter.manifest_records import TOKENIZER_FILE
 from bert_export.exporter.progress import Listener, Progress, Stage
@@ -167,8 +172,8 @@ def export_request(
         engines = verify_engines(
             written, reference, folder=folder, progress=progress, refusals=refusals
         )
-        engines = _build_engines(folder, engines, source, engine_cache, build_engine, progress)
-        manifest = _write_bundle(folder, engines, source)
+        records = _build_engines(folder, engines, source, engine_cache, build_engine, progress)
+        manifest = _write_bundle(folder, records, source)
         if request.is_auto:
             manifest = _choose_target(folder, manifest, source, refusals, seconds, progress)
     return Export(path, manifest, tuple(progress.stages))
@@ -196,38 +201,39 @@ def _check_sizes(source: Source) -> None:
 
 def _build_engines(
     folder: Path,
-    engines: tuple[EngineRecord, ...],
+    engines: Sequence[Engine],
     source: Source,
     cache: str | Path | None,
     build_engine: EngineBuilder,
     progress: Progress,
 ) -> tuple[EngineRecord, ...]:
-    """The engines of targets with a builder of their own, where the request says for what."""
+    """The entries of the engines; those with a builder of their own built, where that is asked."""
+    records = tuple(engine.record for engine in engines)
     options = source.request.engines
     if options is None:
-        return engines
+        return records
     with progress.stage("build") as facts:
         built = tuple(
             build_engine(
                 folder,
-                engine,
+                record,
                 options=options,
                 max_length=source.max_length,
                 cache=None if cache is None else Path(cache),
             )
-            for engine in engines
+            for record in records
         )
-        facts["engines"] = sum(engine.build.engine is not None for engine in built)
+        facts["engines"] = sum(record.build.engine is not None for record in built)
     return built
 
 
-def _write_bundle(folder: Path, engines: tuple[EngineRecord, ...], source: Source) -> Manifest:
+def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Source) -> Manifest:
     """Write what stands beside graphs and weights: the tokenizer and the manifest."""
     (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
     manifest = msgspec.structs.replace(
         source.manifest,
-        default_target=engines[0].target,
-        engines=engines,
+        default_target=records[0].target,
+        engines=records,
         files=hash_files(folder),
     )
     write_manifest(folder, manifest)
