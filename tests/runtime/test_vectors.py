@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -109,6 +111,29 @@ def test_numbers_are_those_of_float32(task: str) -> None:
     json.loads(text, parse_float=lambda digits: numbers.append(float(digits)))
     assert numbers
     assert [number for number in numbers if number != float(str(np.float32(number)))] == []
+
+
+def score_lists(answer: Any) -> Iterator[list[float]]:
+    """The scores of each list of an answer that compete for their order."""
+    if isinstance(answer, dict):
+        if "scores" in answer:
+            yield answer["scores"]
+        for value in answer.values():
+            yield from score_lists(value)
+    elif isinstance(answer, list):
+        if answer and all(isinstance(one, dict) and "score" in one for one in answer):
+            yield [one["score"] for one in answer]
+        else:
+            for one in answer:
+                yield from score_lists(one)
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "token-classification"])
+def test_scores_that_compete_are_equal_or_apart(task: str) -> None:
+    for vector in read_vectors(task):
+        for scores in score_lists(vector.answer):
+            for one, other in pairwise(sorted(scores)):
+                assert one == other or abs(one - other) > 1e-5 * abs(other), vector.name
 
 
 def test_a_session_answers_only_what_was_recorded() -> None:

@@ -1,4 +1,4 @@
-"""Numbers of two decimals that depend on a row alone: the same on every machine, short as text."""
+"""Numbers of few decimals that depend on a row alone: the same on every machine, short as text."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ __all__ = ["drawn", "level"]
 Floats = NDArray[np.float32]
 
 
-def drawn(key: object, *shape: int, reach: float = 4.0) -> Floats:
+def drawn(key: object, *shape: int, reach: float = 4.0, decimals: int = 2) -> Floats:
     """Numbers from ``-reach`` to ``reach``, no two of a last axis equal.
 
     Args:
         key: What they depend on; equal keys give equal numbers.
         shape: At least one axis.
         reach: The largest size of a number.
+        decimals: Of every number; more of them where equal sums are to be rare.
 
     Returns:
         float32, of that shape.
     """
     random = Random(repr(key))
     *outer, width = shape
-    steps = int(reach * 100)
+    steps = int(reach * 10.0**decimals)
     rows = []
     for _ in range(int(np.prod(outer, dtype=np.int64))):
         row: dict[int, None] = {}
         while len(row) < width:
             row[int(random.random() * (2 * steps + 1)) - steps] = None
         rows.append(list(row))
-    return (np.array(rows, dtype=np.float64).reshape(shape) / 100).astype(np.float32)
+    return (np.array(rows, dtype=np.float64).reshape(shape) / 10.0**decimals).astype(np.float32)
 
 
 def level(value: float, *shape: int) -> Floats:

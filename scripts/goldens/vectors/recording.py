@@ -128,15 +128,16 @@ def record_pipeline(
                 ask(pipeline, call.input)
             return case_of(call, (), (), None)
         answer = ask(pipeline, call.input)
-        whole, graph.seen = graph.seen, []
+        whole = graph.seen
         rows: list[Case] = []
         outputs: list[Tensors] = []
         for index, item in enumerate(items_of(call.input) if items is None else items):
+            graph.seen, tokenizer.made = [], []
             ask(pipeline, split(item))
+            made = iter(tokenizer.made)
             for ids, types, tensors in graph.seen:
-                rows.append(_row(tokenizer, index, ids, types))
+                rows.append(_row(made, index, ids, types))
                 outputs.append(tensors)
-            graph.seen = []
     if [(row["input_ids"], row["token_type_ids"]) for row in rows] != [
         (ids, types) for ids, types, _ in whole
     ]:
@@ -145,13 +146,14 @@ def record_pipeline(
     return case_of(call, rows, outputs, answer)
 
 
-def _row(tokenizer: Any, item: int, ids: list[int], types: list[int]) -> Case:
-    """The row of the latest encoding with these ids, or the ids alone where none was encoded."""
-    for encoding in reversed(tokenizer.made):
+def _row(made: Iterator[tokenizers.Encoding], item: int, ids: list[int], types: list[int]) -> Case:
+    """The row of the next encoding with these ids; what is encoded in between is no row."""
+    for encoding in made:
         size = sum(encoding.attention_mask)
         if encoding.ids[:size] == ids and encoding.type_ids[:size] == types:
             return describe_row(item, encoding, size)
-    return {"item": item, "input_ids": ids, "token_type_ids": types}
+    message = f"no text was encoded to {ids}"
+    raise RuntimeError(message)
 
 
 @contextmanager

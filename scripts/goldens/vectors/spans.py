@@ -22,8 +22,8 @@ _CLS = WORDS.index("[CLS]")
 
 def _drawn(ids: Ids, types: Ids) -> Tensors:
     return {
-        "start_logits": drawn((ids, types, "start"), len(ids)),
-        "end_logits": drawn((ids, types, "end"), len(ids)),
+        "start_logits": drawn((ids, types, "start"), len(ids), decimals=5),
+        "end_logits": drawn((ids, types, "end"), len(ids), decimals=5),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -133,4 +133,19 @@ def record() -> Iterator[dict[str, Any]]:
     """The cases of zero-shot-classification."""
     for calls in (_scored_calls(), _label_calls(), _input_calls()):
         for call in calls:
-            yield record_pipeline(_TASK, call)
+            yield record_pipeline(_TASK, call, run=_ask)
+
+
+def _ask(pipeline: Any, value: Any, options: Mapping[str, Any]) -> Any:
+    """The original's answer; of equal scores, whose order its sort leaves open, the later first."""
+    given = options["candidate_labels"]
+    candidates = [one.strip() for one in given.split(",")] if isinstance(given, str) else given
+
+    def ranked(one: Mapping[str, Any]) -> dict[str, Any]:
+        pairs = zip(one["labels"], one["scores"], strict=True)
+        order = sorted(pairs, key=lambda pair: (-pair[1], -candidates.index(pair[0])))
+        labels, scores = zip(*order, strict=True)
+        return {**one, "labels": list(labels), "scores": list(scores)}
+
+    answer = pipeline(value, **options)
+    return [ranked(one) for one in answer] if isinstance(answer, list) else ranked(answer)
