@@ -43,13 +43,12 @@ from bert_export.exporter.accuracy_budget import (
 from bert_export.exporter.fp16_overflow import find_overflow
 from bert_export.exporter.manifest_records import (
     TOKENIZER_FILE,
-    agreement_kind,
+    checkpoint_facts,
     graph_record,
     labels_of,
     longest_row,
     model_record,
     pass_record,
-    postprocessing_of,
     tokenizer_record,
 )
 from bert_export.exporter.verification import FP32_TOLERANCE, Case, make_cases, verify
@@ -71,8 +70,15 @@ from bert_export.runtime.tokenization import Tokenizer
 from bert_export.targets import DEFAULT_TARGET, Target, find_target
 from bert_export.targets.engines import EngineOptions, build_into
 from bert_export.targets.weights import WeightStore
-from bert_export.tasks import TASKS, Task, find_task
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks import (
+    MASKED_POSITIONS,
+    TASKS,
+    CheckpointFacts,
+    Task,
+    default_task,
+    find_task,
+)
+from bert_export.tasks.interface import outputs_per_token
 from bert_export.tracing import DEFAULT_OPSET, trace
 
 __all__ = ["PRECISIONS", "Export", "Listener", "Stage", "export"]
@@ -284,6 +290,11 @@ class _Job:
     budget: Budget | None
     engines: EngineOptions | None
 
+    @property
+    def facts(self) -> CheckpointFacts:
+        """What the task asks of the checkpoint."""
+        return checkpoint_facts(self.config, self.checkpoint)
+
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
@@ -338,12 +349,9 @@ def _load(model: str, name: str | None) -> tuple[Checkpoint, Task]:
     checkpoint = load_checkpoint(model, demo=task.demo if task else None)
     if task is not None:
         return checkpoint, task
-    if checkpoint.sentence is not None:
-        return checkpoint, find_task("sentence-embedding")
-    for architecture in checkpoint.architectures:
-        for candidate in TASKS.values():
-            if architecture in candidate.architectures:
-                return checkpoint, candidate
+    task = default_task(checkpoint.architectures, sentence_modules=checkpoint.sentence is not None)
+    if task is not None:
+        return checkpoint, task
     raise TaskError(
         f"checkpoint {model} does not say which task it is for",
         expected="a BERT head in the architectures of its config.json",
@@ -358,14 +366,18 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     (folder / TOKENIZER_FILE).write_text(job.checkpoint.tokenizer.json, encoding="utf-8")
     tokenizer = Tokenizer.from_file(folder / TOKENIZER_FILE, record)
     with run.stage("trace") as facts:
-        inputs, outputs = _interface(job)
+        interface = job.task.interface(job.facts)
         model = trace(
-            job.head, inputs=inputs, outputs=outputs, max_length=record.max_length, opset=job.opset
+            job.head,
+            inputs=interface.input_axes,
+            outputs=interface.output_axes,
+            max_length=record.max_length,
+            opset=job.opset,
         )
         facts["operators"] = len(model.graph)
     with run.stage("optimize") as facts:
         outcomes = prepare(model, task=job.task, config_layers=job.config.num_hidden_layers)
-        interface = graph_record(model, "", job.opset)
+        prepared_graph = graph_record(model, "", job.opset)
         facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
     manifest = Manifest(
@@ -374,13 +386,13 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         labels=labels_of(job.task, job.config),
         model=model_record(job.task, job.config, job.checkpoint, job.head),
         tokenizer=record,
-        postprocessing=postprocessing_of(job.task, job.config, job.checkpoint),
+        postprocessing=job.task.postprocessing.from_checkpoint(job.facts).to_manifest(),
         default_target=job.targets[0].name,
         engines=(),
         versions={name: version(name) for name in _TOOLS},
         files={},
     )
-    pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(interface))
+    pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(prepared_graph))
     rows = _calibration_rows(job, pipeline)
     prepared = _Prepared(model, outcomes, pipeline, rows, folder)
     preparation = _calibrate(prepared, job, run)
@@ -589,9 +601,6 @@ def _verify(
     run: _Run,
 ) -> EngineRecord:
     """Open the written graph as a service would, and compare it with the PyTorch head."""
-    per_token = frozenset(
-        spec.name for spec in engine.graph.outputs if spec.shape[1:2] == ("sequence",)
-    )
     module = find_target(engine.target).load()
     with (
         run.stage("verify") as facts,
@@ -600,8 +609,8 @@ def _verify(
         parity = verify(
             session.run,
             answers,
-            kind=agreement_kind(job.task, job.config),
-            per_token=per_token,
+            kind=job.task.agreement(job.facts),
+            per_token=outputs_per_token(engine.graph.outputs),
             tolerance=FP32_TOLERANCE if job.precision == "fp32" else None,
             advance=run.listener.advance,
         )
@@ -615,9 +624,9 @@ def _verify(
 def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
     """The head's logits at the tokens that the graph scores: the masks, or each row's last."""
     rows: Array = array
-    if MASKED_POSITIONS in feeds:
+    if task.scored_positions == "masks":
         rows = array.reshape(-1, array.shape[-1])[feeds[MASKED_POSITIONS]]  # (M, V)
-    elif task.name == "text-generation":
+    elif task.scored_positions == "last_token":
         rows = array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1]  # (B, V)
     return rows
 
@@ -625,19 +634,6 @@ def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
 def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:
     """Rows of real text, for calibration and for the gate alike."""
     return make_rows(job.calibration, pipeline, seed=_CALIBRATION_SEED)
-
-
-def _interface(
-    job: _Job,
-) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[tuple[str, tuple[str | int, ...]], ...]]:
-    """Names and symbolic axes of the graph's inputs and outputs."""
-    choices = any("choices" in output.shape for output in job.task.outputs)
-    axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
-    shapes = {output.name: output.shape for output in job.task.outputs}
-    return (
-        tuple((name, axes) for name in job.head.inputs),
-        tuple((name, shapes[name]) for name in job.head.outputs),
-    )
 
 
 class _Unopened:

@@ -48,7 +48,7 @@ from bert_export.report.schema import (
 )
 from bert_export.report.scores import score_apart
 from bert_export.report.variants import FOLDER, INT8_OPTIONS, describe_bundle, plan_variants
-from bert_export.tasks import LABELS, Task, find_task
+from bert_export.tasks import LABELS, CheckpointFacts, Task, find_task
 
 __all__ = ["DEFAULT_MAX_DROP", "make_report"]
 
@@ -128,7 +128,7 @@ def make_report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=task,
-        metric=chosen.metric,
+        metric=chosen.metric(CheckpointFacts()),
         reference=_reference(variants),
         main_shape=_main_shape(wanted),
         max_drop=DEFAULT_MAX_DROP if max_drop is None else max_drop,

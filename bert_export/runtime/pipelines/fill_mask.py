@@ -26,7 +26,7 @@ from bert_export.runtime.pipelines.texts import (
 )
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 
 __all__ = [
     "Candidates",
