@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
 import onnx_ir as ir
 
 from bert_export.bundle import (
@@ -40,6 +39,7 @@ from bert_export.exporter.accuracy_budget import (
     check_options,
     search_excluded_layers,
 )
+from bert_export.exporter.cases import Case, make_cases, scored_part
 from bert_export.exporter.fp16_overflow import find_overflow
 from bert_export.exporter.manifest_records import (
     TOKENIZER_FILE,
@@ -51,7 +51,7 @@ from bert_export.exporter.manifest_records import (
     pass_record,
     tokenizer_record,
 )
-from bert_export.exporter.verification import FP32_TOLERANCE, Case, make_cases, verify
+from bert_export.exporter.verification import FP32_TOLERANCE, verify
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
@@ -65,13 +65,12 @@ from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import PROCESSORS, detect_processor
-from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.targets import DEFAULT_TARGET, Target, find_target
 from bert_export.targets.engines import EngineOptions, build_into
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import (
-    MASKED_POSITIONS,
     TASKS,
     CheckpointFacts,
     Task,
@@ -443,8 +442,7 @@ def _calibrate(prepared: _Prepared, job: _Job, run: _Run) -> Preparation:
                 target.load().scheme(job.cpu).integer_query_key for target in job.targets
             ),
             folder=prepared.folder,
-            pad_id=prepared.pipeline.tokenizer.pad_id,
-            shape_feeds=prepared.pipeline.graph_feeds,
+            feeds=prepared.pipeline.feeds,
             threads=job.threads,
             advance=run.listener.advance,
         )
@@ -566,8 +564,7 @@ def _find_overflow(
             twin,
             prepared.rows.rows,
             folder=prepared.folder,
-            pad_id=prepared.pipeline.tokenizer.pad_id,
-            shape_feeds=prepared.pipeline.graph_feeds,
+            feeds=prepared.pipeline.feeds,
             threads=job.threads,
             advance=run.listener.advance,
         )
@@ -581,12 +578,15 @@ def _answer(
     pipeline: Pipeline[Any, Any, Any], rows: CalibrationRows, job: _Job, run: _Run
 ) -> list[tuple[Case, Outputs]]:
     """What every target is verified with, and the PyTorch head's outputs."""
-    cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
+    cases = make_cases(pipeline.tokenizer, rows.rows, feeds=pipeline.feeds)
     answers = []
     with run.stage("reference") as facts:
         for case in cases:
             found = run_head(job.head, case.feeds)
-            pruned = {name: _pruned(part, case.feeds, job.task) for name, part in found.items()}
+            pruned = {
+                name: scored_part(part, case.feeds, job.task.scored_positions)
+                for name, part in found.items()
+            }
             answers.append((case, pruned))
             run.listener.advance(len(answers), len(cases))
         facts["batches"] = len(cases)
@@ -621,18 +621,8 @@ def _verify(
     return msgspec.structs.replace(engine, parity=parity)
 
 
-def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
-    """The head's logits at the tokens that the graph scores: the masks, or each row's last."""
-    rows: Array = array
-    if task.scored_positions == "masks":
-        rows = array.reshape(-1, array.shape[-1])[feeds[MASKED_POSITIONS]]  # (M, V)
-    elif task.scored_positions == "last_token":
-        rows = array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1]  # (B, V)
-    return rows
-
-
 def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:
-    """Rows of real text, for calibration and for the gate alike."""
+    """Rows of real text, for calibration and for the parity check alike."""
     return make_rows(job.calibration, pipeline, seed=_CALIBRATION_SEED)
 
 

@@ -327,7 +327,7 @@ class _Work:
             return
         under = self.report.conditions
         records = pick_records(dataset.records, max(under.texts, _LEAST_RECORDS))
-        if self.report.task == "fill-mask":
+        if find_task(self.report.task).masked_texts:
             mask = read_manifest(self.folder / whole[0].bundle).tokenizer.mask_token
             records = [mask_a_word(record, mask) for record in records]
         time_contenders(
