@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from bert_export.bundle.older_schemas import OLDEST_VERSION, upgrade
 from bert_export.bundle.schema import SCHEMA_VERSION, FileRecord, Manifest
 from bert_export.errors import BundleError
 
@@ -53,7 +55,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json`` (the files' hashes are :func:`verify_files`'s work).
 
     Raises:
-        BundleError: There is no manifest, it is not JSON of this schema and version, or it names a
+        BundleError: There is no manifest, it is not JSON of its version's schema, or it names a
             file outside the folder, a default target that it does not serve, rows longer than the
             model takes, or more or fewer labels than a graph scores.
     """
@@ -77,19 +79,19 @@ def read_manifest(folder: Path) -> Manifest:
             got=str(error),
             fix="Export the bundle again",
         ) from error
-    if version != SCHEMA_VERSION:
+    if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
         raise BundleError(
             f"bundle {folder} has another schema version",
-            expected=SCHEMA_VERSION,
+            expected=f"{OLDEST_VERSION} to {SCHEMA_VERSION}",
             got=version,
             fix="Upgrade bert-export" if version > SCHEMA_VERSION else "Export the bundle again",
         )
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = _parse(text, version)
     except MALFORMED as error:
         raise BundleError(
             f"bundle {folder} has a malformed {MANIFEST}",
-            expected=f"schema version {SCHEMA_VERSION}",
+            expected=f"schema version {version}",
             got=str(error),
             fix="Export the bundle again",
         ) from error
@@ -103,6 +105,22 @@ def read_manifest(folder: Path) -> Manifest:
     manifest.engine()
     _check_sizes(folder, manifest)
     return manifest
+
+
+def _parse(text: bytes, version: int) -> Manifest:
+    """The manifest that a text of that version holds.
+
+    Raises:
+        msgspec.DecodeError: The text is not of its version's schema.
+    """
+    if version == SCHEMA_VERSION:
+        return msgspec.json.decode(text, type=Manifest)
+    older = msgspec.json.decode(text, type=dict[str, Any])
+    try:
+        newer = upgrade(older, version)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise msgspec.ValidationError(f"a field is missing or of another type: {error}") from error
+    return msgspec.convert(newer, type=Manifest)
 
 
 def _check_sizes(folder: Path, manifest: Manifest) -> None:

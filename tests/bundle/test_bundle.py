@@ -155,7 +155,7 @@ class TestRoundTrip:
 
     def test_text(self, bundle: Path) -> None:
         text = (bundle / MANIFEST).read_text(encoding="utf-8")
-        assert text.startswith('{\n  "schema_version": 2,\n')
+        assert text.startswith('{\n  "schema_version": 3,\n')
         assert text.endswith("}\n")
         assert "négatif" in text
         assert json.loads(text)["engines"][0]["graph"]["inputs"][0]["shape"] == [
@@ -192,7 +192,9 @@ class TestReadManifest:
             b"[]",
             b"null",
             b'{"schema_version": "1"}',
+            b'{"schema_version": 3}',
             b'{"schema_version": 2}',
+            b'{"schema_version": 1}',
             b"[" * 100_000,
             b'{"schema_version": 2, "deep": ' + b"[" * 100_000,
             b'{"schema_version": 2, "text": "\xff"}',
@@ -210,7 +212,7 @@ class TestReadManifest:
         """The version decides before any field that this version does not know."""
         edit(bundle, "schema_version", value=version)
         edit(bundle, "novelty", value=True)
-        with pytest.raises(BundleError, match=f"expected 2, got {version}. {fix}"):
+        with pytest.raises(BundleError, match=f"expected 1 to 3, got {version}. {fix}"):
             read_manifest(bundle)
 
     @pytest.mark.parametrize("path", [("novelty",), (*GRAPH, "novelty"), ("tokenizer", "novelty")])
@@ -268,7 +270,9 @@ class TestReadManifest:
             read_manifest(bundle)
 
     @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(st.binary(max_size=60) | st.from_regex(rb'\{"schema_version": ?2,?.*', fullmatch=True))
+    @given(
+        st.binary(max_size=60) | st.from_regex(rb'\{"schema_version": ?[123],?.*', fullmatch=True)
+    )
     @example(b'{"schema_version": 2}')
     @example(b"\xef\xbb\xbf{}")
     def test_random_bytes(self, tmp_path: Path, text: bytes) -> None:
