@@ -72,9 +72,10 @@ def make_cases(
     rng = np.random.default_rng(seed)
     step = max(1, len(rows) // real_rows)
     chosen = list(rows[::step][:real_rows])
-    cases = []
-    for batch in batch_rows([len(row) for row in chosen], token_budget=_TOKEN_BUDGET):
-        cases.append(Case("real text", feeds([chosen[index] for index in batch]), real=True))
+    cases = [
+        Case("real text", feeds([chosen[index] for index in batch]), real=True)
+        for batch in batch_rows([len(row) for row in chosen], token_budget=_TOKEN_BUDGET)
+    ]
 
     def case(name: str, lengths: Sequence[int], *, padded: int | None = None) -> Case:
         """Random ids behind ``[CLS]``, the last of them a mask."""

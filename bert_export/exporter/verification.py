@@ -38,7 +38,8 @@ def verify(
 
     Args:
         run: The graph.
-        answers: Cases of :func:`bert_export.exporter.cases.make_cases`, each with the outputs of the PyTorch head in float32.
+        answers: Cases of :func:`bert_export.exporter.cases.make_cases`, each with the outputs of
+            the PyTorch head in float32.
         kind: What "the same answer" means: a key of :data:`MIN_AGREEMENT`.
         per_token: Outputs whose second axis is the sequence; only unpadded tokens are compared.
         tolerance: Bound on the absolute difference; ``None`` leaves agreement alone to count.

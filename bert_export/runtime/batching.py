@@ -176,7 +176,9 @@ def run_in_batches(
         rows: In any order and of any length.
         run: The rows of a batch to a result for each.
         lengths: Tokens that each row counts as; its own when ``None``.
-        token_budget, max_rows, sort: See :func:`batch_rows`.
+        token_budget: See :func:`batch_rows`.
+        max_rows: The same.
+        sort: The same.
         advance: Called with (rows done, rows in all) after every batch.
     """
     results: list[Any] = [None] * len(rows)
@@ -234,7 +236,8 @@ def answer_items(
         encode: Items to the rows of each.
         run: Rows, in any order and of any length, to what ``decode`` needs of each.
         decode: An item, its rows and their results, to its answer.
-        first, most: See :func:`chunks`.
+        first: See :func:`chunks`.
+        most: The same.
     """
     for chunk, rows_of in chunks(items, encode, first=first, most=most):
         results = run(list(chain.from_iterable(rows_of)))

@@ -218,6 +218,14 @@ class Tokenizer:
                 text = text.replace(spaced, spaced.strip(" "))
         return text
 
+    def spell(self, ids: Iterable[int], *, skip_special_tokens: bool) -> str:
+        """As :meth:`decode`, with spaces cleaned up where the checkpoint's tokenizer does so."""
+        return self.decode(
+            ids,
+            skip_special_tokens=skip_special_tokens,
+            clean_up=self.record.clean_up_tokenization_spaces,
+        )
+
     def encode(
         self,
         texts: Sequence[Text],

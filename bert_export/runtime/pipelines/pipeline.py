@@ -7,7 +7,7 @@ A task's pipeline fills in three steps and a ``__call__`` with the upstream pipe
 - ``decode``: an item's reduced rows to its answer.
 
 The steps get the call's settings as one frozen value, so a pipeline holds no state of a call and
-serves several threads.
+serves several threads. What a call leaves out is as the manifest's post-processing says.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bert_export.runtime.batching import (
 from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.sessions.session import BoundedSession, Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import LABELS, CheckpointFacts, Task
+from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
 from bert_export.tasks.interface import outputs_per_token
 
 __all__ = ["Pipeline"]
@@ -51,9 +51,13 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         session: Its opened graph; the pipeline closes it.
         token_budget: Padded tokens per graph call, the default of the batching when ``None``.
         sort: Whether rows are sorted by length before they are batched.
+
+    Raises:
+        BundleError: The manifest's post-processing is malformed.
     """
 
     definition: ClassVar[Task]
+    parameters: PostProcessing
 
     def __init__(
         self,
@@ -75,6 +79,12 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
             else check_whole("token_budget", token_budget, least=1)
         )
         self._sort = sort
+        kind = self.definition.postprocessing
+        self.parameters = (
+            kind.from_manifest(manifest.postprocessing)
+            if manifest.task == self.task
+            else kind.from_checkpoint(self.facts)
+        )
 
     @property
     def task(self) -> str:
