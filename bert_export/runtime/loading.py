@@ -94,10 +94,17 @@ def load(
 def open_pipeline(
     task: Task, manifest: Manifest, tokenizer: Tokenizer, session: Session, **batching: Any
 ) -> Pipeline[Any, Any, Any]:
-    """The task's pipeline over an opened session; only that pipeline's module is imported."""
+    """The task's pipeline over an opened session; only that pipeline's module is imported.
+
+    The session is closed where there is no pipeline over it.
+    """
     module, name = task.pipeline.split(":")
     pipeline = getattr(import_module(f"bert_export.runtime.pipelines.{module}"), name)
-    return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+    try:
+        return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+    except BaseException:
+        session.close()
+        raise
 
 
 def threads_for(path: str | Path, target: str | None, threads: int) -> int | None:
