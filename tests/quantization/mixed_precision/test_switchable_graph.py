@@ -28,7 +28,7 @@ from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks import find_task
 from tests.oracle import random_batch
-from tests.test_tracing import trace_head
+from tests.tracing.test_trace import trace_head
 
 SCHEME = SCHEMES["x86-64-vnni"]
 
