@@ -8,7 +8,6 @@ by several threads of the ``tokenizers`` library; a process that forks afterward
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
