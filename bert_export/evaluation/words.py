@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
-from bert_export.datasets.masking import hide_tokens, mask_id_of
+from bert_export.datasets.masking import hide_tokens
 from bert_export.evaluation.choices import read_is_next
 from bert_export.evaluation.scorer import (
     Answered,
@@ -172,7 +172,7 @@ class NextWordScorer(Scorer):
 
 def _hide(rows: Sequence[Row], tokenizer: Tokenizer, seed: int) -> tuple[list[Row], list[Ids]]:
     """Rows with masks, and what stands behind each."""
-    mask_id, dice = mask_id_of(tokenizer), np.random.default_rng(seed)
+    mask_id, dice = tokenizer.required_mask_id, np.random.default_rng(seed)
     hidden, gold = [], []
     for row in rows:
         masks = row.input_ids == mask_id  # (S,)

@@ -1,7 +1,7 @@
 """The fastest target, found by measurement: the library call behind ``--target auto``.
 
-Every target that can run here is built, and stays in the bundle where it passes the gate. Those
-engines are then timed on the shapes that the user names, one process each, taking turns; the
+Every target that can run here is built, and stays in the bundle where it passes the parity check.
+Those engines are then timed on the shapes that the user names, one process each, taking turns; the
 fastest becomes the bundle's default, and the manifest keeps the figures.
 """
 

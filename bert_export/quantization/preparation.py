@@ -111,7 +111,7 @@ def prepare_int8(
         rows: Calibration rows.
         options: What may be done. With ``mode="dynamic"`` nothing is to be found out.
         integer_query_key: Whether queries and keys are observed too, for a scheme that wants them.
-        settings: ``folder``, ``pad_id``, ``shape_feeds``, ``threads`` and ``advance`` of
+        settings: ``folder``, ``feeds``, ``threads`` and ``advance`` of
             :func:`bert_export.quantization.calibration.ranges.observe`.
 
     Raises:

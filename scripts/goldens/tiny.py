@@ -17,7 +17,7 @@ from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import find_linear_layers, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
 from bert_export.targets import TARGETS
-from bert_export.tasks import Task
+from bert_export.tasks import CheckpointFacts, Task
 from bert_export.tracing import trace
 
 __all__ = ["SIZES", "TinyTrace"]
@@ -46,14 +46,11 @@ class TinyTrace:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        head = load_head(task.head, _checkpoint(task))
-        choices = any("choices" in output.shape for output in task.outputs)
-        axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
-        shapes = {output.name: output.shape for output in task.outputs}
+        interface = task.interface(CheckpointFacts())
         model = trace(
-            head,
-            inputs=tuple((name, axes) for name in head.inputs),
-            outputs=tuple((name, shapes[name]) for name in head.outputs),
+            load_head(task.head, _checkpoint(task)),
+            inputs=interface.input_axes,
+            outputs=interface.output_axes,
             max_length=SIZES["max_position_embeddings"],
         )
         self._traced = ir.serde.serialize_model(model)

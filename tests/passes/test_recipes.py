@@ -12,7 +12,7 @@ from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
 from bert_export.runtime.sessions.onnxruntime import start_engine
 from bert_export.tasks import TASKS
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 from bert_export.tracing import linear_layers
 from tests.passes.graphs import (
     LAYERS,

@@ -23,6 +23,7 @@ from bert_export.runtime.pipelines.texts import (
     text_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.feature_extraction import TASK
 
 __all__ = ["FeatureExtractionPipeline", "FeatureExtractionSettings"]
 
@@ -43,7 +44,7 @@ class FeatureExtractionSettings:
 class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtractionSettings]):
     """Token vectors of the last layer, special tokens included."""
 
-    task = "feature-extraction"
+    definition = TASK
 
     def __call__(
         self,

@@ -26,7 +26,8 @@ from bert_export.runtime.pipelines.texts import (
 )
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.fill_mask import TASK
+from bert_export.tasks.interface import MASKED_POSITIONS
 
 __all__ = [
     "Candidates",
@@ -36,7 +37,6 @@ __all__ = [
     "check_top_k",
     "describe_candidates",
     "find_candidates",
-    "mask_id_of",
 ]
 
 
@@ -194,25 +194,10 @@ def check_top_k(value: object) -> int:
     return check_whole("top_k", value, least=0)
 
 
-def mask_id_of(tokenizer: Tokenizer) -> int:
-    """Id of the mask token.
-
-    Raises:
-        InputError: The vocabulary has none.
-    """
-    if tokenizer.mask_id is None:
-        raise InputError(
-            "tokenizer has no mask token",
-            expected=f"{tokenizer.mask_token} in the vocabulary",
-            got="a vocabulary without it",
-        )
-    return tokenizer.mask_id
-
-
 class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
     """Ranks what stands behind each mask of a text."""
 
-    task = "fill-mask"
+    definition = TASK
 
     def __call__(
         self,
@@ -275,14 +260,14 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         """Name the masks' places, where the graph scores only those."""
         if not self._scores_masks_only:
             return feeds
-        masks = feeds["input_ids"].reshape(-1) == mask_id_of(self.tokenizer)  # (B * S,)
+        masks = feeds["input_ids"].reshape(-1) == self.tokenizer.required_mask_id  # (B * S,)
         return {**feeds, MASKED_POSITIONS: np.flatnonzero(masks)}
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Logits (M, V) of all masks, row by row; or (S, V) where every token is scored."""
         if not self._scores_masks_only:
             return super().split_outputs(rows, outputs)
-        mask_id = mask_id_of(self.tokenizer)
+        mask_id = self.tokenizer.required_mask_id
         ends = np.cumsum([np.count_nonzero(row.input_ids == mask_id) for row in rows])
         return [{"logits": own} for own in np.split(outputs["logits"], ends[:-1])]
 
@@ -295,7 +280,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         return find_candidates(
             row.input_ids,
             outputs["logits"],
-            mask_id=mask_id_of(self.tokenizer),
+            mask_id=self.tokenizer.required_mask_id,
             top_k=settings.top_k,
             targets=settings.targets,
         )

@@ -26,6 +26,7 @@ from bert_export.runtime.pipelines.texts import (
     mapping_items,
 )
 from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.tasks.multiple_choice import TASK
 
 __all__ = ["MultipleChoicePipeline", "MultipleChoiceSettings", "Question", "choose"]
 
@@ -60,7 +61,7 @@ def choose(logits: NDArray[np.float32], choices: Sequence[str]) -> dict[str, Any
 class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleChoiceSettings]):
     """Picks the continuation that fits a prompt."""
 
-    task = "multiple-choice"
+    definition = TASK
 
     def __call__(
         self,

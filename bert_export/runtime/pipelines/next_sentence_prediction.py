@@ -20,6 +20,7 @@ from bert_export.runtime.pipelines.texts import (
     mapping_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.next_sentence_prediction import TASK
 
 __all__ = [
     "NextSentencePredictionPipeline",
@@ -66,7 +67,7 @@ class NextSentencePredictionPipeline(
 ):
     """Judges pairs of texts."""
 
-    task = "next-sentence-prediction"
+    definition = TASK
 
     def __call__(
         self,

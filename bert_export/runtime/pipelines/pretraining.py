@@ -15,7 +15,6 @@ from bert_export.runtime.pipelines.fill_mask import (
     check_top_k,
     describe_candidates,
     find_candidates,
-    mask_id_of,
 )
 from bert_export.runtime.pipelines.next_sentence_prediction import (
     judge_next_sentence,
@@ -30,6 +29,7 @@ from bert_export.runtime.pipelines.texts import (
     mapping_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.pretraining import TASK
 
 __all__ = ["PretrainingPipeline", "PretrainingResult", "PretrainingSettings"]
 
@@ -63,7 +63,7 @@ class PretrainingResult:
 class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, PretrainingSettings]):
     """Fills the masks of a pair of texts and judges whether the second follows the first."""
 
-    task = "pretraining"
+    definition = TASK
 
     def __call__(
         self,
@@ -129,7 +129,7 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
             find_candidates(
                 row.input_ids,
                 outputs["prediction_logits"],
-                mask_id=mask_id_of(self.tokenizer),
+                mask_id=self.tokenizer.required_mask_id,
                 top_k=settings.top_k,
             ),
             outputs["seq_relationship_logits"],

@@ -26,6 +26,7 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import check_text, field
 from bert_export.runtime.sessions.session import Array, Outputs
+from bert_export.tasks.question_answering import TASK
 
 __all__ = [
     "Method",
@@ -328,7 +329,7 @@ class QuestionAnsweringPipeline(
 ):
     """The span of a context that answers a question."""
 
-    task = "question-answering"
+    definition = TASK
 
     def __call__(
         self,

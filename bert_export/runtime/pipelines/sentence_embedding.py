@@ -28,6 +28,7 @@ from bert_export.runtime.pipelines.texts import (
     text_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.sentence_embedding import TASK
 
 __all__ = [
     "SentenceEmbeddingOptions",
@@ -124,7 +125,7 @@ def finish_vectors(
 class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbeddingSettings]):
     """Embeds texts as sentence-transformers' ``encode`` does."""
 
-    task = "sentence-embedding"
+    definition = TASK
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -14,6 +14,7 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import Tokenization, check_text, encode_texts, text_items
 from bert_export.runtime.sessions.session import Array, Outputs
+from bert_export.tasks.text_classification import TASK
 
 __all__ = [
     "Activation",
@@ -96,7 +97,7 @@ class TextClassificationSettings:
 class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSettings]):
     """One label, several labels or a score for a text or a pair of texts."""
 
-    task = "text-classification"
+    definition = TASK
 
     def __call__(
         self,

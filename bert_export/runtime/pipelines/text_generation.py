@@ -6,16 +6,15 @@ like length are continued together, padded on the right, which the causal mask m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.errors import InputError
-from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.batching import Row
 from bert_export.runtime.checks import (
     check_flag,
     check_number,
@@ -34,6 +33,7 @@ from bert_export.runtime.pipelines.texts import (
     text_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.text_generation import TASK
 
 __all__ = [
     "Sampling",
@@ -140,7 +140,7 @@ def draw_token(logits: NDArray[np.float32], generator: np.random.Generator) -> i
 class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSettings]):
     """Continues prompts until ``[SEP]``, ``max_new_tokens`` or the tokenizer's limit."""
 
-    task = "text-generation"
+    definition = TASK
 
     def __call__(
         self,
@@ -250,42 +250,21 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         added = whole[len(begun) :]
         return [{"generated_text": f"{item}{added}" if settings.return_full_text else added}]
 
-    def answers(
+    def complete_rows(
         self,
-        items: Iterable[str],
+        rows: Sequence[Row],
         settings: TextGenerationSettings,
         *,
         batch_size: int | None = None,
-    ) -> Iterator[list[dict[str, str]]]:
-        """Continue prompts in order, streaming: the graph runs once per new token of a batch.
-
-        Args:
-            items: Any iterable, read a chunk at a time.
-            settings: The call's settings.
-            batch_size: Prompts that are continued together at most.
-        """
-        return self._continue_items(iter(items), settings, self.rows_per_call(batch_size))
-
-    def _continue_items(
-        self, items: Iterator[str], settings: TextGenerationSettings, batch_size: int | None
-    ) -> Iterator[list[dict[str, str]]]:
-        batching, limit = self._batching, self.tokenizer.max_length
-        size = batching.first_chunk
-        while chunk := list(islice(items, size)):
-            rows = [row for (row,) in self.encode(chunk, settings)]
-            ids: list[NDArray[np.int64]] = [row.input_ids for row in rows]
-            for batch in batch_rows(
-                [min(len(row) + settings.max_new_tokens, limit) for row in rows],
-                token_budget=batching.token_budget,
-                max_rows=batch_size,
-                sort=batching.sort,
-            ):
-                added = self._continue_prompts([rows[index].input_ids for index in batch], settings)
-                for index, new in zip(batch, added, strict=True):
-                    ids[index] = new
-            for item, row, new in zip(chunk, rows, ids, strict=True):
-                yield self.decode(item, [row], [new], settings)
-            size = batching.next_chunk(len(chunk), len(rows))
+    ) -> list[NDArray[np.int64]]:
+        """The new tokens of each prompt: the graph runs once per new token of a batch."""
+        limit = self.tokenizer.max_length
+        return self._in_batches(
+            rows,
+            lambda batch: self._continue_prompts([row.input_ids for row in batch], settings),
+            lengths=[min(len(row) + settings.max_new_tokens, limit) for row in rows],
+            max_rows=self.rows_per_call(batch_size),
+        )
 
     def _continue_prompts(
         self, prompts: Sequence[NDArray[np.int64]], settings: TextGenerationSettings
@@ -339,7 +318,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             float32 (A, V).
         """
         mask = np.arange(ids.shape[1]) < lengths[:, None]  # (A, S)
-        outputs = self._batching.run(
+        outputs = self.run(
             {
                 "input_ids": ids,
                 "attention_mask": mask.astype(np.int64),

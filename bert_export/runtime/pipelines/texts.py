@@ -13,7 +13,8 @@ from typing import Any, Self
 from bert_export.errors import InputError, shown
 from bert_export.runtime.batching import Row, row_from_encoding
 from bert_export.runtime.checks import check_flag
-from bert_export.runtime.tokenization import Tokenizer, Truncation
+from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks.postprocessing import Truncation
 
 __all__ = [
     "CUT",

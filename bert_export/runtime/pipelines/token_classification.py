@@ -16,6 +16,7 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import check_text, text_items
 from bert_export.runtime.sessions.session import Array, Outputs
+from bert_export.tasks.token_classification import TASK
 
 __all__ = [
     "Aggregation",
@@ -271,7 +272,7 @@ def merge_windows(entities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassificationSettings]):
     """A tag per token, grouped into entities."""
 
-    task = "token-classification"
+    definition = TASK
 
     def __call__(
         self,

@@ -28,6 +28,7 @@ from bert_export.runtime.pipelines.texts import (
 )
 from bert_export.runtime.sessions.session import Array, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks.zero_shot_classification import TASK
 
 __all__ = [
     "TEMPLATE",
@@ -96,7 +97,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         TaskError: None of the head's labels means entailment.
     """
 
-    task = "zero-shot-classification"
+    definition = TASK
 
     def __init__(
         self, manifest: Manifest, tokenizer: Tokenizer, session: Session, **batching: Any
