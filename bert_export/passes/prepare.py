@@ -44,7 +44,7 @@ def _every_foldable_bias(model: ir.Model, context: RecipeContext) -> int | None:
 
 
 def _one_head(_: ir.Model, context: RecipeContext) -> int | None:
-    """The head, where it reads the first token by definition and not by the checkpoint's pooling."""
+    """The head, where the task says that it reads the first token alone."""
     reads_first = context.task.scored_positions == "first_token"
     return 1 if context.layers and reads_first else None
 

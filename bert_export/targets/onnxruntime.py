@@ -1,8 +1,8 @@
 """ONNX Runtime's CPU provider: the form that its fastest kernels want.
 
 Attention is the standard ``Attention`` with three axes. A linear layer in INT8 is one
-``com.microsoft.MatMulIntegerToFloat`` with a static activation scale and the bias inside. Everything
-else stays float32 and standard. Sessions open at the basic level: the extended one would fuse
+``com.microsoft.MatMulIntegerToFloat`` with a static activation scale and the bias inside.
+Everything else stays float32 and standard. Sessions open at the basic level: the extended one would fuse
 ``Add`` and ``LayerNormalization`` into ``SkipLayerNormalization``, which took 3 to 6 times as long.
 """
 

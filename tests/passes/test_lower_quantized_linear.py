@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
+from bert_export.passes.merge_qkv import MergeQkv
 
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, count_quantized
-from bert_export.passes.merge_qkv import MergeQkv
 from bert_export.passes.prune_first_token import PruneFirstToken
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
