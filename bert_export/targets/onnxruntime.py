@@ -2,8 +2,9 @@
 
 Attention is the standard ``Attention`` with three axes. A linear layer in INT8 is one
 ``com.microsoft.MatMulIntegerToFloat`` with a static activation scale and the bias inside.
-Everything else stays float32 and standard. Sessions open at the basic level: the extended one would fuse
-``Add`` and ``LayerNormalization`` into ``SkipLayerNormalization``, which took 3 to 6 times as long.
+Everything else stays float32 and standard. Sessions open at the basic level: the extended one
+would fuse ``Add`` and ``LayerNormalization`` into ``SkipLayerNormalization``, which took 3 to 6
+times as long.
 """
 
 from __future__ import annotations
