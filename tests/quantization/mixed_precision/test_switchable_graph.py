@@ -12,7 +12,7 @@ import pytest
 
 from bert_export.checkpoints import load_checkpoint
 from bert_export.models import load_head
-from bert_export.passes.recipes import prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.equalization.outlier_channel_splitting import ChannelSplitting
 from bert_export.quantization.mixed_precision.switchable_graph import (
     SwitchableSession,
