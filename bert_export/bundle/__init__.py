@@ -5,7 +5,7 @@ engine that it serves, ``weights.data`` in which all of them find their weights,
 and ``tokenizer.json``. The manifest keeps the request that the bundle answers
 (:mod:`~bert_export.bundle.request`). Every file but the manifest is listed there with its size and
 sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
-(:mod:`~bert_export.bundle.folder`).
+(:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_files` for one file).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from bert_export.bundle.request import (
     AUTO,
     DEFAULT_OBSERVER,
     DEFAULT_OPSET,
-    DEFAULT_TARGET,
     EngineOptions,
     ExportRequest,
     QuantizationOptions,
@@ -53,12 +52,12 @@ from bert_export.bundle.schema import (
     TensorSpec,
     TokenizerRecord,
 )
+from bert_export.bundle.whole_files import write_whole
 
 __all__ = [
     "AUTO",
     "DEFAULT_OBSERVER",
     "DEFAULT_OPSET",
-    "DEFAULT_TARGET",
     "MANIFEST",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
@@ -93,4 +92,5 @@ __all__ = [
     "replace_folder",
     "verify_files",
     "write_manifest",
+    "write_whole",
 ]

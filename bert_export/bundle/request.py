@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bert_export.target_table import DEFAULT_TARGET
+
 __all__ = [
     "AUTO",
     "DEFAULT_OBSERVER",
     "DEFAULT_OPSET",
-    "DEFAULT_TARGET",
     "EngineOptions",
     "ExportRequest",
     "QuantizationOptions",
@@ -24,7 +25,6 @@ __all__ = [
 AUTO = "auto"
 """In the place of a target: the fastest that is installed here, found by measurement."""
 
-DEFAULT_TARGET = "onnxruntime"
 DEFAULT_OPSET = 23
 DEFAULT_OBSERVER = "min-max"
 

@@ -10,7 +10,6 @@ import click
 from bert_export.bundle import (
     DEFAULT_OBSERVER,
     DEFAULT_OPSET,
-    DEFAULT_TARGET,
     ExportRequest,
     QuantizationOptions,
     SearchRecord,
@@ -25,7 +24,7 @@ from bert_export.cli.stages import DrawnStages
 from bert_export.errors import BudgetError, InputError, MissingExtraError
 from bert_export.explanation import Explanation, explain
 from bert_export.quantization.calibration.observers import OBSERVERS
-from bert_export.targets import TARGETS
+from bert_export.target_table import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
 
 if TYPE_CHECKING:  # the export needs PyTorch, the help does not

@@ -54,15 +54,15 @@ from bert_export.exporter.request import check_request, find_targets
 from bert_export.exporter.source import Source, load_source
 from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
-from bert_export.targets import find_target
+from bert_export.target_table import find_target
 from bert_export.targets.engines import (
     EngineBuilder,
     build_into,
-    built_targets,
     check_engines,
     find_profiles,
 )
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
+from bert_export.tasks import PostProcessing, find_task
 
 __all__ = ["build", "request_of"]
 
@@ -215,16 +215,16 @@ def _check_buildable(
 ) -> None:
     """A target that is served already has an engine to get, of the graph that is there."""
     target = engine.target
-    has_builder = bool(built_targets([target]))
-    if has_builder and engines is None and engine.build.engine is None:
-        named = target == "tensorrt-rtx"
+    builder = find_target(target).builder
+    if builder is not None and engines is None and engine.build.engine is None:
+        named = builder.for_named_gpus
         raise TargetError(
             f"engine for {target} cannot be built",
             expected="an NVIDIA GPU, or --sm" if named else "an NVIDIA GPU",
             got="neither" if named else "none",
             fix="Name its GPU with --sm" if named else "Run it on the machine with the GPU",
         )
-    if not has_builder or engines is None:
+    if builder is None or engines is None:
         raise InputError(
             f"bundle {folder} serves the target {target} already",
             expected="another target",
@@ -338,7 +338,7 @@ def _check_same(
         "another tokenizer": (manifest.tokenizer, made.tokenizer),
         f"another {file}": (manifest.files[file], hash_file(new / file)),
         "other labels": (manifest.labels, made.labels),
-        "other post-processing": (manifest.postprocessing, made.postprocessing),
+        "other post-processing": (_parameters(manifest), _parameters(made)),
     }
     if plan is not None and plan.calibration is not None:
         sha256 = plan.calibration.sha256
@@ -359,6 +359,11 @@ def _check_same(
             got=data.sha256,
             fix="Pass --eval with the right one, or export all targets anew",
         )
+
+
+def _parameters(manifest: Manifest) -> PostProcessing:
+    """The task's parameters, of which older bundles do not name the defaults."""
+    return find_task(manifest.task).postprocessing.from_manifest(manifest.postprocessing)
 
 
 def _plan(manifest: Manifest) -> QuantizationPlan | None:

@@ -33,7 +33,7 @@ from bert_export.measuring.timing import (
     time_contenders,
 )
 from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes
-from bert_export.targets import TARGETS, Target
+from bert_export.targets import TARGETS, Target, load_target
 from bert_export.targets.gpu import find_gpu
 
 __all__ = [
@@ -84,7 +84,7 @@ def candidates(precision: str) -> tuple[Target, ...]:
         if precision not in target.precisions or (target.gpu and not gpu):
             continue
         try:
-            target.load().check_installed()
+            load_target(target).check_installed()
         except MissingExtraError:
             continue
         able.append(target)

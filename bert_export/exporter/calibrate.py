@@ -16,11 +16,11 @@ from bert_export.exporter.float_graph import FloatGraph
 from bert_export.exporter.fp16_overflow import find_overflow
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
-from bert_export.passes.recipes import fp16_conversion, lower
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.weights.number_formats import Scheme
 from bert_export.runtime.processor import detect_processor
-from bert_export.targets import Target
+from bert_export.targets import Target, load_target
+from bert_export.targets.lowering import fp16_conversion, lower
 
 __all__ = ["Calibrated", "calibrate", "scheme_of"]
 
@@ -84,7 +84,7 @@ def calibrate(
 
 def scheme_of(float_graph: FloatGraph, target: Target) -> Scheme:
     """Number formats of a target's INT8 on the kind of processor that is asked for."""
-    return target.load().scheme(float_graph.source.request.cpu or detect_processor())
+    return load_target(target).scheme(float_graph.source.request.cpu or detect_processor())
 
 
 def _calibrate_int8(
@@ -104,8 +104,7 @@ def _calibrate_int8(
                 scheme_of(float_graph, target).integer_query_key for target in targets
             ),
             folder=folder,
-            pad_id=float_graph.pipeline.tokenizer.pad_id,
-            shape_feeds=float_graph.pipeline.graph_feeds,
+            feeds=float_graph.pipeline.feeds,
             threads=request.threads,
             advance=progress.advance,
         )
@@ -136,8 +135,7 @@ def _find_target_overflow(
             twin,
             float_graph.rows.rows,
             folder=folder,
-            pad_id=float_graph.pipeline.tokenizer.pad_id,
-            shape_feeds=float_graph.pipeline.graph_feeds,
+            feeds=float_graph.pipeline.feeds,
             threads=request.threads,
             advance=progress.advance,
         )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import onnx_ir as ir
 
 from bert_export.bundle import (
@@ -23,22 +22,22 @@ from bert_export.bundle import (
     QuantizationPlan,
 )
 from bert_export.exporter.calibrate import Calibrated, scheme_of
-from bert_export.exporter.manifest_records import agreement_kind, graph_record, pass_record
+from bert_export.exporter.cases import Case, make_cases, scored_part
+from bert_export.exporter.manifest_records import graph_record, pass_record
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.source import Source
-from bert_export.exporter.verification import FP32_TOLERANCE, Case, make_cases, verify
+from bert_export.exporter.verification import FP32_TOLERANCE, verify
 from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
-from bert_export.passes.recipes import lower
 from bert_export.quantization.calibration.rows import CalibrationRows
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
-from bert_export.targets import Target
+from bert_export.runtime.sessions.session import Outputs, Session
+from bert_export.targets import Target, load_target
+from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
-from bert_export.tasks import Task
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import outputs_per_token
 
 __all__ = [
     "Engine",
@@ -131,7 +130,7 @@ def write_engine(
             task=source.task,
             config_layers=source.config.num_hidden_layers,
         )
-        target.load().check_graph(model)
+        load_target(target).check_graph(model)
         store.save(model, target.graph_file)
         facts["target"] = target.name
         facts["size"] = store.size
@@ -160,7 +159,7 @@ def open_trial(calibrated: Calibrated, target: Target, *, folder: Path) -> Itera
         trial = Path(name)
         with WeightStore(trial) as store:
             engine = write_engine(calibrated, target, store, progress=Progress())
-        with target.load().open_written(trial, engine.record, threads=threads) as session:
+        with load_target(target).open_written(trial, engine.record, threads=threads) as session:
             yield session
 
 
@@ -179,12 +178,12 @@ def answer_reference(
         rows: Of the float graph.
         progress: Hears of the stage ``reference``.
     """
-    cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
+    cases = make_cases(pipeline.tokenizer, rows.rows, feeds=pipeline.feeds)
     answers = []
     with progress.stage("reference") as facts:
         for case in cases:
             outputs = {
-                name: _scored_rows(array, case.feeds, source.task)
+                name: scored_part(array, case.feeds, source.task.scored_positions)
                 for name, array in run_head(source.head, case.feeds).items()
             }
             answers.append((case, outputs))
@@ -264,20 +263,17 @@ def _verify_engine(
 ) -> Engine:
     """The engine with its parity."""
     source, record = reference.source, engine.record
-    per_token = frozenset(
-        spec.name for spec in record.graph.outputs if spec.shape[1:2] == ("sequence",)
-    )
     with (
         progress.stage("verify") as facts,
-        engine.target.load().open_written(
+        load_target(engine.target).open_written(
             folder, record, threads=source.request.threads
         ) as session,
     ):
         parity = verify(
             session.run,
             reference.answers,
-            kind=agreement_kind(source.task, source.config),
-            per_token=per_token,
+            kind=source.task.agreement(source.facts),
+            per_token=outputs_per_token(record.graph.outputs),
             tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
             advance=progress.advance,
         )
@@ -298,13 +294,3 @@ def _remove_graphs(folder: Path, refused: Sequence[Engine], others: Sequence[Eng
             (Path(holder) / name).replace(folder / name)
     for engine in refused:
         (folder / engine.record.graph.file).unlink()
-
-
-def _scored_rows(array: Array, feeds: Feeds, task: Task) -> Array:
-    """The head's logits at the tokens that the graph scores: the masks, or each row's last."""
-    rows: Array = array
-    if MASKED_POSITIONS in feeds:
-        rows = array.reshape(-1, array.shape[-1])[feeds[MASKED_POSITIONS]]  # (M, V)
-    elif task.name == "text-generation":
-        rows = array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1]  # (B, V)
-    return rows

@@ -16,7 +16,6 @@ import msgspec
 
 from bert_export.bundle import (
     DEFAULT_OPSET,
-    DEFAULT_TARGET,
     MANIFEST,
     EngineOptions,
     EngineRecord,
@@ -49,6 +48,7 @@ from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import check_request, find_targets
 from bert_export.exporter.source import Source, load_source
+from bert_export.target_table import DEFAULT_TARGET
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
 
 __all__ = ["Export", "export", "export_request", "hash_files"]

@@ -15,7 +15,7 @@ from bert_export.exporter.manifest_records import graph_record
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.source import Source
 from bert_export.passes.graph_pass import Outcome
-from bert_export.passes.recipes import prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import CalibrationRows, make_rows
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -50,7 +50,7 @@ class FloatGraph:
 
     Args:
         source: That it was made from.
-        model: As :func:`bert_export.passes.recipes.prepare` leaves it; no stage changes it.
+        model: As :func:`bert_export.passes.prepare.prepare` leaves it; no stage changes it.
         outcomes: Of the passes that made it.
         pipeline: The task's, over no session yet; it encodes text and knows the graph's axes.
         rows: The calibration text as rows of the graph.
@@ -84,11 +84,11 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
     """
     request, task = source.request, source.task
     with progress.stage("trace") as facts:
-        inputs, outputs = _interface(source)
+        interface = task.interface(source.facts)
         model = tracer(
             source.head,
-            inputs=inputs,
-            outputs=outputs,
+            inputs=interface.input_axes,
+            outputs=interface.output_axes,
             max_length=source.max_length,
             opset=request.opset,
         )
@@ -97,25 +97,11 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
         outcomes = prepare(model, task=task, config_layers=source.config.num_hidden_layers)
         facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
-    interface = graph_record(model, "", request.opset)
+    graph = graph_record(model, "", request.opset)
     tokenizer = Tokenizer.from_json(source.checkpoint.tokenizer.json, source.manifest.tokenizer)
-    pipeline = open_pipeline(task, source.manifest, tokenizer, _UnopenedSession(interface))
+    pipeline = open_pipeline(task, source.manifest, tokenizer, _UnopenedSession(graph))
     rows = make_rows(source.calibration, pipeline, seed=_CALIBRATION_SEED)
     return FloatGraph(source=source, model=model, outcomes=outcomes, pipeline=pipeline, rows=rows)
-
-
-def _interface(
-    source: Source,
-) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[tuple[str, tuple[str | int, ...]], ...]]:
-    """Names and symbolic axes of the graph's inputs and outputs."""
-    task, head = source.task, source.head
-    choices = any("choices" in output.shape for output in task.outputs)
-    axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
-    shapes = {output.name: output.shape for output in task.outputs}
-    return (
-        tuple((name, axes) for name in head.inputs),
-        tuple((name, shapes[name]) for name in head.outputs),
-    )
 
 
 class _UnopenedSession:

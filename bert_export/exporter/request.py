@@ -12,7 +12,7 @@ from bert_export.exporter.auto_target import candidates, check_auto
 from bert_export.quantization.options import check_quantization
 from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
 from bert_export.runtime.processor import PROCESSORS
-from bert_export.targets import DEFAULT_TARGET, Target, find_target
+from bert_export.targets import DEFAULT_TARGET, Target, find_target, load_target
 from bert_export.targets.engines import check_engines
 from bert_export.tasks import TASKS, find_task
 from bert_export.tracing import check_opset
@@ -155,7 +155,7 @@ def _check_targets(request: ExportRequest) -> None:
     if not targets:
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in targets:
-        target.load().check_installed()
+        load_target(target).check_installed()
 
 
 def _check_budget(request: ExportRequest) -> None:

@@ -12,10 +12,10 @@ from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import TaskError
 from bert_export.exporter.manifest_records import (
+    checkpoint_facts,
     labels_of,
     longest_row,
     model_record,
-    postprocessing_of,
     tokenizer_record,
 )
 from bert_export.exporter.progress import Progress
@@ -23,7 +23,7 @@ from bert_export.exporter.request import request_record
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.runtime.processor import detect_processor
-from bert_export.tasks import TASKS, Task, find_task
+from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
 
 __all__ = ["Source", "load_source"]
 
@@ -39,6 +39,7 @@ class Source:
         task: What the head is for.
         checkpoint: Config, tensors and tokenizer files.
         config: Of the checkpoint, checked.
+        facts: What the task asks of the checkpoint.
         head: The PyTorch head with the checkpoint's weights, in evaluation mode.
         max_length: Tokens per row.
         manifest: What the bundle says before it has engines and files.
@@ -51,6 +52,7 @@ class Source:
     task: Task
     checkpoint: Checkpoint
     config: BertConfig
+    facts: CheckpointFacts
     head: BertHead
     max_length: int
     manifest: Manifest
@@ -73,14 +75,15 @@ def load_source(request: ExportRequest, *, progress: Progress) -> Source:
         InputError: ``max_length`` does not fit the checkpoint.
         MissingExtraError: A kind of file needs a package that is not installed.
     """
-    with progress.stage("load") as facts:
+    with progress.stage("load") as told:
         named = find_task(request.task) if request.task is not None else None
         checkpoint = load_checkpoint(request.model, demo=named.demo if named else None)
         task = named or _task_of(checkpoint)
         config = BertConfig.from_dict(checkpoint.config)
         head = load_head(task.head, checkpoint)
-        facts["model"] = checkpoint.source
-        facts["parameters"] = sum(parameter.numel() for parameter in head.parameters())
+        told["model"] = checkpoint.source
+        told["parameters"] = sum(parameter.numel() for parameter in head.parameters())
+    facts = checkpoint_facts(config, checkpoint)
     eval_data = None if request.eval_data is None else read_dataset(task, request.eval_data)
     calibration = read_calibration(task, request.calibration)
     max_length = longest_row(task, config, checkpoint, request.max_length)
@@ -91,7 +94,7 @@ def load_source(request: ExportRequest, *, progress: Progress) -> Source:
         labels=labels_of(task, config),
         model=model_record(task, config, checkpoint, head),
         tokenizer=tokenizer_record(checkpoint, max_length),
-        postprocessing=postprocessing_of(task, config, checkpoint),
+        postprocessing=task.postprocessing.from_checkpoint(facts).to_manifest(),
         default_target=request.targets[0],
         engines=(),
         versions={name: version(name) for name in _TOOLS},
@@ -103,6 +106,7 @@ def load_source(request: ExportRequest, *, progress: Progress) -> Source:
         task=task,
         checkpoint=checkpoint,
         config=config,
+        facts=facts,
         head=head,
         max_length=max_length,
         manifest=manifest,
@@ -125,12 +129,9 @@ def _task_of(checkpoint: Checkpoint) -> Task:
     Raises:
         TaskError: It does not say.
     """
-    if checkpoint.sentence is not None:
-        return find_task("sentence-embedding")
-    for architecture in checkpoint.architectures:
-        for task in TASKS.values():
-            if architecture in task.architectures:
-                return task
+    task = default_task(checkpoint.architectures, sentence_modules=checkpoint.sentence is not None)
+    if task is not None:
+        return task
     raise TaskError(
         f"checkpoint {checkpoint.source} does not say which task it is for",
         expected="a BERT head in the architectures of its config.json",

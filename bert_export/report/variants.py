@@ -23,7 +23,6 @@ __all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants", "var
 FOLDER = "variants"
 
 _DIGITS = 12
-_WITHOUT_GPU = ("onnxruntime", "openvino")
 _DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
 
 
@@ -74,7 +73,7 @@ def default_targets() -> tuple[str, ...]:
     """Targets of this machine's devices: those for a GPU only where one is there."""
     if any(_DEVICES.glob(_GPU)):
         return tuple(TARGETS)
-    return tuple(name for name in TARGETS if name in _WITHOUT_GPU)
+    return tuple(name for name, target in TARGETS.items() if not target.gpu)
 
 
 def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:

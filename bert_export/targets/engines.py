@@ -10,6 +10,7 @@ import msgspec
 
 from bert_export.bundle import BuiltRecord, EngineOptions, EngineRecord
 from bert_export.errors import InputError
+from bert_export.target_table import TARGETS, find_target
 from bert_export.targets.engine_cache import EngineCache, default_cache_folder
 from bert_export.targets.gpu import find_gpu
 from bert_export.targets.profiles import (
@@ -18,12 +19,7 @@ from bert_export.targets.profiles import (
     profiles_from_lengths,
     read_lengths,
 )
-from bert_export.targets.tensorrt_builder import (
-    MODULES,
-    BuiltEngine,
-    build_engine,
-    check_capabilities,
-)
+from bert_export.targets.tensorrt_builder import BuiltEngine, build_engine, check_capabilities
 
 __all__ = [
     "EngineBuilder",
@@ -51,9 +47,9 @@ class EngineBuilder(Protocol):
         ...
 
 
-def built_targets(targets: Iterable[str]) -> tuple[str, ...]:
+def built_targets(targets: Iterable[str] = TARGETS) -> tuple[str, ...]:
     """Those of the targets that have a builder of their own."""
-    return tuple(name for name in targets if name in MODULES)
+    return tuple(name for name in targets if name in TARGETS and TARGETS[name].builder is not None)
 
 
 def find_profiles(options: EngineOptions, max_length: int) -> tuple[Profile, ...]:
@@ -91,7 +87,7 @@ def check_engines(targets: Sequence[str], options: EngineOptions) -> None:
     if not built:
         raise InputError(
             "options for engines have no use",
-            expected=f"--target {' or '.join(MODULES)}",
+            expected=f"--target {' or '.join(built_targets())}",
             got=", ".join(targets) or "none",
         )
     for name in built:
@@ -125,10 +121,10 @@ def build_into(
             not among those asked for.
         TargetError: The builder refuses the graph.
     """
-    if engine.target not in MODULES:
+    if find_target(engine.target).builder is None:
         return engine
     if engine.build.engine is not None:
-        _check_kept(engine.target, engine.build.engine, options)
+        _check_gpus_stay(engine.target, engine.build.engine, options)
     built = build_engine(
         folder / engine.graph.file,
         engine.graph.inputs,
@@ -137,15 +133,15 @@ def build_into(
         gpus=_gpus(engine.target, options),
         cache=EngineCache(cache or default_cache_folder()),
     )
-    name = f"{engine.target}.engine"
+    name = find_target(engine.target).engine_file
     (folder / name).write_bytes(built.plan)
     return msgspec.structs.replace(
         engine, build=msgspec.structs.replace(engine.build, engine=_record(name, built))
     )
 
 
-def _check_kept(target: str, there: BuiltRecord, options: EngineOptions) -> None:
-    """The new engine takes the place of the one that is there, so it is for its GPUs too."""
+def _check_gpus_stay(target: str, there: BuiltRecord, options: EngineOptions) -> None:
+    """Refuse to drop a GPU: a rebuilt engine must cover every GPU of the one it replaces."""
     asked = check_capabilities(target, _gpus(target, options))
     if not set(there.compute_capabilities) <= set(asked):
         had = ", ".join(there.compute_capabilities)
@@ -158,9 +154,12 @@ def _check_kept(target: str, there: BuiltRecord, options: EngineOptions) -> None
 
 
 def _gpus(target: str, options: EngineOptions) -> tuple[str, ...]:
-    """What is named, or what is here; ``tensorrt`` takes what is here by itself."""
-    gpu = find_gpu() if target == "tensorrt-rtx" and not options.gpus else None
-    return options.gpus if gpu is None else (gpu.capability,)
+    """The GPUs that are named; this machine's where none is and the builder wants a name."""
+    builder = find_target(target).builder
+    if options.gpus or builder is None or not builder.for_named_gpus:
+        return options.gpus
+    gpu = find_gpu()
+    return () if gpu is None else (gpu.capability,)
 
 
 def _record(name: str, built: BuiltEngine) -> BuiltRecord:

@@ -9,9 +9,12 @@ from typing import Self
 import onnx_ir as ir
 
 from bert_export.bundle import EngineRecord
+from bert_export.passes.recipe import Recipes
 from bert_export.quantization.quantizer import SCHEMES, Scheme
 from bert_export.runtime.sessions.onnxruntime import open_engine
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
+
+RECIPES: Recipes = {"fp32": (), "int8": ()}
 
 opened: list[str] = []
 """Targets of the engines that were opened, in order."""

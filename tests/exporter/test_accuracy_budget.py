@@ -191,7 +191,7 @@ def test_a_drop_of_just_the_budget_keeps_it(examples: int, points: float, texts:
 
 
 ONNXRUNTIME, OPENVINO = TARGETS["onnxruntime"], TARGETS["openvino"]
-REVERSING = replace(OPENVINO, module="tests.exporter.reversing")
+REVERSING = replace(OPENVINO, module="tests.exporter.reversing", precisions=("fp32", "int8"))
 """In the place of OpenVINO, a target whose answers are never those of float."""
 
 

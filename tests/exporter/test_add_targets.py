@@ -18,6 +18,7 @@ from bert_export.bundle import (
     EngineOptions,
     EngineRecord,
     QuantizationOptions,
+    SearchRecord,
     hash_file,
     read_manifest,
     verify_files,
@@ -74,6 +75,27 @@ def build_at_once(folder: Path, engine: EngineRecord, **_: Any) -> EngineRecord:
     """A builder that is done at once."""
     (folder / BUILT.file).write_bytes(b"built")
     return msgspec.structs.replace(engine, build=BuildRecord(engine=BUILT))
+
+
+def search_of(folder: Path) -> SearchRecord:
+    """How the bundle's default engine kept its budget."""
+    plan = read_manifest(folder).engine().quantization
+    assert plan is not None
+    assert plan.search is not None
+    return plan.search
+
+
+def record_search(folder: Path, search: SearchRecord) -> None:
+    """Let a bundle's only engine, and its request where it has one, tell of another search."""
+    manifest = read_manifest(folder)
+    (engine,) = manifest.engines
+    assert engine.quantization is not None
+    plan = msgspec.structs.replace(engine.quantization, search=search)
+    request = manifest.request
+    if request is not None:
+        request = msgspec.structs.replace(request, eval_data=search.data)
+    engines = (msgspec.structs.replace(engine, quantization=plan),)
+    write_manifest(folder, msgspec.structs.replace(manifest, engines=engines, request=request))
 
 
 class TestAdds:
@@ -240,32 +262,35 @@ class TestInt8:
 class TestBudget:
     """The accuracy budget of the bundle's request holds for a new engine too."""
 
-    @pytest.fixture
-    def texts(self, tmp_path: Path) -> Path:
-        path = tmp_path / "texts.txt"
+    @pytest.fixture(scope="class")
+    def texts(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        path = tmp_path_factory.mktemp("texts") / "texts.txt"
         words = ("the cat sat", "a dog run", "new york", "on mat")
         path.write_text("".join(f"{a} {b}\n" for a in words for b in words), encoding="utf-8")
         return path
 
-    @pytest.fixture(params=["kept", "derived"])
-    def searched(
+    @pytest.fixture(scope="class")
+    def exported(
         self,
-        request: pytest.FixtureRequest,
         tiny: Callable[..., Path],
         texts: Path,
-        tmp_path: Path,
-    ) -> Path:
-        """A bundle with a budget, with its request or as those of before without one."""
-        done = export(
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Export:
+        return export(
             model=tiny(HEAD[1], **LABELS),
-            output=tmp_path / "bundle",
+            output=tmp_path_factory.mktemp("searched") / "bundle",
             precision="int8",
             max_drop=0.9,
             eval_data=texts,
         )
+
+    @pytest.fixture(params=["kept", "derived"])
+    def searched(self, request: pytest.FixtureRequest, exported: Export, tmp_path: Path) -> Path:
+        """A bundle with a budget, with its request or as those of before without one."""
+        folder = copied(exported, tmp_path)
         if request.param == "derived":
-            write_manifest(done.path, msgspec.structs.replace(done.manifest, request=None))
-        return done.path
+            write_manifest(folder, msgspec.structs.replace(exported.manifest, request=None))
+        return folder
 
     def test_it_is_measured(self, searched: Path, texts: Path) -> None:
         done = build(searched, "openvino")
@@ -282,19 +307,10 @@ class TestBudget:
         assert added.search.excluded_layers == own.search.excluded_layers == ()
         assert len(added.search.path) == 1
 
-    def test_layers_that_the_search_left_in_float_stay_so(
-        self, searched: Path, tiny: Callable[..., Path]
-    ) -> None:
-        manifest = read_manifest(searched)
-        engine = manifest.engine()
-        assert engine.quantization is not None
-        search = engine.quantization.search
-        assert search is not None
+    def test_layers_that_the_search_left_in_float_stay_so(self, searched: Path) -> None:
+        search = search_of(searched)
         excluded = msgspec.structs.replace(search.path[0], excluded=(1,))
-        search = msgspec.structs.replace(search, path=(excluded,))
-        plan = msgspec.structs.replace(engine.quantization, search=search)
-        engines = (msgspec.structs.replace(engine, quantization=plan),)
-        write_manifest(searched, msgspec.structs.replace(manifest, engines=engines))
+        record_search(searched, msgspec.structs.replace(search, path=(excluded,)))
         added = build(searched, "openvino").manifest.engine("openvino").quantization
         assert added is not None
         assert {entry.layer for entry in added.layers if entry.reason == REASON} == set(
@@ -302,23 +318,24 @@ class TestBudget:
         )
 
     def test_data_that_is_gone_is_said_with_what_to_pass(self, searched: Path, texts: Path) -> None:
+        record_search(searched, msgspec.structs.replace(search_of(searched), data="gone.txt"))
         before = content(searched)
-        moved = texts.rename(texts.with_name("moved.txt"))
         with pytest.raises(DatasetError, match=r"cannot be measured: .* Pass --eval") as caught:
             build(searched, "openvino")
-        assert str(texts) in str(caught.value)
+        assert "the data that it was kept on, gone.txt" in str(caught.value)
         assert content(searched) == before
-        assert len(build(searched, "openvino", eval_data=moved).manifest.engines) == 2
+        assert len(build(searched, "openvino", eval_data=texts).manifest.engines) == 2
 
-    def test_other_data_is_refused(self, searched: Path, texts: Path) -> None:
+    def test_other_data_is_refused(self, searched: Path, tmp_path: Path) -> None:
         before = content(searched)
-        texts.write_text("another text\n", encoding="utf-8")
+        other = tmp_path / "other.txt"
+        other.write_text("another text\n", encoding="utf-8")
         with pytest.raises(DatasetError, match="is not what the bundle's accuracy budget was kept"):
-            build(searched, "openvino")
+            build(searched, "openvino", eval_data=other)
         assert content(searched) == before
 
-    def test_float_needs_none_of_it(self, searched: Path, texts: Path) -> None:
-        texts.unlink()
+    def test_float_needs_none_of_it(self, searched: Path) -> None:
+        record_search(searched, msgspec.structs.replace(search_of(searched), data="gone.txt"))
         done = build(searched, "openvino", precision="fp32")
         assert "search" not in {stage.name for stage in done.stages}
 

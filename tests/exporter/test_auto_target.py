@@ -135,7 +135,8 @@ def two_targets(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         table = cast("dict[str, Target]", TARGETS)
         for name in set(table) - {"onnxruntime", "openvino"}:
             monkeypatch.delitem(table, name)
-        monkeypatch.setitem(table, "openvino", replace(table["openvino"], module=module))
+        row = replace(table["openvino"], module=module, precisions=("fp32", "int8"))
+        monkeypatch.setitem(table, "openvino", row)
 
     return place
 
