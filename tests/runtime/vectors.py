@@ -33,7 +33,7 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, find_task
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 
 __all__ = [
     "VECTORS",
