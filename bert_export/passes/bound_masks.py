@@ -46,8 +46,8 @@ class BoundMasks(RulePass):
 
         visible -> Sub(1 - .) -> Mul(-16384) -> mask
 
-    -3.4e38 becomes minus infinity in FP16, and the softmax of a row of them is not a number. For
-    every text with a visible token the answers are the same to the last bit.
+    -3.4e38 becomes minus infinity in FP16, and the softmax of a row of minus infinity is not a
+    number. For every text with a visible token the answers are the same to the last bit.
     """
 
     name = "bound_masks"

@@ -29,7 +29,7 @@ _HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3,
 
 
 def is_relative(model: ir.Model) -> bool:
-    """Whether scores hold a term for the tokens' distance, which ``Attention`` does not."""
+    """Whether scores have a term for the tokens' distance, which ``Attention`` cannot compute."""
     return any(name.endswith("distance_embedding.weight") for name in model.graph.initializers)
 
 
@@ -190,9 +190,9 @@ def _split_heads(value: ir.Value | None, perm: list[int] | None = None) -> _Head
     transpose = producer(value, "Transpose")
     if transpose is None:
         return Refusal("heads are not split by Reshape and Transpose", _name(value))
-    found = list(attribute(transpose, "perm", ()))
-    if found != (perm or _HEADS_FIRST):
-        return Refusal(f"heads are transposed by {found}", str(transpose.name))
+    order = list(attribute(transpose, "perm", ()))
+    if order != (perm or _HEADS_FIRST):
+        return Refusal(f"heads are transposed by {order}", str(transpose.name))
     reshape = producer(transpose.inputs[0], "Reshape")
     if reshape is None or reshape.inputs[0] is None:
         return Refusal("heads are not split by Reshape and Transpose", str(transpose.name))
