@@ -1,4 +1,4 @@
-"""Convert a float graph to FP16 or BF16, and keep in FP32 what would lose its meaning."""
+"""Convert a float graph to FP16 or BF16, except where that would cost too much accuracy."""
 
 from __future__ import annotations
 

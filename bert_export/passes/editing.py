@@ -62,7 +62,7 @@ class Linear:
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
-    """The node that makes a value, if it is one of these standard operators."""
+    """The node that makes a value, if its operator is one of these standard ones."""
     node = None if value is None else value.producer()
     return node if node is not None and not node.domain and node.op_type in op_types else None
 
@@ -97,7 +97,7 @@ def other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
 
 
 def split_scalar(node: ir.Node | None) -> tuple[ir.Value, float] | None:
-    """Variable and number of a commutative node with one constant operand."""
+    """The variable and the number of a node whose other operand is a constant with one element."""
     if node is None or len(node.inputs) != 2:
         return None
     for value, number in (tuple(node.inputs), tuple(reversed(node.inputs))):
@@ -289,7 +289,7 @@ def insert_node(
     dtype: ir.DataType | None = None,
     domain: str = "",
 ) -> ir.Value:
-    """Put a node with one output in front of another.
+    """Insert a node with one output in front of another.
 
     Args:
         graph: The graph of both.
@@ -318,7 +318,7 @@ def insert_node(
 
 
 def substitute(old: ir.Value, new: ir.Value) -> None:
-    """Let ``new`` take the place, the name and the shape of ``old``, which loses its readers."""
+    """Let all readers of ``old`` read ``new``, which gets its name, shape and type."""
     name = old.name
     new.shape, new.type = old.shape, old.type
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)

@@ -188,7 +188,7 @@ def _layers_behind(value: ir.Value) -> list[Linear]:
 
 
 def _bias_refusal(layer: Linear) -> Refusal | None:
-    """Why a layer's bias cannot take what another layer gives up."""
+    """Why a layer's bias cannot take over another layer's."""
     at = str(layer.matmul.name)
     if layer.bias is None or use_count(layer.matmul.outputs[0]) != 1:
         return Refusal("the layer behind it has no bias", at, 3)
@@ -198,14 +198,14 @@ def _bias_refusal(layer: Linear) -> Refusal | None:
 
 
 def _array(value: ir.Value | None) -> NDArray[np.float64]:
-    """A constant of the match, for sums over a whole axis in double precision."""
+    """A constant of the match, in double precision for sums over a whole axis."""
     array = constant(value)
     assert array is not None, "the match checked it"
     return array.astype(np.float64)
 
 
 def _correct_bias(graph: ir.Graph, match: Match, by: NDArray[np.float64]) -> None:
-    """Add to the bias of the next layer what a constant in its input adds to its output."""
+    """Add a constant to a layer's input by way of its bias."""
     layer = linear_layer(match.values["next"])
     assert layer is not None, "the match checked it"
     assert layer.add is not None, "as above"

@@ -91,7 +91,7 @@ class Outcome:
 
 
 class Rule(Protocol):
-    """One pattern and its replacement; keeps nothing between calls."""
+    """One pattern and its replacement, without state between calls."""
 
     @property
     def root_op(self) -> str:
@@ -103,7 +103,7 @@ class Rule(Protocol):
         ...
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
-        """Put the replacement in; what nobody reads any more is removed by the pass."""
+        """Insert the replacement; the pass removes nodes that nothing reads any more."""
         ...
 
 
@@ -249,7 +249,7 @@ def check_graph(model: ir.Model, stage: str) -> None:
 
 
 def _check_nodes(graph: ir.Graph, known: set[ir.Value], names: Counter[str], stage: str) -> None:
-    """Check a graph's nodes, and those of the branches inside them, which see all values before."""
+    """Check a graph's nodes and those of branches inside them, which may read all values before."""
     for node in graph:
         for value in node.inputs:
             if value is not None and value not in known:

@@ -1,4 +1,4 @@
-"""What a user may say about engines that are built, and building them into a bundle."""
+"""The options of engines that are built, and building them into a bundle."""
 
 from __future__ import annotations
 

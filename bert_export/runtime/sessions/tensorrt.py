@@ -147,7 +147,7 @@ class TensorRtSession:
         self.close()
 
     def _fitting(self, sizes: Mapping[str, int]) -> int:
-        """The first profile that holds all sizes."""
+        """The first profile whose ranges hold all sizes."""
         for index, ranges in enumerate(self._profiles):
             if all(ranges[axis][0] <= size <= ranges[axis][-1] for axis, size in sizes.items()):
                 return index
