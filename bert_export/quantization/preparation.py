@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ class Preparation:
         """
         floats = {**self.options.excluded_layers, **layers}
         table = floats.pop(TABLE, None) is None and self.options.embeddings
-        options = replace(self.options, excluded_layers=floats, embeddings=table)
+        options = msgspec.structs.replace(self.options, excluded_layers=floats, embeddings=table)
         return replace(self, options=options)
 
     @classmethod
