@@ -1,4 +1,4 @@
-"""``bert-export check-gpu``: the engines for NVIDIA GPUs, built, run and timed on this machine's."""
+"""``bert-export check-gpu``: the engines for NVIDIA GPUs, on the GPU of this machine."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ _FOR_GPUS = [name for name, target in TARGETS.items() if target.gpu]
     multiple=True,
     help="May be repeated.  [default: one for every way in which a graph reads tokens]",
 )
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="A file for the JSON object, too."
-)
+@click.option("--output", type=click.Path(path_type=Path), help="A file for the JSON object, too.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_gpu_command(

@@ -83,7 +83,7 @@ def test_every_engine_is_checked_and_told(model: str) -> None:
     # No GPU is here: the step that needs one says so, and is the last.
     assert not absent.passed
     assert not result.passed
-    assert [(step.name, step.passed) for step in absent.steps] == [("export", True), ("open", False)]
+    assert {step.name: step.passed for step in absent.steps} == {"export": True, "open": False}
     assert "onnxruntime-cuda cannot run" in str(absent.steps[-1].reason)
 
 
@@ -98,7 +98,7 @@ def test_an_engine_is_built_before_it_is_opened(model: str) -> None:
         }
     )["steps"]
     # This machine has no GPU that the builder could be told of.
-    assert [(step["name"], step["passed"]) for step in steps] == [("export", True), ("build", False)]
+    assert {step["name"]: step["passed"] for step in steps} == {"export": True, "build": False}
     assert "expected --sm" in steps[-1]["reason"] or "NVIDIA GPU" in steps[-1]["reason"]
 
 
@@ -129,9 +129,7 @@ class Altered:
 
 @pytest.fixture
 def bundle(tiny_export: Callable[..., Export]) -> Path:
-    return tiny_export(
-        "text-classification", "BertForSequenceClassification", num_labels=3
-    ).path
+    return tiny_export("text-classification", "BertForSequenceClassification", num_labels=3).path
 
 
 @pytest.mark.parametrize(
