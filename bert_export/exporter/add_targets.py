@@ -36,7 +36,6 @@ from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.targets import find_target
-from bert_export.targets.tensorrt_builder import MODULES
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import PostProcessing, find_task
 from bert_export.tracing import DEFAULT_OPSET
@@ -143,7 +142,7 @@ def _check_finishable(
     folder: Path, engine: EngineRecord, precision: str | None, finish: Finish | None
 ) -> None:
     """A target that is served already has an engine to get, of the graph that is there."""
-    if finish is None or engine.target not in MODULES:
+    if finish is None or find_target(engine.target).builder is None:
         raise InputError(
             f"bundle {folder} serves the target {engine.target} already",
             expected="another target",

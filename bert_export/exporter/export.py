@@ -56,7 +56,7 @@ from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.passes.graph_pass import Outcome
-from bert_export.passes.recipes import fp16_conversion, lower, prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import CalibrationRows, make_rows, read_calibration
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
@@ -67,8 +67,9 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import PROCESSORS, detect_processor
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.targets import DEFAULT_TARGET, Target, find_target
+from bert_export.targets import DEFAULT_TARGET, Target, find_target, load_target
 from bert_export.targets.engines import EngineOptions, build_into
+from bert_export.targets.lowering import fp16_conversion, lower
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import (
     TASKS,
@@ -233,7 +234,7 @@ def export(
     if not chosen_targets:
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in chosen_targets:
-        target.load().check_installed()
+        load_target(target).check_installed()
     check_options(precision, max_drop=max_drop, eval_data=eval_data, keep_best=keep_best)
     run = _Run(listener or _Silent())
     with run.stage("load") as facts:
@@ -300,7 +301,7 @@ class _Prepared:
     """What all targets start from.
 
     Args:
-        model: The float graph, as :func:`bert_export.passes.recipes.prepare` leaves it.
+        model: The float graph, as :func:`bert_export.passes.prepare.prepare` leaves it.
         outcomes: Of the passes that made it.
         pipeline: Over no session yet; encodes text and knows the graph's axes.
         rows: Real text.
@@ -439,7 +440,7 @@ def _calibrate(prepared: _Prepared, job: _Job, run: _Run) -> Preparation:
             prepared.rows.rows,
             job.quantization,
             integer_query_key=any(
-                target.load().scheme(job.cpu).integer_query_key for target in job.targets
+                load_target(target).scheme(job.cpu).integer_query_key for target in job.targets
             ),
             folder=prepared.folder,
             feeds=prepared.pipeline.feeds,
@@ -465,7 +466,7 @@ def _search(
         search = search_excluded_layers(
             prepared.model,
             preparation,
-            find_target(DEFAULT_TARGET).load().scheme(job.cpu),
+            load_target(find_target(DEFAULT_TARGET)).scheme(job.cpu),
             job.budget,
             open_=open_,
             engines=partial(_open_engines, prepared, job),
@@ -486,7 +487,7 @@ def _open_engines(prepared: _Prepared, job: _Job, preparation: Preparation) -> G
             folder = Path(name)
             with WeightStore(folder) as store:
                 engine = _emit(prepared, target, store, job, preparation, None, _Run(_Silent()))
-            yield target.load().open_written(folder, engine, threads=job.threads)
+            yield load_target(target).open_written(folder, engine, threads=job.threads)
 
 
 def _emit(
@@ -505,7 +506,7 @@ def _emit(
     plan = None
     if job.precision == "int8":
         with run.stage("quantize") as facts:
-            scheme = target.load().scheme(job.cpu)
+            scheme = load_target(target).scheme(job.cpu)
             layers = quantize_graph(model, preparation, scheme=scheme)
             facts["layers"] = sum(layer.precision == "int8" for layer in layers)
         static = job.quantization.mode == "static"
@@ -529,7 +530,7 @@ def _emit(
             task=job.task,
             config_layers=job.config.num_hidden_layers,
         )
-        target.load().check_graph(model)
+        load_target(target).check_graph(model)
         store.save(model, target.graph_file)
         facts["target"] = target.name
         facts["size"] = store.size
@@ -601,7 +602,7 @@ def _verify(
     run: _Run,
 ) -> EngineRecord:
     """Open the written graph as a service would, and compare it with the PyTorch head."""
-    module = find_target(engine.target).load()
+    module = load_target(find_target(engine.target))
     with (
         run.stage("verify") as facts,
         module.open_written(folder, engine, threads=job.threads) as session,

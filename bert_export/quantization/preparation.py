@@ -107,7 +107,7 @@ def prepare_int8(
     """Calibrate a prepared float graph.
 
     Args:
-        model: As :func:`bert_export.passes.recipes.prepare` leaves it; not changed.
+        model: As :func:`bert_export.passes.prepare.prepare` leaves it; not changed.
         rows: Calibration rows.
         options: What may be done. With ``mode="dynamic"`` nothing is to be found out.
         integer_query_key: Whether queries and keys are observed too, for a scheme that wants them.

@@ -12,7 +12,7 @@ from bert_export.bundle import Manifest, read_manifest, verify_files
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
-from bert_export.runtime.sessions import open_session, takes
+from bert_export.runtime.sessions import has_option, open_session
 from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
@@ -114,7 +114,7 @@ def threads_for(path: str | Path, target: str | None, threads: int) -> int | Non
         BundleError: The bundle's default target is asked for, and there is no bundle.
     """
     wanted = read_manifest(_check_path(path)).default_target if target is None else target
-    return threads if takes(wanted, "threads") else None
+    return threads if has_option(wanted, "threads") else None
 
 
 def _check_path(path: object) -> Path:

@@ -8,9 +8,6 @@ by several threads of the ``tokenizers`` library; a process that forks afterward
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +18,7 @@ import tokenizers
 from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
-from bert_export.bundle import TokenizerRecord
+from bert_export.bundle import TokenizerRecord, write_whole
 from bert_export.errors import InputError, TokenizerError, shown
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.tasks.postprocessing import Truncation
@@ -362,17 +359,7 @@ class Tokenizer:
                 expected="ids without gaps and tokens without line ends",
                 got=f"{len(tokens)} tokens, last id {last}",
             )
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        work = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(f"{token}\n".encode() for token in tokens)
-            work.chmod(0o644)
-            work.replace(target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                work.unlink()
-            raise
+        write_whole(target, "".join(f"{token}\n" for token in tokens).encode())
         return (str(target),)
 
     def _limit(self, max_length: int | None) -> int:

@@ -26,6 +26,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bert_export.passes.editing import (
+    add_to_bias,
     add_to_constant,
     attribute,
     constant,
@@ -41,7 +42,7 @@ from bert_export.passes.editing import (
 )
 from bert_export.quantization.calibration.activation_profile import ActivationProfile
 from bert_export.quantization.equalization.smoothquant import is_for_values, values_of
-from bert_export.quantization.linear_layers import LinearLayer, add_to_bias
+from bert_export.quantization.linear_layers import LinearLayer
 
 __all__ = ["apply_channel_shifts", "can_be_shifted", "is_gathered", "middles"]
 
