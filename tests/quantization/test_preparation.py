@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def rows() -> list[Row]:
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    return {"folder": folder, "pad_id": 0, "shape_feeds": lambda feeds: feeds}
+    return {"folder": folder, "feeds": partial(pad_rows, pad_id=0)}
 
 
 def preparation_of(model: ir.Model, folder: Path, **options: Any) -> Preparation:
