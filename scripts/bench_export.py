@@ -81,9 +81,9 @@ def main(
         samples = take_turns(contenders, rounds=common.rounds, announce=step)
     parity = read_manifest(bundle).engine().parity
     if parity is not None:
-        gate = f"{parity.agreement:.4f}, at least {parity.min_agreement:g}"
+        bound = f"{parity.agreement:.4f}, at least {parity.min_agreement:g}"
         difference = f"largest difference {parity.max_abs_difference:.3g}"
-        notes = (*notes, f"Verified: {parity.agreement_kind} agreement {gate}; {difference}.")
+        notes = (*notes, f"Verified: {parity.agreement_kind} agreement {bound}; {difference}.")
     return Report(
         benchmark="bench_export",
         machine=machine,

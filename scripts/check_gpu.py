@@ -38,7 +38,7 @@ from bert_export.bundle import EngineRecord, read_manifest
 from bert_export.exporter import export
 from bert_export.runtime.sessions import open_session
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
-from bert_export.targets import TARGETS
+from bert_export.targets import TARGETS, load_target
 from bert_export.targets.engines import EngineOptions
 from bert_export.targets.gpu import Gpu, find_gpu
 
@@ -210,7 +210,7 @@ def _check(
 def _compare(folder: Path, engine: EngineRecord, session: Session, facts: dict[str, Any]) -> None:
     """The engine's outputs beside those of its graph on the processor, on all shapes."""
     bound = BOUNDS[engine.precision]
-    with TARGETS[engine.target].load().open_written(folder, engine, threads=None) as graph:
+    with load_target(TARGETS[engine.target]).open_written(folder, engine, threads=None) as graph:
         for shape in SHAPES:
             feeds = _feeds(session, shape)
             found, expected = session.run(feeds), graph.run(feeds)

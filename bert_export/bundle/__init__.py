@@ -4,7 +4,7 @@ A bundle holds ``manifest.json`` (:mod:`~bert_export.bundle.schema`), one ``<tar
 engine that it serves, ``weights.data`` in which all of them find their weights, each stored once,
 and ``tokenizer.json``. Every file but the manifest is listed there with its size and sha256
 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
-(:mod:`~bert_export.bundle.folder`).
+(:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_files` for one file).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from bert_export.bundle.schema import (
     TensorSpec,
     TokenizerRecord,
 )
+from bert_export.bundle.whole_files import write_whole
 
 __all__ = [
     "MANIFEST",
@@ -76,4 +77,5 @@ __all__ = [
     "replace_folder",
     "verify_files",
     "write_manifest",
+    "write_whole",
 ]

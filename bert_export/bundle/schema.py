@@ -301,11 +301,11 @@ class ParityCase(Record, frozen=True, kw_only=True):
 
 
 class ParityRecord(Record, frozen=True, kw_only=True):
-    """The verification gate's figures.
+    """The parity check's figures.
 
     Args:
         reference: What was compared with, such as ``pytorch fp32``.
-        tolerance: Bound on ``max_abs_difference``; ``None`` where agreement is the gate.
+        tolerance: Bound on ``max_abs_difference``; ``None`` where agreement alone counts.
         agreement: Share (or mean cosine) of equal answers, in [0, 1].
         min_agreement: The bound that ``agreement`` met.
         agreement_kind: See :class:`bert_export.tasks.Task`.
@@ -382,7 +382,7 @@ class EngineRecord(Record, frozen=True, kw_only=True):
         precision: Such as ``int8``.
         passes: What each graph pass did, in order.
         quantization: Every choice behind an INT8 graph.
-        parity: The verification gate's figures.
+        parity: The parity check's figures.
         build: Of targets with a builder of their own.
     """
 

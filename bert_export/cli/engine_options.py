@@ -10,13 +10,14 @@ import click
 
 from bert_export.bundle import Manifest
 from bert_export.errors import InputError, TargetError
+from bert_export.targets import TARGETS
 
 if TYPE_CHECKING:
     from bert_export.targets.engines import EngineOptions
 
 __all__ = ["check_engine_possible", "engine_options", "take_engine_options"]
 
-_TARGETS = ("tensorrt", "tensorrt-rtx")
+_BUILT = tuple(name for name, target in TARGETS.items() if target.builder is not None)
 _OPTIONS = (
     click.option(
         "--sm",
@@ -68,12 +69,12 @@ def take_engine_options(options: dict[str, Any], targets: Sequence[str]) -> Engi
         InputError: A size is malformed, or the options have no use for the targets.
     """
     given = {name: options.pop(name) for name in _NAMES}
-    built = [name for name in targets if name in _TARGETS]
+    built = [name for name in targets if name in _BUILT]
     if not built:
         if any(given.values()):
             raise InputError(
                 "options for engines have no use",
-                expected=f"--target {' or '.join(_TARGETS)}",
+                expected=f"--target {' or '.join(_BUILT)}",
                 got=", ".join(targets) or "none",
             )
         return None
@@ -96,9 +97,10 @@ def check_engine_possible(manifest: Manifest, targets: Sequence[str]) -> None:
         TargetError: A target is among them.
     """
     for engine in manifest.engines:
-        lacking = engine.target in _TARGETS and engine.build.engine is None
+        lacking = engine.target in _BUILT and engine.build.engine is None
         if lacking and engine.target in targets:
-            named = engine.target == "tensorrt-rtx"
+            builder = TARGETS[engine.target].builder
+            named = builder is not None and builder.for_named_gpus
             raise TargetError(
                 f"engine for {engine.target} cannot be built",
                 expected="an NVIDIA GPU, or --sm" if named else "an NVIDIA GPU",

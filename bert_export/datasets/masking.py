@@ -8,14 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_export.errors import DatasetError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.tokenization import Tokenizer
 
-__all__ = ["MASKED_TASKS", "corrupt_rows", "hide_tokens", "mask_id_of", "mask_tokens"]
-
-MASKED_TASKS = ("fill-mask", "pretraining")
-"""Tasks whose inputs have masks."""
+__all__ = ["corrupt_rows", "hide_tokens", "mask_tokens"]
 
 _SHARE = 0.15
 
@@ -24,9 +20,9 @@ def corrupt_rows(rows: Sequence[Row], tokenizer: Tokenizer, rng: np.random.Gener
     """Rows as pre-training shows them; a row that has a mask of its own stays as it is.
 
     Raises:
-        DatasetError: The tokenizer has no mask token.
+        TokenizerError: The tokenizer has no mask token.
     """
-    mask_id = mask_id_of(tokenizer)
+    mask_id = tokenizer.required_mask_id
     corrupted = []
     for row in rows:
         if not (row.input_ids == mask_id).any():
@@ -98,19 +94,6 @@ def hide_tokens(
     hidden = input_ids.copy()
     hidden[_choose(special, rng, share)] = mask_id
     return hidden
-
-
-def mask_id_of(tokenizer: Tokenizer) -> int:
-    """Id of the mask token.
-
-    Raises:
-        DatasetError: The tokenizer has none.
-    """
-    if tokenizer.mask_id is None:
-        raise DatasetError(
-            "tokenizer has no mask token", expected=f"{tokenizer.mask_token} in its vocabulary"
-        )
-    return tokenizer.mask_id
 
 
 def _choose(

@@ -22,7 +22,6 @@ _BINARY = ("0", "1")
 class ChoiceScorer(Scorer):
     """Which of a record's choices is right, by its index."""
 
-    metric = "choice accuracy"
     agreement_kind = "share of equal choices"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[int] | None:
@@ -40,7 +39,6 @@ class ChoiceScorer(Scorer):
 class NextSentenceScorer(Scorer):
     """Whether the second text follows, label 1, or does not, label 0."""
 
-    metric = "next-sentence accuracy"
     agreement_kind = "share of equal verdicts"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[bool] | None:
@@ -53,7 +51,6 @@ class NextSentenceScorer(Scorer):
 class ZeroShotScorer(Scorer):
     """Which of a record's candidate labels is right, by name or index."""
 
-    metric = "accuracy"
     agreement_kind = "share of equal labels"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[str] | None:

@@ -28,7 +28,6 @@ __all__ = ["MultiLabelScorer", "RegressionScorer", "SingleLabelScorer"]
 class SingleLabelScorer(Scorer):
     """One of several labels: accuracy, and F1 averaged over the labels."""
 
-    metric = "accuracy"
     agreement_kind = "share of equal labels"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[int] | None:
@@ -43,7 +42,7 @@ class SingleLabelScorer(Scorer):
     def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
         f1_score = metric_library("sklearn.metrics").f1_score
         return {
-            "accuracy": accuracy(gold, answers),
+            self.metric: accuracy(gold, answers),
             "macro F1": float(f1_score(gold, answers, average="macro", zero_division=0)),
         }
 
@@ -55,7 +54,6 @@ class MultiLabelScorer(Scorer):
     the data nor in the answers are left out of the average.
     """
 
-    metric = "micro F1"
     agreement_kind = "micro F1 against the reference's labels"
     needs = "the field labels in every record"
 
@@ -106,7 +104,7 @@ class MultiLabelScorer(Scorer):
             for average in ("micro", "macro")
         )
         return {
-            "micro F1": micro,
+            self.metric: micro,
             "macro F1": macro,
             "exact match": float((gold == given).all(axis=1).mean()),
         }
@@ -115,7 +113,6 @@ class MultiLabelScorer(Scorer):
 class RegressionScorer(Scorer):
     """A number: rank correlation, and linear correlation."""
 
-    metric = "Spearman correlation"
     agreement_kind = "Spearman correlation with the reference's numbers"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[float] | None:
@@ -126,7 +123,7 @@ class RegressionScorer(Scorer):
 
     def score(self, gold: Sequence[float], answers: Sequence[float]) -> dict[str, float]:
         return {
-            "Spearman correlation": correlation("spearmanr", gold, answers),
+            self.metric: correlation("spearmanr", gold, answers),
             "Pearson correlation": correlation("pearsonr", gold, answers),
         }
 

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.errors import InputError
-from bert_export.evaluation.answering import Advance
 from bert_export.evaluation.scorer import AnyPipeline, Examples
-from bert_export.runtime.batching import Row, batch_rows, pad_rows
-from bert_export.runtime.sessions.session import Array, Outputs
+from bert_export.runtime.batching import Advance, Row, batch_rows
+from bert_export.runtime.sessions.session import Array
 
 __all__ = ["Distance", "measure_distance", "sample_rows"]
 
@@ -78,7 +77,7 @@ def measure_distance(
     distance, done = Distance(), 0
     for chosen in batch_rows([len(row) for row in rows]):
         batch = [rows[index] for index in chosen]
-        both = zip(batch, _outputs(pipeline, batch), _outputs(reference, batch), strict=True)
+        both = zip(batch, pipeline.run_rows(batch), reference.run_rows(batch), strict=True)
         for row, given, wanted in both:
             for name, exact in wanted.items():
                 array = _at_masks(given[name], row, pipeline, like=exact)
@@ -100,11 +99,6 @@ def sample_rows(examples: Examples, tokens: int = _SAMPLE_TOKENS) -> list[Row]:
     """Evenly spread rows of the examples, of about so many tokens together."""
     rows = [row for rows in examples.rows for row in rows]
     return rows[:: max(1, sum(map(len, rows)) // tokens)]
-
-
-def _outputs(pipeline: AnyPipeline, batch: Sequence[Row]) -> list[Outputs]:
-    feeds = pad_rows(batch, pad_id=pipeline.tokenizer.pad_id)
-    return pipeline.split_outputs(batch, pipeline.run(pipeline.graph_feeds(feeds)))
 
 
 def _at_masks(array: Array, row: Row, pipeline: AnyPipeline, *, like: Array) -> Array:

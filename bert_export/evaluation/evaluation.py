@@ -11,11 +11,12 @@ from typing import Any
 
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import DatasetError, InputError
-from bert_export.evaluation.answering import Advance, answer_examples
+from bert_export.evaluation.answering import answer_examples
 from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.jackknife import leave_out_groups, standard_error
 from bert_export.evaluation.scorer import AnyPipeline, Examples, Scorer
 from bert_export.evaluation.scorers import find_scorer
+from bert_export.runtime.batching import Advance
 from bert_export.runtime.checks import check_whole
 from bert_export.runtime.loading import load
 from bert_export.runtime.pipelines.pipeline import Pipeline

@@ -57,7 +57,7 @@ class Examples:
 
     @property
     def truncated(self) -> int:
-        """Items of which a row lost tokens that no other row of theirs has."""
+        """How many items lost tokens to truncation."""
         return sum(map(_is_truncated, self.rows))
 
 
@@ -99,16 +99,19 @@ class Scorer(ABC):
 
     ``agreement`` is the same metric with the reference's answers in the place of labels, unless a
     scorer knows better.
-    """
 
-    metric: ClassVar[str]
-    """Name of the figure that counts; the first of those that :meth:`score` gives."""
+    Args:
+        metric: Name of the figure that counts, the first of those that :meth:`score` gives.
+    """
 
     agreement_kind: ClassVar[str]
     """What an agreement is, in words."""
 
     needs: ClassVar[str] = "the field label in every record"
     """What the data must have so that answers can be scored."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         """Encode records as the pipeline does.

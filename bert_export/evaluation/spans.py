@@ -6,12 +6,13 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from bert_export.datasets import DataSet
 from bert_export.evaluation.scorer import Answered, AnyPipeline, Scorer, gold_labels
-from bert_export.runtime.pipelines.question_answering import QuestionAnsweringSettings
 
 __all__ = ["SpanScorer", "normalize_answer", "word_f1"]
 
@@ -48,16 +49,17 @@ class SpanScorer(Scorer):
     Answers are those of the pipeline, of up to 30 tokens as in SQuAD's reference.
     """
 
-    metric = "answer F1"
     agreement_kind = "answer F1 against the reference's answers"
     needs = "the field answers in every record"
 
-    def settings(self, pipeline: AnyPipeline, data: DataSet) -> QuestionAnsweringSettings:
+    def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
         silent = any(
             not record["answers"]["text"] for record in data.records if "answers" in record
         )
-        return QuestionAnsweringSettings(
-            max_answer_len=_MAX_ANSWER_LEN, handle_impossible_answer=silent
+        return replace(
+            pipeline.default_settings(),
+            max_answer_len=_MAX_ANSWER_LEN,
+            handle_impossible_answer=silent,
         )
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[tuple[str, ...]] | None:
@@ -78,7 +80,7 @@ class SpanScorer(Scorer):
             any(normalize_answer(answer) == normalize_answer(text) for text in texts)
             for texts, answer in zip(gold, answers, strict=True)
         ]
-        figures = {"answer F1": float(np.mean(overlap)), "exact match": float(np.mean(exact))}
+        figures = {self.metric: float(np.mean(overlap)), "exact match": float(np.mean(exact))}
         answered = [one for one, texts in zip(overlap, gold, strict=True) if any(texts)]
         if 0 < len(answered) < len(overlap):
             figures["answered F1"] = float(np.mean(answered))

@@ -26,7 +26,6 @@ _PREFIXED = re.compile(r"[BIES](-.*)?")
 class TaggingScorer(Scorer):
     """A tag per word, that of its first token; an entity counts where its words and type do."""
 
-    metric = "entity F1"
     agreement_kind = "entity F1 against the reference's entities"
     needs = "the field tags in every record"
 
@@ -62,11 +61,11 @@ class TaggingScorer(Scorer):
             [[_prefixed(tag) for tag in tags] for tags in answers],
         )
         if all(tag == _OUTSIDE for side in lists for tags in side for tag in tags):
-            return {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}  # nothing to find or to miss
+            return {self.metric: 1.0, "precision": 1.0, "recall": 1.0}  # nothing to find or to miss
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
             *lists, average="micro", zero_division=0
         )
-        return {"entity F1": float(f1), "precision": float(precision), "recall": float(recall)}
+        return {self.metric: float(f1), "precision": float(precision), "recall": float(recall)}
 
 
 def _prefixed(tag: str) -> str:

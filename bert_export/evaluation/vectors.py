@@ -36,7 +36,6 @@ class ScoredPair:
 class EmbeddingScorer(Scorer):
     """Rank correlation of the cosine of two embeddings with how alike their texts are."""
 
-    metric = "Spearman correlation"
     agreement_kind = "mean cosine with the reference's embeddings"
     needs = "the fields text_pair and score in every record"
 
@@ -67,7 +66,7 @@ class EmbeddingScorer(Scorer):
         cosines = [float(_cosine(answers[pair.first], answers[pair.second])) for pair in gold]
         scores = [pair.score for pair in gold]
         return {
-            "Spearman correlation": correlation("spearmanr", scores, cosines),
+            self.metric: correlation("spearmanr", scores, cosines),
             "Pearson correlation": correlation("pearsonr", scores, cosines),
         }
 
@@ -83,7 +82,6 @@ class EmbeddingScorer(Scorer):
 class FeatureScorer(Scorer):
     """The encoder's vectors mean nothing by themselves: only agreement can be told."""
 
-    metric = "mean cosine"
     agreement_kind = "mean cosine with the reference's token vectors"
     needs = "a bundle to compare with"
 
@@ -94,7 +92,7 @@ class FeatureScorer(Scorer):
         return np.asarray(answered.reduced[0])  # (S, H)
 
     def score(self, gold: Any, answers: Sequence[Vectors]) -> dict[str, float]:
-        return {"mean cosine": mean_cosine(answers, gold)}
+        return {self.metric: mean_cosine(answers, gold)}
 
 
 def mean_cosine(left: Sequence[Vectors], right: Sequence[Vectors]) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
-from bert_export.datasets.masking import hide_tokens, mask_id_of
+from bert_export.datasets.masking import hide_tokens
 from bert_export.evaluation.choices import read_is_next
 from bert_export.evaluation.scorer import (
     Answered,
@@ -21,9 +22,6 @@ from bert_export.evaluation.scorer import (
     read_items,
 )
 from bert_export.runtime.batching import Row
-from bert_export.runtime.pipelines.fill_mask import FillMaskSettings
-from bert_export.runtime.pipelines.pretraining import PretrainingSettings
-from bert_export.runtime.pipelines.texts import CUT
 from bert_export.runtime.tokenization import Tokenizer
 
 __all__ = ["MaskedWordScorer", "NextWordScorer", "PretrainingGold", "PretrainingScorer"]
@@ -39,12 +37,11 @@ class MaskedWordScorer(Scorer):
     mask that the text came with is not known; such masks count for agreement alone.
     """
 
-    metric = "masked-token accuracy"
     agreement_kind = "share of equal words"
     needs = "texts without masks, whose words the tool hides itself"
 
-    def settings(self, pipeline: AnyPipeline, data: DataSet) -> FillMaskSettings:
-        return FillMaskSettings(top_k=1, tokenization=CUT)
+    def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
+        return replace(pipeline.dataset_settings(), top_k=1)
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         examples = super().prepare(pipeline, data, seed)
@@ -65,9 +62,9 @@ class MaskedWordScorer(Scorer):
         wanted, given = np.concatenate(list(gold)), np.concatenate(list(answers))
         known = wanted != _UNKNOWN
         if not known.any():
-            return {"masked-token accuracy": 1.0, "masked tokens": 0.0}  # nothing to guess
+            return {self.metric: 1.0, "masked tokens": 0.0}  # nothing to guess
         return {
-            "masked-token accuracy": float((wanted == given)[known].mean()),
+            self.metric: float((wanted == given)[known].mean()),
             "masked tokens": float(known.sum()),
         }
 
@@ -88,12 +85,11 @@ class PretrainingGold:
 class PretrainingScorer(Scorer):
     """Masked words, as in fill-mask, and whether the second text follows."""
 
-    metric = "masked-token accuracy"
     agreement_kind = "share of equal words"
     needs = "texts without masks, whose words the tool hides itself"
 
-    def settings(self, pipeline: AnyPipeline, data: DataSet) -> PretrainingSettings:
-        return PretrainingSettings(top_k=1, tokenization=CUT)
+    def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
+        return replace(pipeline.dataset_settings(), top_k=1)
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         examples = super().prepare(pipeline, data, seed)
@@ -125,7 +121,7 @@ class PretrainingScorer(Scorer):
         return PretrainingGold([ids for ids, _ in answers], [verdict for _, verdict in answers])
 
     def score(self, gold: PretrainingGold, answers: Sequence[tuple[Ids, bool]]) -> dict[str, float]:
-        figures = MaskedWordScorer().score(gold.words, [ids for ids, _ in answers])
+        figures = MaskedWordScorer(self.metric).score(gold.words, [ids for ids, _ in answers])
         if gold.is_next is not None:
             verdicts = [verdict for _, verdict in answers]
             figures["next-sentence accuracy"] = accuracy(gold.is_next, verdicts)
@@ -135,7 +131,6 @@ class PretrainingScorer(Scorer):
 class NextWordScorer(Scorer):
     """Which token comes next: every text is cut at one place, drawn with the seed."""
 
-    metric = "next-token accuracy"
     agreement_kind = "share of equal next tokens"
     needs = "texts of two tokens or more"
 
@@ -166,13 +161,13 @@ class NextWordScorer(Scorer):
     def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
         pairs = [pair for pair in zip(gold, answers, strict=True) if pair[0] != _UNKNOWN]
         if not pairs:
-            return {"next-token accuracy": 1.0}  # nothing to guess
-        return {"next-token accuracy": accuracy(*zip(*pairs, strict=True))}
+            return {self.metric: 1.0}  # nothing to guess
+        return {self.metric: accuracy(*zip(*pairs, strict=True))}
 
 
 def _hide(rows: Sequence[Row], tokenizer: Tokenizer, seed: int) -> tuple[list[Row], list[Ids]]:
     """Rows with masks, and what stands behind each."""
-    mask_id, dice = mask_id_of(tokenizer), np.random.default_rng(seed)
+    mask_id, dice = tokenizer.required_mask_id, np.random.default_rng(seed)
     hidden, gold = [], []
     for row in rows:
         masks = row.input_ids == mask_id  # (S,)

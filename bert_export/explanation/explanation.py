@@ -10,52 +10,11 @@ from pathlib import Path
 
 from bert_export.bundle import GraphRecord, Manifest, PassRecord, RefusalRecord, read_manifest
 from bert_export.errors import InputError, MissingExtraError
+from bert_export.explanation.cost import STAGES, Cost
 
-__all__ = ["STAGES", "Cost", "Explanation", "PassChanges", "explain"]
-
-STAGES = (
-    "embeddings",
-    "mask",
-    "attention",
-    "feed-forward",
-    "normalization",
-    "quantization",
-    "head",
-)
-"""What every operator is counted to, in the order of a reader's way through the graph.
-
-``embeddings`` ends with its norm; ``normalization`` is the residual sums and norms of the encoder;
-``quantization`` is what changes number formats, wherever it stands; ``head`` is all that follows
-the encoder: pooler, pooling, transforms and decoders.
-"""
+__all__ = ["Explanation", "PassChanges", "explain"]
 
 _LENGTH, _CHOICES = 128, 4
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a part of a graph computes and moves at one shape.
-
-    Args:
-        flop: Floating-point operations; an addition, a product and a function such as erf each
-            count as one.
-        integer_op: The same of integer matrix products.
-        weight_bytes: Of stored tensors that are read; of a table only the rows that are taken.
-        activation_bytes: Of results that are written; views of a result count nothing.
-    """
-
-    flop: int = 0
-    integer_op: int = 0
-    weight_bytes: int = 0
-    activation_bytes: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.flop + other.flop,
-            self.integer_op + other.integer_op,
-            self.weight_bytes + other.weight_bytes,
-            self.activation_bytes + other.activation_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any, cast
 import onnx_ir as ir
 
 from bert_export.errors import BundleError, InputError
-from bert_export.explanation.explanation import Cost
+from bert_export.explanation.cost import Cost
 from bert_export.explanation.operators import Result, Tensor, run_operator
 
 __all__ = ["price_stages"]

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from bert_export.bundle import MixedPrecisionRecord, QuantizationGroupRecord, SearchRecord
 from bert_export.datasets import DataSet
 from bert_export.errors import BudgetError, InputError
-from bert_export.evaluation.answering import Advance, answer_examples
+from bert_export.evaluation.answering import answer_examples
 from bert_export.evaluation.distance import Distance, sample_rows
 from bert_export.evaluation.scorer import AnyPipeline, Examples
 from bert_export.evaluation.scorers import find_scorer
@@ -34,7 +34,7 @@ from bert_export.quantization.mixed_precision.switchable_graph import (
 )
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.weights.number_formats import Scheme
-from bert_export.runtime.batching import batch_rows, pad_rows
+from bert_export.runtime.batching import Advance, batch_rows
 from bert_export.runtime.sessions.session import Outputs, Session
 
 __all__ = [
@@ -254,11 +254,10 @@ def measure_disturbances(
     total, done = len(batches) * (groups + 1), 0
     for batch in batches:
         own = [rows[index] for index in batch]
-        feeds = pipeline.graph_feeds(pad_rows(own, pad_id=pipeline.tokenizer.pad_id))
         exact: list[Outputs] = []
         for group in range(-1, groups):
             session.choose([group] if group >= 0 else [])
-            parts = pipeline.split_outputs(own, session.run(feeds))
+            parts = pipeline.run_rows(own)
             if group < 0:
                 exact = parts
             else:

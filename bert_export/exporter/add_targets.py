@@ -36,9 +36,8 @@ from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.targets import find_target
-from bert_export.targets.tensorrt_builder import MODULES
 from bert_export.targets.weights import WeightStore
-from bert_export.tasks import find_task
+from bert_export.tasks import PostProcessing, find_task
 from bert_export.tracing import DEFAULT_OPSET
 
 __all__ = ["Finish", "build"]
@@ -143,7 +142,7 @@ def _check_finishable(
     folder: Path, engine: EngineRecord, precision: str | None, finish: Finish | None
 ) -> None:
     """A target that is served already has an engine to get, of the graph that is there."""
-    if finish is None or engine.target not in MODULES:
+    if finish is None or find_target(engine.target).builder is None:
         raise InputError(
             f"bundle {folder} serves the target {engine.target} already",
             expected="another target",
@@ -245,7 +244,7 @@ def _check_same(manifest: Manifest, made: Manifest, plan: QuantizationPlan | Non
             made.files[made.tokenizer.file],
         ),
         "other labels": (manifest.labels, made.labels),
-        "other post-processing": (manifest.postprocessing, made.postprocessing),
+        "other post-processing": (_parameters(manifest), _parameters(made)),
     }
     new_plan = made.engine().quantization
     if plan is not None and new_plan is not None:
@@ -262,6 +261,11 @@ def _check_same(manifest: Manifest, made: Manifest, plan: QuantizationPlan | Non
                 got=got,
                 fix="Export all targets anew",
             )
+
+
+def _parameters(manifest: Manifest) -> PostProcessing:
+    """The task's parameters, of which older bundles do not name the defaults."""
+    return find_task(manifest.task).postprocessing.from_manifest(manifest.postprocessing)
 
 
 def _plan(manifest: Manifest) -> QuantizationPlan | None:

@@ -1,7 +1,7 @@
 """The fastest target, found by measurement: the library call behind ``--target auto``.
 
-Every target that can run here is built, and stays in the bundle where it passes the gate. Those
-engines are then timed on the shapes that the user names, one process each, taking turns; the
+Every target that can run here is built, and stays in the bundle where it passes the parity check.
+Those engines are then timed on the shapes that the user names, one process each, taking turns; the
 fastest becomes the bundle's default, and the manifest keeps the figures.
 """
 
@@ -46,7 +46,7 @@ from bert_export.measuring.timing import (
 )
 from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes
 from bert_export.runtime.checks import check_whole_or_none
-from bert_export.targets import DEFAULT_TARGET, TARGETS, Target
+from bert_export.targets import DEFAULT_TARGET, TARGETS, Target, load_target
 from bert_export.targets.gpu import find_gpu
 
 __all__ = ["AUTO", "candidates", "choose", "export_fastest", "export_for"]
@@ -174,7 +174,7 @@ def candidates(precision: str) -> tuple[Target, ...]:
         if precision not in target.precisions or (target.gpu and not gpu):
             continue
         try:
-            target.load().check_installed()
+            load_target(target).check_installed()
         except MissingExtraError:
             continue
         found.append(target)

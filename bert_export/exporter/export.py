@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
 import onnx_ir as ir
 
 from bert_export.bundle import (
@@ -40,24 +39,24 @@ from bert_export.exporter.accuracy_budget import (
     check_options,
     search_excluded_layers,
 )
+from bert_export.exporter.cases import Case, make_cases, scored_part
 from bert_export.exporter.fp16_overflow import find_overflow
 from bert_export.exporter.manifest_records import (
     TOKENIZER_FILE,
-    agreement_kind,
+    checkpoint_facts,
     graph_record,
     labels_of,
     longest_row,
     model_record,
     pass_record,
-    postprocessing_of,
     tokenizer_record,
 )
-from bert_export.exporter.verification import FP32_TOLERANCE, Case, make_cases, verify
+from bert_export.exporter.verification import FP32_TOLERANCE, verify
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.passes.graph_pass import Outcome
-from bert_export.passes.recipes import fp16_conversion, lower, prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import CalibrationRows, make_rows, read_calibration
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
@@ -66,13 +65,20 @@ from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import PROCESSORS, detect_processor
-from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.targets import DEFAULT_TARGET, Target, find_target
+from bert_export.targets import DEFAULT_TARGET, Target, find_target, load_target
 from bert_export.targets.engines import EngineOptions, build_into
+from bert_export.targets.lowering import fp16_conversion, lower
 from bert_export.targets.weights import WeightStore
-from bert_export.tasks import TASKS, Task, find_task
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks import (
+    TASKS,
+    CheckpointFacts,
+    Task,
+    default_task,
+    find_task,
+)
+from bert_export.tasks.interface import outputs_per_token
 from bert_export.tracing import DEFAULT_OPSET, trace
 
 __all__ = ["PRECISIONS", "Export", "Listener", "Stage", "export"]
@@ -228,7 +234,7 @@ def export(
     if not chosen_targets:
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in chosen_targets:
-        target.load().check_installed()
+        load_target(target).check_installed()
     check_options(precision, max_drop=max_drop, eval_data=eval_data, keep_best=keep_best)
     run = _Run(listener or _Silent())
     with run.stage("load") as facts:
@@ -284,13 +290,18 @@ class _Job:
     budget: Budget | None
     engines: EngineOptions | None
 
+    @property
+    def facts(self) -> CheckpointFacts:
+        """What the task asks of the checkpoint."""
+        return checkpoint_facts(self.config, self.checkpoint)
+
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """What all targets start from.
 
     Args:
-        model: The float graph, as :func:`bert_export.passes.recipes.prepare` leaves it.
+        model: The float graph, as :func:`bert_export.passes.prepare.prepare` leaves it.
         outcomes: Of the passes that made it.
         pipeline: Over no session yet; encodes text and knows the graph's axes.
         rows: Real text.
@@ -338,12 +349,9 @@ def _load(model: str, name: str | None) -> tuple[Checkpoint, Task]:
     checkpoint = load_checkpoint(model, demo=task.demo if task else None)
     if task is not None:
         return checkpoint, task
-    if checkpoint.sentence is not None:
-        return checkpoint, find_task("sentence-embedding")
-    for architecture in checkpoint.architectures:
-        for candidate in TASKS.values():
-            if architecture in candidate.architectures:
-                return checkpoint, candidate
+    task = default_task(checkpoint.architectures, sentence_modules=checkpoint.sentence is not None)
+    if task is not None:
+        return checkpoint, task
     raise TaskError(
         f"checkpoint {model} does not say which task it is for",
         expected="a BERT head in the architectures of its config.json",
@@ -358,14 +366,18 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
     (folder / TOKENIZER_FILE).write_text(job.checkpoint.tokenizer.json, encoding="utf-8")
     tokenizer = Tokenizer.from_file(folder / TOKENIZER_FILE, record)
     with run.stage("trace") as facts:
-        inputs, outputs = _interface(job)
+        interface = job.task.interface(job.facts)
         model = trace(
-            job.head, inputs=inputs, outputs=outputs, max_length=record.max_length, opset=job.opset
+            job.head,
+            inputs=interface.input_axes,
+            outputs=interface.output_axes,
+            max_length=record.max_length,
+            opset=job.opset,
         )
         facts["operators"] = len(model.graph)
     with run.stage("optimize") as facts:
         outcomes = prepare(model, task=job.task, config_layers=job.config.num_hidden_layers)
-        interface = graph_record(model, "", job.opset)
+        prepared_graph = graph_record(model, "", job.opset)
         facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
     manifest = Manifest(
@@ -374,13 +386,13 @@ def _export_into(folder: Path, job: _Job, run: _Run) -> Manifest:
         labels=labels_of(job.task, job.config),
         model=model_record(job.task, job.config, job.checkpoint, job.head),
         tokenizer=record,
-        postprocessing=postprocessing_of(job.task, job.config, job.checkpoint),
+        postprocessing=job.task.postprocessing.from_checkpoint(job.facts).to_manifest(),
         default_target=job.targets[0].name,
         engines=(),
         versions={name: version(name) for name in _TOOLS},
         files={},
     )
-    pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(interface))
+    pipeline = open_pipeline(job.task, manifest, tokenizer, _Unopened(prepared_graph))
     rows = _calibration_rows(job, pipeline)
     prepared = _Prepared(model, outcomes, pipeline, rows, folder)
     preparation = _calibrate(prepared, job, run)
@@ -428,11 +440,10 @@ def _calibrate(prepared: _Prepared, job: _Job, run: _Run) -> Preparation:
             prepared.rows.rows,
             job.quantization,
             integer_query_key=any(
-                target.load().scheme(job.cpu).integer_query_key for target in job.targets
+                load_target(target).scheme(job.cpu).integer_query_key for target in job.targets
             ),
             folder=prepared.folder,
-            pad_id=prepared.pipeline.tokenizer.pad_id,
-            shape_feeds=prepared.pipeline.graph_feeds,
+            feeds=prepared.pipeline.feeds,
             threads=job.threads,
             advance=run.listener.advance,
         )
@@ -455,7 +466,7 @@ def _search(
         search = search_excluded_layers(
             prepared.model,
             preparation,
-            find_target(DEFAULT_TARGET).load().scheme(job.cpu),
+            load_target(find_target(DEFAULT_TARGET)).scheme(job.cpu),
             job.budget,
             open_=open_,
             engines=partial(_open_engines, prepared, job),
@@ -476,7 +487,7 @@ def _open_engines(prepared: _Prepared, job: _Job, preparation: Preparation) -> G
             folder = Path(name)
             with WeightStore(folder) as store:
                 engine = _emit(prepared, target, store, job, preparation, None, _Run(_Silent()))
-            yield target.load().open_written(folder, engine, threads=job.threads)
+            yield load_target(target).open_written(folder, engine, threads=job.threads)
 
 
 def _emit(
@@ -495,7 +506,7 @@ def _emit(
     plan = None
     if job.precision == "int8":
         with run.stage("quantize") as facts:
-            scheme = target.load().scheme(job.cpu)
+            scheme = load_target(target).scheme(job.cpu)
             layers = quantize_graph(model, preparation, scheme=scheme)
             facts["layers"] = sum(layer.precision == "int8" for layer in layers)
         static = job.quantization.mode == "static"
@@ -519,7 +530,7 @@ def _emit(
             task=job.task,
             config_layers=job.config.num_hidden_layers,
         )
-        target.load().check_graph(model)
+        load_target(target).check_graph(model)
         store.save(model, target.graph_file)
         facts["target"] = target.name
         facts["size"] = store.size
@@ -554,8 +565,7 @@ def _find_overflow(
             twin,
             prepared.rows.rows,
             folder=prepared.folder,
-            pad_id=prepared.pipeline.tokenizer.pad_id,
-            shape_feeds=prepared.pipeline.graph_feeds,
+            feeds=prepared.pipeline.feeds,
             threads=job.threads,
             advance=run.listener.advance,
         )
@@ -569,12 +579,15 @@ def _answer(
     pipeline: Pipeline[Any, Any, Any], rows: CalibrationRows, job: _Job, run: _Run
 ) -> list[tuple[Case, Outputs]]:
     """What every target is verified with, and the PyTorch head's outputs."""
-    cases = make_cases(pipeline.tokenizer, rows.rows, shape_feeds=pipeline.graph_feeds)
+    cases = make_cases(pipeline.tokenizer, rows.rows, feeds=pipeline.feeds)
     answers = []
     with run.stage("reference") as facts:
         for case in cases:
             found = run_head(job.head, case.feeds)
-            pruned = {name: _pruned(part, case.feeds, job.task) for name, part in found.items()}
+            pruned = {
+                name: scored_part(part, case.feeds, job.task.scored_positions)
+                for name, part in found.items()
+            }
             answers.append((case, pruned))
             run.listener.advance(len(answers), len(cases))
         facts["batches"] = len(cases)
@@ -589,10 +602,7 @@ def _verify(
     run: _Run,
 ) -> EngineRecord:
     """Open the written graph as a service would, and compare it with the PyTorch head."""
-    per_token = frozenset(
-        spec.name for spec in engine.graph.outputs if spec.shape[1:2] == ("sequence",)
-    )
-    module = find_target(engine.target).load()
+    module = load_target(find_target(engine.target))
     with (
         run.stage("verify") as facts,
         module.open_written(folder, engine, threads=job.threads) as session,
@@ -600,8 +610,8 @@ def _verify(
         parity = verify(
             session.run,
             answers,
-            kind=agreement_kind(job.task, job.config),
-            per_token=per_token,
+            kind=job.task.agreement(job.facts),
+            per_token=outputs_per_token(engine.graph.outputs),
             tolerance=FP32_TOLERANCE if job.precision == "fp32" else None,
             advance=run.listener.advance,
         )
@@ -612,32 +622,9 @@ def _verify(
     return msgspec.structs.replace(engine, parity=parity)
 
 
-def _pruned(array: Array, feeds: Feeds, task: Task) -> Array:
-    """The head's logits at the tokens that the graph scores: the masks, or each row's last."""
-    rows: Array = array
-    if MASKED_POSITIONS in feeds:
-        rows = array.reshape(-1, array.shape[-1])[feeds[MASKED_POSITIONS]]  # (M, V)
-    elif task.name == "text-generation":
-        rows = array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1]  # (B, V)
-    return rows
-
-
 def _calibration_rows(job: _Job, pipeline: Pipeline[Any, Any, Any]) -> CalibrationRows:
-    """Rows of real text, for calibration and for the gate alike."""
+    """Rows of real text, for calibration and for the parity check alike."""
     return make_rows(job.calibration, pipeline, seed=_CALIBRATION_SEED)
-
-
-def _interface(
-    job: _Job,
-) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[tuple[str, tuple[str | int, ...]], ...]]:
-    """Names and symbolic axes of the graph's inputs and outputs."""
-    choices = any("choices" in output.shape for output in job.task.outputs)
-    axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
-    shapes = {output.name: output.shape for output in job.task.outputs}
-    return (
-        tuple((name, axes) for name in job.head.inputs),
-        tuple((name, shapes[name]) for name in job.head.outputs),
-    )
 
 
 class _Unopened:

@@ -21,13 +21,12 @@ import numpy as np
 from bert_export.errors import BertExportError, InputError
 from bert_export.measuring.memory import peak_bytes
 from bert_export.measuring.workloads import Shape, Workload
-from bert_export.runtime.batching import Row, pad_rows
+from bert_export.runtime.batching import Row
 from bert_export.runtime.loading import load, threads_for
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
 __all__ = ["Runner", "main", "rows_of_shape"]
 
-_MASKED_TASKS = ("fill-mask", "pretraining")
 _WARM_UPS = 3
 _LEAST_RUNS = 3
 
@@ -71,7 +70,7 @@ def _row(like: Row, ids: list[int], pipeline: Pipeline[Any, Any, Any]) -> Row:
     """A row of these ids; a task that scores masks gets one, and further inputs are all ones."""
     input_ids = np.asarray(ids, dtype=np.int64)
     mask_id = pipeline.tokenizer.mask_id
-    if pipeline.task in _MASKED_TASKS and mask_id is not None:
+    if pipeline.definition.masked_texts and mask_id is not None:
         input_ids[len(input_ids) // 2] = mask_id
     return replace(
         like,
@@ -110,8 +109,7 @@ class Runner:
         if workload.shape is not None:
             pipeline = self._pipeline
             rows = rows_of_shape(pipeline, self._records, workload.shape)
-            padded = pad_rows(rows, pad_id=pipeline.tokenizer.pad_id)
-            feeds = pipeline.graph_feeds(padded)
+            feeds = pipeline.feeds(rows)
             return [lambda: pipeline.run(feeds)]
         if workload.rows > 1:
             records = self._records[: workload.rows]

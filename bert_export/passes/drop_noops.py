@@ -32,7 +32,7 @@ class DropNoops(RulePass):
     name = "drop_noops"
 
     @property
-    def rules(self) -> tuple[Rule, ...]:  # type: ignore[override]
+    def rules(self) -> tuple[Rule, ...]:
         return tuple(_Noop(op) for op in _SOURCES)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Linear",
+    "add_to_bias",
     "add_to_constant",
     "attribute",
     "constant",
@@ -22,8 +23,10 @@ __all__ = [
     "module_name",
     "new_constant",
     "other_input",
+    "own_bias",
     "producer",
     "scalar",
+    "set_constant",
     "sole_reader",
     "split_scalar",
     "static_dim",
@@ -219,6 +222,59 @@ def add_to_constant(graph: ir.Graph, node: ir.Node, index: int, by: NDArray[Any]
     else:
         name = f"{node.outputs[0].name}.bias"
         node.replace_input_with(index, new_constant(graph, name, moved))
+
+
+def own_bias(graph: ir.Graph, product: ir.Node) -> ir.Value:
+    """The bias that is added to a product; one of zeros is put in where there is none.
+
+    Args:
+        graph: Where the product stands.
+        product: A linear layer's ``MatMul`` by a constant.
+
+    Returns:
+        An initializer (N,) that nothing else reads.
+    """
+    output = product.outputs[0]
+    add = sole_reader(output, "Add")
+    for value in () if add is None else add.inputs:
+        if value is not None and is_vector(value) and use_count(value) == 1:
+            return value
+    weight = constant(product.inputs[1])
+    assert weight is not None, "a linear layer's weight is constant"
+    name = f"{str(cast('ir.Value', product.inputs[1]).name).removesuffix(WEIGHT_SUFFIX)}.bias"
+    bias = new_constant(graph, name, np.zeros(weight.shape[1], dtype=np.float32))
+    readers = tuple(output.uses())
+    added = ir.node(
+        "Add",
+        [output, bias],
+        name=f"{product.name}.bias",
+        outputs=[ir.Value(name=f"{output.name}.biased", shape=output.shape, type=output.type)],
+    )
+    graph.insert_after(product, added)
+    for node, index in readers:
+        node.replace_input_with(index, added.outputs[0])
+    return bias
+
+
+def add_to_bias(graph: ir.Graph, product: ir.Node, by: NDArray[np.float64]) -> None:
+    """Add to the bias of a product, in place; see :func:`own_bias`.
+
+    Args:
+        graph: Where the product stands.
+        product: A linear layer's ``MatMul`` by a constant.
+        by: What is added, (N,); the sum is taken in double precision.
+    """
+    bias = own_bias(graph, product)
+    offsets = constant(bias)
+    assert offsets is not None, "own_bias gives a constant"
+    set_constant(bias, offsets + by)
+
+
+def set_constant(value: ir.Value, array: NDArray[np.floating[Any]]) -> None:
+    """Let an initializer hold another array, as float32; the old one, which clones share, stays."""
+    content = np.ascontiguousarray(array, dtype=np.float32)
+    value.const_value = ir.tensor(content, name=value.name)
+    value.shape = ir.Shape(array.shape)
 
 
 def insert_node(

@@ -69,7 +69,7 @@ class FuseAttention(RulePass):
         return 0, tuple(Refusal(reason, str(node.name)) for node in sites)
 
     @property
-    def rules(self) -> tuple[Rule, ...]:  # type: ignore[override]
+    def rules(self) -> tuple[Rule, ...]:
         return (_Decomposed(), _FourAxes())
 
 

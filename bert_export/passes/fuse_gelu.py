@@ -45,7 +45,7 @@ class FuseGelu(RulePass):
     name = "fuse_gelu"
 
     @property
-    def rules(self) -> tuple[Rule, ...]:  # type: ignore[override]
+    def rules(self) -> tuple[Rule, ...]:
         return (_Erf(), _Tanh())
 
 

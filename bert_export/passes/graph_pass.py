@@ -136,7 +136,10 @@ class GraphPass(ABC):
 class RulePass(GraphPass):
     """A pass made of rules; the first that matches a node wins."""
 
-    rules: ClassVar[tuple[Rule, ...]]
+    @property
+    @abstractmethod
+    def rules(self) -> tuple[Rule, ...]:
+        """In the order in which they are tried; a class attribute will do."""
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
         """Try every rule at every node that is still there."""
@@ -149,11 +152,11 @@ class RulePass(GraphPass):
             for rule in self.rules:
                 if node.op_type != rule.root_op:
                     continue
-                found = rule.match(node)
-                if isinstance(found, Refusal):
-                    refusals.append(found)
-                elif found is not None:
-                    rule.rewrite(graph, found)
+                answer = rule.match(node)
+                if isinstance(answer, Refusal):
+                    refusals.append(answer)
+                elif answer is not None:
+                    rule.rewrite(graph, answer)
                     rewritten += 1
                     break
         if rewritten:

@@ -14,7 +14,7 @@ from bert_export.passes.editing import (
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.prune_first_token import prune_tokens
 from bert_export.passes.row_selection import find_region, move_selection
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 

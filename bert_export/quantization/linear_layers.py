@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from bert_export.bundle import LayerPlan
 from bert_export.errors import QuantizationError
 from bert_export.passes.editing import (
-    WEIGHT_SUFFIX,
     constant,
-    is_vector,
     new_constant,
-    sole_reader,
-    use_count,
 )
 from bert_export.quantization.weights.number_formats import AffineParameters
 from bert_export.tracing import linear_layers
@@ -26,12 +22,9 @@ from bert_export.tracing import linear_layers
 __all__ = [
     "QUANTIZED_PREFIXES",
     "LinearLayer",
-    "add_to_bias",
     "find_linear_layers",
     "group_linear_layers",
     "insert_quantize_dequantize",
-    "own_bias",
-    "set_constant",
     "weight_of",
 ]
 
@@ -155,56 +148,3 @@ def insert_quantize_dequantize(
     )
     graph.insert_before(node, [quantize, dequantize])
     return dequantize.outputs[0]
-
-
-def own_bias(graph: ir.Graph, product: ir.Node) -> ir.Value:
-    """The bias that is added to a product; one of zeros is put in where there is none.
-
-    Args:
-        graph: Where the product stands.
-        product: A linear layer's ``MatMul`` by a constant.
-
-    Returns:
-        An initializer (N,) that nothing else reads.
-    """
-    output = product.outputs[0]
-    add = sole_reader(output, "Add")
-    for value in () if add is None else add.inputs:
-        if value is not None and is_vector(value) and use_count(value) == 1:
-            return value
-    weight = constant(product.inputs[1])
-    assert weight is not None, "a linear layer's weight is constant"
-    name = f"{str(cast('ir.Value', product.inputs[1]).name).removesuffix(WEIGHT_SUFFIX)}.bias"
-    bias = new_constant(graph, name, np.zeros(weight.shape[1], dtype=np.float32))
-    readers = tuple(output.uses())
-    added = ir.node(
-        "Add",
-        [output, bias],
-        name=f"{product.name}.bias",
-        outputs=[ir.Value(name=f"{output.name}.biased", shape=output.shape, type=output.type)],
-    )
-    graph.insert_after(product, added)
-    for node, index in readers:
-        node.replace_input_with(index, added.outputs[0])
-    return bias
-
-
-def add_to_bias(graph: ir.Graph, product: ir.Node, by: NDArray[np.float64]) -> None:
-    """Add to the bias of a product, in place; see :func:`own_bias`.
-
-    Args:
-        graph: Where the product stands.
-        product: A linear layer's ``MatMul`` by a constant.
-        by: What is added, (N,); the sum is taken in double precision.
-    """
-    bias = own_bias(graph, product)
-    offsets = constant(bias)
-    assert offsets is not None, "own_bias gives a constant"
-    set_constant(bias, offsets + by)
-
-
-def set_constant(value: ir.Value, array: NDArray[np.floating[Any]]) -> None:
-    """Let an initializer hold another array, as float32; the old one, which clones share, stays."""
-    content = np.ascontiguousarray(array, dtype=np.float32)
-    value.const_value = ir.tensor(content, name=value.name)
-    value.shape = ir.Shape(array.shape)

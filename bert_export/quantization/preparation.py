@@ -112,12 +112,12 @@ def prepare_int8(
     """Calibrate a prepared float graph.
 
     Args:
-        model: The graph, from :func:`bert_export.passes.recipes.prepare`; not changed.
+        model: The graph, from :func:`bert_export.passes.prepare.prepare`; not changed.
         rows: Calibration rows.
         options: What may be done. Dynamic mode needs no calibration: the result is empty.
         integer_query_key: Whether to measure queries and keys, for engines that multiply them in
             int8.
-        settings: ``folder``, ``pad_id``, ``shape_feeds``, ``threads`` and ``advance`` of
+        settings: ``folder``, ``feeds``, ``threads`` and ``advance`` of
             :func:`bert_export.quantization.calibration.ranges.observe`.
 
     Raises:

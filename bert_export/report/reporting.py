@@ -48,7 +48,7 @@ from bert_export.report.schema import (
 )
 from bert_export.report.scores import score_apart
 from bert_export.report.variants import FOLDER, INT8_OPTIONS, describe_bundle, plan_variants
-from bert_export.tasks import LABELS, Task, find_task
+from bert_export.tasks import LABELS, CheckpointFacts, Task, find_task
 
 __all__ = ["DEFAULT_MAX_DROP", "make_report"]
 
@@ -128,7 +128,7 @@ def make_report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=task,
-        metric=chosen.metric,
+        metric=chosen.metric(CheckpointFacts()),
         reference=_reference(variants),
         main_shape=_main_shape(wanted),
         max_drop=DEFAULT_MAX_DROP if max_drop is None else max_drop,
@@ -327,7 +327,7 @@ class _Work:
             return
         under = self.report.conditions
         records = pick_records(dataset.records, max(under.texts, _LEAST_RECORDS))
-        if self.report.task == "fill-mask":
+        if find_task(self.report.task).masked_texts:
             mask = read_manifest(self.folder / whole[0].bundle).tokenizer.mask_token
             records = [mask_a_word(record, mask) for record in records]
         time_contenders(

@@ -26,7 +26,6 @@ INT8_OPTIONS = "int8"
 """Key of an export's request: what INT8 variants are told besides."""
 
 _DIGITS = 12
-_WITHOUT_GPU = ("onnxruntime", "openvino")
 _DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
 
 
@@ -69,7 +68,7 @@ def default_targets() -> tuple[str, ...]:
     """Targets of this machine's devices: those for a GPU only where one is there."""
     if any(_DEVICES.glob(_GPU)):
         return tuple(TARGETS)
-    return tuple(name for name in TARGETS if name in _WITHOUT_GPU)
+    return tuple(name for name, target in TARGETS.items() if not target.gpu)
 
 
 def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:

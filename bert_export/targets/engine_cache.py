@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import hash_file
+from bert_export.bundle import hash_file, write_whole
 from bert_export.errors import InputError, one_line
 from bert_export.targets.profiles import Profile
 from bert_export.targets.weights import WEIGHTS_FILE
@@ -116,8 +116,8 @@ class EngineCache:
         record = dict(said) | {"sha256": _sha256(plan)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._replace(self._plan(key), plan)
-            self._replace(self._said(key), json.dumps(record, sort_keys=True).encode())
+            write_whole(self._plan(key), plan)
+            write_whole(self._said(key), json.dumps(record, sort_keys=True).encode())
         except OSError as error:
             warnings.warn(
                 f"engine cache {self.folder} cannot be written: got {one_line(error)}. The next "
@@ -125,16 +125,6 @@ class EngineCache:
                 RuntimeWarning,
                 stacklevel=2,
             )
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
 
     def _plan(self, key: str) -> Path:
         return self.folder / f"{key}.engine"

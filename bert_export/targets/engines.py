@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import msgspec
 
 from bert_export.bundle import BuiltRecord, EngineRecord
 from bert_export.errors import InputError
+from bert_export.target_table import TARGETS, find_target
 from bert_export.targets.engine_cache import EngineCache, default_cache_folder
 from bert_export.targets.gpu import find_gpu
 from bert_export.targets.profiles import (
@@ -18,14 +19,9 @@ from bert_export.targets.profiles import (
     profiles_from_lengths,
     read_lengths,
 )
-from bert_export.targets.tensorrt_builder import (
-    MODULES,
-    BuiltEngine,
-    build_engine,
-    check_capabilities,
-)
+from bert_export.targets.tensorrt_builder import BuiltEngine, build_engine, check_capabilities
 
-__all__ = ["EngineOptions", "build_into", "can_build"]
+__all__ = ["EngineOptions", "build_into", "built_targets", "can_build"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +69,11 @@ class EngineOptions:
         )
 
 
+def built_targets(targets: Iterable[str] = TARGETS) -> tuple[str, ...]:
+    """Those of the targets that have a builder of their own."""
+    return tuple(name for name in targets if find_target(name).builder is not None)
+
+
 def can_build(targets: Sequence[str], options: EngineOptions) -> bool:
     """Whether there is an engine to build: the user says for what, or a GPU is here.
 
@@ -80,7 +81,7 @@ def can_build(targets: Sequence[str], options: EngineOptions) -> bool:
         MissingExtraError: The builder of what the user asks for is not installed.
         InputError: A GPU is unknown or cannot be built for.
     """
-    wanted = [name for name in targets if name in MODULES]
+    wanted = built_targets(targets)
     if not wanted or (options == EngineOptions() and find_gpu() is None):
         return False
     for name in wanted:
@@ -108,10 +109,10 @@ def build_into(
             not among those asked for.
         TargetError: The builder refuses the graph.
     """
-    if engine.target not in MODULES:
+    if find_target(engine.target).builder is None:
         return engine
     if engine.build.engine is not None:
-        _check_kept(engine.target, engine.build.engine, options)
+        _check_gpus_stay(engine.target, engine.build.engine, options)
     built = build_engine(
         folder / engine.graph.file,
         engine.graph.inputs,
@@ -120,15 +121,15 @@ def build_into(
         gpus=_gpus(engine.target, options),
         cache=EngineCache(options.cache or default_cache_folder()),
     )
-    name = f"{engine.target}.engine"
+    name = find_target(engine.target).engine_file
     (folder / name).write_bytes(built.plan)
     return msgspec.structs.replace(
         engine, build=msgspec.structs.replace(engine.build, engine=_record(name, built))
     )
 
 
-def _check_kept(target: str, there: BuiltRecord, options: EngineOptions) -> None:
-    """The new engine takes the place of the one that is there, so it is for its GPUs too."""
+def _check_gpus_stay(target: str, there: BuiltRecord, options: EngineOptions) -> None:
+    """Refuse to drop a GPU: a rebuilt engine must cover every GPU of the one it replaces."""
     asked = check_capabilities(target, _gpus(target, options))
     if not set(there.compute_capabilities) <= set(asked):
         had = ", ".join(there.compute_capabilities)
@@ -141,9 +142,12 @@ def _check_kept(target: str, there: BuiltRecord, options: EngineOptions) -> None
 
 
 def _gpus(target: str, options: EngineOptions) -> tuple[str, ...]:
-    """What is named, or what is here; ``tensorrt`` takes what is here by itself."""
-    gpu = find_gpu() if target == "tensorrt-rtx" and not options.gpus else None
-    return options.gpus if gpu is None else (gpu.capability,)
+    """The GPUs that are named; this machine's where none is and the builder wants a name."""
+    builder = find_target(target).builder
+    if options.gpus or builder is None or not builder.for_named_gpus:
+        return options.gpus
+    gpu = find_gpu()
+    return () if gpu is None else (gpu.capability,)
 
 
 def _record(name: str, built: BuiltEngine) -> BuiltRecord:

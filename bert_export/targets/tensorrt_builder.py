@@ -21,22 +21,19 @@ from typing import Any
 
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, MissingExtraError, TargetError, one_line
+from bert_export.target_table import TARGETS, Builder, find_target
 from bert_export.targets.compute_capabilities import find_capabilities
 from bert_export.targets.engine_cache import EngineCache, engine_key
 from bert_export.targets.gpu import find_gpu
 from bert_export.targets.profiles import Profile
 
 __all__ = [
-    "MODULES",
     "BuiltEngine",
     "build_engine",
     "builder_version",
     "check_capabilities",
     "nameable_capabilities",
 ]
-
-MODULES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""By target: the module that builds, also the name of its package."""
 
 _ATTENTION = re.compile(r"Found (\S+)\.attention\.weights to be part of self-attention pattern")
 _SCRATCH = re.compile(r"Total Activation Memory: (\d+) bytes")
@@ -88,10 +85,10 @@ def build_engine(
     Args:
         graph: The graph file; its weights lie beside it.
         inputs: Of the graph, in order.
-        target: ``tensorrt`` or ``tensorrt-rtx``.
+        target: One whose row has a builder.
         profiles: At least one.
-        gpus: Names or compute capabilities of the GPUs that the engine is for: of
-            ``tensorrt-rtx`` at least one, of ``tensorrt`` none.
+        gpus: Names or compute capabilities of the GPUs that the engine is for: at least one where
+            the builder is for named GPUs, none where it is not.
         cache: Where engines are kept.
 
     Raises:
@@ -134,7 +131,7 @@ def builder_version(target: str) -> str:
     Raises:
         MissingExtraError: It is not installed.
     """
-    return f"{MODULES[target]} {_import_builder(target).__version__}"
+    return f"{_builder(target).module} {_import_builder(target).__version__}"
 
 
 def nameable_capabilities(target: str) -> tuple[str, ...]:
@@ -144,12 +141,32 @@ def nameable_capabilities(target: str) -> tuple[str, ...]:
     return tuple(name for name in members if name.startswith("SM"))
 
 
+def _builder(target: str) -> Builder:
+    """The builder of a target's row.
+
+    Raises:
+        InputError: No target is called so, or it has none.
+    """
+    builder = find_target(target).builder
+    if builder is None:
+        raise InputError(
+            f"target {target} has no engine to build", expected="one that has a builder"
+        )
+    return builder
+
+
+def _for_named_gpus() -> list[str]:
+    """Targets whose builder compiles for GPUs that are named."""
+    builders = {name: target.builder for name, target in TARGETS.items()}
+    return [name for name, builder in builders.items() if builder and builder.for_named_gpus]
+
+
 def _import_builder(target: str) -> Any:
     try:
-        return import_module(MODULES[target])
+        return import_module(_builder(target).module)
     except ImportError as error:  # also a library of the GPU's driver that is not there
         raise MissingExtraError(
-            f"building an engine for {target} ({error})", extra=target
+            f"building an engine for {target} ({error})", extra=find_target(target).extra or target
         ) from error
 
 
@@ -160,8 +177,8 @@ def check_capabilities(target: str, gpus: Sequence[str]) -> tuple[str, ...]:
         MissingExtraError: The builder is not installed.
         InputError: A GPU is unknown, or the builder cannot be told of it.
     """
-    module = _import_builder(target)
-    if hasattr(module.IBuilderConfig, "num_compute_capabilities"):
+    _import_builder(target)
+    if _builder(target).for_named_gpus:
         if not gpus:
             raise InputError(
                 f"target {target} is not told for which GPU",
@@ -175,7 +192,7 @@ def check_capabilities(target: str, gpus: Sequence[str]) -> tuple[str, ...]:
             f"target {target} builds for the GPU of the machine that it runs on",
             expected="no --sm",
             got=", ".join(gpus),
-            fix="Drop --sm, or use --target tensorrt-rtx",
+            fix=f"Drop --sm, or use --target {' or '.join(_for_named_gpus())}",
         )
     return ()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from bert_export.passes.recipes import distinct_recipes
 from bert_export.tasks import TASKS
+from goldens.recipes import distinct_recipes
 from goldens.text import graph_text
 from goldens.tiny import TinyTrace
 

@@ -28,7 +28,6 @@ from bert_export.exporter.auto_target import AUTO, candidates, choose, export_fo
 from bert_export.measuring.samples import summarize
 from bert_export.measuring.timing import Measured, Timing
 from bert_export.measuring.workloads import parse_shapes
-from bert_export.passes.recipes import RECIPES
 from bert_export.targets import TARGETS, Target
 
 pytest.importorskip("openvino")
@@ -252,11 +251,12 @@ class TestExport:
             name="refusing",
             summary="takes no graph",
             precisions=("bf16",),
-            extra=None,
+            device="cpu",
             module="tests.targets.refusing",
+            session="onnxruntime:open_engine",
+            packages=(),
         )
         monkeypatch.setitem(cast("dict[str, Target]", TARGETS), "refusing", refusing)
-        monkeypatch.setitem(cast("dict[Any, Any]", RECIPES), ("refusing", "bf16"), ())
         assert [target.name for target in candidates("bf16")] == ["openvino", "refusing"]
         done = export_for(
             task="text-classification",

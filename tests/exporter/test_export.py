@@ -46,7 +46,7 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "token-classification": ("BertForTokenClassification", LABELS),
     "question-answering": ("BertForQuestionAnswering", {}),
-    "multiple-auto_target": ("BertForMultipleChoice", {}),
+    "multiple-choice": ("BertForMultipleChoice", {}),
     "next-sentence-prediction": ("BertForNextSentencePrediction", {}),
     "pretraining": (
         "BertForPreTraining",
@@ -72,7 +72,7 @@ def test_bundle_equals_the_original(
     original.eval()
     with bert_export.load(done.path) as pipeline:
         inputs = random_batch(60, (9, 1, 4))
-        if task == "multiple-auto_target":
+        if task == "multiple-choice":
             inputs = tuple(tensor.unsqueeze(1).repeat(1, 3, 1) for tensor in inputs)
         names = ("input_ids", "attention_mask", "token_type_ids")
         feeds = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}

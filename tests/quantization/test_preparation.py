@@ -10,11 +10,11 @@ import onnx_ir as ir
 import pytest
 
 from bert_export.errors import InputError, QuantizationError
-from bert_export.passes.editing import constant
+from bert_export.passes.editing import constant, own_bias
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.fuse_gelu import FuseGelu
 from bert_export.quantization.calibration.observers import OBSERVERS
-from bert_export.quantization.linear_layers import find_linear_layers, own_bias, weight_of
+from bert_export.quantization.linear_layers import find_linear_layers, weight_of
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph, quantize_weight

@@ -29,7 +29,7 @@ from bert_export.quantization.quantizer import (
 from bert_export.runtime.batching import Row
 from bert_export.runtime.processor import PROCESSORS
 from tests.oracle import random_batch
-from tests.test_tracing import trace_head
+from tests.tracing.test_trace import trace_head
 
 BOUND = st.floats(-1e4, 1e4, allow_nan=False)
 

@@ -8,7 +8,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bert_export.passes.recipes import lower
 from bert_export.quantization.linear_layers import find_linear_layers
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
@@ -16,12 +15,13 @@ from bert_export.quantization.quantizer import SCHEMES, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
 from bert_export.runtime.batching import Row
 from bert_export.runtime.processor import PROCESSORS
-from bert_export.targets import find_target
+from bert_export.targets import find_target, load_target
+from bert_export.targets.lowering import lower
 from bert_export.tasks import TASKS
 from tests.passes.graphs import LAYERS, copy_model, feeds_for, run_model
 from tests.targets.emitted import prepared
 
-SCHEME = find_target("openvino", "int8").load().scheme("x86-64-vnni")
+SCHEME = load_target(find_target("openvino", "int8")).scheme("x86-64-vnni")
 SELF = "bert.encoder.layer.{}.attention.self.{}"
 
 
@@ -109,5 +109,5 @@ def test_attention_that_was_not_fused_has_none() -> None:
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_only_the_processor_that_was_measured_gets_the_form(processor: str) -> None:
-    scheme = find_target("openvino", "int8").load().scheme(processor)
+    scheme = load_target(find_target("openvino", "int8")).scheme(processor)
     assert scheme.integer_query_key is (processor == "x86-64-vnni")

@@ -9,13 +9,13 @@ import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 from goldens.folder import GRAPHS, UPDATE, diff, expected_files, stale_files, traced_elsewhere
+from goldens.recipes import distinct_recipes
 from goldens.text import graph_text
 from goldens.tiny import TinyTrace
 from update_graphs import main
 
 from bert_export.explanation import STAGES
 from bert_export.explanation.stages import price_stages
-from bert_export.passes.recipes import distinct_recipes
 from bert_export.tasks import TASKS
 
 pytestmark = pytest.mark.long

@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from bert_export.errors import InputError, MissingExtraError, TargetError
-from bert_export.passes.recipes import lower
 from bert_export.targets import TARGETS
 from bert_export.targets.engine_cache import EngineCache
+from bert_export.targets.lowering import lower
 from bert_export.targets.profiles import make_profiles
 from bert_export.targets.rounded_session import float32_twin, open_rounded
 from bert_export.targets.tensorrt import check_graph, scheme

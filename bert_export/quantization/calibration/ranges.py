@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import QuantizationError
 from bert_export.quantization.calibration.observers import Observer
-from bert_export.runtime.batching import Row, batch_rows, pad_rows
+from bert_export.runtime.batching import Row, batch_rows
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
@@ -28,8 +28,7 @@ def observe(
     rows: Sequence[Row],
     *,
     folder: Path,
-    pad_id: int,
-    shape_feeds: Callable[[Feeds], Feeds],
+    feeds: Callable[[Sequence[Row]], Feeds],
     threads: int | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -40,8 +39,7 @@ def observe(
         activations: Names of the values to observe, float32 (B, S, ...) or (B, ...).
         rows: Calibration rows.
         folder: Where the graph with these values as outputs is written while it is in use.
-        pad_id: Id of ``[PAD]``.
-        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
+        feeds: The graph's inputs for a batch of rows.
         threads: Threads inside an operator.
         advance: Called with (rows done, rows in all) after each batch.
 
@@ -59,9 +57,10 @@ def observe(
     try:
         with OnnxRuntimeSession(path, threads=threads) as session:
             for batch in batches:
-                feeds = pad_rows([rows[index] for index in batch], pad_id=pad_id)
-                outputs = session.run(shape_feeds(feeds))
-                is_token = feeds["attention_mask"].astype(bool)  # (B, S)
+                inputs = feeds([rows[index] for index in batch])
+                outputs = session.run(inputs)
+                mask = inputs["attention_mask"].astype(bool)  # (B, S) or (B, 1, S)
+                is_token = mask.reshape(-1, mask.shape[-1])  # (B, S)
                 for name in activations:
                     yield name, _unpadded(name, outputs[name], is_token)
                 done += len(batch)

@@ -11,7 +11,7 @@ import numpy as np
 
 from bert_export.bundle import CalibrationRecord
 from bert_export.datasets import DataSet, read_dataset
-from bert_export.datasets.masking import MASKED_TASKS, corrupt_rows
+from bert_export.datasets.masking import corrupt_rows
 from bert_export.errors import CalibrationError, InputError, TaskError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -125,7 +125,7 @@ def make_rows(
             fix="Choose another checkpoint",
         )
     _check_texts(calibration, rows)
-    if pipeline.task in MASKED_TASKS:
+    if pipeline.definition.masked_texts:
         rows = corrupt_rows(rows, pipeline.tokenizer, np.random.default_rng(seed))
     return CalibrationRows(
         tuple(rows),

@@ -25,6 +25,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bert_export.passes.editing import (
+    add_to_bias,
     add_to_constant,
     attribute,
     constant,
@@ -40,7 +41,7 @@ from bert_export.passes.editing import (
 )
 from bert_export.quantization.calibration.activation_profile import ActivationProfile
 from bert_export.quantization.equalization.smoothquant import folds_into_values, value_projection
-from bert_export.quantization.linear_layers import LinearLayer, add_to_bias
+from bert_export.quantization.linear_layers import LinearLayer
 
 __all__ = ["apply_channel_shifts", "can_be_shifted", "channel_middles", "is_gathered"]
 

@@ -36,12 +36,14 @@ from bert_export.passes.editing import (
     Linear,
     constant,
     linear_layer,
+    own_bias,
     producer,
+    set_constant,
     sole_reader,
     use_count,
 )
 from bert_export.quantization.calibration.activation_profile import ActivationProfile
-from bert_export.quantization.linear_layers import LinearLayer, own_bias, set_constant, weight_of
+from bert_export.quantization.linear_layers import LinearLayer, weight_of
 from bert_export.quantization.weights.number_formats import (
     affine_parameters,
     quantize_weight,

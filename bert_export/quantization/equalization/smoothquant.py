@@ -34,10 +34,11 @@ from bert_export.passes.editing import (
     linear_layer,
     new_constant,
     producer,
+    set_constant,
     use_count,
 )
 from bert_export.quantization.calibration.activation_profile import ActivationProfile
-from bert_export.quantization.linear_layers import LinearLayer, set_constant, weight_of
+from bert_export.quantization.linear_layers import LinearLayer, weight_of
 from bert_export.quantization.weights.number_formats import (
     affine_parameters,
     quantize_weight,

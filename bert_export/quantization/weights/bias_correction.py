@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bert_export.passes.editing import constant
-from bert_export.quantization.linear_layers import LinearLayer, add_to_bias
+from bert_export.passes.editing import add_to_bias, constant
+from bert_export.quantization.linear_layers import LinearLayer
 
 __all__ = ["Means", "correct_bias"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import onnxruntime
 
@@ -186,11 +186,21 @@ def start_engine(
     )
 
 
-def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OnnxRuntimeSession:
+def open_engine(
+    folder: Path,
+    engine: EngineRecord,
+    *,
+    threads: int | None = None,
+    providers: str | Sequence[str] = _PROCESSOR,
+) -> OnnxRuntimeSession:
     """Open an engine of a bundle; for the options see :class:`OnnxRuntimeSession`."""
     plan = engine.quantization
-    unsaturated = plan is not None and saturates(plan.processor, detect_processor())
-    return OnnxRuntimeSession(folder / engine.graph.file, unsaturated=unsaturated, **options)
+    return OnnxRuntimeSession(
+        folder / engine.graph.file,
+        threads=threads,
+        providers=providers,
+        unsaturated=plan is not None and saturates(plan.processor, detect_processor()),
+    )
 
 
 def _check_started(wanted: Sequence[str], started: Sequence[str]) -> None:

@@ -155,10 +155,24 @@ class _Engine:
         return {name: arrays[port] for name, port in self._ports.items()}
 
 
-def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OpenVinoSession:
+def open_engine(
+    folder: Path,
+    engine: EngineRecord,
+    *,
+    threads: int | None = None,
+    hint: str = "latency",
+    cache: str | Path | None = None,
+    shapes: Sequence[Sequence[int]] = (),
+) -> OpenVinoSession:
     """Open an engine of a bundle; for the options see :class:`OpenVinoSession`."""
     return OpenVinoSession(
-        folder / engine.graph.file, engine.graph, precision=engine.precision, **options
+        folder / engine.graph.file,
+        engine.graph,
+        precision=engine.precision,
+        threads=threads,
+        hint=hint,
+        cache=cache,
+        shapes=shapes,
     )
 
 

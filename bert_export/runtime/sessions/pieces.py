@@ -15,7 +15,7 @@ import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 
 __all__ = ["PIECE_TOKENS", "can_cut", "cut_feeds", "join_outputs"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from bert_export.checkpoints import load_checkpoint
 from bert_export.models import load_head
-from bert_export.passes.recipes import prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.equalization.outlier_channel_splitting import ChannelSplitting
 from bert_export.quantization.mixed_precision.switchable_graph import (
     SwitchableSession,
@@ -28,7 +28,7 @@ from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks import find_task
 from tests.oracle import random_batch
-from tests.test_tracing import trace_head
+from tests.tracing.test_trace import trace_head
 
 SCHEME = SCHEMES["x86-64-vnni"]
 
