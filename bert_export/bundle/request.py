@@ -73,7 +73,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """For which GPUs and shapes engines are built.
 
     Args:
-        gpus: Names or compute capabilities; for ``tensorrt-rtx``, this machine's GPU when empty.
+        gpus: Names or compute capabilities. When empty, engines are built for this machine's GPU.
         batch_sizes: Rows per call: smallest, usual and largest.
         lengths: Upper ends of the buckets of lengths, in tokens; one profile each.
         profile_from: File of the lengths of a user's texts, see

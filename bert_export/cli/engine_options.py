@@ -8,9 +8,15 @@ from typing import Any
 from bert_export.bundle import EngineOptions
 from bert_export.cli.option_groups import option_group
 from bert_export.errors import InputError
+from bert_export.target_table import TARGETS
 
 __all__ = ["engine_options", "read_engine_options"]
 
+_FOR_NAMED_GPUS = [
+    target.name
+    for target in TARGETS.values()
+    if target.builder is not None and target.builder.for_named_gpus
+]
 _option = option_group("Engines for NVIDIA GPUs")
 _OPTIONS = (
     _option(
@@ -18,8 +24,8 @@ _OPTIONS = (
         "gpus",
         metavar="GPU",
         multiple=True,
-        help="For tensorrt-rtx: a GPU's name or compute capability, such as l4 or 89; may be "
-        "repeated.",
+        help=f"For {', '.join(_FOR_NAMED_GPUS)}: a GPU's name or compute capability, such as l4 or "
+        "89; may be repeated.",
     ),
     _option("--batch-sizes", metavar="N,N,N", help="Smallest, usual, largest.  [default: 1,8,64]"),
     _option("--lengths", metavar="N,...", help="Tokens: one profile up to each.  [default: one]"),

@@ -19,7 +19,8 @@ from bert_export.bundle import AUTO, EngineOptions, ExportRequest, QuantizationO
 from bert_export.exporter.export import Export, export, export_request
 from bert_export.exporter.progress import Listener, Progress, SilentListener, Stage
 from bert_export.exporter.refusal import Refusal
-from bert_export.exporter.request import PRECISIONS, check_request
+from bert_export.exporter.request import check_request
+from bert_export.target_table import PRECISIONS
 
 __all__ = [
     "AUTO",

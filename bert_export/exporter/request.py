@@ -12,14 +12,13 @@ from bert_export.exporter.auto_target import candidates, check_auto
 from bert_export.quantization.options import check_quantization
 from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
 from bert_export.runtime.processor import PROCESSORS
-from bert_export.targets import DEFAULT_TARGET, Target, find_target, load_target
+from bert_export.target_table import PRECISIONS
+from bert_export.targets import TARGETS, Target, find_target, load_target
 from bert_export.targets.engines import check_engines
 from bert_export.tasks import TASKS, find_task
 from bert_export.tracing import check_opset
 
-__all__ = ["PRECISIONS", "check_request", "find_targets", "request_record"]
-
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+__all__ = ["check_request", "find_targets", "request_record"]
 
 
 def check_request(request: ExportRequest) -> ExportRequest:
@@ -129,16 +128,17 @@ def _check_precision(request: ExportRequest) -> None:
 
 
 def _check_dynamic(request: ExportRequest) -> None:
-    """Dynamic INT8 is ONNX Runtime's, and sets no ranges that a budget could be kept with."""
+    """Few targets have dynamic INT8, and it sets no ranges that a budget could be kept with."""
+    dynamic = [name for name, target in TARGETS.items() if "dynamic" in target.int8_modes]
     useless = [
-        *(f"target {name}" for name in request.targets if name != DEFAULT_TARGET),
+        *(f"target {name}" for name in request.targets if name not in dynamic),
         *([] if request.calibration is None else [f"calibration {request.calibration}"]),
         *([] if request.max_drop is None else ["max_drop"]),
     ]
     if useless:
         raise InputError(
             f"{useless[0]} has no use for dynamic INT8",
-            expected=f"target {DEFAULT_TARGET}, no calibration and no accuracy budget",
+            expected=f"target {' or '.join(dynamic)}, no calibration and no accuracy budget",
             fix="Use static INT8",
         )
 

@@ -1,4 +1,4 @@
-"""What a user may say about engines that are built, and building them into a bundle."""
+"""The options of engines that are built, and building them into a bundle."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ def build_into(
     """Build the engine of a bundle's entry and write it into the folder.
 
     Args:
-        folder: Of the bundle that is being written.
-        engine: The entry; one whose target has no builder comes back as it is.
-        options: For which GPUs and shapes.
+        folder: The bundle that is being written.
+        engine: The entry; one whose target has no builder is returned unchanged.
+        options: GPUs and shapes that it is built for.
         max_length: Longest row of the bundle, in tokens.
         cache: Folder of engines that were built before;
             :func:`bert_export.targets.engine_cache.default_cache_folder` when ``None``.
@@ -170,8 +170,8 @@ def _record(name: str, built: BuiltEngine) -> BuiltRecord:
         compute_capabilities=built.capabilities,
         profiles=tuple(profile.record() for profile in built.profiles),
         bytes=len(built.plan),
-        seconds=built.seconds,
-        attention_layers=built.attention_layers,
-        device_memory=built.device_memory,
-        warnings=built.warnings,
+        seconds=built.facts.seconds,
+        attention_layers=built.facts.attention_layers,
+        device_memory=built.facts.device_memory,
+        warnings=built.facts.warnings,
     )

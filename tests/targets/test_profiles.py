@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -12,7 +13,12 @@ from hypothesis import strategies as st
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError
 from bert_export.targets.compute_capabilities import GPUS, find_capabilities
-from bert_export.targets.engine_cache import CACHE_VARIABLE, EngineCache, default_cache_folder
+from bert_export.targets.engine_cache import (
+    CACHE_VARIABLE,
+    BuildFacts,
+    EngineCache,
+    default_cache_folder,
+)
 from bert_export.targets.engines import EngineOptions, check_engines, find_profiles
 from bert_export.targets.profiles import make_profiles, profiles_from_lengths, read_lengths
 
@@ -180,14 +186,14 @@ def test_no_gpu_stands_twice():
 # The cache
 
 
-SAID = {"attention_layers": 2, "device_memory": None, "seconds": 1.5, "warnings": ["a"]}
+FACTS = BuildFacts(attention_layers=2, device_memory=None, seconds=1.5, warnings=("a",))
 
 
 def test_the_cache_gives_back_what_it_was_given(tmp_path):
     cache = EngineCache(tmp_path / "new" / "folder")
     assert cache.read("key") is None
-    cache.write("key", b"plan", SAID)
-    assert cache.read("key") == (b"plan", SAID)
+    cache.write("key", b"plan", FACTS)
+    assert cache.read("key") == (b"plan", FACTS)
     assert cache.read("other") is None
     assert not list(cache.folder.glob("*.part"))
 
@@ -198,7 +204,7 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
 )
 def test_a_damaged_entry_is_no_entry(file, content, tmp_path):
     cache = EngineCache(tmp_path)
-    cache.write("key", b"plan", SAID)
+    cache.write("key", b"plan", FACTS)
     (tmp_path / file).write_bytes(content)
     assert cache.read("key") is None
 
@@ -211,10 +217,14 @@ def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
     assert default_cache_folder() == tmp_path / "bert-export" / "engines"
 
 
-@pytest.mark.parametrize("missing", SAID)
+@pytest.mark.parametrize("missing", BuildFacts.__struct_fields__)
 def test_an_entry_that_lacks_a_field_is_no_entry(missing, tmp_path):
     cache = EngineCache(tmp_path)
-    cache.write("key", b"plan", {name: SAID[name] for name in SAID.keys() - {missing}})
+    cache.write("key", b"plan", FACTS)
+    path = tmp_path / "key.json"
+    entry = json.loads(path.read_bytes())
+    del entry["facts"][missing]
+    path.write_text(json.dumps(entry), encoding="utf-8")
     assert cache.read("key") is None
 
 
@@ -222,7 +232,7 @@ def test_an_engine_that_cannot_be_kept_is_no_failure(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     cache = EngineCache(tmp_path / "file" / "folder")
     with pytest.warns(RuntimeWarning, match="engine cache .* cannot be written: got .*Not a dir"):
-        cache.write("key", b"plan", SAID)
+        cache.write("key", b"plan", FACTS)
     assert cache.read("key") is None
 
     def full(*_):
@@ -231,7 +241,7 @@ def test_an_engine_that_cannot_be_kept_is_no_failure(tmp_path, monkeypatch):
     cache = EngineCache(tmp_path / "full")
     monkeypatch.setattr(Path, "replace", full)
     with pytest.warns(RuntimeWarning, match="No space left"):
-        cache.write("key", b"plan", SAID)
+        cache.write("key", b"plan", FACTS)
     assert list(cache.folder.iterdir()) == []
 
 
