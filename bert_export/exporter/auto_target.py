@@ -36,14 +36,8 @@ from bert_export.errors import (
     VerificationError,
 )
 from bert_export.exporter import PRECISIONS, Export, Listener, Stage, export
-from bert_export.measuring.bench import records_to_time
-from bert_export.measuring.timing import (
-    Conditions,
-    Contender,
-    Measured,
-    conditions,
-    time_contenders,
-)
+from bert_export.measuring.bundles import BundleEngine, records_to_time, time_bundles
+from bert_export.measuring.timing import Conditions, Measured, conditions
 from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.targets import DEFAULT_TARGET, TARGETS, Target
@@ -282,8 +276,8 @@ def _time(
     results = {engine.target: Measured() for engine in manifest.engines}
     heard = _Heard(listener)
     _, records = records_to_time(manifest, None, _RECORDS)
-    time_contenders(
-        [Contender(engine.target, done.path, engine.target) for engine in manifest.engines],
+    time_bundles(
+        [BundleEngine(engine.target, done.path, engine.target) for engine in manifest.engines],
         shapes=shapes,
         under=under,
         records=records,

@@ -25,8 +25,7 @@ from bert_export.errors import (
 )
 from bert_export.exporter import Export, Stage, export
 from bert_export.exporter.auto_target import AUTO, candidates, choose, export_for
-from bert_export.measuring.samples import summarize
-from bert_export.measuring.timing import Measured, Timing
+from bert_export.measuring.timing import Measured, timing_of
 from bert_export.measuring.workloads import parse_shapes
 from bert_export.passes.recipes import RECIPES
 from bert_export.targets import TARGETS, Target
@@ -57,11 +56,7 @@ def timed(**milliseconds: float) -> Measured:
     """Figures by shape, written ``s1x16=2.0``."""
     return Measured(
         timings={
-            label[1:]: Timing(
-                rows=1,
-                rounds=((value / 1000,) * 3,) * 3,
-                summary=summarize([(value / 1000,) * 3] * 3, tolerance=0.02),
-            )
+            label[1:]: timing_of(rows=1, lifetimes=[[[value / 1000] * 3] * 4] * 2)
             for label, value in milliseconds.items()
         }
     )
