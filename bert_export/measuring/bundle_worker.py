@@ -31,18 +31,12 @@ def open_contender(request: Mapping[str, Any]) -> BundleContender:
     Args:
         request: ``bundle``, a folder; ``target`` (the bundle's default when null); ``threads``
             inside an operator, where the engine has a say in them; ``records`` of the task, whose
-            text fills the shapes; ``shapes`` that OpenVINO compiles the graph for, which may be
-            left out.
+            text fills the shapes.
     """
     bundle, target = request["bundle"], request["target"]
-    shapes = request.get("shapes")
-    pipeline = load(
-        bundle,
-        target=target,
-        threads=threads_for(bundle, target, request["threads"]),
-        **({} if shapes is None else {"shapes": shapes}),
-    )
-    return BundleContender(pipeline, target, request["records"])
+    threads = threads_for(bundle, target, request["threads"])
+    pipeline = load(bundle, target=target, threads=threads)
+    return BundleContender(pipeline, request["records"])
 
 
 class BundleContender:
@@ -50,17 +44,12 @@ class BundleContender:
 
     Args:
         pipeline: Of the bundle.
-        target: Of the engine; the bundle's default when ``None``.
         records: Real records of the task.
     """
 
-    def __init__(
-        self, pipeline: Pipeline[Any, Any, Any], target: str | None, records: Sequence[Any]
-    ) -> None:
+    def __init__(self, pipeline: Pipeline[Any, Any, Any], records: Sequence[Any]) -> None:
         self._pipeline = pipeline
         self._records = records
-        engine = pipeline.manifest.engine(target)
-        self._inputs = tuple(spec.name for spec in engine.graph.inputs)
 
     def answer(self, request: Mapping[str, Any]) -> None:
         """Answer the first record; the request holds nothing."""
@@ -71,33 +60,21 @@ class BundleContender:
         """What one pass over a workload runs.
 
         Args:
-            request: The graph alone: ``batch`` and ``sequence`` of rows without padding, or
-                ``feeds``, an ``.npz`` file of arrays by the names of the graph's inputs. Whole
+            request: The graph alone: ``batch`` and ``sequence`` of rows without padding. Whole
                 answers: ``records``, how many, and whether ``at_once`` or one after the other.
 
         Raises:
             InputError: The workload does not fit the bundle.
         """
-        if "feeds" in request:
-            return [self._run_of(_read_arrays(request["feeds"]))]
         if "sequence" in request:
             batch, sequence = request["batch"], request["sequence"]
             rows = rows_of_shape(self._pipeline, self._records, batch, sequence)
-            padded = pad_rows(rows, pad_id=self._pipeline.tokenizer.pad_id)
-            return [self._run_of(self._pipeline.graph_feeds(padded))]
+            pipeline = self._pipeline
+            feeds = pipeline.graph_feeds(pad_rows(rows, pad_id=pipeline.tokenizer.pad_id))
+            return [lambda: pipeline.run(feeds)]
         records = self._records[: request["records"]]
         groups = [records] if request["at_once"] else [[record] for record in records]
         return [lambda group=group: self._answer(group) for group in groups]  # type: ignore[misc]
-
-    def save_outputs(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the graph on the arrays of ``feeds`` and keep its outputs in the file ``outputs``."""
-        np.savez(request["outputs"], **self._run_of(_read_arrays(request["feeds"]))())
-        return {}
-
-    def _run_of(self, arrays: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
-        """A call of the graph on those of the arrays that it takes."""
-        feeds = {name: arrays[name] for name in self._inputs}
-        return lambda: self._pipeline.run(feeds)
 
     def _answer(self, records: Sequence[Any]) -> list[Any]:
         pipeline = self._pipeline
@@ -154,7 +131,3 @@ def _row(like: Row, ids: list[int], pipeline: Pipeline[Any, Any, Any]) -> Row:
         extra={name: np.ones_like(input_ids) for name in like.extra or ()} or None,
     )
 
-
-def _read_arrays(file: str) -> dict[str, Any]:
-    with np.load(file) as stored:
-        return dict(stored)

@@ -37,6 +37,7 @@ __all__ = [
     "Measured",
     "Timing",
     "conditions",
+    "open_child",
     "speed_up",
     "time_contenders",
     "time_first_answers",
@@ -270,7 +271,7 @@ def time_first_answers(
             result = results[name]
             if result.failure is not None:
                 continue
-            with _reasons(result), _open_child(by_name[name], under) as child:
+            with _reasons(result), open_child(by_name[name], under) as child:
                 answered = child.ask("ask", method=method, request=request)
                 if start:
                     seconds = answered["ended"] - child.started
@@ -354,7 +355,7 @@ class Lifetime:
                 if result.failure is None:
                     with _reasons(result):
                         self._children[name] = self._stack.enter_context(
-                            _open_child(self._contenders[name], self._under)
+                            open_child(self._contenders[name], self._under)
                         )
         except BaseException:
             self._stack.close()
@@ -500,7 +501,7 @@ class _Turns:
 
 
 @contextmanager
-def _open_child(contender: Contender, under: Conditions) -> Iterator[Child]:
+def open_child(contender: Contender, under: Conditions) -> Iterator[Child]:
     """A process with the contender open in it."""
     with Child(
         contender.worker, threads=under.threads, cores=under.cores, python=contender.python

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from measuring.figures import Samples
 from measuring.report import Report, Section
 
-from forms.form import Block
-from forms.timing import Case, Row
+from scripts.forms.form import Block
+from scripts.forms.timing import Case, Row
 
 __all__ = ["Choice", "Outcome", "Results", "as_markdown", "as_report", "check_choices"]
 

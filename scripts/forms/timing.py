@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from forms.form import Array, Block, Drawing, Form, Level, Problem, Size, Workload
+from scripts.forms.form import Array, Block, Drawing, Form, Level, Problem, Size, Workload
 
 __all__ = ["Case", "Pace", "Row", "call_cost", "measure_block", "share_threads"]
 

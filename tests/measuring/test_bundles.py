@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
 from bert_export.bundle import read_manifest, write_manifest
@@ -133,28 +132,6 @@ def test_every_kind_of_task_has_its_workloads(
         assert len(calls) == (4 if workload.label == ONE_TEXT else 1)
         for call in calls:
             call()
-
-
-def test_feeds_of_a_file_are_what_the_graph_runs_on(classifier: Path, tmp_path: Path) -> None:
-    ids = np.full((2, 6), 7, dtype=np.int64)
-    feeds, outputs = str(tmp_path / "feeds.npz"), str(tmp_path / "outputs.npz")
-    np.savez(
-        feeds,
-        input_ids=ids,
-        attention_mask=np.ones_like(ids),
-        token_type_ids=0 * ids,
-        something_else=ids,
-    )
-    contender = open_contender(
-        {"bundle": str(classifier), "target": None, "threads": 1, "records": RECORDS}
-    )
-    (call,) = contender.calls({"feeds": feeds})
-    answered = call()
-    contender.save_outputs({"feeds": feeds, "outputs": outputs})
-    with np.load(outputs) as stored:
-        logits = stored["logits"]
-    np.testing.assert_array_equal(logits, answered["logits"])  # type: ignore[index]
-    assert logits.shape == (2, 3)
 
 
 class Opened:
