@@ -130,4 +130,3 @@ def _row(like: Row, ids: list[int], pipeline: Pipeline[Any, Any, Any]) -> Row:
         token_type_ids=np.zeros_like(input_ids),
         extra={name: np.ones_like(input_ids) for name in like.extra or ()} or None,
     )
-

@@ -12,17 +12,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 __all__ = ["TURN_SECONDS", "laps", "turn_calls"]
 
 TURN_SECONDS = 0.2
 """A turn takes so long at most, unless a single call is longer."""
 
+Name = TypeVar("Name", str, int)
+
 _USUAL_SECONDS = 0.05
 _LEAST_CALLS, _MOST_CALLS = 3, 500
 
 
-def laps(names: Sequence[str], chance: random.Random) -> Iterator[tuple[str, ...]]:
+def laps(names: Sequence[Name], chance: random.Random) -> Iterator[tuple[Name, ...]]:
     """Orders of the rounds, without end: a drawn one, the same backwards, a new one, ...
 
     Args:

@@ -106,11 +106,17 @@ def main(
             continue
         comparison.time(workloads, listener)
         notes = _agreement(common, name, comparison, workloads[0])
-        sections.append(_milliseconds(name, comparison))
-        sections.append(_speed_ups(name, comparison, precisions, notes))
+        part = f"{name}, ragged" if ragged else name
+        sections += _sections(
+            name,
+            comparison,
+            precisions,
+            notes,
+            part=part if set(precisions) == set(OURS) else None,
+        )
         bounds += _bounds(name, comparison, precisions)
     return Report(
-        benchmark="profiles" if profile else "graphs",
+        benchmark="graphs",
         machine=machine,
         versions=installed_versions(),
         settings=common.settings | {"padding": "ragged" if ragged else "none"},
@@ -166,18 +172,14 @@ def _maker(stock: StockGraphs, name: str) -> Callable[[], dict[str, Any]]:
     return lambda: {"kind": "onnxruntime", "path": str(stock.stock(name))}
 
 
-def _milliseconds(name: str, comparison: Comparison) -> Section:
-    return Section(
-        part=name,
-        title=f"{name}: milliseconds of a call, median (95th percentile)",
-        header=("graph", *LABELS),
-        rows=comparison.table(LABELS),
-    )
-
-
-def _speed_ups(
-    name: str, comparison: Comparison, precisions: Sequence[str], notes: Sequence[str]
-) -> Section:
+def _sections(
+    name: str,
+    comparison: Comparison,
+    precisions: Sequence[str],
+    notes: Sequence[str],
+    *,
+    part: str | None,
+) -> list[Section]:
     rows: list[list[Cell]] = []
     for precision in precisions:
         ours, stock = OURS[precision], STOCK[precision]
@@ -186,13 +188,21 @@ def _speed_ups(
             rows.append([f"{ours} over {graph}", *ratios])
         best = (comparison.best_over([ours], stock, label) for label in LABELS)
         rows.append([f"{ours} over the best stock", *best])
-    return Section(
-        part=name,
-        title=f"{name}: times as fast (95 % interval)",
-        header=("graphs", *LABELS),
-        rows=rows,
-        notes=notes,
-    )
+    return [
+        Section(
+            part=part,
+            title=f"{name}: milliseconds of a call, median (95th percentile)",
+            header=("graph", *LABELS),
+            rows=comparison.table(LABELS),
+        ),
+        Section(
+            part=part,
+            title=f"{name}: times as fast (95 % interval)",
+            header=("graphs", *LABELS),
+            rows=rows,
+            notes=notes,
+        ),
+    ]
 
 
 def _bounds(name: str, comparison: Comparison, precisions: Sequence[str]) -> list[Bound]:
@@ -267,7 +277,7 @@ def _profiles(
             total = sum(item["ms"] for item in operators)
             sections.append(
                 Section(
-                    part=name,
+                    part=None,
                     title=f"{name} {workload.label}, {graph}: milliseconds by operator",
                     header=("operator", "ms", "share, %", "calls"),
                     rows=[

@@ -2,55 +2,61 @@
 
 Usage::
 
-    python scripts/compare_peers.py --json peers.json
-    python scripts/compare_peers.py --python optimum=env/bin/python --quick
-    python scripts/compare_peers.py --only transformers --only "ours onnxruntime int8"
+    python scripts/benchmarks/peers.py --json peers.json
+    python scripts/benchmarks/peers.py --python optimum=env/bin/python --quick
+    python scripts/benchmarks/peers.py --only transformers --only "ours onnxruntime int8"
 
 Peers run in virtual environments of their own, made below ``--work`` the first time unless an
-interpreter is given. A turn is one process: start to first answer, the graph at each shape, real
-sentences in batches sorted by length, and where the contender tokenizes, the same sentences as
-text. Turns are interleaved. All get the same token ids; ours and sentence-transformers pool inside,
-the others give hidden states, which is a little less work. Quality is the cosine to PyTorch in FP32
-and, where the STS benchmark lies beside the checkout, Spearman's correlation with its scores. What
-fails is a row with its reason, and a row that a peer wins says so.
+interpreter is given. Measured are the first answer, the graph at each shape, real sentences in
+batches sorted by length, and where the contender tokenizes, the same sentences as text. All get the
+same token ids; ours and sentence-transformers pool inside, the others give hidden states, which is
+a little less work. Quality is the cosine to PyTorch in FP32 and, where the STS benchmark lies
+beside the checkout, Spearman's correlation with its scores. What fails is a row with its reason,
+and a row that a peer wins says so.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from measuring.checkpoints import BASE_DEMO, base_folder, demo_checkpoint, export_command
-from measuring.children import ChildError, Usage, run_command, run_worker
-from measuring.environments import REQUIREMENTS, find_environment, parse_pythons
-from measuring.figures import Samples, ratio
-from measuring.machine import describe_machine, installed_versions
-from measuring.options import Common, benchmark, steps
-from measuring.peers import optimum_preset
-from measuring.report import Report, Section
-from measuring.texts import read_texts
-from measuring.turns import interleave
+
+from bert_export.measuring.child import call_apart
+from bert_export.measuring.machine import describe_machine, installed_versions
+from bert_export.measuring.ratios import Ratio
+from bert_export.measuring.timing import Listener, time_first_answers
+from bert_export.measuring.workloads import Workload
+from scripts.benchmarks.common.bounds import quotient
+from scripts.benchmarks.common.commands import Usage
+from scripts.benchmarks.common.comparison import Comparison
+from scripts.benchmarks.common.options import Common, benchmark
+from scripts.benchmarks.common.places import DATA, WORKERS
+from scripts.benchmarks.common.report import Cell, Report, Section
+from scripts.benchmarks.making.checkpoints import (
+    BASE_DEMO,
+    base_folder,
+    demo_checkpoint,
+    export_bundle,
+)
+from scripts.benchmarks.making.shapes import LABELS
+from scripts.benchmarks.making.stock_graphs import CTRANSLATE2_INT8, NNCF_INT8, StockGraphs
+from scripts.benchmarks.making.texts import read_texts
 
 TASK = "sentence-embedding"
-SHAPES = ("1x16", "1x128", "8x128", "32x64")
 REFERENCE = "transformers PyTorch FP32"
-COLD, PEAK, ROWS, TEXTS = "first answer, s", "memory, MB", "rows/s", "texts/s"
+ROWS, TEXTS = "rows/s", "texts/s"
+COLD, PEAK = "first answer, s", "memory, MB"
 SIZE, MAKING, MAKING_PEAK, SPEARMAN = "size, MB", "making, s", "making, MB", "STS Spearman"
-_COSTS = (COLD, PEAK, SIZE, MAKING, MAKING_PEAK)
-_MORE_IS_BETTER = (ROWS, TEXTS, SPEARMAN)
-_STS = Path(__file__).parents[2] / "shared" / "data" / "stsb_en" / "stsb-en-test.csv"
+_STS = DATA / "stsb_en" / "stsb-en-test.csv"
 _MEGABYTE = 1e6
-_TAIL = 300
-_CALIBRATION_ROWS = 128
+_EACH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,176 +64,109 @@ class Place:
     """Where things are while contenders are prepared.
 
     Args:
+        common: The options.
         hugging_face: The checkpoint as transformers reads it.
         sentence: The same with its pooling, as sentence-transformers reads it.
         folder: For what is made.
-        python: Gives an environment's interpreter, made where needed.
-        threads: Of everything.
-        reuse: Whether what is there is taken.
+        stock: Makes what other tools give.
+        usages: By name, what making a contender took.
     """
 
+    common: Common
     hugging_face: Path
     sentence: Path
     folder: Path
-    python: Callable[[str], str]
-    threads: int
-    reuse: bool
+    stock: StockGraphs
+    usages: dict[str, Usage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a contender opens, and what making it took.
-
-    Args:
-        path: A file or folder; its size is the artifact's.
-        usage: ``None`` where nothing is made, or it was there.
-    """
-
-    path: Path
-    usage: Usage | None
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
+class Peer:
     """A row of the table.
 
     Args:
-        environment: A key of ``REQUIREMENTS``; ``None`` for this one.
-        kind: An opener of ``worker_peers``.
-        prepare: Makes what it opens.
+        environment: Whose interpreter opens it; ``None`` for this one.
+        kind: An opener of ``workers/contenders.py``.
+        prepare: Makes what it opens, under the contender's name; gives the path.
         options: Of the opener.
     """
 
     environment: str | None
     kind: str
-    prepare: Callable[[Place], Prepared]
+    prepare: Callable[[Place, str], Path]
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _hugging_face(place: Place) -> Prepared:
-    return Prepared(place.hugging_face, None)
+def _hugging_face(place: Place, name: str) -> Path:
+    del name
+    return place.hugging_face
 
 
-def _sentence(place: Place) -> Prepared:
-    return Prepared(place.sentence, None)
+def _sentence(place: Place, name: str) -> Path:
+    del name
+    return place.sentence
 
 
-def _bundle(place: Place, *, target: str, precision: str) -> Prepared:
+def _bundle(place: Place, name: str, *, target: str, precision: str) -> Path:
     output = place.folder / f"ours-{target}-{precision}"
-    command = export_command(
-        TASK, place.sentence, output, precision=precision, threads=place.threads
-    )
-    return _made(place, output, lambda: _run(place, [*command, "--target", target]))
-
-
-def _run(place: Place, command: Sequence[str]) -> Usage:
-    return run_command(command, threads=place.threads)
-
-
-def _made(place: Place, output: Path, make: Callable[[], Usage]) -> Prepared:
-    """Make a file or folder, unless it is there and may be taken."""
-    if place.reuse and output.exists():
-        return Prepared(output, None)
-    if output.is_dir():
-        shutil.rmtree(output)
-    output.unlink(missing_ok=True)
-    return Prepared(output, make())
-
-
-def _optimum(place: Place, *arguments: str) -> Usage:
-    python = place.python("optimum")
-    return _run(place, [python, "-m", "optimum.commands.optimum_cli", *arguments])
-
-
-def _exported(place: Place) -> Prepared:
-    output = place.folder / "optimum-fp32"
-    export = ("export", "onnx", "--model", str(place.hugging_face), "--task", "feature-extraction")
-    options = ("--library", "transformers", str(output))
-    made = _made(place, output, lambda: _optimum(place, *export, *options))
-    return Prepared(output / "model.onnx", made.usage)
-
-
-def _export_there(place: Place) -> Path:
-    """The exported graph that other peers start from."""
-    path = place.folder / "optimum-fp32" / "model.onnx"
-    return path if path.is_file() else _exported(place).path
-
-
-def _optimized(place: Place) -> Prepared:
-    source, output = _export_there(place).parent, place.folder / "optimum-o3"
-    command = ("onnxruntime", "optimize", "--onnx_model", str(source), "-O3", "-o", str(output))
-    made = _made(place, output, lambda: _optimum(place, *command))
-    return Prepared(output / "model_optimized.onnx", made.usage)
-
-
-def _dynamic(place: Place) -> Prepared:
-    source, output = _export_there(place).parent, place.folder / "optimum-int8"
-    command = ("onnxruntime", "quantize", optimum_preset(), "--onnx_model", str(source))
-    made = _made(place, output, lambda: _optimum(place, *command, "-o", str(output)))
-    return Prepared(output / "model_quantized.onnx", made.usage)
-
-
-def _nncf(place: Place) -> Prepared:
-    """NNCF's quantization for transformers, calibrated on the text that calibrates ours."""
-    graph = _export_there(place)
-    rows, output = place.folder / "calibration.npz", place.folder / "nncf"
-    output_file = output / "model.xml"
-    bundle = place.folder / "ours-onnxruntime-fp32"
-    if not bundle.is_dir():
-        _bundle(place, target="onnxruntime", precision="fp32")
-    asked = {"bundle": str(bundle), "output": str(rows), "most": _CALIBRATION_ROWS}
-    run_worker("worker_calibration_rows", asked, threads=place.threads)
-
-    def make() -> Usage:
-        output.mkdir()
-        request = {"graph": str(graph), "rows": str(rows), "output": str(output_file)}
-        _, usage = run_worker(
-            "worker_nncf_quantize",
-            request,
-            threads=place.threads,
-            python=place.python("openvino"),
+    if not (place.common.reuse and output.is_dir()):
+        place.usages[name] = export_bundle(
+            TASK,
+            place.sentence,
+            output,
+            precision=precision,
+            threads=place.common.threads,
+            options=("--target", target),
         )
-        return usage
-
-    return Prepared(output_file, _made(place, output, make).usage)
+    return output
 
 
-def _ctranslate2(place: Place) -> Prepared:
-    output = place.folder / "ctranslate2"
-
-    def make() -> Usage:
-        request = {"do": "convert", "model": str(place.hugging_face), "output": str(output)}
-        _, usage = run_worker(
-            "worker_peers",
-            request,
-            threads=place.threads,
-            python=place.python("ctranslate2"),
-        )
-        return usage
-
-    return _made(place, output, make)
+def _stock(place: Place, name: str, *, graph: str) -> Path:
+    path = place.stock.stock(graph)
+    return _noted(place, name, graph, path)
 
 
-def _torch(dtype: str, *, compiled: bool = False) -> Contender:
-    options = {"dtype": dtype, "compiled": compiled}
-    return Contender("transformers", "transformers", _hugging_face, options)
+def _nncf(place: Place, name: str) -> Path:
+    return _noted(place, name, NNCF_INT8, place.stock.nncf(place.folder / "tokens"))
 
 
-def _ours(target: str, precision: str) -> Contender:
+def _ctranslate2(place: Place, name: str) -> Path:
+    return _noted(place, name, CTRANSLATE2_INT8, place.stock.ctranslate2())
+
+
+def _noted(place: Place, name: str, graph: str, path: Path) -> Path:
+    """Keep what making a foreign graph took, where it was made now."""
+    if graph in place.stock.usages:
+        place.usages[name] = place.stock.usages[graph]
+    return path
+
+
+def _torch(precision: str, *, compiled: bool = False) -> Peer:
+    options = {"task": "feature-extraction", "precision": precision, "compiled": compiled}
+    return Peer("transformers", "transformers", _hugging_face, options)
+
+
+def _ours(target: str, precision: str) -> Peer:
     prepare = partial(_bundle, target=target, precision=precision)
-    return Contender(None, "ours", prepare, {"target": target})
+    return Peer(None, "bundle", prepare, {"target": target})
 
 
-CONTENDERS: Mapping[str, Contender] = {
+def _optimum(graph: str) -> Peer:
+    return Peer("optimum", "onnxruntime", partial(_stock, graph=graph))
+
+
+PEERS: Mapping[str, Peer] = {
     REFERENCE: _torch("float32"),
     "transformers PyTorch BF16": _torch("bfloat16"),
     "transformers torch.compile FP32": _torch("float32", compiled=True),
-    "sentence-transformers FP32": Contender("transformers", "sentence-transformers", _sentence),
-    "optimum ONNX FP32": Contender("optimum", "onnxruntime", _exported),
-    "optimum ONNX O3": Contender("optimum", "onnxruntime", _optimized),
-    "optimum ONNX dynamic INT8": Contender("optimum", "onnxruntime", _dynamic),
-    "OpenVINO NNCF INT8": Contender("openvino", "openvino", _nncf),
-    "CTranslate2 INT8": Contender("ctranslate2", "ctranslate2", _ctranslate2),
+    "sentence-transformers FP32": Peer(
+        "transformers", "sentence-transformers", _sentence, {"precision": "float32"}
+    ),
+    "optimum ONNX FP32": _optimum("exported FP32"),
+    "optimum ONNX O3": _optimum("optimized FP32 O3"),
+    "optimum ONNX dynamic INT8": _optimum("exported INT8"),
+    "OpenVINO NNCF INT8": Peer("openvino", "openvino", _nncf),
+    "CTranslate2 INT8": Peer("ctranslate2", "ctranslate2", _ctranslate2),
     "ours onnxruntime fp32": _ours("onnxruntime", "fp32"),
     "ours onnxruntime int8": _ours("onnxruntime", "int8"),
     "ours openvino bf16": _ours("openvino", "bf16"),
@@ -236,109 +175,122 @@ CONTENDERS: Mapping[str, Contender] = {
 
 
 @dataclass(slots=True)
-class Found:
-    """What is known of a contender so far."""
+class Quality:
+    """What a contender's vectors are worth.
 
-    prepared: Prepared | None = None
-    samples: Samples = field(default_factory=Samples)
+    Args:
+        cosine, least_cosine: To the reference's vectors, the mean and the least.
+        spearman: Correlation of the pairs' cosines with their scores.
+    """
+
     cosine: float | None = None
     least_cosine: float | None = None
     spearman: float | None = None
-    failure: str | None = None
 
 
-@benchmark(rounds=3)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything that tables show.
+
+    Args:
+        comparison: Speeds, first answers and memory.
+        costs: Size and making by figure and contender, as far as they are known.
+        quality: By contender.
+    """
+
+    comparison: Comparison
+    costs: Mapping[str, Mapping[str, float]]
+    quality: Mapping[str, Quality]
+
+
+@benchmark("scripts/benchmarks/peers.py")
 @click.option("--only", multiple=True, help="A contender, or how its name begins; may be repeated.")
-@click.option("--python", "pythons", multiple=True, metavar="NAME=PATH", help="An interpreter.")
 @click.option(
     "--model",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A sentence-transformers directory.  [default: all-MiniLM-L6-v2]",
 )
 @click.option("--pairs", type=click.IntRange(min=8), default=400, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0),
-    default=0.6,
-    show_default=True,
-    help="Per shape and turn, at least.",
-)
-@click.option("--reuse", is_flag=True, help="Take what was made before; then making has no time.")
-@click.option("--quick", is_flag=True, help="One turn, few sentences: whether everything runs.")
 def main(
-    common: Common,
-    *,
-    only: Sequence[str],
-    pythons: Sequence[str],
-    model: Path | None,
-    pairs: int,
-    seconds: float,
-    reuse: bool,
-    quick: bool,
+    common: Common, listener: Listener, *, only: Sequence[str], model: Path | None, pairs: int
 ) -> Report:
     """Latency, throughput, start, size, making and quality of ours and of every peer."""
-    chosen = _choose(only)
-    try:
-        given = parse_pythons(pythons)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    rounds, seconds, pairs = (1, 0.1, 32) if quick else (common.rounds, seconds, pairs)
+    chosen = choose(only)
+
+    def announce(what: str) -> None:
+        listener.begin(what, done=0, total=1)
+
+    machine = describe_machine()
+    announce("checkpoint")
+    hugging_face = model or demo_checkpoint(BASE_DEMO, common.work, threads=common.threads)
     place = Place(
-        hugging_face=model or demo_checkpoint(BASE_DEMO, common.work, threads=common.threads),
+        common=common,
+        hugging_face=hugging_face,
         sentence=model or base_folder(threads=common.threads),
         folder=common.work / "peers",
-        python=lambda name: find_environment(name, common.work, given),
-        threads=common.threads,
-        reuse=reuse,
+        stock=StockGraphs(
+            "feature-extraction",
+            hugging_face,
+            common.work,
+            common.environments,
+            threads=common.threads,
+            announce=announce,
+            fresh=not common.reuse,
+        ),
     )
     place.folder.mkdir(parents=True, exist_ok=True)
-    machine = describe_machine()
-    texts, gold, source = _sentences(pairs)
-    found = {name: Found() for name in chosen}
-    with steps(1 + len(chosen) * (1 + rounds)) as step:
-        step("sentences")
-        files = _encode(place, texts)
-        for name in chosen:
-            step(f"make {name}")
-            _guard(found[name], partial(_prepare, place, name, found))
-        for turn, name in interleave(chosen, rounds):
-            step(f"{name}, turn {turn + 1}")
-            if found[name].failure is None:
-                measured = partial(_turn, place, name, found[name], files, seconds=seconds)
-                _guard(found[name], partial(measured, count=len(texts), first=turn == 0))
-    _judge(place, found, files, gold)
-    for one in found.values():
-        one.samples.add(_facts(one))
+    texts, gold, source = sentences(32 if common.quick else pairs)
+    announce("sentences")
+    files = _write_batches(place, texts)
+    comparison = Comparison(common.under)
+    for index, name in enumerate(chosen):
+        listener.begin(f"make {name}", done=index, total=len(chosen))
+        _add(place, name, comparison)
+    listener.begin("first answers", done=0, total=1)
+    time_first_answers(
+        list(comparison.contenders.values()),
+        method="first_answer",
+        request={"batches": files[LABELS[0]]},
+        under=common.under,
+        results=comparison.results,
+    )
+    comparison.time(_workloads(files, len(texts)), listener)
+    quality = _judge(place, comparison, files, gold)
+    found = Found(comparison, _known_costs(place, comparison), quality)
+    used = [PEERS[name].environment for name in comparison.contenders]
     return Report(
-        benchmark="compare_peers",
+        benchmark="peers",
         machine=machine,
-        versions=installed_versions() | _versions(place, chosen, found),
+        versions=installed_versions()
+        | common.environments.versions(name for name in used if name is not None),
         settings={
             "checkpoint": place.sentence.name if model else BASE_DEMO,
             "sentences": f"{len(texts)} of {source}",
-            "threads": common.threads,
-            "turns": rounds,
+            **common.settings,
         },
-        sections=[_speed(found), _costs(found), *_winners(found)],
-        samples={name: one.samples for name, one in found.items()},
-        bounds=(),
-        notes=[f"{name} failed: {one.failure}" for name, one in found.items() if one.failure],
+        sections=_sections(found, whole=not only and model is None),
+        figures={
+            "measured": comparison.results,
+            "costs": found.costs,
+            "quality": quality,
+        },
+        notes=comparison.failures,
     )
 
 
-def _choose(only: Sequence[str]) -> list[str]:
+def choose(only: Sequence[str]) -> list[str]:
     """The contenders that are asked for, and the reference, which quality is compared with."""
     for name in only:
-        if not any(known.startswith(name) for known in CONTENDERS):
-            raise click.BadParameter(f"{name}: must begin one of {', '.join(CONTENDERS)}")
+        if not any(known.startswith(name) for known in PEERS):
+            raise click.BadParameter(f"{name}: must begin one of {', '.join(PEERS)}")
     return [
         name
-        for name in CONTENDERS
+        for name in PEERS
         if not only or name == REFERENCE or any(name.startswith(one) for one in only)
     ]
 
 
-def _sentences(pairs: int) -> tuple[list[str], list[float] | None, str]:
+def sentences(pairs: int) -> tuple[list[str], list[float] | None, str]:
     """Pairs of sentences one after the other, and their scores where there are any."""
     if not _STS.is_file():
         texts, source = read_texts(2 * pairs)
@@ -350,207 +302,204 @@ def _sentences(pairs: int) -> tuple[list[str], list[float] | None, str]:
     return texts, [float(score) for _, _, score in rows], "the STS benchmark"
 
 
-def _encode(place: Place, texts: list[str]) -> dict[str, str]:
+def _write_batches(place: Place, texts: list[str]) -> dict[str, str]:
     """Write texts, shapes and batches once, with the tokenizer of our own bundle."""
     bundle = place.folder / "tokens"
     if not bundle.is_dir():
-        command = export_command(TASK, place.sentence, bundle, precision="fp32", threads=1)
-        run_command(command, threads=place.threads)
-    names = {"texts_file": "texts.json", "shapes_file": "shapes.npz"}
-    names |= {"batches_file": "batches.npz", "order_file": "order.npy"}
-    files = {key: str(place.folder / name) for key, name in names.items()}
-    Path(files["texts_file"]).write_text(json.dumps(texts), encoding="utf-8")
-    request = {"do": "encode", "bundle": str(bundle), "shapes": SHAPES, **files}
-    run_worker("worker_peers", request, threads=1)
+        export_bundle(TASK, place.sentence, bundle, precision="fp32", threads=1)
+    files = {"texts": "texts.json", "batches": "batches.npz", "order": "order.npy"}
+    files |= {label: f"{label}.npz" for label in LABELS}
+    files = {key: str(place.folder / name) for key, name in files.items()}
+    Path(files["texts"]).write_text(json.dumps(texts), encoding="utf-8")
+    request = {
+        "bundle": str(bundle),
+        "texts": files["texts"],
+        "shapes": LABELS,
+        "shape_files": [files[label] for label in LABELS],
+        "batches": files["batches"],
+        "order": files["order"],
+    }
+    call_apart(WORKERS / "feeds.py", "write_batches", request, threads=1)
     return files
 
 
-def _guard(found: Found, step: Callable[[], None]) -> None:
-    """What fails is a row with its reason."""
-    try:
-        step()
-    except (ChildError, OSError) as error:
-        found.failure = " ".join(str(error).split())[-_TAIL:]
+def _workloads(files: Mapping[str, str], count: int) -> list[Workload]:
+    shapes = [
+        Workload(label=label, rows=int(label.partition("x")[0]), request={"batches": files[label]})
+        for label in LABELS
+    ]
+    texts = {"texts": files["texts"], "each": _EACH}
+    return [
+        *shapes,
+        Workload(label=ROWS, rows=count, request={"batches": files["batches"]}),
+        Workload(label=TEXTS, rows=count, request=texts),
+    ]
 
 
-def _prepare(place: Place, name: str, found: Mapping[str, Found]) -> None:
-    contender = CONTENDERS[name]
-    if contender.environment is not None:
-        place.python(contender.environment)  # made before any clock runs
-    found[name].prepared = contender.prepare(place)
+def _add(place: Place, name: str, comparison: Comparison) -> None:
+    peer = PEERS[name]
+    environment = peer.environment
 
+    def make() -> Mapping[str, Any]:
+        path = peer.prepare(place, name)
+        return {"kind": peer.kind, "path": str(path), **peer.options}
 
-def _vectors_file(place: Place, name: str) -> Path:
-    return place.folder / f"vectors {name}.npy"
-
-
-def _turn(
-    place: Place,
-    name: str,
-    found: Found,
-    files: Mapping[str, str],
-    *,
-    seconds: float,
-    count: int,
-    first: bool,
-) -> None:
-    contender = CONTENDERS[name]
-    if found.prepared is None:
-        raise RuntimeError(f"{name} is measured before it is made")
-    request = {
-        "do": "measure",
-        "kind": contender.kind,
-        "path": str(found.prepared.path),
-        "shapes": SHAPES,
-        "seconds": seconds,
-        "vectors_file": str(_vectors_file(place, name)) if first else None,
-        **contender.options,
-        **files,
-    }
-    python = sys.executable
-    if contender.environment is not None:
-        python = place.python(contender.environment)
-    messages, _ = run_worker("worker_peers", request, threads=place.threads, python=python)
-    figures: dict[str, float] = {}
-    for message in messages:
-        if message["event"] == "first":
-            figures[COLD] = message["seconds"]
-        elif message["event"] == "shape":
-            figures[message["label"]] = 1000 * message["seconds"]
-        elif message["event"] == "rows":
-            figures[ROWS] = count / message["seconds"]
-        elif message["event"] == "texts":
-            figures[TEXTS] = count / message["seconds"]
-        elif message["event"] == "done":
-            figures[PEAK] = message["peak_bytes"] / _MEGABYTE
-    found.samples.add(figures)
+    if environment is None:
+        comparison.add(name, make)
+    else:
+        comparison.add(name, make, python=lambda: place.common.environments.python(environment))
 
 
 def _judge(
     place: Place,
-    found: Mapping[str, Found],
+    comparison: Comparison,
     files: Mapping[str, str],
     gold: Sequence[float] | None,
-) -> None:
+) -> dict[str, Quality]:
     """Compare vectors with the reference's, and with the scores of the pairs."""
-    reference_file = _vectors_file(place, REFERENCE)
-    reference = found[REFERENCE].failure is None and reference_file.is_file()
-    order = np.argsort(np.load(files["order_file"]))
-    for name, one in found.items():
-        if one.failure is not None:
-            continue
-        vectors = np.load(_vectors_file(place, name)).astype(np.float64)
-        if reference:
-            cosines = (vectors * np.load(reference_file)).sum(axis=-1)
+    vectors: dict[str, Any] = {}
+    for name in comparison.contenders:
+        file = place.folder / f"vectors {name}.npy"
+        request = {"batches": files["batches"], "vectors": str(file)}
+        if comparison.ask(name, "save_vectors", request) is not None:
+            vectors[name] = np.load(file).astype(np.float64)
+    order = np.argsort(np.load(files["order"]))
+    quality = {}
+    for name, own in vectors.items():
+        quality[name] = one = Quality()
+        if REFERENCE in vectors:
+            cosines = (own * vectors[REFERENCE]).sum(axis=-1)
             one.cosine, one.least_cosine = float(cosines.mean()), float(cosines.min())
         if gold is not None:
             from scipy.stats import spearmanr
 
-            pairs = vectors[order].reshape(len(gold), 2, -1)
+            pairs = own[order].reshape(len(gold), 2, -1)
             scores = (pairs[:, 0] * pairs[:, 1]).sum(axis=-1)
             one.spearman = float(spearmanr(scores, gold).statistic)
+    return quality
 
 
-def _versions(place: Place, chosen: Sequence[str], found: Mapping[str, Found]) -> dict[str, str]:
-    """Versions in every environment that took part."""
-    used = {CONTENDERS[name].environment for name in chosen if found[name].failure is None}
-    versions: dict[str, str] = {}
-    for environment in sorted(name for name in used if name is not None):
-        names = sorted(
-            {
-                requirement.partition("=")[0].partition(">")[0].partition("[")[0]
-                for requirement in REQUIREMENTS[environment]
-            }
-        )
-        messages, _ = run_worker(
-            "worker_versions", {"names": names}, threads=1, python=place.python(environment)
-        )
-        versions |= {
-            f"{environment}: {name}": version for name, version in messages[-1]["versions"].items()
-        }
-    return versions
+def _known_costs(place: Place, comparison: Comparison) -> dict[str, dict[str, float]]:
+    costs: dict[str, dict[str, float]] = {SIZE: {}, MAKING: {}, MAKING_PEAK: {}, PEAK: {}}
+    for name, contender in comparison.contenders.items():
+        costs[SIZE][name] = size_of(Path(contender.request["path"])) / _MEGABYTE
+        if name in place.usages:
+            costs[MAKING][name] = place.usages[name].seconds
+            costs[MAKING_PEAK][name] = place.usages[name].peak_bytes / _MEGABYTE
+        memory = comparison.results[name].first_answer_bytes
+        if memory is not None:
+            costs[PEAK][name] = memory / _MEGABYTE
+    return costs
 
 
-def _speed(found: Mapping[str, Found]) -> Section:
-    figures = (*SHAPES, ROWS, TEXTS)
-    rows = [
-        (name, *(one.samples.median(figure) for figure in figures), _state(one))
-        for name, one in found.items()
-    ]
-    header = ("contender", *(f"{shape}, ms" for shape in SHAPES), ROWS, TEXTS, "")
-    return Section("Speed: medians over turns", header, rows)
-
-
-def _facts(one: Found) -> dict[str, float]:
-    """What is known once: size, making and quality, as far as they are there."""
-    facts: dict[str, float | None] = {
-        "cosine": one.cosine,
-        "least cosine": one.least_cosine,
-        SPEARMAN: one.spearman,
-    }
-    if one.prepared is not None:
-        facts[SIZE] = _size(one.prepared.path) / _MEGABYTE
-        if one.prepared.usage is not None:
-            facts[MAKING] = one.prepared.usage.seconds
-            facts[MAKING_PEAK] = one.prepared.usage.peak_bytes / _MEGABYTE
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _costs(found: Mapping[str, Found]) -> Section:
-    rows = [
-        (
-            name,
-            *map(one.samples.median, _COSTS),
-            None if one.cosine is None else f"{one.cosine:.5f}",
-            None if one.least_cosine is None else f"{one.least_cosine:.4f}",
-            None if one.spearman is None else f"{one.spearman:.4f}",
-        )
-        for name, one in found.items()
-    ]
-    header = ("contender", *_COSTS, "cosine", "least cosine", SPEARMAN)
-    return Section("Start, size, making, quality", header, rows)
-
-
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes of what a service has to carry: a graph file brings its folder's weights along."""
     folder = path if path.is_dir() else path.parent
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return sum(
+        file.stat().st_size
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != "rows.npz"
+    )
 
 
-def _state(one: Found) -> str:
-    return "failed" if one.failure else ""
+def _sections(found: Found, *, whole: bool) -> list[Section]:
+    """All tables; for the page where all contenders of the usual checkpoint are in them."""
+    sections = [speed_section(found), cost_section(found), *winner_sections(found)]
+    return sections if whole else [replace(section, part=None) for section in sections]
 
 
-def _winners(found: Mapping[str, Found]) -> list[Section]:
-    """The fastest of ours beside the fastest peer, figure by figure, and who wins."""
-    ours = [name for name in found if name.startswith("ours")]
-    peers = [name for name in found if not name.startswith("ours")]
-    rows: list[tuple[str | float | None, ...]] = []
-    for figure in (*SHAPES, ROWS, TEXTS, *_COSTS, SPEARMAN):
-        more_is_better = figure in _MORE_IS_BETTER
-        best = [
-            _best(found, names, figure, more_is_better=more_is_better) for names in (ours, peers)
-        ]
-        if None in best:
-            continue
-        (own, mine), (peer, theirs) = [pair for pair in best if pair is not None]
-        times = ratio(mine, theirs) if more_is_better else ratio(theirs, mine)
-        winner = "ours" if times is not None and times >= 1 else "the peer"
-        rows.append((figure, own, mine, peer, theirs, times, winner))
-    header = ("figure", "best of ours", "", "best peer", "", "times better", "wins")
-    return [Section("Best of ours against the best peer", header, rows)] if rows else []
+def speed_section(found: Found) -> Section:
+    """Milliseconds by shape, and rates."""
+    comparison = found.comparison
+    rows: list[list[Cell]] = []
+    for (name, *times), result in zip(
+        comparison.table(LABELS), comparison.results.values(), strict=True
+    ):
+        rates = [result.timings.get(label) for label in (ROWS, TEXTS)]
+        rows.append(
+            [
+                name,
+                *times,
+                *(None if rate is None else rate.rows_per_second for rate in rates),
+                "failed" if result.failure else "",
+            ]
+        )
+    return Section(
+        part="speed",
+        title="Milliseconds of a call, median (95th percentile), and rates",
+        header=("contender", *LABELS, ROWS, TEXTS, ""),
+        rows=rows,
+    )
 
 
-def _best(
-    found: Mapping[str, Found], names: Sequence[str], figure: str, *, more_is_better: bool
-) -> tuple[str, float] | None:
-    medians = [
-        (name, value) for name in names if (value := found[name].samples.median(figure)) is not None
-    ]
-    if not medians:
-        return None
-    choose = max if more_is_better else min
-    return choose(medians, key=lambda pair: pair[1])
+def cost_section(found: Found) -> Section:
+    """First answer, memory, size, making and quality."""
+    rows: list[list[Cell]] = []
+    for name in found.comparison.results:
+        quality = found.quality.get(name, Quality())
+        rows.append(
+            [
+                name,
+                found.comparison.first_answer(name),
+                *(found.costs[cost].get(name) for cost in (PEAK, SIZE, MAKING, MAKING_PEAK)),
+                _decimals(quality.cosine, 5),
+                _decimals(quality.least_cosine, 4),
+                _decimals(quality.spearman, 4),
+            ]
+        )
+    costs = (COLD, PEAK, SIZE, MAKING, MAKING_PEAK)
+    return Section(
+        part="costs",
+        title="Start, memory, size, making, quality",
+        header=("contender", *costs, "cosine", "least cosine", SPEARMAN),
+        rows=rows,
+    )
+
+
+def _decimals(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def winner_sections(found: Found) -> list[Section]:
+    """The best of ours beside the best peer, figure by figure, and who wins."""
+    comparison = found.comparison
+    ours = [name for name in comparison.results if name.startswith("ours")]
+    peers = [name for name in comparison.results if name not in ours]
+    rows: list[list[Cell]] = []
+    for label in (*LABELS, ROWS, TEXTS):
+        own, peer = comparison.fastest(ours, label), comparison.fastest(peers, label)
+        if own is not None and peer is not None:
+            rows.append([label, own, peer, *_verdict(comparison.ratio(own, peer, label))])
+    starts = {
+        name: start
+        for name in comparison.results
+        if (start := comparison.first_answer(name)) is not None
+    }
+    own, peer = _least(starts, ours), _least(starts, peers)
+    if own is not None and peer is not None:
+        rows.append([COLD, own, peer, *_verdict(comparison.first_answer_ratio(own, peer))])
+    for cost, values in found.costs.items():
+        own, peer = _least(values, ours), _least(values, peers)
+        if own is not None and peer is not None:
+            rows.append([cost, own, peer, *_verdict(quotient(values[peer], values[own]))])
+    header = ("figure", "best of ours", "best peer", "ours, times better", "wins")
+    title = "Best of ours against the best peer (95 % interval)"
+    return [Section(part="winners", title=title, header=header, rows=rows)] if rows else []
+
+
+def _least(values: Mapping[str, float], names: Sequence[str]) -> str | None:
+    known = [name for name in names if name in values]
+    return min(known, key=lambda name: values[name], default=None)
+
+
+def _verdict(times: Ratio | float | None) -> tuple[Ratio | float | None, str]:
+    """The figure, and who wins; nobody where the interval holds 1."""
+    if times is None:
+        return None, ""
+    low, high = (times.low, times.high) if isinstance(times, Ratio) else (times, times)
+    if low <= 1 <= high:
+        return times, "level"
+    return times, "ours" if low > 1 else "the peer"
 
 
 if __name__ == "__main__":

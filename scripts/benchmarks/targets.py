@@ -86,7 +86,12 @@ def main(
     comparisons: dict[str, Comparison] = {}
     for name in chosen:
         comparison = _compare_row(common, name, beginnings, listener)
-        sections += _sections(name, comparison, _agreement(common, name, comparison))
+        sections += _sections(
+            name,
+            comparison,
+            _agreement(common, name, comparison),
+            part=None if beginnings else name,
+        )
         bounds += _bounds(name, comparison)
         comparisons[name] = comparison
     return Report(
@@ -226,7 +231,7 @@ def targets_of(precision: str) -> list[str]:
 
 
 def _stock(stock: StockGraphs, bundle: Path) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Makers of what others give: optimum's graphs in ONNX Runtime, theirs and NNCF's in OpenVINO."""
+    """Makers of the others' graphs: optimum's in ONNX Runtime, optimum's and NNCF's in OpenVINO."""
 
     def graph(name: str) -> Callable[[], dict[str, Any]]:
         return lambda: {"kind": "onnxruntime", "path": str(stock.stock(name))}
@@ -255,7 +260,9 @@ def _sides(comparison: Comparison) -> tuple[list[str], list[str]]:
     return ours, [name for name in comparison.results if name not in ours]
 
 
-def _sections(name: str, comparison: Comparison, notes: Sequence[str]) -> list[Section]:
+def _sections(
+    name: str, comparison: Comparison, notes: Sequence[str], *, part: str | None
+) -> list[Section]:
     ours, others = _sides(comparison)
     best = {label: comparison.fastest(ours, label) for label in LABELS}
 
@@ -279,13 +286,13 @@ def _sections(name: str, comparison: Comparison, notes: Sequence[str]) -> list[S
     header = ("contender", *LABELS)
     return [
         Section(
-            part=name,
+            part=part,
             title=f"{name}: milliseconds of a call, median (95th percentile)",
             header=header,
             rows=comparison.table(LABELS),
         ),
         Section(
-            part=name,
+            part=part,
             title=f"{name}: our best, times as fast (95 % interval)",
             header=header,
             rows=rows,

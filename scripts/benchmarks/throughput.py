@@ -1,33 +1,35 @@
-"""Throughput: thousands of real short texts, tokenization included.
+"""Throughput: real short texts by the hundred, tokenization included.
 
 Usage::
 
-    python scripts/bench_throughput.py                       # sentence-embedding, and a tagger
-    python scripts/bench_throughput.py --task text-classification --texts my.txt
+    python scripts/benchmarks/throughput.py                 # sentence-embedding, and a tagger
+    python scripts/benchmarks/throughput.py --task text-classification --texts my.txt
 
 Contenders on sentence-embedding: our INT8 bundle with and without sorting by length,
 sentence-transformers in FP32 and in BF16. On the other tasks: the bundle with and without sorting,
-and the upstream pipeline text by text (its default) and in batches. Answers are compared as well.
+and the upstream pipeline text by text (its default) and in batches. A call answers 256 texts, so
+that turns stay short; each sorts within its call. Answers are compared as well.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from measuring.checkpoints import BASE_DEMO, base_folder, demo_checkpoint, demo_of, export_bundle
-from measuring.children import run_worker
-from measuring.figures import Bound, Samples, ratio
-from measuring.machine import describe_machine, installed_versions
-from measuring.options import Common, Steps, benchmark, steps
-from measuring.report import Report, Section
-from measuring.texts import read_texts
-from measuring.turns import Contender, take_turns
+
+from bert_export.measuring.machine import describe_machine, installed_versions
+from bert_export.measuring.timing import Listener
+from bert_export.measuring.workloads import Workload
+from scripts.benchmarks.common.bounds import Bound
+from scripts.benchmarks.common.comparison import Comparison
+from scripts.benchmarks.common.options import Common, benchmark
+from scripts.benchmarks.common.report import Cell, Report, Section
+from scripts.benchmarks.making.checkpoints import demo_bundle, demo_of, upstream_folder
+from scripts.benchmarks.making.texts import read_texts
 
 EMBEDDING = "sentence-embedding"
 TASKS = (EMBEDDING, "token-classification", "text-classification")
@@ -37,11 +39,12 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 SORTED, UNSORTED = "ours", "ours, unsorted"
 FP32, BF16 = "sentence-transformers FP32", "sentence-transformers BF16"
 LEAST_OVER = {FP32: 6.0, BF16: 2.5}
-RATE = "texts/s"
+TEXTS = "texts"
+_EACH = 256
 _MEGABYTE = 1e6
 
 
-@benchmark(rounds=3)
+@benchmark("scripts/benchmarks/throughput.py", seconds=10.0)
 @click.option(
     "--task",
     "tasks",
@@ -61,7 +64,7 @@ _MEGABYTE = 1e6
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="One text a line.  [default: the open data beside the checkout]",
 )
-@click.option("--count", type=click.IntRange(min=1), default=3000, show_default=True)
+@click.option("--count", type=click.IntRange(min=1), default=1024, show_default=True)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -71,6 +74,7 @@ _MEGABYTE = 1e6
 )
 def main(
     common: Common,
+    listener: Listener,
     *,
     tasks: Sequence[str],
     bundle: Path | None,
@@ -87,129 +91,111 @@ def main(
         if demo_of(task) is None:
             raise click.UsageError(f"task {task} has no demonstration here. Pass another --task.")
     machine = describe_machine()
-    texts, source = read_texts(count, file)
-    (common.work / "answers").mkdir(exist_ok=True)
+    texts, source = read_texts(min(count, _EACH) if common.quick else count, file)
     listed = common.work / "texts.json"
     listed.write_text(json.dumps(texts), encoding="utf-8")
-    samples: dict[str, Samples] = {}
-    sections, notes = [], []
-    with steps(len(tasks) * (1 + 4 * common.rounds)) as step:
-        for task in tasks:
-            step(f"{task}: export")
-            folder = bundle or _export(common, task, precision)
-            model = _upstream_model(common, task)
-            ways = _ways(task, batch_size)
-            found = _measure(common, task, folder, model, listed, ways, step)
-            sections.append(_section(task, found))
-            notes.append(_agreement(common, task, ways))
-            samples |= {f"{task}: {name}": figures for name, figures in found.items()}
+    request = {"texts": str(listed), "each": _EACH}
+    workload = Workload(label=TEXTS, rows=len(texts), request=request)
+    sections: list[Section] = []
+    bounds: list[Bound] = []
+    comparisons: dict[str, Comparison] = {}
+    for task in tasks:
+        listener.begin(f"{task}: checkpoint and bundle", done=0, total=1)
+        folder = bundle or demo_bundle(task, precision, common.work, threads=common.threads)
+        comparison = _contenders(common, task, folder, batch_size)
+        comparison.time([workload], listener)
+        note = _agreement(common, task, comparison, listed)
+        sections.append(_section(task, comparison, note))
+        bounds += _bounds(comparison) if task == EMBEDDING else []
+        comparisons[task] = comparison
     return Report(
-        benchmark="bench_throughput",
+        benchmark="throughput",
         machine=machine,
         versions=installed_versions(),
-        settings={
-            "texts": count,
-            "from": source,
+        settings=common.settings
+        | {
+            "texts": f"{len(texts)} of {source}",
             "words per text": round(sum(len(text.split()) for text in texts) / len(texts), 1),
             "precision": precision,
             "batch size upstream": batch_size,
-            "threads": common.threads,
-            "runs": common.rounds,
         },
         sections=sections,
-        samples=samples,
-        bounds=_bounds(samples) if EMBEDDING in tasks else (),
-        notes=notes,
+        figures={task: comparison.results for task, comparison in comparisons.items()},
+        bounds=bounds,
+        notes=[
+            f"{task}: {sentence}"
+            for task, comparison in comparisons.items()
+            for sentence in comparison.failures
+        ],
     )
 
 
-def _export(common: Common, task: str, precision: str) -> Path:
-    bundle = common.work / "bundles" / f"{task}-{precision}"
-    model = f"demo:{demo_of(task)}"
-    export_bundle(task, model, bundle, precision=precision, threads=common.threads)
-    return bundle
-
-
-def _upstream_model(common: Common, task: str) -> Path:
-    demo = str(demo_of(task))
-    if demo == BASE_DEMO:
-        return base_folder(threads=common.threads)
-    return demo_checkpoint(demo, common.work, threads=common.threads)
-
-
-def _ways(task: str, batch_size: int) -> dict[str, dict[str, Any]]:
-    """The contenders of a task: what each adds to the request."""
-    ways: dict[str, dict[str, Any]] = {
-        SORTED: {"way": "ours", "sort": True},
-        UNSORTED: {"way": "ours", "sort": False},
+def _contenders(common: Common, task: str, bundle: Path, batch_size: int) -> Comparison:
+    model = upstream_folder(task, common.work, threads=common.threads)
+    options = OPTIONS.get(task, {})
+    ours = {"kind": "bundle", "path": str(bundle), "target": None, "options": options}
+    requests: dict[str, dict[str, Any]] = {
+        SORTED: ours | {"sort": True},
+        UNSORTED: ours | {"sort": False},
     }
     if task == EMBEDDING:
-        upstream = {"way": "sentence-transformers", "batch_size": batch_size}
-        return ways | {
-            FP32: upstream | {"bfloat16": False},
-            BF16: upstream | {"bfloat16": True},
+        upstream = {
+            "kind": "sentence-transformers",
+            "path": str(model),
+            "batch_size": batch_size,
         }
-    upstream = {"way": "transformers pipeline"}
-    return ways | {
-        "transformers pipeline": upstream | {"batch_size": 1},
-        f"transformers pipeline, batches of {batch_size}": upstream | {"batch_size": batch_size},
-    }
-
-
-def _measure(
-    common: Common,
-    task: str,
-    bundle: Path,
-    model: Path,
-    listed: Path,
-    ways: Mapping[str, Mapping[str, Any]],
-    step: Steps,
-) -> dict[str, Samples]:
-    count = len(json.loads(listed.read_text(encoding="utf-8")))
-    request = {
-        "task": task,
-        "bundle": str(bundle),
-        "model": str(model),
-        "texts": str(listed),
-        "options": OPTIONS.get(task, {}),
-    }
-
-    def turn(name: str) -> dict[str, float]:
-        own = {**ways[name], "answers": str(_answers_file(common, task, name))}
-        messages, _ = run_worker("worker_throughput", request | own, threads=common.threads)
-        result = messages[-1]
-        return {
-            RATE: count / result["seconds"],
-            "seconds": result["seconds"],
-            "peak, MB": result["peak_bytes"] / _MEGABYTE,
+        requests |= {
+            FP32: upstream | {"precision": "float32"},
+            BF16: upstream | {"precision": "bfloat16"},
         }
+    else:
+        pipeline = {
+            "kind": "transformers pipeline",
+            "path": str(model),
+            "task": task,
+            "options": options,
+        }
+        requests |= {
+            "transformers pipeline": pipeline | {"batch_size": 1},
+            f"transformers pipeline, batches of {batch_size}": pipeline
+            | {"batch_size": batch_size},
+        }
+    comparison = Comparison(common.under)
+    for name, request in requests.items():
+        comparison.add(name, lambda request=request: request)  # type: ignore[misc]
+    return comparison
 
-    contenders = [Contender(name, partial(turn, name)) for name in ways]
-    announce: Callable[[str], None] = lambda name: step(f"{task}: {name}")  # noqa: E731
-    return take_turns(contenders, rounds=common.rounds, announce=announce)
 
-
-def _answers_file(common: Common, task: str, name: str) -> Path:
-    return common.work / "answers" / f"{task} {name}.out"
-
-
-def _agreement(common: Common, task: str, ways: Mapping[str, Any]) -> str:
+def _agreement(common: Common, task: str, comparison: Comparison, listed: Path) -> str:
     """How alike the answers of the contenders are to ours, in one sentence."""
-    parts = []
-    for name in ways:
-        if name == SORTED:
-            continue
-        files = [_answers_file(common, task, other) for other in (SORTED, name)]
-        if task == EMBEDDING:
-            left, right = (np.load(path) for path in files)
-            norms = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
-            cosines = (left * right).sum(axis=-1) / np.maximum(norms, 1e-12)
-            parts.append(f"{name} cosine {cosines.mean():.4f} (least {cosines.min():.4f})")
-        else:
-            ours, others = (json.loads(path.read_text(encoding="utf-8")) for path in files)
-            same = sum(_essence(a) == _essence(b) for a, b in zip(ours, others, strict=True))
-            parts.append(f"{name} {100 * same / len(ours):.2f} % the same")
+    folder = common.work / "answers"
+    folder.mkdir(exist_ok=True)
+    files: dict[str, Path] = {}
+    for name in comparison.contenders:
+        file = folder / f"{task} {name}.out"
+        request = {"texts": str(listed), "answers": str(file)}
+        if comparison.ask(name, "save_answers", request) is not None:
+            files[name] = file
+    if SORTED not in files:
+        return f"{task}: ours has no answers to compare with."
+    parts = [
+        f"{name} {alike(files[SORTED], file, vectors=task == EMBEDDING)}"
+        for name, file in files.items()
+        if name != SORTED
+    ]
     return f"{task}, answers compared with ours: {'; '.join(parts)}."
+
+
+def alike(ours: Path, others: Path, *, vectors: bool) -> str:
+    """How alike two files of answers are, in words."""
+    if vectors:
+        left, right = np.load(ours), np.load(others)
+        norms = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+        cosines = (left * right).sum(axis=-1) / np.maximum(norms, 1e-12)
+        return f"cosine {cosines.mean():.4f} (least {cosines.min():.4f})"
+    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (ours, others))
+    same = sum(_essence(a) == _essence(b) for a, b in zip(mine, theirs, strict=True))
+    return f"{100 * same / len(mine):.2f} % the same"
 
 
 def _essence(answer: Any) -> Any:
@@ -219,30 +205,32 @@ def _essence(answer: Any) -> Any:
     return [(entity["entity_group"], entity["start"], entity["end"]) for entity in answer]
 
 
-def _section(task: str, samples: Mapping[str, Samples]) -> Section:
-    ours = samples[SORTED].median(RATE)
-    return Section(
-        f"{task}: medians",
-        ("contender", RATE, "seconds", "peak, MB", "ours over it"),
-        [
-            (
+def _section(task: str, comparison: Comparison, note: str) -> Section:
+    rows: list[list[Cell]] = []
+    for name, result in comparison.results.items():
+        timing, size = result.timings.get(TEXTS), result.peak_bytes
+        rows.append(
+            [
                 name,
-                found.median(RATE),
-                found.median("seconds"),
-                found.median("peak, MB"),
-                ratio(ours, found.median(RATE)),
-            )
-            for name, found in samples.items()
-        ],
+                None if timing is None else timing.rows_per_second,
+                None if size is None else size / _MEGABYTE,
+                None if name == SORTED else comparison.ratio(SORTED, name, TEXTS),
+            ]
+        )
+    return Section(
+        part=task,
+        title=f"{task}: medians, and how many times as fast ours is",
+        header=("contender", "texts/s", "peak, MB", "ours, times as fast"),
+        rows=rows,
+        notes=[note],
     )
 
 
-def _bounds(samples: Mapping[str, Samples]) -> list[Bound]:
-    ours = samples[f"{EMBEDDING}: {SORTED}"].median(RATE)
+def _bounds(comparison: Comparison) -> list[Bound]:
     return [
         Bound(
             f"{EMBEDDING} over {name}",
-            ratio(ours, samples[f"{EMBEDDING}: {name}"].median(RATE)),
+            comparison.ratio(SORTED, name, TEXTS),
             least,
             "at least",
             "x",

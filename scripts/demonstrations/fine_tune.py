@@ -22,18 +22,18 @@ from typing import Any
 
 import click
 import torch
-from scripts.demonstrations.data import READERS, Splits
-from scripts.demonstrations.objectives import OBJECTIVES, Objective, Pretraining
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from scripts.demonstrations.train import RECIPES, Recipe, config_of, initial_head, stream
 
 from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.errors import BertExportError
 from bert_export.measuring.machine import describe_machine
 from bert_export.models import BertHead, load_head
+from scripts.demonstrations.data import READERS, Splits
+from scripts.demonstrations.objectives import OBJECTIVES, Objective, Pretraining
+from scripts.demonstrations.train import RECIPES, Recipe, config_of, initial_head, stream
 
 _RATE, _HEAD_RATE = 1e-4, 5e-4
 _WARM_UP = 0.1  # share of the steps

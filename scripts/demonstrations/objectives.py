@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scripts.demonstrations.data import Record
 from scipy.stats import pearsonr, spearmanr
 from seqeval.metrics import f1_score as entity_f1
 from seqeval.metrics import precision_score as entity_precision
@@ -26,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bert_export.models import BertHead
+from scripts.demonstrations.data import Record
 
 __all__ = ["OBJECTIVES", "Objective", "Pretraining", "Row", "batches"]
 

@@ -4,8 +4,8 @@ Usage::
 
     python scripts/demonstrations/train.py wnut17
     python scripts/demonstrations/train.py all --data ../shared/data
-    python scripts/demonstrations/train.py snips --try          # train without the dev set, score on it
-    python scripts/demonstrations/train.py snips --score        # score the adapter that is there again
+    python scripts/demonstrations/train.py snips --try     # leave the dev set out, score on it
+    python scripts/demonstrations/train.py snips --score   # score the adapter that is there
 
 Needs, beside the extras ``demo`` and ``export``: scikit-learn, scipy and seqeval. Training runs on
 one thread in bfloat16; scores are those of the adapter read back from its file, in float32.
@@ -24,10 +24,6 @@ from typing import Any
 
 import click
 import torch
-from scripts.demonstrations.adapters import attach, collect, trainable_groups
-from scripts.demonstrations.data import READERS, Splits
-from scripts.demonstrations.objectives import OBJECTIVES, Objective, Pretraining, Row
-from scripts.demonstrations.readme import update_table
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import load_file
@@ -45,6 +41,10 @@ from bert_export.checkpoints.demo import (
 )
 from bert_export.errors import BertExportError
 from bert_export.models import HEADS, BertConfig, BertHead, load_head
+from scripts.demonstrations.adapters import attach, collect, trainable_groups
+from scripts.demonstrations.data import READERS, Splits
+from scripts.demonstrations.objectives import OBJECTIVES, Objective, Pretraining, Row
+from scripts.demonstrations.readme import update_table
 
 __all__ = ["RECIPES", "Recipe", "config_of", "initial_head", "stream"]
 

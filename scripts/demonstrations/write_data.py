@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import click
+
 from scripts.demonstrations.data import READERS
 
 _DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -16,17 +16,19 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import click
+
+from bert_export.cli.measuring import drawn
+from bert_export.measuring.machine import describe_machine, installed_versions
+from scripts.benchmarks.common.report import show
 from scripts.forms import BLOCKS, SIZES
 from scripts.forms.form import Block, Size, Workload
 from scripts.forms.linear import FOLDED
 from scripts.forms.tables import Choice, Outcome, Results, as_markdown, as_report, check_choices
 from scripts.forms.timing import Case, Pace, Row, call_cost, measure_block, share_threads
-from measuring.machine import describe_machine, installed_versions
-from measuring.options import steps
-from measuring.report import show
 
 _ATTENTION = "If full: Attention 3-D; float mask (B,1,S,S)"
 _NO_SPLIT = "the Split of merged ones copies what their product saves"
@@ -85,7 +87,7 @@ CHOSEN: Mapping[tuple[str, str], Choice] = {
 
 _OUTPUT = Path(__file__).resolve().parents[2] / "graphs" / "FORMS.md"
 _PACKAGES = ("bert-export", "numpy", "onnx-ir", "onnxruntime")
-_FULL_PACE = Pace(rounds=7, seconds=0.02, calls=3)
+_FULL_PACE = Pace(rounds=8, seconds=0.02, calls=3)
 _QUICK_PACE = Pace(rounds=1, seconds=0.002, calls=1)
 
 
@@ -194,7 +196,12 @@ def _measure(
 ) -> list[Outcome]:
     outcomes = []
     total = sum(len(block.workloads or shapes) for block in blocks) * len(sizes)
-    with steps(total) as step:
+    number = count()
+    with drawn(quiet=False) as listener:
+
+        def step(what: str) -> None:
+            listener.begin(what, done=next(number), total=total)
+
         for block in blocks:
             workloads = block.workloads or shapes
             rows = tuple(Row(form) for form in block.forms)

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 
 import click
+
+from bert_export.tasks import TASKS
 from scripts.goldens.folder import (
     GRAPHS,
     UPDATE,
@@ -24,8 +26,6 @@ from scripts.goldens.folder import (
     traced_elsewhere,
 )
 from scripts.goldens.tiny import TinyTrace
-
-from bert_export.tasks import TASKS
 
 
 @click.command()

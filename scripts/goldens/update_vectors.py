@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from scripts.goldens.vectors.tasks import RECORDERS
 from scripts.goldens.vectors.writing import UPDATE, VECTORS, expected_files, same_text
 

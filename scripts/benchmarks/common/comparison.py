@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from bert_export.errors import BertExportError, one_line
-from bert_export.measuring.ratios import Ratio
+from bert_export.measuring.ratios import Ratio, paired_ratio
 from bert_export.measuring.timing import (
     Conditions,
     Contender,
@@ -119,6 +120,20 @@ class Comparison:
         """How many times as fast the fastest of ours is as the fastest of the others."""
         own, other = self.fastest(ours, label), self.fastest(others, label)
         return None if own is None or other is None else self.ratio(own, other, label)
+
+    def first_answer(self, name: str) -> float | None:
+        """Median seconds from a process's start to its first answer."""
+        starts = self.results[name].first_answers
+        return median(starts) if starts else None
+
+    def first_answer_ratio(self, name: str, over: str) -> Ratio | None:
+        """How many times as soon one contender answers as another; ``None`` over itself."""
+        if name == over:
+            return None
+        own, other = (
+            [[start] for start in self.results[one].first_answers] for one in (name, over)
+        )
+        return paired_ratio(other, own)
 
     def milliseconds(self, name: str, label: str) -> float | None:
         """The median of a call."""

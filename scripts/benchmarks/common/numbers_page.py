@@ -43,9 +43,9 @@ def write_numbers(page: Path, report: Report, command: str) -> None:
         command: That made it.
     """
     text = page.read_text(encoding="utf-8")
-    for section in _grouped(report.sections):
-        place = Place(report.benchmark, section[0].part, str(report.machine["processor"]))
-        text = replace_section(text, place, section_text(section, report, command))
+    for part, sections in _by_part(report.sections).items():
+        place = Place(report.benchmark, part, str(report.machine["processor"]))
+        text = replace_section(text, place, section_text(part, sections, report, command))
     page.write_text(text, encoding="utf-8")
 
 
@@ -73,7 +73,7 @@ def replace_section(text: str, place: Place, content: str) -> str:
     return f"{text.rstrip()}\n\n## {place.benchmark}\n\n{section}"
 
 
-def section_text(sections: Sequence[Section], report: Report, command: str) -> str:
+def section_text(part: str, sections: Sequence[Section], report: Report, command: str) -> str:
     """The tables of one part: where, when and how they were measured, then the tables."""
     machine = report.machine
     settings = ", ".join(f"{name} {value}" for name, value in report.settings.items())
@@ -81,7 +81,7 @@ def section_text(sections: Sequence[Section], report: Report, command: str) -> s
         f"{machine['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, "
         f"load {machine['load']} before; {settings}. `{command}`"
     )
-    lines = [f"### {sections[0].part}, {machine['processor']}", "", about]
+    lines = [f"### {part}, {machine['processor']}", "", about]
     for section in sections:
         lines += ["", f"{section.title}:", "", *_markdown(section)]
         if section.notes:
@@ -108,10 +108,13 @@ def typed_command(script: str, arguments: Sequence[str]) -> str:
     return shlex.join(["python", script, *shown])
 
 
-def _grouped(sections: Sequence[Section]) -> list[list[Section]]:
-    """Sections by part, in the order of the parts."""
-    parts = dict.fromkeys(section.part for section in sections)
-    return [[section for section in sections if section.part == part] for part in parts]
+def _by_part(sections: Sequence[Section]) -> dict[str, list[Section]]:
+    """Those that are for the page, in their order."""
+    parts: dict[str, list[Section]] = {}
+    for section in sections:
+        if section.part is not None:
+            parts.setdefault(section.part, []).append(section)
+    return parts
 
 
 def _markdown(section: Section) -> list[str]:

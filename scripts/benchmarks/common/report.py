@@ -36,14 +36,14 @@ class Section:
 
     Args:
         part: Which part of the benchmark it shows, such as ``minilm-encoder``: its place on the
-            page of numbers.
+            page of numbers. ``None`` where it is not for the page, as a table of some contenders.
         title: Above it.
         header: Names of the columns.
         rows: Cells; see :func:`cell_text`.
         notes: Sentences below it.
     """
 
-    part: str
+    part: str | None
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train_demo import RECIPES
-
-from measuring.checkpoints import export_command
-from measuring.children import ChildError, run_command, run_worker
-from measuring.heads import Head, write_test_set
+from bert_export.bundle import read_manifest
+from bert_export.errors import MeasurementError
+from bert_export.measuring.child import call_apart
+from scripts.benchmarks.common.commands import run_command
+from scripts.benchmarks.common.places import CHECKOUT, WORKERS
+from scripts.benchmarks.making.checkpoints import export_bundle
+from scripts.benchmarks.making.environments import Environments
+from scripts.benchmarks.making.heads import Head, write_test_set
+from scripts.demonstrations.train import RECIPES
 
 __all__ = [
     "BUDGET",
@@ -38,16 +42,18 @@ MADE_FOR = {
 """Ours as it is made for each kind of processor; for this machine's that is :data:`OURS`."""
 CONTENDERS = (FP32, OURS, BUDGET, DYNAMIC, STATIC, NNCF, *MADE_FOR.values())
 
-_WORKER = "worker_stock_int8"
-_STOCK = {DYNAMIC: "dynamic", STATIC: "static", NNCF: "nncf"}
-_FILES = {DYNAMIC: "dynamic.onnx", STATIC: "static.onnx", NNCF: "nncf.xml"}
+_STOCK = {
+    DYNAMIC: ("quantize_dynamically", "dynamic.onnx"),
+    STATIC: ("quantize_statically", "static.onnx"),
+    NNCF: ("quantize_with_nncf", "nncf.xml"),
+}  # the job of ``workers/quantize.py``, and the file it writes
 _OURS = {
     FP32: ("fp32", ()),
     OURS: ("int8", ()),
     BUDGET: ("budget", ("--max-drop", "0.1%", "--eval", "{data}")),
     **{name: (processor, ("--cpu", processor)) for processor, name in MADE_FOR.items()},
 }  # folder, and options of the export
-_FINE_TUNE = Path(__file__).parents[1] / "fine_tune.py"
+_FINE_TUNE = CHECKOUT / "scripts" / "demonstrations" / "fine_tune.py"
 
 
 @dataclass(slots=True)
@@ -61,7 +67,7 @@ class Workshop:
         limit: Test records of a head at most.
         fine_tuned: Whether the heads are fully fine-tuned ones; else the demonstrations.
         epochs: Of that fine-tuning; the demonstration's own when ``None``.
-        nncf_python: Interpreter that has NNCF.
+        environments: Where NNCF is.
         notes: What a reader of the table must know; grows.
     """
 
@@ -71,22 +77,22 @@ class Workshop:
     limit: int | None
     fine_tuned: bool
     epochs: float | None
-    nncf_python: str | None
+    environments: Environments
     notes: list[str] = field(default_factory=list)
 
     def make(
-        self, name: str, head: Head, wanted: Sequence[str], announce: Callable[[str], None]
+        self, name: str, head: Head, contenders: Sequence[str], announce: Callable[[str], None]
     ) -> dict[str, dict[str, Any]]:
         """Make a head's contenders.
 
         Args:
             name: Of the head.
             head: The head.
-            wanted: Names of contenders.
+            contenders: Their names.
             announce: Called with what is being made.
 
         Returns:
-            A request to ``worker_accuracy`` by contender; without those that could not be made,
+            A request to ``workers/score.py`` by contender; without those that could not be made,
             which are noted.
         """
         folder = self.work / "accuracy" / ("fine-tuned" if self.fine_tuned else "demo") / name
@@ -95,11 +101,11 @@ class Workshop:
         write_test_set(head, self.data, data, self.limit)
         model = self._model(name, head, announce)
         requests: dict[str, dict[str, Any]] = {}
-        for contender in wanted:
+        for contender in contenders:
             announce(f"{name}: make {contender}")
             try:
                 made = self._make(contender, head, model, folder, data)
-            except ChildError as error:
+            except MeasurementError as error:
                 self.notes.append(f"{name}: {contender} was not measured: {_last_line(error)}")
                 continue
             requests[contender] = {
@@ -107,6 +113,7 @@ class Workshop:
                 "fp32": str(folder / "fp32"),
                 "data": str(data),
                 "compare": head.compare and contender != FP32,
+                "threads": self.threads,
             }
         return requests
 
@@ -132,35 +139,46 @@ class Workshop:
         precision = "fp32" if contender == FP32 else "int8"
         name, options = _OURS[contender]
         bundle = folder / name
-        argv = export_command(head.task, model, bundle, precision=precision, threads=self.threads)
-        argv += (option.format(data=data) for option in options)
-        run_command(argv, threads=self.threads)
+        export_bundle(
+            head.task,
+            model,
+            bundle,
+            precision=precision,
+            threads=self.threads,
+            options=[option.format(data=data) for option in options],
+        )
         return {"kind": "bundle", "path": str(bundle)}
 
     def _make_stock(self, contender: str, head: Head, model: str, folder: Path) -> dict[str, Any]:
-        stock = folder / "stock"
+        stock, fp32 = folder / "stock", folder / "fp32"
+        graph, rows = stock / "model.onnx", stock / "rows.npz"
+        if not graph.is_file() or _older(graph, fp32):
+            stock.mkdir(exist_ok=True)
+            asked = {"bundle": str(fp32), "rows": str(rows), "most": None}
+            call_apart(WORKERS / "feeds.py", "write_calibration_rows", asked, threads=self.threads)
+            plain = {
+                "task": head.task,
+                "model": model,
+                "max_length": read_manifest(fp32).tokenizer.max_length,
+                "graph": str(graph),
+            }
+            call_apart(WORKERS / "checkpoints.py", "trace_plainly", plain, threads=self.threads)
+        function, file = _STOCK[contender]
         request = {
-            "folder": str(stock),
-            "task": head.task,
-            "model": model,
-            "fp32": str(folder / "fp32"),
+            "graph": str(graph),
+            "rows": str(rows),
+            "output": str(stock / file),
+            "optimized": False,
         }
-        if not (stock / "model.onnx").is_file() or _older(stock, folder / "fp32"):
-            run_worker(_WORKER, request | {"kind": "export"}, threads=self.threads)
-        foreign = contender == NNCF and self.nncf_python is not None
-        python = str(self.nncf_python) if foreign else sys.executable
-        run_worker(
-            _WORKER,
-            request | {"kind": _STOCK[contender]},
+        call_apart(
+            WORKERS / "quantize.py",
+            function,
+            request,
             threads=self.threads,
-            python=python,
+            python=self.environments.python("openvino") if contender == NNCF else sys.executable,
         )
         kind = "openvino" if contender == NNCF else "onnx"
-        return {
-            "kind": kind,
-            "path": str(stock / _FILES[contender]),
-            "stock": str(stock / "model.onnx"),
-        }
+        return {"kind": kind, "path": str(stock / file), "stock": str(graph)}
 
 
 def float_share(bundle: Path) -> float | None:
@@ -170,8 +188,8 @@ def float_share(bundle: Path) -> float | None:
     return None if search is None else float(search["path"][search["chosen"]]["float_share"])
 
 
-def _older(stock: Path, bundle: Path) -> bool:
-    return (stock / "model.onnx").stat().st_mtime < (bundle / "manifest.json").stat().st_mtime
+def _older(graph: Path, bundle: Path) -> bool:
+    return graph.stat().st_mtime < (bundle / "manifest.json").stat().st_mtime
 
 
 def _last_line(error: Exception) -> str:

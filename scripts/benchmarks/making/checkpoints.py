@@ -17,12 +17,14 @@ __all__ = [
     "ARCHITECTURES",
     "BASE_DEMO",
     "base_folder",
+    "demo_bundle",
     "demo_checkpoint",
     "demo_of",
     "export_bundle",
     "export_command",
     "measured_checkpoint",
     "random_checkpoint",
+    "upstream_folder",
     "weights_digest",
 ]
 
@@ -113,6 +115,21 @@ def weights_digest(checkpoint: Path) -> str:
     """First digits of the sha256 of a directory's weights: names what is derived from them."""
     with (checkpoint / _WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def upstream_folder(task: str, work: Path, *, threads: int) -> Path:
+    """The very weights of the task's demonstration, as upstream libraries read them."""
+    demo = str(demo_of(task))
+    if demo == BASE_DEMO:
+        return base_folder(threads=threads)
+    return demo_checkpoint(demo, work, threads=threads)
+
+
+def demo_bundle(task: str, precision: str, work: Path, *, threads: int) -> Path:
+    """A bundle of the task's demonstration, exported anew."""
+    bundle = work / "bundles" / f"{task}-{precision}"
+    export_bundle(task, f"demo:{demo_of(task)}", bundle, precision=precision, threads=threads)
+    return bundle
 
 
 def export_command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bert_export.errors import MeasurementError
@@ -126,7 +126,11 @@ class StockGraphs:
 
         def make(folder: Path) -> Usage:
             output = str(folder / "model.onnx")
-            request = {"graph": str(source), "output": output, "optimized": True}
+            request: dict[str, str | bool] = {
+                "graph": str(source),
+                "output": output,
+                "optimized": True,
+            }
             return self._job("optimum", "quantize_dynamically", request)
 
         return self._make("optimized INT8", "model.onnx", make)
@@ -140,7 +144,7 @@ class StockGraphs:
 
         return self._make(name, file, make)
 
-    def _job(self, environment: str, function: str, request: dict[str, object]) -> Usage:
+    def _job(self, environment: str, function: str, request: Mapping[str, str | bool]) -> Usage:
         job = call_apart(
             WORKERS / "quantize.py",
             function,

@@ -107,8 +107,8 @@ def write_batches(request: Mapping[str, Any]) -> dict[str, Any]:
     """Tokenize texts: a file of a batch per shape, and one of batches sorted by length.
 
     Args:
-        request: ``bundle``; ``texts``, a JSON file; ``shapes``, as typed, one each in ``shape_files``;
-            ``batches``, the file of all texts; ``order``, the file of their indices.
+        request: ``bundle``; ``texts``, a JSON file; ``shapes`` as typed, and ``shape_files``, one
+            for each; ``batches``, the file of all texts; ``order``, the file of their indices.
     """
     texts = json.loads(Path(request["texts"]).read_text(encoding="utf-8"))
     with load(request["bundle"], threads=1) as pipeline:
