@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from bert_export.bundle import write_whole
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import read_json, read_tensor_file
 from bert_export.checkpoints.huggingface import canonical_tensors, read_checkpoint
@@ -113,21 +112,8 @@ def save_adapter(folder: Path, tensors: Mapping[str, Tensor], card: Mapping[str,
     adapter = save(halves)
     described = {**card, "adapter_sha256": hashlib.sha256(adapter).hexdigest()}
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    _replace(folder / ADAPTER, adapter)
-    _replace(folder / CARD, text.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that is seen either whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    work = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        work.chmod(0o644)
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
+    write_whole(folder / ADAPTER, adapter)
+    write_whole(folder / CARD, text.encode())
 
 
 def _check_digest(folder: Path, card: Mapping[str, Any]) -> None:

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 
 from bert_export.errors import BertExportError, InputError
-from bert_export.runtime.batching import Row, pad_rows
+from bert_export.runtime.batching import Row
 from bert_export.runtime.loading import load, threads_for
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
 __all__ = ["EXPECTED_ERRORS", "BundleContender", "open_contender", "rows_of_shape"]
 
 EXPECTED_ERRORS = (BertExportError,)
-
-_MASKED_TASKS = ("fill-mask", "pretraining")
 
 
 def open_contender(request: Mapping[str, Any]) -> BundleContender:
@@ -70,7 +68,7 @@ class BundleContender:
             batch, sequence = request["batch"], request["sequence"]
             rows = rows_of_shape(self._pipeline, self._records, batch, sequence)
             pipeline = self._pipeline
-            feeds = pipeline.graph_feeds(pad_rows(rows, pad_id=pipeline.tokenizer.pad_id))
+            feeds = pipeline.feeds(rows)
             return [lambda: pipeline.run(feeds)]
         records = self._records[: request["records"]]
         groups = [records] if request["at_once"] else [[record] for record in records]
@@ -122,7 +120,7 @@ def _row(like: Row, ids: list[int], pipeline: Pipeline[Any, Any, Any]) -> Row:
     """A row of these ids; a task that scores masks gets one, and further inputs are all ones."""
     input_ids = np.asarray(ids, dtype=np.int64)
     mask_id = pipeline.tokenizer.mask_id
-    if pipeline.task in _MASKED_TASKS and mask_id is not None:
+    if pipeline.definition.masked_texts and mask_id is not None:
         input_ids[len(input_ids) // 2] = mask_id
     return replace(
         like,

@@ -98,7 +98,7 @@ def records_to_time(
     """
     calibration = read_calibration(find_task(manifest.task), data)
     records = pick_records(calibration.records, max(texts, _LEAST_RECORDS))
-    if manifest.task == "fill-mask":
+    if find_task(manifest.task).masked_texts:
         records = [mask_a_word(record, manifest.tokenizer.mask_token) for record in records]
     return Path(calibration.source).name, records
 

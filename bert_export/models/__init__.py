@@ -14,7 +14,7 @@ from bert_export.errors import CheckpointError, ConfigError, TaskError
 from bert_export.models.config import BertConfig
 from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead, BertModel
 
-__all__ = ["HEADS", "BertConfig", "BertHead", "load_head"]
+__all__ = ["HEADS", "BertConfig", "BertHead", "has_pooler", "load_head"]
 
 _LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
 _WORDS = "bert.embeddings.word_embeddings.weight"
@@ -65,9 +65,14 @@ def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
     return head.eval().requires_grad_(requires_grad=False)
 
 
+def has_pooler(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint has the layer behind the first token."""
+    return _POOLER[0] in checkpoint.tensors
+
+
 def _build(name: str, config: BertConfig, checkpoint: Checkpoint) -> BertHead:
     if name == "BertModel":
-        return BertModel(config, add_pooling_layer=_POOLER[0] in checkpoint.tensors)
+        return BertModel(config, add_pooling_layer=has_pooler(checkpoint))
     if name == "BertForSentenceEmbedding":
         if checkpoint.sentence is None:
             raise TaskError(

@@ -6,8 +6,12 @@ The module is that process's worker too; see :mod:`bert_export.measuring.serving
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from bert_export.bundle import ExportRequest
 from bert_export.errors import BertExportError
 from bert_export.measuring.child import call_apart
 
@@ -16,11 +20,12 @@ __all__ = ["EXPECTED_ERRORS", "export_apart", "export_bundle"]
 EXPECTED_ERRORS = (BertExportError,)
 
 
-def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, int]:
+def export_apart(request: ExportRequest, output: Path, *, threads: int) -> tuple[float, int]:
     """Export in a child.
 
     Args:
-        request: Arguments of :func:`bert_export.exporter.export`, JSON values.
+        request: What is exported.
+        output: The bundle's folder.
         threads: Of every thread pool in the child.
 
     Returns:
@@ -29,13 +34,18 @@ def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, in
     Raises:
         MeasurementError: The export failed; it says why.
     """
-    job = call_apart("bert_export.report.exporting", "export_bundle", request, threads=threads)
+    job = call_apart(
+        "bert_export.report.exporting",
+        "export_bundle",
+        {"request": msgspec.to_builtins(request), "output": str(output)},
+        threads=threads,
+    )
     return job.seconds, job.peak_bytes
 
 
-def export_bundle(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Export once; the request is that of :func:`export_apart`."""
-    from bert_export.exporter import export
+def export_bundle(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Export once; the message holds what :func:`export_apart` is given."""
+    from bert_export.exporter import export_request
 
-    export(**request)
+    export_request(msgspec.convert(message["request"], ExportRequest), output=message["output"])
     return {}

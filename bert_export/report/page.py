@@ -20,7 +20,7 @@ from markupsafe import Markup
 from bert_export.measuring.timing import Timing
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report import wording
-from bert_export.report.files import write_whole
+from bert_export.report.files import write_report_file
 from bert_export.report.markdown import markdown_table
 from bert_export.report.schema import Report, Variant
 
@@ -42,7 +42,7 @@ _PARTS = {
 def write_page(report: Report, folder: Path) -> Path:
     """Write ``report.html``; gives its path."""
     path = folder / PAGE
-    write_whole(path, render_page(report).encode())
+    write_report_file(path, render_page(report).encode())
     return path
 
 

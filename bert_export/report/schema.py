@@ -16,7 +16,7 @@ from bert_export.bundle import FileRecord
 from bert_export.errors import InputError
 from bert_export.measuring.ratios import Ratio
 from bert_export.measuring.timing import Conditions, Measured
-from bert_export.report.files import write_whole
+from bert_export.report.files import write_report_file
 
 __all__ = [
     "REPORT",
@@ -243,7 +243,7 @@ class _Version(msgspec.Struct):
 def write_report(folder: Path, report: Report) -> None:
     """Write ``report.json``, replacing it in one step."""
     text = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    write_whole(folder / REPORT, text + b"\n")
+    write_report_file(folder / REPORT, text + b"\n")
 
 
 def read_report(folder: Path) -> Report | None:

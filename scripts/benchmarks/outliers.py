@@ -19,6 +19,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from bert_export.checkpoints import load_checkpoint
 from bert_export.exporter.manifest_records import longest_row, tokenizer_record
 from bert_export.models import BertConfig, BertHead, load_head
-from bert_export.passes.recipes import lower, prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import prepare_int8
@@ -39,6 +40,7 @@ from bert_export.quantization.quantizer import SCHEMES, quantize_graph
 from bert_export.runtime.batching import Row, pad_rows, row_from_encoding
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.tokenization import Tokenizer
+from bert_export.targets.lowering import lower
 from bert_export.tasks import Task, find_task
 from bert_export.tracing import trace
 
@@ -155,8 +157,7 @@ def int8_distances(
                 texts.calibration,
                 way,
                 folder=folder,
-                pad_id=0,
-                shape_feeds=lambda feeds: feeds,
+                feeds=partial(pad_rows, pad_id=0),
             )
             model = prepared.clone()
             quantize_graph(model, preparation, scheme=SCHEMES["x86-64-vnni"])

@@ -170,10 +170,10 @@ def as_markdown(results: Results) -> str:
         "Microseconds of a call: the forms of a block take turns, each turn has the median of its",
         f"calls, the table the median over turns; a call that does nothing takes {empty} µs. In",
         f"brackets: times the fastest of the same variant, which has a {_FASTEST}, from turns of",
-        "the same round. **Bold**: what our recipes emit. The error is relative to a float32 reference",
-        "(root mean square). The last column has what ONNX Runtime runs once it has optimized the",
-        "graph, at the basic level or at the level named. Weights stay in the caches from call to",
-        "call; in a whole model they may not.",
+        "the same round. **Bold**: what our recipes emit. The error is relative to a float32",
+        "reference (root mean square). The last column has what ONNX Runtime runs once it has",
+        "optimized the graph, at the basic level or at the level named. Weights stay in the caches",
+        "from call to call; in a whole model they may not.",
     ]
     for outcome in results.outcomes:
         lines += ["", f"## {outcome.block.name}", "", outcome.block.what, ""]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from bert_export.passes.recipes import distinct_recipes
 from bert_export.tasks import TASKS
+from scripts.goldens.recipes import distinct_recipes
 from scripts.goldens.text import graph_text
 from scripts.goldens.tiny import TinyTrace
 

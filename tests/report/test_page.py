@@ -15,7 +15,7 @@ import pytest
 from bert_export.errors import InputError
 from bert_export.measuring.timing import Measured
 from bert_export.report import wording
-from bert_export.report.files import write_whole
+from bert_export.report.files import write_report_file
 from bert_export.report.markdown import markdown_table
 from bert_export.report.page import PAGE, render_page, write_page
 from bert_export.report.picture import PICTURES, write_picture
@@ -246,7 +246,7 @@ def _write_all(report: Report, folder: Path) -> None:
 
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none/report\.json cannot be written"):
-        write_whole(tmp_path / "none" / REPORT, b"{}")
+        write_report_file(tmp_path / "none" / REPORT, b"{}")
 
 
 def test_picture_of_nothing_is_drawn_too(tmp_path: Path) -> None:

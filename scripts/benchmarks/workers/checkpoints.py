@@ -32,7 +32,7 @@ _TOKENIZER_FILES = (
 _SEED = 0
 _PLAIN_OPSET = 20  # what stock tools know well
 # With the usual 0.02 the layers add so little to the embeddings that quantization could hardly go
-# wrong; twice that makes every layer matter, so that the parity check has something to judge.
+# wrong; twice that makes every layer matter, so that the agreement check has something to judge.
 _INITIALIZER_RANGE = 0.04
 # A fresh model's biases are 0 and its norms' weights 1; no trained tensor is constant, and equal
 # tensors are stored once by some tools, so these are spread as well.

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+
 from scripts.forms import BLOCKS, SIZES
 from scripts.forms.form import Workload
 from scripts.forms.gelu import GELU
+from scripts.forms.measure import CHOSEN, main
 from scripts.forms.tables import Choice, Outcome, Results, as_markdown, check_choices
 from scripts.forms.timing import Case, Row
-from scripts.forms.measure import CHOSEN, main
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 MINUTE = 60

@@ -8,15 +8,22 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
-from scripts.goldens.folder import GRAPHS, UPDATE, diff, expected_files, stale_files, traced_elsewhere
-from scripts.goldens.text import graph_text
-from scripts.goldens.tiny import TinyTrace
-from scripts.goldens.update_graphs import main
 
 from bert_export.explanation import STAGES
 from bert_export.explanation.stages import price_stages
-from bert_export.passes.recipes import distinct_recipes
 from bert_export.tasks import TASKS
+from scripts.goldens.folder import (
+    GRAPHS,
+    UPDATE,
+    diff,
+    expected_files,
+    stale_files,
+    traced_elsewhere,
+)
+from scripts.goldens.recipes import distinct_recipes
+from scripts.goldens.text import graph_text
+from scripts.goldens.tiny import TinyTrace
+from scripts.goldens.update_graphs import main
 
 pytestmark = pytest.mark.long
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
+from bert_export.tasks import TASKS
+from scripts.goldens.update_vectors import main
 from scripts.goldens.vectors.tasks import RECORDERS
 from scripts.goldens.vectors.vocabulary import TOKENIZERS, tokenizer_json
 from scripts.goldens.vectors.writing import UPDATE, VECTORS, same_text, task_text
-from scripts.goldens.update_vectors import main
-
-from bert_export.tasks import TASKS
 
 pytestmark = pytest.mark.long
 

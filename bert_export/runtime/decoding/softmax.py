@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from bert_export.runtime.sessions.session import Array
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["softmax"]
 
 
-def softmax(logits: Array) -> Array:
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Probabilities over the last axis, shifted by the maximum so that nothing overflows.
 
     Args:

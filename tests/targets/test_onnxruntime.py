@@ -5,14 +5,14 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from bert_export.errors import PassError
-from bert_export.passes.recipes import PREPARE, RECIPES, lower, prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
 from bert_export.runtime.sessions.onnxruntime import start_engine
+from bert_export.targets.lowering import lower
 from bert_export.tasks import TASKS
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 from bert_export.tracing import linear_layers
 from tests.passes.graphs import (
     LAYERS,
@@ -27,8 +27,8 @@ from tests.passes.graphs import (
 LENGTHS = [(7, 3, 1), (4, 4), (1,)]
 
 
-def _prepare(model: ir.Model, task: str, *, layers: int = LAYERS, **options):
-    return prepare(model, task=TASKS[task], config_layers=layers, **options)
+def _prepare(model: ir.Model, task: str, *, layers: int = LAYERS):
+    return prepare(model, task=TASKS[task], config_layers=layers)
 
 
 def _lower(model: ir.Model, task: str, precision: str, *, layers: int = LAYERS):
@@ -157,49 +157,3 @@ def test_the_engine_undoes_no_form_where_products_must_not_saturate(task, tmp_pa
         start_engine(tmp_path / "model.onnx", threads=1, unsaturated=unsaturated)
         found.append(operators(ir.load(tmp_path / "optimized.onnx")))
     assert found[0] == found[1]
-
-
-def test_a_layer_that_does_not_fuse_fails_with_the_nearest_miss():
-    model = traced("text-classification")
-    softmax = [node for node in model.graph if node.op_type == "Softmax"][1]
-    scaled = softmax.inputs[0].producer().inputs[0].producer()
-    scaled.replace_input_with(1, softmax.inputs[0].producer().inputs[1])
-    with pytest.raises(PassError) as caught:
-        _prepare(model, "text-classification")
-    assert str(caught.value) == (
-        "pass fuse_attention did not rewrite all attention layers: expected 2, got 1 of 2, the "
-        f"nearest miss at node {scaled.name}: the scale is not a constant."
-    )
-
-
-def test_an_unknown_operator_is_named():
-    model = traced("text-classification")
-    node = next(node for node in model.graph if node.op_type == "Tanh")
-    node.op_type = "Sinh"
-    with pytest.raises(PassError, match=f"after tracing holds node {node.name} with operator Sinh"):
-        _prepare(model, "text-classification")
-
-
-def test_a_pass_can_be_left_out():
-    model = traced("fill-mask")
-    outcomes = _prepare(model, "fill-mask", skip=("prune_masked_positions",))
-    assert "prune_masked_positions" not in [outcome.pass_name for outcome in outcomes]
-    assert MASKED_POSITIONS not in [value.name for value in model.graph.inputs]
-
-
-@pytest.mark.parametrize(("target", "precision"), [("tpu", "fp32"), ("onnxruntime", "fp4")])
-def test_an_unknown_recipe_is_refused(target, precision):
-    with pytest.raises(PassError, match=r"recipe for .* is unknown"):
-        lower(
-            traced("fill-mask"),
-            target=target,
-            precision=precision,
-            task=TASKS["fill-mask"],
-            config_layers=LAYERS,
-        )
-
-
-def test_every_position_has_its_reason():
-    for steps in (PREPARE, *RECIPES.values()):
-        for step in steps:
-            assert len(step.why) > 20, step.run.name

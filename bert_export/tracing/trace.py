@@ -1,8 +1,13 @@
 """From a PyTorch head to an ``onnx_ir.Model`` with the field's names.
 
-``torch.export`` traces the head with symbolic batch and sequence axes; the result is renamed so
-that every linear layer's tensors carry the checkpoint's module name, and checked for what a trace
-can silently get wrong: a constant of the example's shape, a lost axis, an unnamed output.
+A head becomes a graph in two steps:
+
+1. ``torch.export`` traces the head with symbolic batch and sequence axes. The exporter's optimizer
+   sees the weights as inputs, so no value of a weight can reach the graph. The result is renamed so
+   that every linear layer's tensors carry the checkpoint's module name, and checked for what a
+   trace can silently get wrong: a lost axis, an unnamed output. It depends on the head's class and
+   configuration alone, and can come from a :class:`~bert_export.tracing.trace_cache.TraceCache`.
+2. The head's own weights are put in.
 """
 
 from __future__ import annotations
@@ -16,15 +21,25 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import torch
 from torch import nn
 
+from bert_export.bundle import DEFAULT_OPSET
 from bert_export.errors import TracingError, one_line
+from bert_export.tracing.trace_cache import TraceCache, trace_key
 
-__all__ = ["DEFAULT_OPSET", "DYNAMIC_AXES", "OPSETS", "WEIGHT_SUFFIX", "linear_layers", "trace"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "DYNAMIC_AXES",
+    "OPSETS",
+    "WEIGHT_SUFFIX",
+    "check_opset",
+    "linear_layers",
+    "trace",
+]
 
-DEFAULT_OPSET = 23
 OPSETS = range(20, 24)
 """Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
 
@@ -37,14 +52,21 @@ _WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 # Sizes that no configuration of BERT shares with another axis, so that a leaked one is seen.
 _EXAMPLE_BATCH, _EXAMPLE_CHOICES, _EXAMPLE_SEQUENCE = 3, 5, 11
 
+# A weight of a graph without weights is external data, whose location says which parameter it is.
+_AS_IT_IS, _TRANSPOSED = "parameter", "transposed"
+
+_Axes = tuple[tuple[str, tuple[str, ...]], ...]
+_OutputAxes = tuple[tuple[str, tuple[str | int, ...]], ...]
+
 
 def trace(
     head: nn.Module,
     *,
-    inputs: tuple[tuple[str, tuple[str, ...]], ...],
-    outputs: tuple[tuple[str, tuple[str | int, ...]], ...],
+    inputs: _Axes,
+    outputs: _OutputAxes,
     max_length: int,
     opset: int = DEFAULT_OPSET,
+    cache: TraceCache | None = None,
 ) -> ir.Model:
     """Trace a head.
 
@@ -55,10 +77,13 @@ def trace(
             the others.
         max_length: The longest sequence that the position table holds.
         opset: Opset of the default domain.
+        cache: Where the graph is looked up and kept. When ``None``, the folder that the
+            environment variable :data:`~bert_export.tracing.trace_cache.CACHE_VARIABLE` names;
+            without that, nothing is cached. A graph from the cache has the same bytes.
 
     Returns:
         The graph, valid for every batch and every sequence from 1 to ``max_length``. Weights are
-        the head's own memory wherever the exporter does not transpose them.
+        the head's own memory wherever they are not transposed.
 
     Raises:
         TracingError: The opset is not supported, the head cannot be traced, or the traced graph
@@ -66,12 +91,41 @@ def trace(
 
     Source: https://onnx.ai/onnx/operators (opset 20 to 23).
     """
+    check_opset(opset)
+    cache = cache or TraceCache.from_environment()
+    key = cache and trace_key(
+        head, inputs=inputs, outputs=outputs, max_length=max_length, opset=opset
+    )
+    graph = cache.read(key) if cache and key else None
+    if graph is None:
+        model = _trace_without_weights(head, inputs, outputs, max_length=max_length, opset=opset)
+        graph = ir.to_proto(model).SerializeToString()
+        if cache and key:
+            cache.write(key, graph)
+    # A fresh graph is read back too, so that it cannot differ from one of the cache.
+    model = ir.from_proto(onnx.load_model_from_string(graph))
+    _put_weights_in(model.graph, head)
+    return model
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset that graphs are not traced with.
+
+    Raises:
+        TracingError: It is none of :data:`OPSETS`.
+    """
     if opset not in OPSETS:
         raise TracingError(
             f"opset {opset} is not supported",
             expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
             got=opset,
         )
+
+
+def _trace_without_weights(
+    head: nn.Module, inputs: _Axes, outputs: _OutputAxes, *, max_length: int, opset: int
+) -> ir.Model:
+    """The graph whose weights are named, not held: see :func:`_symbolic_weight`."""
     sizes = {
         "batch": _EXAMPLE_BATCH,
         "choices": _EXAMPLE_CHOICES,
@@ -98,18 +152,21 @@ def trace(
                     {position: dims[axis] for position, axis in enumerate(axes)}
                     for _, axes in inputs
                 ),
-                optimize=True,
+                optimize=False,
                 verbose=False,
                 external_data=False,
             )
+            assert program is not None  # dynamo=True without a file name always returns a program
+            weights = _take_weights_out(program.model.graph, head)
+            program.optimize()
+            model = program.model
+            _declare_weights(model.graph, weights)
     except Exception as error:  # the exporter wraps whatever the head or a decomposition raised
         raise TracingError(
             f"head {type(head).__name__} cannot be traced by torch {torch.__version__}",
             expected="a graph with dynamic batch and sequence",
             got=_cause(error),
         ) from error
-    assert program is not None  # dynamo=True without a file name always returns a program
-    model = program.model
     _split_gemms(model.graph)
     _fold_transposes(model.graph)
     _separate_weights(model.graph)
@@ -117,6 +174,71 @@ def trace(
     _declare_shapes(model.graph, inputs, outputs)
     _strip_metadata(model)
     return model
+
+
+def _tensors(head: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name; a tied parameter stands under each of its names."""
+    return {
+        **dict(head.named_parameters(remove_duplicate=False)),
+        **dict(head.named_buffers(remove_duplicate=False)),
+    }
+
+
+def _take_weights_out(graph: ir.Graph, head: nn.Module) -> list[ir.Value]:
+    """Turn the head's tensors from initializers into inputs, after those that it has."""
+    weights = []
+    for name in _tensors(head):
+        value = graph.initializers.pop(name, None)
+        if value is not None:
+            value.const_value = None
+            weights.append(value)
+    graph.inputs.extend(weights)
+    return weights
+
+
+def _declare_weights(graph: ir.Graph, weights: list[ir.Value]) -> None:
+    """Turn the weights that are read from inputs into initializers, ahead of all constants."""
+    constants = list(graph.initializers.values())
+    graph.initializers.clear()
+    for value in weights:
+        graph.inputs.remove(value)
+        if value.uses():
+            value.const_value = _symbolic_weight(value, _AS_IT_IS, str(value.name))
+            graph.register_initializer(value)
+    for value in constants:
+        graph.register_initializer(value)
+
+
+def _symbolic_weight(value: ir.Value, form: str, parameter: str) -> ir.ExternalTensor:
+    """A weight that says which parameter it is, ``parameter/<name>`` or ``transposed/<name>``."""
+    return ir.ExternalTensor(
+        location=f"{form}/{parameter}",
+        offset=None,
+        length=None,
+        dtype=cast("ir.DataType", value.dtype),
+        shape=cast("ir.Shape", value.shape),
+        name=str(value.name),
+    )
+
+
+def _source(weight: ir.Value) -> tuple[str, str]:
+    """Form and parameter of a symbolic weight."""
+    form, parameter = str(cast("ir.ExternalTensor", weight.const_value).location).split("/")
+    return form, parameter
+
+
+def _put_weights_in(graph: ir.Graph, head: nn.Module) -> None:
+    """Give every weight of a graph without weights the head's tensor."""
+    tensors = _tensors(head)
+    for value in graph.initializers.values():
+        if not isinstance(value.const_value, ir.ExternalTensor):
+            continue  # a constant of the graph's own
+        form, parameter = _source(value)
+        tensor: ir.TensorProtocol = ir.tensor_adapters.TorchTensor(tensors[parameter].detach())
+        if form == _TRANSPOSED:
+            tensor = ir.tensor(np.ascontiguousarray(tensor.numpy().T))
+        tensor.name = value.name
+        value.const_value = tensor
 
 
 def linear_layers(graph: ir.Graph) -> Iterator[tuple[str, ir.Node]]:
@@ -163,7 +285,7 @@ def _split_gemms(graph: ir.Graph) -> None:
         if node.op_type != "Gemm":
             continue
         x, weight = (cast("ir.Value", value) for value in node.inputs[:2])
-        bias = node.inputs[2] if len(node.inputs) > 2 else None  # a bias of zeros is left out
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
         if node.attributes.get_int("transB", 0):
             weight = _transposed(graph, weight)
         output = node.outputs[0]
@@ -186,12 +308,12 @@ def _like(value: ir.Value, name: str | None) -> ir.Value:
 
 
 def _fold_transposes(graph: ir.Graph) -> None:
-    """Store transposed what the exporter found too large to fold: the vocabulary decoder."""
+    """Store the weights of linear layers as ``MatMul`` reads them: the trace transposes them."""
     for node in list(graph):
         if node.op_type != "Transpose":
             continue
         weight = cast("ir.Value", node.inputs[0])
-        if weight.is_initializer() and len(weight.shape or ()) == 2:
+        if isinstance(weight.const_value, ir.ExternalTensor) and len(weight.shape or ()) == 2:
             folded = _transposed(graph, weight)
             ir.convenience.replace_all_uses_with(node.outputs[0], folded)
             graph.remove(node, safe=True)
@@ -199,21 +321,17 @@ def _fold_transposes(graph: ir.Graph) -> None:
 
 def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
     """The initializer (K, N) of a weight (N, K), under its name where nothing else reads it."""
-    stored = cast("ir.TensorProtocol", weight.const_value)
-    array = np.ascontiguousarray(stored.numpy().T)
+    form, parameter = _source(weight)
     name = str(weight.name)
     if len(weight.uses()) == 1:
         graph.initializers.pop(name)
         weight.name = f"{name}.untransposed"
     else:
         name = f"{name}.transposed"
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
+    rows, columns = cast("ir.Shape", weight.shape)
+    value = ir.Value(name=name, shape=ir.Shape((columns, rows)), type=weight.type)
+    form = _AS_IT_IS if form == _TRANSPOSED else _TRANSPOSED
+    value.const_value = _symbolic_weight(value, form, parameter)
     graph.register_initializer(value)
     return value
 
@@ -227,7 +345,7 @@ def _linear_weight(node: ir.Node) -> ir.Value | None:
 
 
 def _separate_weights(graph: ir.Graph) -> None:
-    """Give every linear layer a weight of its own, where the exporter stored equal ones once.
+    """Give every linear layer a weight of its own, where two layers share one parameter.
 
     Layers are told apart by their weights' names; the bytes are still written once.
     """
@@ -236,13 +354,8 @@ def _separate_weights(graph: ir.Graph) -> None:
         if weight is None or sum(use.node.op_type == "MatMul" for use in weight.uses()) < 2:
             continue
         name = f"{node.name}.weight"
-        stored = cast("ir.TensorProtocol", weight.const_value)
-        own = ir.Value(
-            name=name,
-            shape=weight.shape,
-            type=weight.type,
-            const_value=ir.tensor(stored.numpy(), name=name),
-        )
+        own = ir.Value(name=name, shape=weight.shape, type=weight.type)
+        own.const_value = _symbolic_weight(own, *_source(weight))
         graph.register_initializer(own)
         node.replace_input_with(1, own)
 
@@ -250,8 +363,7 @@ def _separate_weights(graph: ir.Graph) -> None:
 def _name_weights(graph: ir.Graph) -> None:
     """Give the transposed weight of every linear layer its module's name.
 
-    The exporter folds ``weight.T`` into a constant called ``val_17``, and keeps the module in the
-    node's metadata.
+    The exporter keeps the module in the node's metadata.
     """
     for node in graph:
         weight = _linear_weight(node)
