@@ -186,7 +186,8 @@ def _check(
             output=folder,
             precision=precision,
             targets=(target,),
-            engines=EngineOptions(batch_sizes=BATCH_SIZES, lengths=LENGTHS, cache=holder / "cache"),
+            engines=EngineOptions(batch_sizes=BATCH_SIZES, lengths=LENGTHS),
+            engine_cache=holder / "cache",
         )
         facts |= msgspec.to_builtins(done.manifest.engine().build)
     if not report.steps[-1].ok:

@@ -19,6 +19,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,7 @@ def int8_distances(
                 texts.calibration,
                 way,
                 folder=folder,
-                pad_id=0,
-                shape_feeds=lambda feeds: feeds,
+                feeds=partial(pad_rows, pad_id=0),
             )
             model = prepared.clone()
             quantize_graph(model, preparation, scheme=SCHEMES["x86-64-vnni"])

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -84,7 +85,9 @@ class Preparation:
         """
         excluded = {**self.options.excluded_layers, **layers}
         embeddings = excluded.pop(TABLE, None) is None and self.options.embeddings
-        options = replace(self.options, excluded_layers=excluded, embeddings=embeddings)
+        options = msgspec.structs.replace(
+            self.options, excluded_layers=excluded, embeddings=embeddings
+        )
         return replace(self, options=options)
 
     @classmethod

@@ -1,15 +1,18 @@
 """The child that exports a variant, so that PyTorch's memory is gone when bundles are timed.
 
-``python -m bert_export.report.exporting REQUEST CHANNEL``: REQUEST holds the arguments of
-:func:`bert_export.exporter.export`; every stage is a line on CHANNEL, the last one has ``done``.
+``python -m bert_export.report.exporting CHANNEL``: the request comes as the first line of standard
+input; every stage is a line on CHANNEL, the last one has ``done``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from bert_export.bundle import ExportRequest
 from bert_export.measuring.child import Child
 from bert_export.measuring.memory import peak_bytes
 from bert_export.measuring.once import answer_once, send
@@ -20,11 +23,12 @@ _MODULE = "bert_export.report.exporting"
 _PATIENCE = 3600.0
 
 
-def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, int]:
+def export_apart(request: ExportRequest, output: Path, *, threads: int) -> tuple[float, int]:
     """Export in a child.
 
     Args:
-        request: Arguments of :func:`bert_export.exporter.export`, JSON values.
+        request: What is exported.
+        output: The bundle's folder.
         threads: Of every thread pool in the child.
 
     Returns:
@@ -35,7 +39,7 @@ def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, in
     """
     begun = time.monotonic()
     with Child(_MODULE, threads=threads) as child:
-        reply = child.ask(request, patience=_PATIENCE)
+        reply = child.ask({"request": request, "output": str(output)}, patience=_PATIENCE)
         while not reply.get("done"):
             reply = child.reply(patience=_PATIENCE)
         return time.monotonic() - begun, reply["peak_bytes"]
@@ -54,10 +58,11 @@ class _Listener:
         """The next stage's start says as much."""
 
 
-def _export(request: dict[str, Any]) -> dict[str, Any]:
-    from bert_export.exporter import export
+def _export(message: dict[str, Any]) -> dict[str, Any]:
+    from bert_export.exporter import export_request
 
-    export(**request, listener=_Listener())
+    request = msgspec.convert(message["request"], ExportRequest)
+    export_request(request, output=message["output"], listener=_Listener())
     return {"done": True, "peak_bytes": peak_bytes()}
 
 

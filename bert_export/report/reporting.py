@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bert_export.bundle import MANIFEST, read_manifest
+from bert_export.bundle import MANIFEST, ExportRequest, read_manifest
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import (
     BertExportError,
@@ -47,7 +47,12 @@ from bert_export.report.schema import (
     write_report,
 )
 from bert_export.report.scores import score_apart
-from bert_export.report.variants import FOLDER, INT8_OPTIONS, describe_bundle, plan_variants
+from bert_export.report.variants import (
+    FOLDER,
+    describe_bundle,
+    plan_variants,
+    variant_request,
+)
 from bert_export.tasks import LABELS, CheckpointFacts, Task, find_task
 
 __all__ = ["DEFAULT_MAX_DROP", "make_report"]
@@ -118,11 +123,14 @@ def make_report(
         raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
     _check_drop(max_drop)
     dataset, record = _read_data(chosen, data)
-    int8: dict[str, Any] = {} if calibration is None else {"calibration": calibration}
-    if eval_data is not None:
-        loss = DEFAULT_MAX_DROP if max_drop is None else max_drop
-        int8 |= {"max_drop": loss, "eval_data": str(eval_data)}
-    request = {"task": task, "model": model, INT8_OPTIONS: int8}
+    drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
+    request = ExportRequest(
+        task=task,
+        model=model,
+        calibration=calibration,
+        max_drop=None if eval_data is None else drop,
+        eval_data=None if eval_data is None else str(eval_data),
+    )
     variants = plan_variants(request, targets=targets, precisions=precisions)
     report = Report(
         command=command,
@@ -131,7 +139,7 @@ def make_report(
         metric=chosen.metric(CheckpointFacts()),
         reference=_reference(variants),
         main_shape=_main_shape(wanted),
-        max_drop=DEFAULT_MAX_DROP if max_drop is None else max_drop,
+        max_drop=drop,
         data=record,
         machine=describe_machine(),
         versions=installed_versions(),
@@ -275,7 +283,7 @@ class _Work:
     listener: Listener
     begun: float = field(default_factory=time.monotonic)
 
-    def export(self, request: Mapping[str, Any]) -> None:
+    def export(self, request: ExportRequest) -> None:
         """Make the bundles that are not there."""
         for index, variant in enumerate(self.report.variants):
             self.listener.begin(
@@ -283,21 +291,15 @@ class _Work:
             )
             self._guard(variant, lambda one: self._export(one, request))
 
-    def _export(self, variant: Variant, request: Mapping[str, Any]) -> None:
+    def _export(self, variant: Variant, shared: ExportRequest) -> None:
         bundle = self.folder / variant.bundle
         if not (bundle / MANIFEST).is_file():
-            own = {
-                "output": str(bundle),
-                "precision": variant.precision,
-                "targets": [variant.target],
-                "threads": self.report.conditions.threads,
-            }
-            shared = dict(request)
-            int8 = shared.pop(INT8_OPTIONS)
-            if variant.precision == "int8":
-                own |= int8
+            threads = self.report.conditions.threads
+            request = msgspec.structs.replace(
+                variant_request(shared, variant.target, variant.precision), threads=threads
+            )
             variant.export_seconds, variant.export_bytes = export_apart(
-                {**shared, **own}, threads=self.report.conditions.threads
+                request, bundle, threads=threads
             )
         self.report.model = describe_bundle(variant, read_manifest(bundle))
 

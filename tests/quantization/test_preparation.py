@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.fuse_gelu import FuseGelu
 from bert_export.quantization.calibration.observers import OBSERVERS
 from bert_export.quantization.linear_layers import find_linear_layers, weight_of
-from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.options import QuantizationOptions, check_quantization
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph, quantize_weight
 from bert_export.quantization.weights.bias_correction import Means, correct_bias
@@ -42,7 +43,7 @@ def rows() -> list[Row]:
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    return {"folder": folder, "pad_id": 0, "shape_feeds": lambda feeds: feeds}
+    return {"folder": folder, "feeds": partial(pad_rows, pad_id=0)}
 
 
 def calibrate(model: ir.Model, folder: Path, **options: Any) -> Preparation:
@@ -240,6 +241,6 @@ def test_dynamic_sets_its_range_in_the_graph(tmp_path: Path) -> None:
 
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(InputError, match="INT8 mode 'fast' is unknown"):
-        QuantizationOptions(mode="fast")
+        check_quantization(QuantizationOptions(mode="fast"))
     with pytest.raises(InputError, match="INT8 observer 'magic' is unknown"):
-        QuantizationOptions(observer="magic")
+        check_quantization(QuantizationOptions(observer="magic"))

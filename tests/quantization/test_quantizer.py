@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from bert_export.quantization.quantizer import (
     quantize_graph,
     quantize_weight,
 )
-from bert_export.runtime.batching import Row
+from bert_export.runtime.batching import Row, pad_rows
 from bert_export.runtime.processor import PROCESSORS
 from tests.oracle import random_batch
 from tests.tracing.test_trace import trace_head
@@ -88,8 +89,7 @@ def ranges_of(model: ir.Model, folder: Path) -> dict[str, tuple[float, float]]:
         tuple(dict.fromkeys(layer.activation for layer in layers)),
         rows(),
         folder=folder,
-        pad_id=0,
-        shape_feeds=lambda feeds: feeds,
+        feeds=partial(pad_rows, pad_id=0),
         make_observer=MinMaxObserver,
     )
 
@@ -123,8 +123,7 @@ def test_ranges_do_not_see_padding(traced: ir.Model, tmp_path: Path) -> None:
             [layers[0].activation],
             [row],
             folder=tmp_path,
-            pad_id=0,
-            shape_feeds=lambda feeds: feeds,
+            feeds=partial(pad_rows, pad_id=0),
             make_observer=MinMaxObserver,
         )[layers[0].activation]
         for row in rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
-from bert_export.runtime.batching import Row
+from bert_export.runtime.batching import Row, pad_rows
 from bert_export.runtime.processor import PROCESSORS
 from bert_export.targets import find_target, load_target
 from bert_export.targets.lowering import lower
@@ -79,8 +80,7 @@ def test_calibrated_magnitudes_are_found_in_an_equalized_graph(tmp_path: Path) -
         QuantizationOptions(),
         integer_query_key=True,
         folder=tmp_path,
-        pad_id=0,
-        shape_feeds=lambda feeds: feeds,
+        feeds=partial(pad_rows, pad_id=0),
     )
     assert any(
         equalization.shifts is not None for equalization in preparation.equalizations.values()

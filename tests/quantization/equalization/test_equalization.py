@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bert_export.quantization.equalization.smoothquant import SmoothQuant
 from bert_export.quantization.linear_layers import find_linear_layers, group_linear_layers
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.preparation import prepare_int8
-from bert_export.runtime.batching import Row
+from bert_export.runtime.batching import Row, pad_rows
 from tests.passes.graphs import copy_model, difference, feeds_for, run_model
 from tests.quantization.activations import layer_inputs
 from tests.targets.emitted import prepared
@@ -39,7 +40,7 @@ ROWS = [
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    return {"folder": folder, "pad_id": 0, "shape_feeds": lambda feeds: feeds}
+    return {"folder": folder, "feeds": partial(pad_rows, pad_id=0)}
 
 
 @pytest.mark.parametrize("times", [1, 12])  # of the second, attention's headroom is the larger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,7 @@ def calibrate(model: ir.Model, folder: Path, **options: bool) -> Preparation:
         rows(),
         QuantizationOptions(**options),
         folder=folder,
-        pad_id=0,
-        shape_feeds=lambda feeds: feeds,
+        feeds=partial(pad_rows, pad_id=0),
     )
     if not options.get("channel_splitting"):
         return preparation
