@@ -73,8 +73,8 @@ def test_queries_and_keys_are_observed_for_who_multiplies_them_in_int8(
     pytest.importorskip("openvino")
     given = {"precision": "int8", "cpu": "x86-64-vnni"}
     found = calibrated(**given, targets=("onnxruntime", "openvino"))
-    assert len(found.preparation.scores) == 2 * 2
-    assert calibrated(**given).preparation.scores == {}
+    assert len(found.preparation.query_key_magnitudes) == 2 * 2
+    assert calibrated(**given).preparation.query_key_magnitudes == {}
     assert scheme_of(found.float_graph, TARGETS["openvino"]).integer_query_key
 
 
