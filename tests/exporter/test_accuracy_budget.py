@@ -260,7 +260,7 @@ class TestStage:
         kept, _ = self.keep(calibrated(REVERSING, **options), tmp_path)
         assert kept.search is not None
         assert not kept.search.met
-        assert set(kept.search.excluded_layers) == set(kept.preparation.options.excluded_layers)
+        assert set(kept.search.excluded_layers) == set(kept.int8.options.excluded_layers)
 
     def test_known_layers_are_measured_in_a_new_engine(
         self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
@@ -276,7 +276,7 @@ class TestStage:
         assert found.search.met
         assert found.search.excluded_layers == known.excluded_layers
         assert found.search.path[0].score > known.path[known.chosen].score
-        assert set(found.preparation.options.excluded_layers) == set(known.excluded_layers)
+        assert set(found.int8.options.excluded_layers) == set(known.excluded_layers)
 
     def test_a_new_engine_that_breaks_the_budget_is_refused(
         self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
