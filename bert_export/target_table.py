@@ -14,7 +14,15 @@ from typing import Literal
 
 from bert_export.errors import InputError
 
-__all__ = ["DEFAULT_TARGET", "TARGETS", "Builder", "Device", "Target", "find_target"]
+__all__ = [
+    "DEFAULT_TARGET",
+    "PRECISIONS",
+    "TARGETS",
+    "Builder",
+    "Device",
+    "Target",
+    "find_target",
+]
 
 Device = Literal["cpu", "gpu"]
 """What an engine runs on: the processor, or an NVIDIA GPU."""
@@ -42,6 +50,8 @@ class Target:
         name: As typed after ``--target``.
         summary: One line for tables.
         precisions: In the order in which tables show them; the keys of its module's ``RECIPES``.
+        int8_modes: How its INT8 may be made, where it has INT8: with static activation scales, or
+            with scales that are computed for every call (dynamic).
         device: What its engine runs on. On a processor its graph is verified in the engine itself,
             for a GPU on ONNX Runtime's CPU provider.
         module: With its recipes, number formats and checks, imported when it is first used; see
@@ -57,6 +67,7 @@ class Target:
     name: str
     summary: str
     precisions: tuple[str, ...]
+    int8_modes: tuple[str, ...] = ("static",)
     device: Device
     module: str
     session: str
@@ -88,6 +99,7 @@ TARGETS: Mapping[str, Target] = {
             name="onnxruntime",
             summary="ONNX Runtime's CPU provider",
             precisions=("fp32", "int8"),
+            int8_modes=("static", "dynamic"),
             device="cpu",
             module="bert_export.targets.onnxruntime",
             session="onnxruntime:open_engine",
@@ -149,6 +161,15 @@ TARGETS: Mapping[str, Target] = {
         ),
     )
 }
+
+PRECISIONS = tuple(
+    dict.fromkeys(
+        precision
+        for target in sorted(TARGETS.values(), key=lambda target: -len(target.precisions))
+        for precision in target.precisions
+    )
+)
+"""Every precision that a target has, in the order of the target that has most."""
 
 DEFAULT_TARGET = next(iter(TARGETS))
 """The target of an export that names none: the first row."""

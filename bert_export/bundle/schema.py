@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bert_export.bundle.request import ExportRequest
 from bert_export.errors import BundleError
 
 __all__ = [
@@ -440,6 +441,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         versions: Versions of the tools that wrote the bundle.
         files: Every other file of the bundle by name.
         auto_target: How the default target was found, where it was found by measurement.
+        request: What the export was asked for, with what it left to the checkpoint and the machine
+            filled in; ``None`` in bundles of before it was kept.
     """
 
     schema_version: int
@@ -453,6 +456,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     files: dict[str, FileRecord]
     auto_target: AutoTargetRecord | None = None
+    request: ExportRequest | None = None
 
     def engine(self, target: str | None = None) -> EngineRecord:
         """The entry of a target; of the default target when ``None``.

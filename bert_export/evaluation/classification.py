@@ -1,4 +1,4 @@
-"""Scorers of text-classification heads: one label, several labels, a number."""
+"""Scorers of text-classification heads: one label, several labels, or a number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["MultiLabelScorer", "RegressionScorer", "SingleLabelScorer"]
 
 
 class SingleLabelScorer(Scorer):
-    """One of several labels: accuracy, and F1 averaged over the labels."""
+    """One of several labels: accuracy, and macro F1."""
 
     agreement_kind = "share of equal labels"
 
@@ -48,19 +48,17 @@ class SingleLabelScorer(Scorer):
 
 
 class MultiLabelScorer(Scorer):
-    """Any number of labels: F1 over all decisions, and averaged over the labels.
+    """Any number of labels: micro F1, macro F1, and the share of exact matches.
 
-    A record names its labels, or has a 0 or 1 for each of the head's. Labels that are neither in
-    the data nor in the answers are left out of the average.
+    A record lists its labels, or has a 0 or 1 for each label of the head. A label that is neither
+    in the data nor in the answers is left out of the averages.
     """
 
     agreement_kind = "micro F1 against the reference's labels"
     needs = "the field labels in every record"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> NDArray[np.bool_] | None:
-        names = data.class_names.get("labels", ())
-
-        labels = pipeline.labels
+        names, labels = data.class_names.get("labels", ()), pipeline.labels
         lists = [record.get("labels", ()) for record in data.records]
         multi_hot = len(labels) > 1 and all(
             len(values) == len(labels) and set(values) <= {0, 1} for values in lists
@@ -77,12 +75,12 @@ class MultiLabelScorer(Scorer):
                     f"{len(labels)} labels",
                     got=repr(values),
                 )
-            chosen = np.zeros(len(labels), dtype=bool)
-            chosen[ids] = True
-            return chosen
+            has_label = np.zeros(len(labels), dtype=bool)
+            has_label[ids] = True
+            return has_label
 
-        found = gold_labels(data, "labels", read)
-        return None if found is None else np.stack(found)  # (n, L)
+        gold = gold_labels(data, "labels", read)
+        return None if gold is None else np.stack(gold)  # (n, L)
 
     def answer(self, answered: Answered) -> NDArray[np.bool_]:
         return np.asarray(answered.reduced[0] > 0)  # (L,), a probability above 0.5
@@ -97,7 +95,7 @@ class MultiLabelScorer(Scorer):
         f1_score = metric_library("sklearn.metrics").f1_score
         used = np.flatnonzero((gold | given).any(axis=0))
         micro, macro = (
-            # Where neither side has a label, they are of one mind.
+            # Where neither side has a label, they agree.
             float(f1_score(gold, given, labels=used, average=average, zero_division=0))
             if len(used)
             else 1.0
@@ -111,7 +109,7 @@ class MultiLabelScorer(Scorer):
 
 
 class RegressionScorer(Scorer):
-    """A number: rank correlation, and linear correlation."""
+    """A number: Spearman's rank correlation, and Pearson's linear correlation."""
 
     agreement_kind = "Spearman correlation with the reference's numbers"
 

@@ -1,4 +1,4 @@
-"""The scorer of a pipeline's answers, as its task names it."""
+"""The scorer that a task names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["find_scorer"]
 
 
 def find_scorer(pipeline: AnyPipeline) -> Scorer:
-    """The scorer of a pipeline's answers: that of its task, and of what its labels are."""
+    """The scorer of a pipeline's answers, by its task and its kind of labels."""
     task, facts = pipeline.definition, pipeline.facts
     module, name = task.scorer(facts).split(":")
-    kind = getattr(import_module(f"bert_export.evaluation.{module}"), name)
-    return cast("Scorer", kind(task.metric(facts)))
+    scorer_class = getattr(import_module(f"bert_export.evaluation.{module}"), name)
+    return cast("Scorer", scorer_class(task.metric(facts)))

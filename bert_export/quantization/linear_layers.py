@@ -1,4 +1,4 @@
-"""The linear layers that INT8 covers, grouped by the activation that they read."""
+"""The linear layers that INT8 covers, grouped by the activation they share, and Q/DQ for them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ _OUTSIDE = "outside encoder, pooler and vocabulary head"
 
 @dataclass(frozen=True, slots=True)
 class LinearLayer:
-    """A linear layer of the graph: its module's name, its MatMul and its input's name."""
+    """A linear layer of the graph.
+
+    Args:
+        name: Name of its module.
+        node: Its MatMul.
+        activation: Name of the value that it reads.
+    """
 
     name: str
     node: ir.Node
@@ -44,46 +50,50 @@ class LinearLayer:
 def find_linear_layers(
     model: ir.Model, excluded_layers: Mapping[str, str] | None = None
 ) -> tuple[list[LinearLayer], list[LayerPlan]]:
-    """Linear layers that INT8 covers, and a plan entry with a reason for each that stays float.
+    """Find the linear layers that INT8 covers.
 
     Args:
         model: The prepared float graph.
-        excluded_layers: Layers to leave in float, with the reason.
+        excluded_layers: Names of layers to leave in float, with the reason of each.
+
+    Returns:
+        The layers to quantize, and a plan entry with a reason for each that stays in float; both in
+        graph order.
 
     Raises:
-        QuantizationError: The graph has no linear layer inside the encoder, or none of the name
-            that is to stay float.
+        QuantizationError: The graph has no linear layer that INT8 covers, or no layer of an
+            excluded name.
     """
-    wanted = dict(excluded_layers or {})
+    unmatched = dict(excluded_layers or {})
     covered = 0
     layers: list[LinearLayer] = []
-    kept: list[LayerPlan] = []
+    float_layers: list[LayerPlan] = []
     for name, node in linear_layers(model.graph):
-        inside = name.startswith(QUANTIZED_PREFIXES)
-        covered += inside
-        reason = wanted.pop(name, None if inside else _OUTSIDE)
+        is_covered = name.startswith(QUANTIZED_PREFIXES)
+        covered += is_covered
+        reason = unmatched.pop(name, None if is_covered else _OUTSIDE)
         if reason is None:
             activation = cast("ir.Value", node.inputs[0])
             layers.append(LinearLayer(name, node, str(activation.name)))
         else:
-            kept.append(LayerPlan(layer=name, precision="fp32", reason=reason))
+            float_layers.append(LayerPlan(layer=name, precision="fp32", reason=reason))
     if not covered:
         raise QuantizationError(
             "graph has no linear layer to quantize",
             expected=f"MatMul nodes named after modules of {', '.join(QUANTIZED_PREFIXES)}",
             got="none",
         )
-    if wanted:
+    if unmatched:
         raise QuantizationError(
-            f"layer {next(iter(wanted))} cannot be left in float",
+            f"layer {next(iter(unmatched))} cannot be left in float",
             expected="the name of a linear layer of the graph",
-            got=", ".join(wanted),
+            got=", ".join(unmatched),
         )
-    return layers, kept
+    return layers, float_layers
 
 
 def group_linear_layers(layers: Sequence[LinearLayer]) -> dict[str, list[LinearLayer]]:
-    """Sites by the activation that they share, in graph order."""
+    """The layers by the activation that they share, in graph order."""
     groups: dict[str, list[LinearLayer]] = {}
     for layer in layers:
         groups.setdefault(layer.activation, []).append(layer)
@@ -106,15 +116,15 @@ def insert_quantize_dequantize(
     *,
     prefix: str,
 ) -> ir.Value:
-    """Quantize and dequantize what a node reads, right in front of it.
+    """Insert QuantizeLinear and DequantizeLinear in front of a node, for one of its inputs.
 
     Args:
-        graph: Where the node stands.
-        node: The reader; it is left as it is.
-        index: Of its input.
+        graph: The graph of the node.
+        node: The node. It still reads the float value afterwards; the caller rewires it.
+        index: Index of the input.
         parameters: Scale and zero point.
-        dtype: Of the levels, ``uint8`` or ``int8``.
-        prefix: Of the names of what is written.
+        dtype: Type of the quantized values, ``uint8`` or ``int8``.
+        prefix: Prefix of all new names.
 
     Returns:
         The dequantized value, of the input's shape and type.
@@ -123,12 +133,12 @@ def insert_quantize_dequantize(
     assert value is not None, "the caller saw it"
     scale = new_constant(graph, f"{prefix}scale", np.float32(parameters.scale))
     zero = new_constant(graph, f"{prefix}zero_point", np.array(parameters.zero_point, dtype))
-    levels = ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
+    quantized_type = ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
     quantize = ir.node(
         "QuantizeLinear",
         [value, scale, zero],
         name=f"{prefix}quantize",
-        outputs=[ir.Value(name=f"{prefix}quantized", shape=value.shape, type=levels)],
+        outputs=[ir.Value(name=f"{prefix}quantized", shape=value.shape, type=quantized_type)],
     )
     dequantize = ir.node(
         "DequantizeLinear",

@@ -7,35 +7,32 @@ changed checkpoint or setting does not.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from bert_export.bundle import Manifest
+import msgspec
+
+from bert_export.bundle import ExportRequest, Manifest
 from bert_export.errors import InputError
 from bert_export.measuring.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
 
-__all__ = ["FOLDER", "INT8_OPTIONS", "default_targets", "describe_bundle", "plan_variants"]
+__all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants"]
 
 FOLDER = "variants"
-
-INT8_OPTIONS = "int8"
-"""Key of an export's request: what INT8 variants are told besides."""
 
 _DIGITS = 12
 _DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
 
 
 def plan_variants(
-    request: Mapping[str, Any], *, targets: Sequence[str], precisions: Sequence[str]
+    request: ExportRequest, *, targets: Sequence[str], precisions: Sequence[str]
 ) -> list[Variant]:
     """The variants to compare, float ones first.
 
     Args:
-        request: Arguments of the export that all share: ``task``, ``model`` and further ones.
+        request: What all share, with the options of INT8 for those that are in INT8.
         targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
             machine has the device for.
         precisions: Those wanted; each target's own where none is named.
@@ -59,9 +56,10 @@ def plan_variants(
                 expected=f"one of {', '.join(known)}",
                 got=precision,
             )
-    read = [request["model"], *request.get(INT8_OPTIONS, {}).values()]
-    state = {"request": dict(request), "files": [_fingerprint(str(name)) for name in read]}
-    return [_variant(target, precision, state) for target, precision in pairs]
+    return [
+        _variant(target, precision, request.for_targets([target], precision))
+        for target, precision in pairs
+    ]
 
 
 def default_targets() -> tuple[str, ...]:
@@ -91,12 +89,15 @@ def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:
     )
 
 
-def _variant(target: str, precision: str, state: Mapping[str, Any]) -> Variant:
-    versions = installed_versions()
-    text = json.dumps(
-        {**state, "engine": [target, precision], "versions": versions}, sort_keys=True
-    )
-    digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+def _variant(target: str, precision: str, request: ExportRequest) -> Variant:
+    read = (request.model, request.calibration, request.eval_data)
+    state = {
+        "request": request,
+        "files": [_fingerprint(name) for name in read if name is not None],
+        "versions": installed_versions(),
+    }
+    text = msgspec.json.encode(state, order="sorted")
+    digest = hashlib.sha256(text).hexdigest()[:_DIGITS]
     return Variant(
         name=f"{target} {precision}",
         target=target,

@@ -64,5 +64,5 @@ def check_graph(_: ir.Model) -> None:
 
 
 def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> OnnxRuntimeSession:
-    """The very graph on the CPU provider, as the CUDA provider needs a GPU."""
+    """The same graph on the CPU provider, as the CUDA provider needs a GPU."""
     return OnnxRuntimeSession(folder / engine.graph.file, threads=threads)

@@ -95,12 +95,12 @@ def scheme(processor: str) -> Scheme:  # noqa: ARG001  # the GPU multiplies, wha
 
 
 def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> Session:
-    """The very graph in ONNX Runtime, as the engine itself needs a GPU."""
+    """The same graph in ONNX Runtime, as the engine itself needs a GPU."""
     return open_rounded(folder / engine.graph.file, threads=threads)
 
 
 def check_graph(model: ir.Model) -> None:
-    """Refuse what the builder refuses without a name, or takes for something else.
+    """Refuse, by node, what the builder would refuse without a name or would misread.
 
     Raises:
         TargetError: Names the node and what is wrong with it.
@@ -185,7 +185,7 @@ def _channels(node: ir.Node) -> None:
         )
 
 
-def _levels(node: ir.Node) -> None:
+def _quantized_operand(node: ir.Node) -> None:
     stored = constant(node.inputs[0])
     if stored is not None and stored.dtype != np.int8:
         raise _refuse(
@@ -201,8 +201,8 @@ def _levels(node: ir.Node) -> None:
 
 
 def _written_type(node: ir.Node) -> None:
-    wanted = attribute(node, "output_dtype", 0)
-    if len(node.inputs) < 3 and wanted != ir.DataType.INT8:
+    dtype = attribute(node, "output_dtype", 0)
+    if len(node.inputs) < 3 and dtype != ir.DataType.INT8:
         raise _refuse(node, "writes uint8", expected="a zero point of int8", got="none")
 
 
@@ -216,7 +216,7 @@ def _product(node: ir.Node) -> None:
 
 _CHECKS: Mapping[str, tuple[Callable[[ir.Node], None], ...]] = {
     "QuantizeLinear": (_zero_point, _channels, _written_type),
-    "DequantizeLinear": (_zero_point, _levels, _channels),
+    "DequantizeLinear": (_zero_point, _quantized_operand, _channels),
     "MatMul": (_product,),
 }
-"""Beside :func:`_operator` and :func:`_types`, which every node meets."""
+"""By operator, besides :func:`_operator` and :func:`_types`, which check every node."""

@@ -7,6 +7,7 @@ from bert_export.tracing.trace import (
     DYNAMIC_AXES,
     OPSETS,
     WEIGHT_SUFFIX,
+    check_opset,
     linear_layers,
     trace,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "OPSETS",
     "WEIGHT_SUFFIX",
     "TraceCache",
+    "check_opset",
     "linear_layers",
     "trace",
 ]

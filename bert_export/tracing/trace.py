@@ -26,12 +26,20 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from bert_export.bundle import DEFAULT_OPSET
 from bert_export.errors import TracingError, one_line
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 
-__all__ = ["DEFAULT_OPSET", "DYNAMIC_AXES", "OPSETS", "WEIGHT_SUFFIX", "linear_layers", "trace"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "DYNAMIC_AXES",
+    "OPSETS",
+    "WEIGHT_SUFFIX",
+    "check_opset",
+    "linear_layers",
+    "trace",
+]
 
-DEFAULT_OPSET = 23
 OPSETS = range(20, 24)
 """Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
 
@@ -83,12 +91,7 @@ def trace(
 
     Source: https://onnx.ai/onnx/operators (opset 20 to 23).
     """
-    if opset not in OPSETS:
-        raise TracingError(
-            f"opset {opset} is not supported",
-            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
-            got=opset,
-        )
+    check_opset(opset)
     cache = cache or TraceCache.from_environment()
     key = cache and trace_key(
         head, inputs=inputs, outputs=outputs, max_length=max_length, opset=opset
@@ -103,6 +106,20 @@ def trace(
     model = ir.from_proto(onnx.load_model_from_string(graph))
     _put_weights_in(model.graph, head)
     return model
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset that graphs are not traced with.
+
+    Raises:
+        TracingError: It is none of :data:`OPSETS`.
+    """
+    if opset not in OPSETS:
+        raise TracingError(
+            f"opset {opset} is not supported",
+            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            got=opset,
+        )
 
 
 def _trace_without_weights(

@@ -13,7 +13,7 @@ from bert_export.quantization.quantizer import SCHEMES, Scheme
 from bert_export.runtime.sessions.onnxruntime import open_engine
 from bert_export.runtime.sessions.session import Session
 
-RECIPES: Recipes = {"bf16": ()}
+RECIPES: Recipes = {"fp32": (), "int8": ()}
 
 
 def check_installed() -> None:

@@ -1,7 +1,7 @@
 """TensorRT and TensorRT for RTX behind the session interface, through Polygraphy's runner.
 
-Never run on a GPU so far: what is tested is everything around the runner, with one that honours its
-protocol.
+Never run on a GPU so far. Tested is everything around the runner, with a runner that honours
+Polygraphy's protocol.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Ranges = Mapping[str, Sequence[int]]
 
 
 class Runner(Protocol):
-    """What is used of ``polygraphy.backend.trt.TrtRunner``."""
+    """The part of ``polygraphy.backend.trt.TrtRunner`` that is used."""
 
     def activate(self) -> None:
         """Take the GPU."""
@@ -51,18 +51,18 @@ class Runner(Protocol):
 
 
 class TensorRtSession:
-    """Runs a serialized engine.
+    """A serialized engine that runs on a GPU.
 
     One context runs one batch at a time: callers from several threads wait for their turn.
 
     Args:
-        runner: Over the engine, not yet active.
-        inputs: Of the graph that was built.
-        outputs: Of the graph that was built.
+        runner: A runner of the engine, not yet active.
+        inputs: The graph's inputs.
+        outputs: The graph's outputs.
         profiles: Sizes that the engine was built for, in the order of its profiles.
 
     Attributes:
-        max_rows: Of a batch, whatever its length.
+        max_rows: Rows of a batch at most, whatever its length.
 
     Raises:
         TargetError: The runner cannot start: no GPU, or an engine of another release or GPU.
@@ -147,17 +147,17 @@ class TensorRtSession:
         self.close()
 
     def _fitting(self, sizes: Mapping[str, int]) -> int:
-        """The first profile that holds all sizes."""
+        """The first profile whose ranges hold all sizes."""
         for index, ranges in enumerate(self._profiles):
             if all(ranges[axis][0] <= size <= ranges[axis][-1] for axis, size in sizes.items()):
                 return index
-        there = " or ".join(
+        ranges_of_profiles = " or ".join(
             ", ".join(f"{axis} {ranges[axis][0]} to {ranges[axis][-1]}" for axis in sizes)
             for ranges in self._profiles
         )
         raise InputError(
             "feeds fit no optimization profile of the engine",
-            expected=there,
+            expected=ranges_of_profiles,
             got=", ".join(f"{axis} {size}" for axis, size in sizes.items()),
             fix="Build the engine with larger --batch-sizes or --lengths",
         )
