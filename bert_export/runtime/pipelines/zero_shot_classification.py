@@ -85,7 +85,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         entailment = find_entailment(manifest.labels)
         if entailment is None:
             raise TaskError(
-                "zero-shot-classification does not fit the head",
+                f"{self.task} does not fit the head",
                 expected="a label that starts with 'entail'",
                 got=", ".join(map(repr, manifest.labels)) or "no labels",
                 fix="Export a checkpoint trained on natural language inference",
