@@ -1,4 +1,4 @@
-"""Checkpoints as ``transformers`` writes them: ``config.json`` beside PyTorch weights."""
+"""Checkpoints of ``transformers``: ``config.json`` beside PyTorch weights."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
 
 CONFIG = "config.json"
 
-# Foreign name -> ours, applied in this order: old layer norms first, then the missing prefix.
+# Foreign name -> canonical name, applied in this order: old layer norms, then the missing prefix.
 RENAMES: tuple[tuple[str, str], ...] = (
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
     (r"^(embeddings|encoder|pooler)\.", r"bert.\1."),
 )
 
-# Buffers that old versions stored beside the parameters: they follow from the config.
+# Buffers that old versions stored beside the parameters. They follow from the config.
 _BUFFERS = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)")
 
 _PARAMETER = r"(weight|bias)"
@@ -56,17 +56,17 @@ _KNOWN = re.compile(
 
 
 def read_checkpoint(folder: Path, source: str) -> Checkpoint:
-    """Read a folder that holds ``config.json``, weights and tokenizer files.
+    """Read a folder of ``config.json``, weights and tokenizer files.
 
     Args:
-        folder: Where the files are.
-        source: What the user asked for, kept in the result.
+        folder: The folder.
+        source: What the user asked for; becomes the checkpoint's ``source``.
 
     Returns:
         The checkpoint, without sentence modules.
 
     Raises:
-        CheckpointError: A file is missing, unreadable or of another model.
+        CheckpointError: A file is missing, unreadable or another model's.
         ConfigError: The config is of another architecture.
         TokenizerError: The tokenizer files are missing, malformed or too large for the model.
     """
@@ -80,11 +80,11 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Parse ``config.json`` and make sure that it is a BERT's.
+    """Parse ``config.json`` and check that it is a BERT's.
 
     Raises:
         CheckpointError: The file is missing or no JSON object.
-        ConfigError: ``model_type`` is another than ``bert``.
+        ConfigError: ``model_type`` is not ``bert``.
     """
     config = read_json(folder / CONFIG)
     if config.get("model_type", "bert") != "bert":
@@ -98,7 +98,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def canonical_name(name: str) -> str:
-    """Our name for a tensor that a checkpoint calls ``name``."""
+    """The canonical name of a tensor that a checkpoint calls ``name``."""
     for pattern, replacement in RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
@@ -108,14 +108,14 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
     """Rename a checkpoint's tensors and drop its buffers.
 
     Args:
-        tensors: By foreign names.
-        source: What the user asked for, for the messages.
+        tensors: By the checkpoint's names.
+        source: What the user asked for, for errors.
 
     Returns:
-        By canonical names.
+        The tensors by canonical names.
 
     Raises:
-        CheckpointError: Some tensor is of no known head, or two have one name.
+        CheckpointError: A tensor belongs to no known head, or two have the same canonical name.
     """
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():

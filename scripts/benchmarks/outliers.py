@@ -35,8 +35,8 @@ from bert_export.measuring.timing import Listener
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import read_calibration
+from bert_export.quantization.int8_calibration import calibrate_int8
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.preparation import prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, quantize_graph
 from bert_export.runtime.batching import Row, pad_rows, row_from_encoding
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
@@ -156,7 +156,7 @@ def int8_distances(
         folder = Path(name)
         exact = _logits(prepared, texts.held_out, folder)
         for way in options:
-            preparation = prepare_int8(
+            calibration = calibrate_int8(
                 prepared,
                 texts.calibration,
                 way,
@@ -164,7 +164,7 @@ def int8_distances(
                 feeds=partial(pad_rows, pad_id=0),
             )
             model = prepared.clone()
-            quantize_graph(model, preparation, scheme=SCHEMES["x86-64-vnni"])
+            quantize_graph(model, calibration, scheme=SCHEMES["x86-64-vnni"])
             lower(model, target="onnxruntime", precision="int8", task=_TASK, config_layers=layers)
             close = _logits(model, texts.held_out, folder, unsaturated=True)
             distances.append(
