@@ -10,6 +10,7 @@ from typing import Any
 from bert_export.datasets.fields import read_fields
 from bert_export.datasets.formats import Table, hash_source, read_table
 from bert_export.datasets.pairing import pair_passages
+from bert_export.datasets.samples import find_sample
 from bert_export.errors import DatasetError
 from bert_export.tasks import Task
 
@@ -51,7 +52,8 @@ def read_dataset(task: Task, path: str | Path) -> DataSet:
     Args:
         task: The task whose fields are read; other columns are left out.
         path: A ``.txt`` (one ``text`` a line), ``.jsonl``, ``.csv`` or ``.parquet`` file, or a
-            directory that the datasets library saved. For a task that needs pairs, the lines of a
+            directory that the datasets library saved; or a demonstration's sample, such as
+            ``demo:snips``. For a task that needs pairs, the lines of a
             ``.txt`` file are running text, see :func:`bert_export.datasets.pairing.pair_passages`.
 
     Raises:
@@ -59,7 +61,7 @@ def read_dataset(task: Task, path: str | Path) -> DataSet:
             not fit the task.
         MissingExtraError: The kind of file needs pyarrow.
     """
-    source = Path(path)
+    source = find_sample(str(path)) or Path(path)
     table = read_table(source, columns=(*task.required, *task.optional))
     is_running_text = source.suffix.lower() == ".txt" and task.required == _PAIRS
     if is_running_text:

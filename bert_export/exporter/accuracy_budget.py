@@ -126,8 +126,8 @@ def keep_budget(
         search = _Search(calibrated, budget, folder=folder, advance=progress.advance)
         targets, record = _search_for_targets(search, calibrated.targets, refusals)
         _tell(facts, record)
-    kept = replace(calibrated, targets=targets, search=record)
-    return kept.with_excluded_layers(dict.fromkeys(record.excluded_layers, REASON))
+    searched = replace(calibrated, targets=targets, search=record)
+    return searched.with_excluded_layers(dict.fromkeys(record.excluded_layers, REASON))
 
 
 def keep_known_layers(
@@ -196,9 +196,9 @@ def measure_sensitivities(
             if group < 0:
                 exact = parts
             else:
-                for part, wanted in zip(parts, exact, strict=True):
+                for part, in_float in zip(parts, exact, strict=True):
                     for name, array in part.items():
-                        distances[group].observe(name, array, wanted[name])
+                        distances[group].observe(name, array, in_float[name])
             done += 1
             if advance is not None:
                 advance(done, total)
@@ -356,14 +356,14 @@ def _search_for_targets(
         if len(targets) == 1 or not refusals.tolerated:
             raise
     alone = refusals.each(targets, lambda target: search.run([target]))
-    kept = [target for target in targets if target.name in alone]
+    together = [target for target in targets if target.name in alone]
     while True:
         try:
-            return tuple(kept), search.run(kept)
+            return tuple(together), search.run(together)
         except REFUSALS as error:  # each keeps it alone, and they do not together
-            if len(kept) == 1:
+            if len(together) == 1:
                 raise
-            refusals.add(kept.pop(), error)
+            refusals.add(together.pop(), error)
 
 
 def _check_met(search: SearchRecord, budget: Budget, *, fix: str) -> None:

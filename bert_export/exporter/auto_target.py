@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import msgspec
 
@@ -24,14 +25,8 @@ from bert_export.bundle import (
 from bert_export.errors import InputError, MeasurementError, MissingExtraError
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusal
-from bert_export.measuring.bench import records_to_time
-from bert_export.measuring.timing import (
-    Conditions,
-    Contender,
-    Measured,
-    conditions,
-    time_contenders,
-)
+from bert_export.measuring.bundles import BundleEngine, records_to_time, time_bundles
+from bert_export.measuring.timing import Conditions, Measured, conditions, speed_up
 from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes
 from bert_export.targets import TARGETS, Target, load_target
 from bert_export.targets.gpu import find_gpu
@@ -173,7 +168,7 @@ def record_refusals(
 
 
 def choose(manifest: Manifest, measured: Mapping[str, Measured], shapes: Sequence[Shape]) -> str:
-    """The target whose medians are the least, every shape weighing the same.
+    """The fastest target by the ratios of neighbouring turns, every shape weighing the same.
 
     Args:
         manifest: Whose engines were measured.
@@ -183,20 +178,28 @@ def choose(manifest: Manifest, measured: Mapping[str, Measured], shapes: Sequenc
     Raises:
         MeasurementError: No target has a figure for every shape.
     """
-    means = {}
-    for engine in manifest.engines:
-        timings = measured[engine.target].timings
-        if all(str(shape) in timings for shape in shapes):
-            logs = [math.log(timings[str(shape)].summary.p50) for shape in shapes]
-            means[engine.target] = sum(logs) / len(logs)
-    if not means:
+    labels = tuple(map(str, shapes))
+    timed = [
+        engine.target
+        for engine in manifest.engines
+        if all(label in measured[engine.target].timings for label in labels)
+    ]
+    if not timed:
         raise MeasurementError(
             "no target can be timed",
-            expected=f"figures for {', '.join(map(str, shapes))}",
+            expected=f"figures for {', '.join(labels)}",
             got="; ".join(f"{name}: {_reason(result)}" for name, result in measured.items()),
             fix="Name a --target, which is not timed",
         )
-    return min(means, key=lambda name: means[name])
+    first = measured[timed[0]]
+    gains = {name: _log_speed_up(measured[name], first, labels) for name in timed}
+    return max(timed, key=lambda name: gains[name])
+
+
+def _log_speed_up(measured: Measured, over: Measured, labels: Sequence[str]) -> float:
+    """The mean logarithm of how many times as fast one target is as another."""
+    ratios = [speed_up(measured.timings[label], over.timings[label]) for label in labels]
+    return fmean(math.log(ratio.value) for ratio in ratios if ratio is not None)
 
 
 def _conditions(shapes: Sequence[Shape], threads: int | None, seconds: float) -> Conditions:
@@ -214,8 +217,8 @@ def _measure(
     """The figures of every engine, by target."""
     results = {engine.target: Measured() for engine in manifest.engines}
     _, records = records_to_time(manifest, None, _RECORDS)
-    time_contenders(
-        [Contender(engine.target, folder, engine.target) for engine in manifest.engines],
+    time_bundles(
+        [BundleEngine(engine.target, folder, engine.target) for engine in manifest.engines],
         shapes=shapes,
         under=under,
         records=records,

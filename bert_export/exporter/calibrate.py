@@ -130,7 +130,7 @@ def _find_target_overflow(
             task=float_graph.source.task,
             config_layers=float_graph.source.config.num_hidden_layers,
         )
-        kept = {node.name for node in conversion.kept_nodes(twin)}
+        stays = {node.name for node in conversion.kept_nodes(twin)}
         beyond = find_overflow(
             twin,
             float_graph.rows.rows,
@@ -139,7 +139,7 @@ def _find_target_overflow(
             threads=request.threads,
             advance=progress.advance,
         )
-        overflow = tuple(record for record in beyond if record.node not in kept)
+        overflow = tuple(record for record in beyond if record.node not in stays)
         facts["target"] = target.name
         facts["nodes kept in fp32"] = len(overflow)
     return overflow

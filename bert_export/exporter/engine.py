@@ -16,11 +16,7 @@ from typing import Any
 import msgspec
 import onnx_ir as ir
 
-from bert_export.bundle import (
-    BuildRecord,
-    EngineRecord,
-    QuantizationPlan,
-)
+from bert_export.bundle import BuildRecord, EngineOptions, EngineRecord, QuantizationPlan
 from bert_export.exporter.calibrate import Calibrated, scheme_of
 from bert_export.exporter.cases import Case, make_cases, scored_part
 from bert_export.exporter.manifest_records import graph_record, pass_record
@@ -35,6 +31,7 @@ from bert_export.quantization.quantizer import quantize_graph
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Outputs, Session
 from bert_export.targets import Target, load_target
+from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
 from bert_export.tasks.interface import outputs_per_token
@@ -43,6 +40,7 @@ __all__ = [
     "Engine",
     "Reference",
     "answer_reference",
+    "build_engines",
     "copy_graphs",
     "open_trial",
     "verify_engines",
@@ -226,6 +224,48 @@ def verify_engines(
     if refused:
         _remove_graphs(folder, refused, tuple(verified.values()))
     return tuple(verified.values())
+
+
+def build_engines(
+    records: Sequence[EngineRecord],
+    options: EngineOptions,
+    *,
+    folder: Path,
+    max_length: int,
+    cache: str | Path | None,
+    build_engine: EngineBuilder,
+    progress: Progress,
+) -> tuple[EngineRecord, ...]:
+    """Let the builders of targets that have one make their engines of the graphs.
+
+    Args:
+        records: Entries of a bundle; those of other targets come back as they are.
+        options: For which GPUs and shapes.
+        folder: Of the bundle.
+        max_length: Longest row of the bundle, in tokens.
+        cache: Folder of engines that were built before.
+        build_engine: Builds one engine, as :func:`bert_export.targets.engines.build_into` does.
+        progress: Hears of the stage ``build``.
+
+    Returns:
+        The entries, with what was built.
+
+    Raises:
+        BertExportError: See :func:`bert_export.targets.engines.build_into`.
+    """
+    with progress.stage("build") as facts:
+        built = tuple(
+            build_engine(
+                folder,
+                record,
+                options=options,
+                max_length=max_length,
+                cache=None if cache is None else Path(cache),
+            )
+            for record in records
+        )
+        facts["engines"] = sum(record.build.engine is not None for record in built)
+    return built
 
 
 def copy_graphs(folder: Path, names: Sequence[str], store: WeightStore) -> None:

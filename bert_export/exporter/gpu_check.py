@@ -230,7 +230,7 @@ def _check(recorder: _Recorder, holder: Path, request: Mapping[str, Any]) -> Non
             targets=(target.name,),
         )
         facts["parity"] = msgspec.to_builtins(done.manifest.engine().parity)
-    if recorder.failed:
+    if recorder.has_failed():
         return
     longest = done.manifest.tokenizer.max_length
     if target.builder is not None:
@@ -242,12 +242,11 @@ def _check(recorder: _Recorder, holder: Path, request: Mapping[str, Any]) -> Non
                 engine_cache=holder / "cache",
             )
             facts |= msgspec.to_builtins(done.manifest.engine().build.engine)
-        if recorder.failed:
+        if recorder.has_failed():
             return
-    pipeline: Pipeline[Any, Any, Any] | None = None
     with recorder.step("open"):
         pipeline = load(bundle)
-    if pipeline is None:
+    if recorder.has_failed():
         return
     with pipeline:
         with recorder.step("outputs") as facts:
@@ -265,8 +264,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.steps: list[CheckStep] = []
 
-    @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """Whether the last step failed."""
         return not self.steps[-1].passed
 

@@ -14,6 +14,7 @@ import msgspec
 
 from bert_export.bundle import FileRecord
 from bert_export.errors import InputError
+from bert_export.measuring.ratios import Ratio
 from bert_export.measuring.timing import Conditions, Measured
 from bert_export.quantization.mixed_precision.search import allowed_drop
 from bert_export.report.files import write_report_file
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 REPORT = "report.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,6 +137,10 @@ class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """Median seconds from a process's start to its first answer."""
         starts = self.measured.first_answers
         return median(starts) if starts else None
+
+    def speed_up(self, label: str) -> Ratio | None:
+        """How many times as fast it does a workload as the reference; ``None`` for that itself."""
+        return self.measured.speed_ups.get(label)
 
     def latency(self, label: str) -> float | None:
         """Median seconds of a workload."""

@@ -67,7 +67,7 @@ def test_card_is_complete(name: str) -> None:
         assert isinstance(card[field], str), field
         assert card[field], field
     assert isinstance(card["seed"], int)
-    assert card["command"].endswith(f"train_demo.py {name}")
+    assert card["command"].endswith(f"train.py {name}")
     score = card["score"]
     assert isinstance(score["metric"], str)
     assert -1 <= score["value"] <= 1

@@ -34,6 +34,7 @@ from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
 from bert_export.quantization.mixed_precision.search import MAX_FLOAT_SHARE
 from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.weights.embeddings import TABLE
 from bert_export.targets import TARGETS, Target
 from bert_export.tasks import find_task
 from tests.exporter import reversing
@@ -260,7 +261,8 @@ class TestStage:
         kept, _ = self.keep(calibrated(REVERSING, **options), tmp_path)
         assert kept.search is not None
         assert not kept.search.met
-        assert set(kept.search.excluded_layers) == set(kept.int8.options.excluded_layers)
+        excluded = kept.int8.options.excluded_layers
+        assert set(kept.search.excluded_layers) - {TABLE} == set(excluded)
 
     def test_known_layers_are_measured_in_a_new_engine(
         self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
@@ -276,7 +278,9 @@ class TestStage:
         assert found.search.met
         assert found.search.excluded_layers == known.excluded_layers
         assert found.search.path[0].score > known.path[known.chosen].score
-        assert set(found.int8.options.excluded_layers) == set(known.excluded_layers)
+        options_ = found.int8.options
+        assert {*options_.excluded_layers, TABLE} == {*known.excluded_layers, TABLE}
+        assert options_.embeddings is (TABLE not in known.excluded_layers)
 
     def test_a_new_engine_that_breaks_the_budget_is_refused(
         self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path

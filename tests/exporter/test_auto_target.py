@@ -22,8 +22,7 @@ from bert_export.errors import (
 from bert_export.exporter import AUTO, Export, ExportRequest, export, export_request
 from bert_export.exporter.auto_target import candidates, choose, find_shapes
 from bert_export.exporter.source import Source
-from bert_export.measuring.samples import summarize
-from bert_export.measuring.timing import Measured, Timing
+from bert_export.measuring.timing import Measured, timing_of
 from bert_export.measuring.workloads import parse_shapes
 from bert_export.targets import TARGETS, Target
 from tests.exporter.conftest import LABELS, RecordingListener
@@ -37,11 +36,7 @@ def timed(**milliseconds: float) -> Measured:
     """Figures by shape, written ``s1x16=2.0``."""
     return Measured(
         timings={
-            label[1:]: Timing(
-                rows=1,
-                rounds=((value / 1000,) * 3,) * 3,
-                summary=summarize([(value / 1000,) * 3] * 3, tolerance=0.02),
-            )
+            label[1:]: timing_of(rows=1, lifetimes=[[[value / 1000] * 3] * 4] * 2)
             for label, value in milliseconds.items()
         }
     )

@@ -24,7 +24,7 @@ from bert_export.exporter.float_graph import FloatGraph
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import find_targets
-from bert_export.targets import TARGETS
+from bert_export.targets import TARGETS, load_target
 from bert_export.targets.weights import WEIGHTS_FILE
 from tests.exporter.conftest import RecordingListener
 
@@ -172,7 +172,7 @@ def test_a_trial_is_what_would_be_written_and_leaves_nothing(
         for name in ("input_ids", "attention_mask", "token_type_ids")
     }
     for engine in engines:
-        module = engine.target.load()
+        module = load_target(engine.target)
         with module.open_written(folder, engine.record, threads=1) as session:
             expected = session.run(feeds)["logits"]
         with open_trial(both, engine.target, folder=scratch) as session:

@@ -261,11 +261,13 @@ def test_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [REPORT]
     assert read_report(tmp_path) == report
     raw = json.loads((tmp_path / REPORT).read_bytes())
-    assert raw["schema_version"] == 1
-    assert len(raw["variants"][0]["measured"]["timings"]["1x16"]["rounds"][0]) == 20
+    assert raw["schema_version"] == 2
+    timing = raw["variants"][0]["measured"]["timings"]["1x16"]
+    assert [len(lifetime) for lifetime in timing["lifetimes"]] == [6, 6, 6]
+    assert {len(turn) for lifetime in timing["lifetimes"] for turn in lifetime} == {10}
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 1}', "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 2}', "[" * 100_000, "\udcff"])
 def test_a_malformed_report_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / REPORT).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match="is malformed"):

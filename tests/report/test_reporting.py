@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
+from bert_export.bundle import ExportRequest
 from bert_export.errors import BertExportError, DatasetError, InputError, MeasurementError
+from bert_export.measuring.timing import conditions
+from bert_export.measuring.workloads import parse_shapes
 from bert_export.report.reporting import _read_data, make_report
 from bert_export.report.schema import Report, read_report
 from bert_export.report.variants import plan_variants
 from bert_export.tasks import find_task
+
+_MEASURING = ("shapes", "texts", "threads", "seconds", "tolerance", "lifetimes", "cold_starts")
 
 
 class Silent:
@@ -48,6 +53,16 @@ def run(
     checkpoint: Path, data: Path | None, folder: Path, *, stop_at: str = "", **changed: Any
 ) -> tuple[Report, Silent]:
     listener = Silent(stop_at=stop_at)
+    measuring: dict[str, Any] = {
+        "shapes": "1x8",
+        "texts": 4,
+        "threads": 1,
+        "seconds": 0.1,
+        "lifetimes": 1,
+        "cold_starts": 1,
+    }
+    measuring |= {name: changed.pop(name) for name in tuple(changed) if name in _MEASURING}
+    under = conditions(shapes=parse_shapes(measuring.pop("shapes")), **measuring)
     options = {
         "task": "text-classification",
         "model": str(checkpoint),
@@ -55,11 +70,7 @@ def run(
         "output": folder,
         "targets": ["onnxruntime"],
         "precisions": ["fp32"],
-        "shapes": "1x8",
-        "texts": 4,
-        "threads": 1,
-        "seconds": 0.1,
-        "cold_starts": 1,
+        "under": under,
     }
     return make_report(listener=listener, **(options | changed)), listener
 
@@ -250,20 +261,22 @@ def test_bundles_are_named_after_what_they_depend_on(tmp_path: Path) -> None:
     model.mkdir()
     (model / "config.json").write_text("{}", encoding="utf-8")
 
-    def folders(**changed: Any) -> list[str]:
-        request = {"task": "fill-mask", "model": str(model), "int8": {}} | changed
+    def folders(**options: Any) -> list[str]:
+        request = ExportRequest(task="fill-mask", model=str(model), **options)
         variants = plan_variants(request, targets=["onnxruntime"], precisions=[])
         return [variant.bundle for variant in variants]
 
     first = folders()
     assert folders() == first
     assert len(set(first)) == len(first)
-    assert set(folders(int8={"calibration": "other.txt"})).isdisjoint(first)
+    in_float, in_int8 = first
+    assert folders(calibration="other.txt")[0] == in_float  # which is not calibrated
+    assert folders(calibration="other.txt")[1] != in_int8
     text = tmp_path / "text.txt"
     text.write_text("one")
-    before = folders(int8={"calibration": str(text)})
-    assert folders(int8={"calibration": str(text)}) == before
+    before = folders(calibration=str(text))
+    assert folders(calibration=str(text)) == before
     text.write_text("one and another")
-    assert set(folders(int8={"calibration": str(text)})).isdisjoint(before)
+    assert folders(calibration=str(text))[1] != before[1]
     (model / "config.json").write_text("{ }", encoding="utf-8")
     assert set(folders()).isdisjoint(first)
