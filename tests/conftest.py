@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+
+# Workers share the cores, and a second thread of a matrix product only waits for one: the BLAS
+# behind NumPy reads these when it is first imported, commands that tests start inherit them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -42,6 +42,7 @@ from bert_export.exporter.accuracy_budget import keep_known_layers
 from bert_export.exporter.calibrate import calibrate
 from bert_export.exporter.engine import (
     answer_reference,
+    build_engines,
     copy_graphs,
     verify_engines,
     write_engines,
@@ -144,19 +145,19 @@ def build(
     with replace_folder(folder, force=True) as new:
         _copy_files(folder, new, manifest, dropped=missing)
         added = _add(folder, new, manifest, request, progress) if missing else manifest
-        finished = tuple(
-            engine
-            if engines is None or engine.target not in targets
-            else build_engine(
-                new,
-                engine,
-                options=engines,
+        if engines is not None:
+            built = build_engines(
+                [engine for engine in added.engines if engine.target in targets],
+                engines,
+                folder=new,
                 max_length=manifest.tokenizer.max_length,
-                cache=None if engine_cache is None else Path(engine_cache),
+                cache=engine_cache,
+                build_engine=build_engine,
+                progress=progress,
             )
-            for engine in added.engines
-        )
-        written = msgspec.structs.replace(added, engines=finished, files=hash_files(new))
+            by_target = {engine.target: engine for engine in (*added.engines, *built)}
+            added = msgspec.structs.replace(added, engines=tuple(by_target.values()))
+        written = msgspec.structs.replace(added, files=hash_files(new))
         write_manifest(new, written)
         if read_manifest(folder) != manifest:
             raise BundleError(
@@ -397,12 +398,12 @@ def _options(plan: QuantizationPlan) -> QuantizationOptions:
 
 def _opset(manifest: Manifest) -> int:
     """Of the trace, where a graph still has it; the default where every target lowered its own."""
-    kept = [
+    traced = [
         engine.graph.opset
         for engine in manifest.engines
         if not any(step.name == LowerOpset.name and step.rewritten for step in engine.passes)
     ]
-    return max(kept, default=DEFAULT_OPSET)
+    return max(traced, default=DEFAULT_OPSET)
 
 
 def _files(engine: EngineRecord) -> tuple[str, ...]:

@@ -16,11 +16,7 @@ from typing import Any
 import msgspec
 import onnx_ir as ir
 
-from bert_export.bundle import (
-    BuildRecord,
-    EngineRecord,
-    QuantizationPlan,
-)
+from bert_export.bundle import BuildRecord, EngineOptions, EngineRecord, QuantizationPlan
 from bert_export.exporter.calibrate import Calibrated, scheme_of
 from bert_export.exporter.cases import Case, make_cases, scored_part
 from bert_export.exporter.manifest_records import graph_record, pass_record
@@ -35,6 +31,7 @@ from bert_export.quantization.quantizer import quantize_graph
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Outputs, Session
 from bert_export.targets import Target, load_target
+from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
 from bert_export.tasks.interface import outputs_per_token
@@ -43,6 +40,7 @@ __all__ = [
     "Engine",
     "Reference",
     "answer_reference",
+    "build_engines",
     "copy_graphs",
     "open_trial",
     "verify_engines",
@@ -228,6 +226,48 @@ def verify_engines(
     return tuple(verified.values())
 
 
+def build_engines(
+    records: Sequence[EngineRecord],
+    options: EngineOptions,
+    *,
+    folder: Path,
+    max_length: int,
+    cache: str | Path | None,
+    build_engine: EngineBuilder,
+    progress: Progress,
+) -> tuple[EngineRecord, ...]:
+    """Let the builders of targets that have one make their engines of the graphs.
+
+    Args:
+        records: Entries of a bundle; those of other targets come back as they are.
+        options: For which GPUs and shapes.
+        folder: Of the bundle.
+        max_length: Longest row of the bundle, in tokens.
+        cache: Folder of engines that were built before.
+        build_engine: Builds one engine, as :func:`bert_export.targets.engines.build_into` does.
+        progress: Hears of the stage ``build``.
+
+    Returns:
+        The entries, with what was built.
+
+    Raises:
+        BertExportError: See :func:`bert_export.targets.engines.build_into`.
+    """
+    with progress.stage("build") as facts:
+        built = tuple(
+            build_engine(
+                folder,
+                record,
+                options=options,
+                max_length=max_length,
+                cache=None if cache is None else Path(cache),
+            )
+            for record in records
+        )
+        facts["engines"] = sum(record.build.engine is not None for record in built)
+    return built
+
+
 def copy_graphs(folder: Path, names: Sequence[str], store: WeightStore) -> None:
     """Write graphs of a bundle's folder once more, with their weights, into a store."""
     for name in names:
@@ -238,10 +278,10 @@ def _quantize(
     model: ir.Model, calibrated: Calibrated, target: Target, progress: Progress
 ) -> QuantizationPlan:
     """Quantize a copy of the float graph in place; gives the plan of it."""
-    float_graph, preparation = calibrated.float_graph, calibrated.preparation
-    options, scheme = preparation.options, scheme_of(float_graph, target)
+    float_graph, int8 = calibrated.float_graph, calibrated.int8
+    options, scheme = int8.options, scheme_of(float_graph, target)
     with progress.stage("quantize") as facts:
-        layers = quantize_graph(model, preparation, scheme=scheme)
+        layers = quantize_graph(model, int8, scheme=scheme)
         facts["layers"] = sum(layer.precision == "int8" for layer in layers)
     static = options.mode == "static"
     return QuantizationPlan(

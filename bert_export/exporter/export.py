@@ -37,8 +37,8 @@ from bert_export.exporter.auto_target import (
 )
 from bert_export.exporter.calibrate import calibrate
 from bert_export.exporter.engine import (
-    Engine,
     answer_reference,
+    build_engines,
     verify_engines,
     write_engines,
 )
@@ -172,7 +172,17 @@ def export_request(
         engines = verify_engines(
             written, reference, folder=folder, progress=progress, refusals=refusals
         )
-        records = _build_engines(folder, engines, source, engine_cache, build_engine, progress)
+        records = tuple(engine.record for engine in engines)
+        if request.engines is not None:
+            records = build_engines(
+                records,
+                request.engines,
+                folder=folder,
+                max_length=source.max_length,
+                cache=engine_cache,
+                build_engine=build_engine,
+                progress=progress,
+            )
         manifest = _write_bundle(folder, records, source)
         if request.is_auto:
             manifest = _choose_target(folder, manifest, source, refusals, seconds, progress)
@@ -197,34 +207,6 @@ def _check_sizes(source: Source) -> None:
         find_shapes(request.shapes, source.max_length)
     if request.engines is not None:
         find_profiles(request.engines, source.max_length)
-
-
-def _build_engines(
-    folder: Path,
-    engines: Sequence[Engine],
-    source: Source,
-    cache: str | Path | None,
-    build_engine: EngineBuilder,
-    progress: Progress,
-) -> tuple[EngineRecord, ...]:
-    """The entries of the engines; those with a builder of their own built, where that is asked."""
-    records = tuple(engine.record for engine in engines)
-    options = source.request.engines
-    if options is None:
-        return records
-    with progress.stage("build") as facts:
-        built = tuple(
-            build_engine(
-                folder,
-                record,
-                options=options,
-                max_length=source.max_length,
-                cache=None if cache is None else Path(cache),
-            )
-            for record in records
-        )
-        facts["engines"] = sum(record.build.engine is not None for record in built)
-    return built
 
 
 def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Source) -> Manifest:

@@ -41,12 +41,7 @@ from bert_export.report.schema import (
     write_report,
 )
 from bert_export.report.scores import score_apart
-from bert_export.report.variants import (
-    FOLDER,
-    describe_bundle,
-    plan_variants,
-    variant_request,
-)
+from bert_export.report.variants import FOLDER, describe_bundle, plan_variants
 from bert_export.tasks import LABELS, CheckpointFacts, Task, find_task
 
 __all__ = ["DEFAULT_MAX_DROP", "make_report"]
@@ -275,7 +270,7 @@ class _Work:
         if not (bundle / MANIFEST).is_file():
             threads = self.report.conditions.threads
             request = msgspec.structs.replace(
-                variant_request(shared, variant.target, variant.precision), threads=threads
+                shared.for_targets([variant.target], variant.precision), threads=threads
             )
             variant.export_seconds, variant.export_bytes = export_apart(
                 request, bundle, threads=threads

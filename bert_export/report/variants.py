@@ -19,7 +19,7 @@ from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
 from bert_export.targets.gpu import find_gpu
 
-__all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants", "variant_request"]
+__all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants"]
 
 FOLDER = "variants"
 
@@ -56,17 +56,10 @@ def plan_variants(
                 expected=f"one of {', '.join(known)}",
                 got=precision,
             )
-    names = (request.model, request.calibration, request.eval_data)
-    files = [_fingerprint(name) for name in names if name is not None]
     return [
-        _variant(target, precision, variant_request(request, target, precision), files)
+        _variant(target, precision, request.for_targets([target], precision))
         for target, precision in pairs
     ]
-
-
-def variant_request(request: ExportRequest, target: str, precision: str) -> ExportRequest:
-    """The request of one variant; options of INT8 are for INT8 alone."""
-    return request.for_targets([target], precision)
 
 
 def default_targets() -> tuple[str, ...]:
@@ -96,13 +89,13 @@ def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:
     )
 
 
-def _variant(
-    target: str,
-    precision: str,
-    request: ExportRequest,
-    files: Sequence[list[tuple[str, int, int]]],
-) -> Variant:
-    state = {"request": request, "files": files, "versions": installed_versions()}
+def _variant(target: str, precision: str, request: ExportRequest) -> Variant:
+    read = (request.model, request.calibration, request.eval_data)
+    state = {
+        "request": request,
+        "files": [_fingerprint(name) for name in read if name is not None],
+        "versions": installed_versions(),
+    }
     text = msgspec.json.encode(state, order="sorted")
     digest = hashlib.sha256(text).hexdigest()[:_DIGITS]
     return Variant(

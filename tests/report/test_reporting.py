@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bert_export.bundle import ExportRequest
 from bert_export.errors import BertExportError, DatasetError, InputError, MeasurementError
 from bert_export.measuring.timing import conditions
 from bert_export.measuring.workloads import parse_shapes
@@ -260,20 +261,22 @@ def test_bundles_are_named_after_what_they_depend_on(tmp_path: Path) -> None:
     model.mkdir()
     (model / "config.json").write_text("{}", encoding="utf-8")
 
-    def folders(**changed: Any) -> list[str]:
-        request = {"task": "fill-mask", "model": str(model), "int8": {}} | changed
+    def folders(**options: Any) -> list[str]:
+        request = ExportRequest(task="fill-mask", model=str(model), **options)
         variants = plan_variants(request, targets=["onnxruntime"], precisions=[])
         return [variant.bundle for variant in variants]
 
     first = folders()
     assert folders() == first
     assert len(set(first)) == len(first)
-    assert set(folders(int8={"calibration": "other.txt"})).isdisjoint(first)
+    in_float, in_int8 = first
+    assert folders(calibration="other.txt")[0] == in_float  # which is not calibrated
+    assert folders(calibration="other.txt")[1] != in_int8
     text = tmp_path / "text.txt"
     text.write_text("one")
-    before = folders(int8={"calibration": str(text)})
-    assert folders(int8={"calibration": str(text)}) == before
+    before = folders(calibration=str(text))
+    assert folders(calibration=str(text)) == before
     text.write_text("one and another")
-    assert set(folders(int8={"calibration": str(text)})).isdisjoint(before)
+    assert folders(calibration=str(text))[1] != before[1]
     (model / "config.json").write_text("{ }", encoding="utf-8")
     assert set(folders()).isdisjoint(first)
