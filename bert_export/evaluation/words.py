@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
+from bert_export.datasets.items import read_items
 from bert_export.datasets.masking import hide_tokens
 from bert_export.evaluation.choices import read_is_next
 from bert_export.evaluation.scorer import (
@@ -19,7 +21,6 @@ from bert_export.evaluation.scorer import (
     Scorer,
     accuracy,
     gold_labels,
-    read_items,
 )
 from bert_export.runtime.batching import Row
 from bert_export.runtime.tokenization import Tokenizer
@@ -30,8 +31,8 @@ _UNKNOWN = -1  # in the place of an id that the text does not tell
 Ids = NDArray[np.int64]
 
 
-class MaskedWordScorer(Scorer):
-    """The id of the token behind each mask.
+class _MaskingScorer(Scorer):
+    """Hides words of the texts and scores what a head puts in their place.
 
     In a text without masks, 15 % of the tokens are hidden, drawn with the seed. A text may come
     with masks of its own. What they hide is not known, so they count for agreement alone.
@@ -45,15 +46,24 @@ class MaskedWordScorer(Scorer):
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         examples = super().prepare(pipeline, data, seed)
-        rows, gold = _hide([row for (row,) in examples.rows], pipeline.tokenizer, seed)
+        rows, words = _hide([row for (row,) in examples.rows], pipeline.tokenizer, seed)
         return replace(
-            examples,
-            rows=tuple((row,) for row in rows),
-            gold=gold if any((ids != _UNKNOWN).any() for ids in gold) else None,
+            examples, rows=tuple((row,) for row in rows), gold=self.masked_gold(data, words)
         )
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
         return None  # known once the rows are masked
+
+    @abstractmethod
+    def masked_gold(self, data: DataSet, words: Sequence[Ids]) -> Any | None:
+        """The labels, from the ids behind each row's masks, int64 (M,)."""
+
+
+class MaskedWordScorer(_MaskingScorer):
+    """The id of the token behind each mask."""
+
+    def masked_gold(self, data: DataSet, words: Sequence[Ids]) -> Sequence[Ids] | None:
+        return words if any((ids != _UNKNOWN).any() for ids in words) else None
 
     def answer(self, answered: Answered) -> Ids:
         return np.asarray(answered.reduced[0].ids[:, 0])  # (M,)
@@ -82,26 +92,11 @@ class PretrainingGold:
     is_next: Sequence[bool] | None
 
 
-class PretrainingScorer(Scorer):
+class PretrainingScorer(_MaskingScorer):
     """Masked words, as in fill-mask, and whether the second text follows the first."""
 
-    agreement_kind = "share of equal words"
-    needs = "texts without masks, whose words the tool hides itself"
-
-    def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
-        return replace(pipeline.dataset_settings(), top_k=1)
-
-    def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
-        examples = super().prepare(pipeline, data, seed)
-        rows, words = _hide([row for (row,) in examples.rows], pipeline.tokenizer, seed)
-        return replace(
-            examples,
-            rows=tuple((row,) for row in rows),
-            gold=PretrainingGold(words, gold_labels(data, "label", read_is_next)),
-        )
-
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
-        return None  # known once the rows are masked
+    def masked_gold(self, data: DataSet, words: Sequence[Ids]) -> PretrainingGold:
+        return PretrainingGold(words, gold_labels(data, "label", read_is_next))
 
     def answer(self, answered: Answered) -> tuple[Ids, bool]:
         verdict = answered.decoded["next_sentence"]["is_next"]

@@ -28,8 +28,11 @@ from bert_export.exporter.engine import open_trial
 from bert_export.exporter.progress import Fact, Progress
 from bert_export.exporter.refusal import REFUSALS, Refusals
 from bert_export.exporter.source import Source
-from bert_export.quantization.mixed_precision.search import Path as SearchPath
-from bert_export.quantization.mixed_precision.search import search_mixed_precision
+from bert_export.quantization.mixed_precision.search import (
+    SearchResult,
+    allowed_drop,
+    search_mixed_precision,
+)
 from bert_export.quantization.mixed_precision.switchable_graph import (
     QuantizationGroup,
     SwitchableSession,
@@ -53,7 +56,6 @@ REASON = "INT8 here costs more accuracy than the budget allows"
 """Why the plan says that a layer is in float."""
 
 _SAMPLE_TOKENS = 2048
-_ROUNDING = 1e-9
 _NOT_WRITTEN = (
     "No bundle was written; pass --keep-best to take that, raise --max-drop, calibrate "
     "on text like your own, or export with --fp32"
@@ -83,8 +85,8 @@ class Budget:
 
     @property
     def allowed(self) -> float:
-        """The largest difference of two figures that keeps it, with what rounding may add."""
-        return self.max_drop + _ROUNDING
+        """The largest measured drop that keeps the budget."""
+        return allowed_drop(self.max_drop)
 
 
 def budget_of(source: Source) -> Budget | None:
@@ -189,7 +191,7 @@ def measure_sensitivities(
         own = [rows[index] for index in batch]
         exact: list[Outputs] = []
         for group in range(-1, groups):
-            session.choose([group] if group >= 0 else [])
+            session.switch_to_int8([group] if group >= 0 else [])
             parts = pipeline.run_rows(own)
             if group < 0:
                 exact = parts
@@ -287,7 +289,7 @@ class _Search:
         float_graph = calibrated.float_graph
         switchable, self._groups = build_switchable_graph(
             float_graph.model,
-            calibrated.preparation,
+            calibrated.int8,
             scheme_of(float_graph, find_target(DEFAULT_TARGET)),
         )
         threads = float_graph.source.request.threads
@@ -314,14 +316,14 @@ class _Search:
             scores[excluded] = float(worst)
             return float(self._meter.baseline - worst)
 
-        path = search_mixed_precision(
+        result = search_mixed_precision(
             self._sensitivities, self._costs, measure, budget=self.budget.allowed
         )
         record = self._meter.record(
             self._group_records(),
-            _configurations(path, scores),
-            chosen=path.configurations.index(path.best),
-            met=path.met,
+            _configurations(result, scores),
+            chosen=result.configurations.index(result.best),
+            met=result.met,
         )
         _check_met(record, self.budget, fix=_NOT_WRITTEN)
         return record
@@ -389,11 +391,11 @@ def _costs(groups: tuple[QuantizationGroup, ...], examples: Examples) -> list[fl
     """Multiplications of each group for a row of mean length."""
     lengths = [len(row) for rows in examples.rows for row in rows]
     tokens = sum(lengths) / len(lengths)
-    return [group.products * (tokens if group.per_token else 1.0) for group in groups]
+    return [group.multiplications * (tokens if group.per_token else 1.0) for group in groups]
 
 
 def _configurations(
-    path: SearchPath, scores: Mapping[tuple[int, ...], float]
+    result: SearchResult, scores: Mapping[tuple[int, ...], float]
 ) -> tuple[MixedPrecisionRecord, ...]:
     return tuple(
         MixedPrecisionRecord(
@@ -402,5 +404,5 @@ def _configurations(
             drop=configuration.drop,
             float_share=configuration.cost,
         )
-        for configuration in path.configurations
+        for configuration in result.configurations
     )

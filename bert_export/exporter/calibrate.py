@@ -16,7 +16,7 @@ from bert_export.exporter.float_graph import FloatGraph
 from bert_export.exporter.fp16_overflow import find_overflow
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
-from bert_export.quantization.preparation import Preparation, prepare_int8
+from bert_export.quantization.int8_calibration import Int8Calibration, calibrate_int8
 from bert_export.quantization.weights.number_formats import Scheme
 from bert_export.runtime.processor import detect_processor
 from bert_export.targets import Target, load_target
@@ -32,7 +32,7 @@ class Calibrated:
     Args:
         float_graph: That was observed.
         targets: That it is for.
-        preparation: Ranges, equalization and excluded layers of INT8; of other precisions nothing
+        int8: Ranges, equalization and excluded layers of INT8; of other precisions nothing
             but the options.
         overflow: By target, the nodes of its FP16 graph that must stay FP32.
         search: How the accuracy budget was kept, where there is one.
@@ -40,13 +40,13 @@ class Calibrated:
 
     float_graph: FloatGraph
     targets: tuple[Target, ...]
-    preparation: Preparation
+    int8: Int8Calibration
     overflow: Mapping[str, tuple[OverflowRecord, ...]]
     search: SearchRecord | None = None
 
     def with_excluded_layers(self, layers: Mapping[str, str]) -> Calibrated:
         """The same with further layers in float, each with its reason."""
-        return replace(self, preparation=self.preparation.with_excluded_layers(layers))
+        return replace(self, int8=self.int8.with_excluded_layers(layers))
 
 
 def calibrate(
@@ -70,14 +70,14 @@ def calibrate(
         QuantizationError: The graph has nothing to quantize, or an activation is not finite.
         BertExportError: A target is refused.
     """
-    preparation = _calibrate_int8(float_graph, targets, folder, progress)
+    int8 = _calibrate_for_int8(float_graph, targets, folder, progress)
     overflow = refusals.each(
         targets, lambda target: _find_target_overflow(float_graph, target, folder, progress)
     )
     return Calibrated(
         float_graph=float_graph,
         targets=tuple(target for target in targets if target.name in overflow),
-        preparation=preparation,
+        int8=int8,
         overflow=overflow,
     )
 
@@ -87,16 +87,16 @@ def scheme_of(float_graph: FloatGraph, target: Target) -> Scheme:
     return load_target(target).scheme(float_graph.source.request.cpu or detect_processor())
 
 
-def _calibrate_int8(
+def _calibrate_for_int8(
     float_graph: FloatGraph, targets: Sequence[Target], folder: Path, progress: Progress
-) -> Preparation:
+) -> Int8Calibration:
     """Ranges and equalization of static INT8."""
     request = float_graph.source.request
     options = request.quantization or QuantizationOptions()
     if request.precision != "int8" or options.mode != "static":
-        return Preparation(options)
+        return Int8Calibration(options)
     with progress.stage("calibrate") as facts:
-        preparation = prepare_int8(
+        int8 = calibrate_int8(
             float_graph.model,
             float_graph.rows.rows,
             options,
@@ -110,7 +110,7 @@ def _calibrate_int8(
         )
         facts["set"] = float_graph.rows.record.source
         facts["examples"] = float_graph.rows.record.examples
-    return preparation
+    return int8
 
 
 def _find_target_overflow(

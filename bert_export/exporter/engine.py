@@ -278,10 +278,10 @@ def _quantize(
     model: ir.Model, calibrated: Calibrated, target: Target, progress: Progress
 ) -> QuantizationPlan:
     """Quantize a copy of the float graph in place; gives the plan of it."""
-    float_graph, preparation = calibrated.float_graph, calibrated.preparation
-    options, scheme = preparation.options, scheme_of(float_graph, target)
+    float_graph, int8 = calibrated.float_graph, calibrated.int8
+    options, scheme = int8.options, scheme_of(float_graph, target)
     with progress.stage("quantize") as facts:
-        layers = quantize_graph(model, preparation, scheme=scheme)
+        layers = quantize_graph(model, int8, scheme=scheme)
         facts["layers"] = sum(layer.precision == "int8" for layer in layers)
     static = options.mode == "static"
     return QuantizationPlan(

@@ -20,6 +20,7 @@ from bert_export.passes.editing import new_constant
 from bert_export.passes.graph_pass import remove_unused
 from bert_export.quantization.dynamic import quantize_dynamically
 from bert_export.quantization.equalization.equalization import apply_equalizations
+from bert_export.quantization.int8_calibration import CalibratedActivation, Int8Calibration
 from bert_export.quantization.linear_layers import (
     LinearLayer,
     find_linear_layers,
@@ -28,7 +29,6 @@ from bert_export.quantization.linear_layers import (
     weight_of,
 )
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.preparation import CalibratedActivation, Preparation
 from bert_export.quantization.query_key import (
     find_query_key_operands,
     quantize_operand,
@@ -59,7 +59,7 @@ __all__ = [
 
 def quantize_graph(
     model: ir.Model,
-    preparation: Preparation,
+    calibration: Int8Calibration,
     *,
     scheme: Scheme,
     excluded_layers: Mapping[str, str] | None = None,
@@ -68,7 +68,7 @@ def quantize_graph(
 
     Args:
         model: A clone of the float graph that was calibrated.
-        preparation: The results of calibration.
+        calibration: The results of calibration.
         scheme: Number formats.
         excluded_layers: Layers to leave in float besides those of the options, with the reason of
             each. The results for the others stay valid, so a search calibrates once.
@@ -81,7 +81,7 @@ def quantize_graph(
         QuantizationError: The graph has nothing to quantize, or no layer of an excluded name.
     """
     graph = model.graph
-    options = preparation.options
+    options = calibration.options
     layers, float_layers = find_linear_layers(
         model, {**options.excluded_layers, **(excluded_layers or {})}
     )
@@ -92,15 +92,15 @@ def quantize_graph(
     # Queries and keys are looked up by the names that calibration saw, which equalization changes.
     operands = find_query_key_operands(model) if scheme.integer_query_key else ()
     # All activations are equalized before any layer is quantized.
-    apply_equalizations(graph, groups, preparation.equalizations)
+    apply_equalizations(graph, groups, calibration.equalizations)
     plan: dict[str, LayerPlan] = {}
     for name, members in groups.items():
-        activation = preparation.activations[name]
+        activation = calibration.activations[name]
         parameters = scheme.parameters(activation.low, activation.high)
         dequantized = insert_quantize_dequantize(
             graph, members[0].node, 0, parameters, scheme.activation_type, prefix=f"{name}."
         )
-        quantized_weights = _quantize_weights(preparation, name, members, scheme)
+        quantized_weights = _quantize_weights(calibration, name, members, scheme)
         for layer, (quantized, scales) in zip(members, quantized_weights, strict=True):
             if options.bias_correction and activation.means is not None:
                 correct_bias(graph, layer, quantized * scales, activation.means)
@@ -109,7 +109,7 @@ def quantize_graph(
             plan[layer.name] = _plan_entry(layer, parameters, activation, options)
     for pair in query_key_pairs(operands, {layer.name for layer in layers}):
         for operand in pair:
-            magnitude = preparation.query_key_magnitudes[operand.name]
+            magnitude = calibration.query_key_magnitudes[operand.name]
             scale = quantize_operand(graph, operand, magnitude)
             plan[operand.layer] = replace(plan[operand.layer], output_scale=scale)
     remove_unused(graph)
@@ -125,14 +125,14 @@ def _embeddings(
 
 
 def _quantize_weights(
-    preparation: Preparation, activation: str, members: Sequence[LinearLayer], scheme: Scheme
+    calibration: Int8Calibration, activation: str, members: Sequence[LinearLayer], scheme: Scheme
 ) -> list[QuantizedWeight]:
     """The weights of the layers that read an activation: by GPTQ, or without it to nearest."""
     weights, largest = [weight_of(layer) for layer in members], scheme.weight_bound
-    sample = preparation.activations[activation].sample
+    sample = calibration.activations[activation].sample
     if sample is None:
         return [quantize_weight(weight, largest=largest) for weight in weights]
-    return preparation.gptq.quantize(activation, sample, weights, largest=largest)
+    return calibration.gptq.quantize(activation, sample, weights, largest=largest)
 
 
 def _insert_weight(

@@ -16,6 +16,7 @@ from bert_export.bundle import FileRecord
 from bert_export.errors import InputError
 from bert_export.measuring.ratios import Ratio
 from bert_export.measuring.timing import Conditions, Measured
+from bert_export.quantization.mixed_precision.search import allowed_drop
 from bert_export.report.files import write_report_file
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
 
 REPORT = "report.json"
 SCHEMA_VERSION = 2
-_ROUNDING = 1e-9
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -206,7 +206,7 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def keeps(self, variant: Variant) -> bool:
         """Whether a variant's loss is within ``max_drop``."""
         drop = self.drop(variant)
-        return drop is not None and drop <= self.max_drop + _ROUNDING
+        return drop is not None and drop <= allowed_drop(self.max_drop)
 
     def frontier(self, label: str) -> list[Variant]:
         """The variants that no other one beats in both latency and quality, fastest first."""

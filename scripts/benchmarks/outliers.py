@@ -2,23 +2,22 @@
 
 Usage::
 
-    python scripts/planted_outliers.py
-    python scripts/planted_outliers.py --demo snips --factor 100 --channels 3
+    python scripts/benchmarks/outliers.py
+    python scripts/benchmarks/outliers.py --demo snips --factor 100 --channels 3
 
 A few channels are made ``factor`` times larger, and the weights that read them smaller, so that the
 float head answers as before: the projection of attention's values, which the output projection
 reads, and the last normalization, which only the pooler reads. Any other place would change the
 float answers: BERT normalizes after adding, so that every other normalized state is also the next
-residual, and GELU does not scale. The script prints how far INT8 is from float, with plain ranges
-and with the defaults, before and after planting.
+residual, and GELU does not scale. Told is how far INT8 is from float, with plain ranges and with
+the defaults, before and after planting. Nothing is timed here.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,13 @@ from numpy.typing import NDArray
 
 from bert_export.checkpoints import load_checkpoint
 from bert_export.exporter.manifest_records import longest_row, tokenizer_record
+from bert_export.measuring.machine import describe_machine, installed_versions
+from bert_export.measuring.timing import Listener
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import read_calibration
+from bert_export.quantization.int8_calibration import calibrate_int8
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.preparation import prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, quantize_graph
 from bert_export.runtime.batching import Row, pad_rows, row_from_encoding
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
@@ -43,6 +44,8 @@ from bert_export.runtime.tokenization import Tokenizer
 from bert_export.targets.lowering import lower
 from bert_export.tasks import Task, find_task
 from bert_export.tracing import trace
+from scripts.benchmarks.common.options import Common, benchmark
+from scripts.benchmarks.common.report import Report, Section
 
 __all__ = ["PLAIN", "Distance", "Texts", "int8_distances", "plant", "read_head"]
 
@@ -66,6 +69,7 @@ _HELD_OUT = (
 )
 """Tasks whose built-in text is compared on: none of it is in the set that calibrates."""
 _INPUTS = ("batch", "sequence")
+_DEMO, _FACTOR, _CHANNELS = "taxinli", 30.0, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ def int8_distances(
         folder = Path(name)
         exact = _logits(prepared, texts.held_out, folder)
         for way in options:
-            preparation = prepare_int8(
+            calibration = calibrate_int8(
                 prepared,
                 texts.calibration,
                 way,
@@ -160,7 +164,7 @@ def int8_distances(
                 feeds=partial(pad_rows, pad_id=0),
             )
             model = prepared.clone()
-            quantize_graph(model, preparation, scheme=SCHEMES["x86-64-vnni"])
+            quantize_graph(model, calibration, scheme=SCHEMES["x86-64-vnni"])
             lower(model, target="onnxruntime", precision="int8", task=_TASK, config_layers=layers)
             close = _logits(model, texts.held_out, folder, unsaturated=True)
             distances.append(
@@ -182,31 +186,41 @@ def _logits(
         return np.concatenate([session.run(pad_rows([row], pad_id=0))["logits"] for row in rows])
 
 
-@click.command()
-@click.option("--demo", default="taxinli", show_default=True, help="A classifier.")
-@click.option("--factor", default=30.0, show_default=True)
-@click.option("--channels", default=8, show_default=True, help="In each layer.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(*, demo: str, factor: float, channels: int, as_json: bool) -> None:
+@benchmark("scripts/benchmarks/outliers.py")
+@click.option("--demo", default=_DEMO, show_default=True, help="A classifier.")
+@click.option("--factor", default=_FACTOR, show_default=True)
+@click.option("--channels", default=_CHANNELS, show_default=True, help="In each layer.")
+def main(common: Common, listener: Listener, *, demo: str, factor: float, channels: int) -> Report:
     """Distance of INT8 from float, plain and ours, before and after planting."""
-    found: dict[str, Distance] = {}
+    machine = describe_machine()
+    torch.set_num_threads(common.threads)
+    distances: dict[str, Distance] = {}
     head, texts = read_head(demo)
-    for state in ("as trained", "planted"):
+    for number, state in enumerate(("as trained", "planted")):
+        listener.begin(state, done=number, total=2)
         if state == "planted":
             plant(head, factor=factor, channels=channels)
         plain, ours = int8_distances(head, texts, (PLAIN, QuantizationOptions()))
-        found |= {f"plain, {state}": plain, f"ours, {state}": ours}
-    if as_json:
-        click.echo(
-            json.dumps(
-                {name: [distance.agreement, distance.error] for name, distance in found.items()}
+        distances |= {f"plain min-max, {state}": plain, f"ours, {state}": ours}
+    usual = (factor, channels) == (_FACTOR, _CHANNELS)
+    return Report(
+        benchmark="outliers",
+        machine=machine,
+        versions=installed_versions(),
+        settings={"texts": len(texts.held_out), "factor": factor, "channels": channels},
+        sections=[
+            Section(
+                part=demo if usual else None,
+                title=f"{demo}: INT8 beside FP32",
+                header=("INT8", "labels equal, %", "error of logits, %"),
+                rows=[
+                    (name, 100 * distance.agreement, 100 * distance.error)
+                    for name, distance in distances.items()
+                ],
             )
-        )
-        return
-    for name, distance in found.items():
-        click.echo(
-            f"{name:20s} labels equal {distance.agreement:7.2%}   error {distance.error:7.2%}"
-        )
+        ],
+        figures={name: asdict(distance) for name, distance in distances.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from bert_export.checkpoints.tokenizer_files import TokenizerFiles
 from bert_export.models import HEADS, BertConfig, load_head
 from bert_export.models.heads import BertForSentenceEmbedding
 from bert_export.passes.prepare import prepare
-from bert_export.quantization.preparation import Preparation
+from bert_export.quantization.int8_calibration import Int8Calibration
 from bert_export.quantization.quantizer import find_linear_layers, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
 from bert_export.targets import TARGETS, load_target
@@ -80,7 +80,7 @@ class TinyTrace:
                 operand.name: 2.0 + index / 8
                 for index, operand in enumerate(find_query_key_operands(model))
             }
-            quantize_graph(model, Preparation.from_ranges(ranges, scores), scheme=scheme)
+            quantize_graph(model, Int8Calibration.from_ranges(ranges, scores), scheme=scheme)
         lower(model, target=target, precision=precision, task=self.task, config_layers=layers)
         return model
 

@@ -1,4 +1,4 @@
-"""The distance of outputs is that of all their numbers, however they come in parts."""
+"""The distance of outputs, in whatever parts they are observed."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def texts(*lines: str) -> DataSet:
 
 
 @given(NUMBERS, NUMBERS, st.integers(1, 11))
-def test_parts_are_as_good_as_the_whole(given_: np.ndarray, wanted: np.ndarray, cut: int) -> None:
+def test_parts_are_as_good_as_the_whole(values: np.ndarray, exact: np.ndarray, cut: int) -> None:
     whole, parts = Distance(), Distance()
-    whole.observe("logits", given_, wanted)
-    parts.observe("logits", given_[:cut], wanted[:cut])
-    parts.observe("logits", given_[cut:], wanted[cut:])
+    whole.observe("logits", values, exact)
+    parts.observe("logits", values[:cut], exact[:cut])
+    parts.observe("logits", values[cut:], exact[cut:])
     assert parts.share == pytest.approx(whole.share, rel=1e-6)
     assert whole.root == pytest.approx(whole.share**0.5)
-    spread = wanted.astype(np.float64).var()
-    if spread > 1e-3:
-        off = given_.astype(np.float64) - wanted
-        assert whole.share == pytest.approx((off**2).mean() / spread, rel=1e-4)
+    variance = exact.astype(np.float64).var()
+    if variance > 1e-3:
+        error = values.astype(np.float64) - exact
+        assert whole.share == pytest.approx((error**2).mean() / variance, rel=1e-4)
 
 
 def test_outputs_count_alike_whatever_their_size() -> None:
@@ -48,7 +48,7 @@ def test_outputs_count_alike_whatever_their_size() -> None:
     assert distance.share == pytest.approx(0.5)
 
 
-def test_what_never_changes_has_no_spread_to_share() -> None:
+def test_an_output_without_variance_has_a_huge_distance_or_none() -> None:
     distance = Distance()
     distance.observe("logits", np.ones(4), np.ones(4))
     assert distance.root == 0
@@ -103,7 +103,7 @@ def test_vectors_of_another_size_are_refused(tiny: Callable[..., Path]) -> None:
             measure_distance(other, exact, sample_rows(examples))
 
 
-def test_a_graph_that_speaks_of_every_word_is_asked_about_the_masked_ones(
+def test_a_graph_of_all_words_is_compared_at_the_masked_ones(
     tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny("BertForMaskedLM")

@@ -1,4 +1,4 @@
-"""Every task's answers are scored, compared, and refused with a reason where they cannot be."""
+"""Every task's answers are scored and compared, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "pretraining": ("BertForPreTraining", {}),
     "text-generation": ("BertLMHeadModel", {"is_decoder": True}),
 }
-WITHOUT = ("text", "text_pair", "tokens")  # fields of records without labels
+UNLABELLED_FIELDS = ("text", "text_pair", "tokens")
+# Tasks whose built-in calibration set has labels, or whose labels the tool makes.
 LABELLED = {
     "zero-shot-classification",
     "question-answering",
@@ -60,10 +61,14 @@ def records(task: str, rows: list[dict[str, Any]], **names: tuple[str, ...]) -> 
     return DataSet(f"{task}.jsonl", "0" * 64, tuple(rows), places, names)
 
 
-def some(task: str, count: int = 24) -> DataSet:
-    """Records of the built-in set; where not all of them are labelled, none is."""
+def built_in(task: str, count: int = 24) -> DataSet:
+    """Records of the built-in calibration set; either all of them have labels or none."""
     rows = [
-        {name: value for name, value in record.items() if task in LABELLED or name in WITHOUT}
+        {
+            name: value
+            for name, value in record.items()
+            if task in LABELLED or name in UNLABELLED_FIELDS
+        }
         for record in read_calibration(TASKS[task]).records
         if task != "token-classification" or "tokens" in record
     ]
@@ -71,7 +76,7 @@ def some(task: str, count: int = 24) -> DataSet:
 
 
 def open_model(task: str, folder: Path) -> Pipeline[Any, Any, Any]:
-    """A pipeline over a checkpoint; one that embeds pools the mean."""
+    """A pipeline over a checkpoint; sentence embeddings are mean-pooled."""
     if task == "sentence-embedding" and not (folder / "modules.json").is_file():
         kind = "sentence_transformers.models"
         modules = [
@@ -93,28 +98,30 @@ def test_every_task_is_tried() -> None:
 @pytest.mark.parametrize("task", sorted(CLASSES))
 def test_every_task_agrees_with_itself(task: str, tiny: Callable[..., Path]) -> None:
     name, config = CLASSES[task]
-    seen: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     with open_model(task, tiny(name, **config)) as pipeline:
-        found = evaluate(
+        evaluation = evaluate(
             pipeline,
-            some(task),
+            built_in(task),
             against=pipeline,
-            advance=lambda done, total: seen.append((done, total)),
+            advance=lambda done, total: progress.append((done, total)),
         )
-    assert found.reference is not None
-    assert found.reference.agreement == pytest.approx(1.0)
-    assert found.reference.output_error == 0
-    assert found.scores == found.reference.scores
+    assert evaluation.reference is not None
+    assert evaluation.reference.agreement == pytest.approx(1.0)
+    assert evaluation.reference.output_error == 0
+    assert evaluation.scores == evaluation.reference.scores
     labelled = task in LABELLED
-    assert found.reference.gain == (0 if labelled else None)
-    assert found.reference.gain_error == (0 if labelled else None)
-    assert (found.standard_error is not None) == bool(found.replicates) == labelled
-    assert bool(found.scores) == (task in LABELLED)
-    assert all(-1 <= value <= 1 for name, value in found.scores.items() if name != "masked tokens")
-    assert seen[-1][0] == seen[-1][1]
-    assert {total for _, total in seen} == {seen[-1][1]}
-    assert all(done < total for done, total in seen[:-1])
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert evaluation.reference.gain == (0 if labelled else None)
+    assert evaluation.reference.gain_error == (0 if labelled else None)
+    assert (evaluation.standard_error is not None) == bool(evaluation.replicates) == labelled
+    assert bool(evaluation.scores) == (task in LABELLED)
+    assert all(
+        -1 <= value <= 1 for name, value in evaluation.scores.items() if name != "masked tokens"
+    )
+    assert progress[-1][0] == progress[-1][1]
+    assert {total for _, total in progress} == {progress[-1][1]}
+    assert all(done < total for done, total in progress[:-1])
+    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
 
 
 @pytest.mark.parametrize("task", sorted(CLASSES))
@@ -127,10 +134,10 @@ def test_another_model_agrees_less(task: str, tiny: Callable[..., Path], tmp_pat
         open_model(task, tiny(name, **config)) as pipeline,
         open_model(task, tmp_path / "other") as other,
     ):
-        found = evaluate(pipeline, some(task, 64), against=other)
-    assert found.reference is not None
-    assert found.reference.agreement < 0.999
-    assert found.reference.output_error > 0.1
+        evaluation = evaluate(pipeline, built_in(task, 64), against=other)
+    assert evaluation.reference is not None
+    assert evaluation.reference.agreement < 0.999
+    assert evaluation.reference.output_error > 0.1
 
 
 @pytest.mark.parametrize("task", sorted(set(CLASSES) - LABELLED))
@@ -142,7 +149,7 @@ def test_data_without_labels_needs_a_bundle_to_compare_with(
         open_model(task, tiny(name, **config)) as pipeline,
         pytest.raises(DatasetError, match=r"has no labels .* compare with a bundle by --against"),
     ):
-        evaluate(pipeline, some(task))
+        evaluate(pipeline, built_in(task))
 
 
 def test_labels_by_name_by_id_and_by_the_files_names(tiny: Callable[..., Path]) -> None:
@@ -151,7 +158,7 @@ def test_labels_by_name_by_id_and_by_the_files_names(tiny: Callable[..., Path]) 
     texts = [f"the {letter} sat" for letter in "abcdefgh"]
     with open_tiny("text-classification", folder) as pipeline:
         ids = [labels.index(answer["label"]) for answer in pipeline(texts)]
-        for given, names in (
+        for values, names in (
             ([labels[index] for index in ids], {}),
             (ids, {}),
             ([str(index) for index in ids], {}),
@@ -161,10 +168,10 @@ def test_labels_by_name_by_id_and_by_the_files_names(tiny: Callable[..., Path]) 
             ([index + 1 for index in ids], {"label": ("unsure", "no", "maybe", "yes")}),
         ):
             rows = [
-                {"text": text, "label": label} for text, label in zip(texts, given, strict=True)
+                {"text": text, "label": label} for text, label in zip(texts, values, strict=True)
             ]
-            found = evaluate(pipeline, records("text-classification", rows, **names))
-            assert found.score == found.scores["accuracy"] == 1.0
+            evaluation = evaluate(pipeline, records("text-classification", rows, **names))
+            assert evaluation.score == evaluation.scores["accuracy"] == 1.0
         wrong = [{"text": "a", "label": 2}, {"text": "b", "label": "perhaps"}]
         with pytest.raises(DatasetError, match=r"line 2 field label is no label .* got 'perhaps'"):
             evaluate(pipeline, records("text-classification", wrong))
@@ -187,18 +194,23 @@ def test_several_labels(tiny: Callable[..., Path]) -> None:
     texts = [f"the {letter} sat" for letter in "abcdefgh"]
     with open_tiny("text-classification", folder) as pipeline:
         answers = pipeline(texts, top_k=None)
-        chosen = [[one["label"] for one in answer if one["score"] > 0.5] for answer in answers]
+        predicted = [
+            [scored["label"] for scored in answer if scored["score"] > 0.5] for answer in answers
+        ]
         rows = [
-            {"text": text, "labels": labels} for text, labels in zip(texts, chosen, strict=True)
+            {"text": text, "labels": labels} for text, labels in zip(texts, predicted, strict=True)
         ]
-        found = evaluate(pipeline, records("text-classification", rows))
-        assert found.metric == "micro F1"
-        assert found.scores == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
-        hot = [
+        evaluation = evaluate(pipeline, records("text-classification", rows))
+        assert evaluation.metric == "micro F1"
+        assert evaluation.scores == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
+        multi_hot = [
             {"text": text, "labels": [int(label in labels) for label in "abc"]}
-            for text, labels in zip(texts, chosen, strict=True)
+            for text, labels in zip(texts, predicted, strict=True)
         ]
-        assert evaluate(pipeline, records("text-classification", hot)).scores == found.scores
+        assert (
+            evaluate(pipeline, records("text-classification", multi_hot)).scores
+            == evaluation.scores
+        )
         twice = [{"text": "a", "labels": [1]}, {"text": "b", "labels": [0, 2, 0]}]
         with pytest.raises(DatasetError, match="line 2 field labels names a label twice"):
             evaluate(pipeline, records("text-classification", twice))
@@ -214,8 +226,8 @@ def test_a_number(tiny: Callable[..., Path]) -> None:
     with open_tiny("text-classification", folder) as pipeline:
         numbers = [answer["score"] for answer in pipeline(texts)]
         rows = [{"text": t, "label": -n} for t, n in zip(texts, numbers, strict=True)]
-        found = evaluate(pipeline, records("text-classification", rows))
-        assert found.score == pytest.approx(-1)
+        evaluation = evaluate(pipeline, records("text-classification", rows))
+        assert evaluation.score == pytest.approx(-1)
         with pytest.raises(DatasetError, match="line 1 field label does not fit a regression"):
             evaluate(pipeline, records("text-classification", [{"text": "a", "label": "high"}]))
         for value in ("nan", "inf", 10**400):
@@ -234,15 +246,15 @@ def test_tags_are_those_of_the_pipeline(tiny: Callable[..., Path]) -> None:
         first = {token["start"]: token["entity"] for token in reversed(tokens)}
         tags = [first[start] for start in starts]
         names = (*reversed(pipeline.labels), "B-unseen")
-        found = evaluate(
+        evaluation = evaluate(
             pipeline, records("token-classification", [{"tokens": words, "tags": tags}])
         )
         by_id = [{"tokens": words, "tags": [names.index(tag) for tag in tags]}]
         again = evaluate(pipeline, records("token-classification", by_id, tags=names))
         unseen = [{"tokens": words, "tags": [len(names) - 1] * len(words)}]
         missed = evaluate(pipeline, records("token-classification", unseen, tags=names))
-    assert found.scores == {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}
-    assert again.scores == found.scores
+    assert evaluation.scores == {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}
+    assert again.scores == evaluation.scores
     assert missed.scores["recall"] == 0.0
 
 
@@ -261,17 +273,19 @@ def test_a_context_in_windows_loses_nothing(tiny: Callable[..., Path]) -> None:
     answers = {"text": ["cat"], "answer_start": [4]}
     row = {"question": "who sat", "context": context, "answers": answers}
     with open_tiny("question-answering", tiny(name, **config)) as pipeline:
-        found = evaluate(pipeline, records("question-answering", [row]))
+        evaluation = evaluate(pipeline, records("question-answering", [row]))
         item = pipeline.item(row)
         assert len(pipeline.encode([item], pipeline.dataset_settings())[0]) > 1
-    assert found.truncated == 0
+    assert evaluation.truncated == 0
 
 
 def test_cosines_follow_the_scores(tiny: Callable[..., Path]) -> None:
     pairs = [("the cat", "the dog"), ("a cat", "a cat"), ("on mat", "new york"), ("run", "the")]
     with open_model("sentence-embedding", tiny("BertModel", model_max_length=30)) as pipeline:
-        left, right = (pipeline([pair[side] for pair in pairs], normalize=True) for side in (0, 1))
-        cosines = (left * right).sum(axis=1)
+        firsts, seconds = (
+            pipeline([pair[side] for pair in pairs], normalize=True) for side in (0, 1)
+        )
+        cosines = (firsts * seconds).sum(axis=1)
         rows = [
             {"text": a, "text_pair": b, "score": float(score)}
             for (a, b), score in zip(pairs, cosines, strict=True)
@@ -286,7 +300,7 @@ def test_cosines_follow_the_scores(tiny: Callable[..., Path]) -> None:
 
 
 def test_masks_come_from_the_seed(tiny: Callable[..., Path]) -> None:
-    data = some("fill-mask", 48)
+    data = built_in("fill-mask", 48)
     with open_tiny("fill-mask", tiny("BertForMaskedLM")) as pipeline:
         first, again, other = (evaluate(pipeline, data, seed=seed) for seed in (0, 0, 1))
     assert first.scores == again.scores
@@ -300,10 +314,10 @@ def test_a_file_and_a_bundle(tiny_export: Callable[..., Export], tmp_path: Path)
     path = tmp_path / "a.jsonl"
     row = {"prompt": "the cat", "choices": ["sat", "run", "on"], "label": 0}
     path.write_text("\n".join(json.dumps(row | {"label": n % 3}) for n in range(6)))
-    found = evaluate(bundle, path, against=bundle)
-    assert found.scores == {"choice accuracy": pytest.approx(1 / 3)}
-    assert found.reference is not None
-    assert (found.reference.name, found.reference.agreement) == (str(bundle), 1.0)
+    evaluation = evaluate(bundle, path, against=bundle)
+    assert evaluation.scores == {"choice accuracy": pytest.approx(1 / 3)}
+    assert evaluation.reference is not None
+    assert (evaluation.reference.name, evaluation.reference.agreement) == (str(bundle), 1.0)
     path.write_text(json.dumps(row | {"label": 3}))
     with pytest.raises(DatasetError, match=r"a\.jsonl line 1 field label is no label .* got 3"):
         evaluate(bundle, path)
@@ -313,11 +327,11 @@ def test_bundles_of_different_heads_are_not_compared(tiny: Callable[..., Path]) 
     name, config = CLASSES["token-classification"]
     others = config | {"id2label": {0: "O", 1: "B-place", 2: "I-place"}}
     with (
-        open_tiny("token-classification", tiny(name, **config)) as ours,
-        open_tiny("token-classification", tiny(name, **others)) as theirs,
+        open_tiny("token-classification", tiny(name, **config)) as pipeline,
+        open_tiny("token-classification", tiny(name, **others)) as other,
         pytest.raises(InputError, match="bundle to compare with has another labels"),
     ):
-        evaluate(ours, some("token-classification"), against=theirs)
+        evaluate(pipeline, built_in("token-classification"), against=other)
 
 
 def test_a_record_that_the_pipeline_refuses_is_named(tiny: Callable[..., Path]) -> None:

@@ -1,4 +1,4 @@
-"""Figures that were worked out by hand, and properties that every one of them has."""
+"""Scores that were worked out by hand, and properties that they all have."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def test_word_f1(answer: str, gold: str, f1: float) -> None:
 
 
 @given(st.text(), st.text())
-def test_word_f1_is_a_symmetric_share(left: str, right: str) -> None:
-    assert 0 <= word_f1(left, right) <= 1
-    assert word_f1(left, right) == word_f1(right, left)
-    assert word_f1(left, left) == 1
-    assert normalize_answer(normalize_answer(left)) == normalize_answer(left)
+def test_word_f1_is_a_symmetric_share(answer: str, gold: str) -> None:
+    assert 0 <= word_f1(answer, gold) <= 1
+    assert word_f1(answer, gold) == word_f1(gold, answer)
+    assert word_f1(answer, answer) == 1
+    assert normalize_answer(normalize_answer(answer)) == normalize_answer(answer)
 
 
-def test_spans_take_the_best_of_the_given_answers() -> None:
+def test_the_best_of_several_answers_counts() -> None:
     gold = [("the red cat", "cat"), ("",), ("dog",)]
-    figures = SpanScorer("answer F1").score(gold, ["Cat", "mouse", "dog house"])
-    assert figures["answer F1"] == pytest.approx((1 + 0 + 2 / 3) / 3)
-    assert figures["exact match"] == pytest.approx(1 / 3)
-    assert figures["answered F1"] == pytest.approx((1 + 2 / 3) / 2)
+    scores = SpanScorer("answer F1").score(gold, ["Cat", "mouse", "dog house"])
+    assert scores["answer F1"] == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert scores["exact match"] == pytest.approx(1 / 3)
+    assert scores["answered F1"] == pytest.approx((1 + 2 / 3) / 2)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_other_labels_are_refused(value: str | float) -> None:
 def test_entities_count_whole() -> None:
     gold = [["B-x", "I-x", "O", "B-y"], ["O", "B-x"]]
     answers = [["B-x", "O", "O", "B-y"], ["B-x", "B-x"]]
-    figures = TaggingScorer("entity F1").score(gold, answers)
-    assert figures["precision"] == pytest.approx(2 / 4)
-    assert figures["recall"] == pytest.approx(2 / 3)
-    assert figures["entity F1"] == pytest.approx(4 / 7)
+    scores = TaggingScorer("entity F1").score(gold, answers)
+    assert scores["precision"] == pytest.approx(2 / 4)
+    assert scores["recall"] == pytest.approx(2 / 3)
+    assert scores["entity F1"] == pytest.approx(4 / 7)
     assert TaggingScorer("entity F1").score([["O"]], [["O"]])["entity F1"] == 1
     assert TaggingScorer("entity F1").score([["O"]], [["B-x"]])["entity F1"] == 0
 
@@ -105,12 +105,11 @@ def test_tags_without_a_prefix_are_entities() -> None:
 
 @pytest.mark.parametrize("tag", ["O", "B-ORG", "I-ORG", "ORG", "B", "PER"])
 def test_no_tag_warns(tag: str) -> None:
-    assert (
-        TaggingScorer("entity F1").score([[tag]], [[tag]])["entity F1"] == 1
-    )  # a warning is an error
+    scores = TaggingScorer("entity F1").score([[tag]], [[tag]])  # a warning is an error
+    assert scores["entity F1"] == 1
 
 
-def test_labels_of_neither_side_are_no_part_of_the_average() -> None:
+def test_labels_of_neither_side_are_left_out_of_the_average() -> None:
     gold = np.zeros((2, 10), dtype=bool)
     gold[:, 3] = True
     nothing = list(np.zeros((2, 10), dtype=bool))
@@ -119,8 +118,8 @@ def test_labels_of_neither_side_are_no_part_of_the_average() -> None:
         "macro F1": 0.0,
         "exact match": 0.0,
     }
-    both = MultiLabelScorer("micro F1").score(np.stack(nothing), nothing)
-    assert both == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
+    neither = MultiLabelScorer("micro F1").score(np.stack(nothing), nothing)
+    assert neither == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
 
 
 def test_single_and_several_labels() -> None:
@@ -130,9 +129,9 @@ def test_single_and_several_labels() -> None:
     }
     gold = np.array([[1, 0], [1, 1], [0, 0]], dtype=bool)
     answers = list(np.array([[1, 0], [0, 1], [0, 1]], dtype=bool))
-    figures = MultiLabelScorer("micro F1").score(gold, answers)
-    assert figures["micro F1"] == pytest.approx(2 * 2 / (3 + 3))
-    assert figures["exact match"] == pytest.approx(1 / 3)
+    scores = MultiLabelScorer("micro F1").score(gold, answers)
+    assert scores["micro F1"] == pytest.approx(2 * 2 / (3 + 3))
+    assert scores["exact match"] == pytest.approx(1 / 3)
 
 
 def test_masks_of_the_text_itself_do_not_count() -> None:
@@ -154,7 +153,7 @@ def test_correlations_are_never_undefined(kind: str, values: Sequence[float]) ->
 
 
 def test_cosine_of_zero_vectors() -> None:
-    zero, one = np.zeros(3, np.float32), np.ones(3, np.float32)
-    assert mean_cosine([zero, one], [zero, one]) == pytest.approx(1)
-    assert mean_cosine([zero], [one]) == 0
-    assert mean_cosine([np.stack([one, -one])], [np.stack([one, one])]) == pytest.approx(0)
+    zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
+    assert mean_cosine([zeros, ones], [zeros, ones]) == pytest.approx(1)
+    assert mean_cosine([zeros], [ones]) == 0
+    assert mean_cosine([np.stack([ones, -ones])], [np.stack([ones, ones])]) == pytest.approx(0)

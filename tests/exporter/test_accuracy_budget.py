@@ -261,7 +261,7 @@ class TestStage:
         kept, _ = self.keep(calibrated(REVERSING, **options), tmp_path)
         assert kept.search is not None
         assert not kept.search.met
-        excluded = kept.preparation.options.excluded_layers
+        excluded = kept.int8.options.excluded_layers
         assert set(kept.search.excluded_layers) - {TABLE} == set(excluded)
 
     def test_known_layers_are_measured_in_a_new_engine(
@@ -278,7 +278,7 @@ class TestStage:
         assert found.search.met
         assert found.search.excluded_layers == known.excluded_layers
         assert found.search.path[0].score > known.path[known.chosen].score
-        options_ = found.preparation.options
+        options_ = found.int8.options
         assert {*options_.excluded_layers, TABLE} == {*known.excluded_layers, TABLE}
         assert options_.embeddings is (TABLE not in known.excluded_layers)
 

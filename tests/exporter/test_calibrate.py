@@ -40,7 +40,7 @@ def test_float_needs_no_ranges(
     calibrated: Callable[..., Calibrated], listener: RecordingListener
 ) -> None:
     found = calibrated()
-    assert found.preparation.activations == {}
+    assert found.int8.activations == {}
     assert found.overflow == {"onnxruntime": ()}
     assert listener.stages == []
 
@@ -50,8 +50,8 @@ def test_dynamic_int8_needs_none_either(
 ) -> None:
     options = QuantizationOptions(mode="dynamic")
     found = calibrated(precision="int8", quantization=options)
-    assert found.preparation.options == options
-    assert found.preparation.activations == {}
+    assert found.int8.options == options
+    assert found.int8.activations == {}
     assert listener.stages == []
 
 
@@ -60,7 +60,7 @@ def test_static_int8_has_a_range_of_every_activation(
 ) -> None:
     found = calibrated(precision="int8", quantization=QuantizationOptions(gptq=False))
     assert listener.stages == ["calibrate"]
-    activations = found.preparation.activations
+    activations = found.int8.activations
     assert len(activations) == 2 * 4 + 2  # query, key and value share one, but where one is pruned
     assert all(activation.low <= activation.high for activation in activations.values())
     assert all(activation.sample is None for activation in activations.values())
@@ -73,8 +73,8 @@ def test_queries_and_keys_are_observed_for_who_multiplies_them_in_int8(
     pytest.importorskip("openvino")
     given = {"precision": "int8", "cpu": "x86-64-vnni"}
     found = calibrated(**given, targets=("onnxruntime", "openvino"))
-    assert len(found.preparation.query_key_magnitudes) == 2 * 2
-    assert calibrated(**given).preparation.query_key_magnitudes == {}
+    assert len(found.int8.query_key_magnitudes) == 2 * 2
+    assert calibrated(**given).int8.query_key_magnitudes == {}
     assert scheme_of(found.float_graph, TARGETS["openvino"]).integer_query_key
 
 
@@ -84,13 +84,13 @@ def test_fp16_has_its_overflow_of_every_target(
     found = calibrated(precision="fp16", targets=("onnxruntime-cuda", "onnxruntime-tensorrt"))
     assert set(found.overflow) == {"onnxruntime-cuda", "onnxruntime-tensorrt"}
     assert listener.stages == ["overflow", "overflow"]
-    assert found.preparation.activations == {}
+    assert found.int8.activations == {}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_layers_are_excluded_in_a_copy(calibrated: Callable[..., Calibrated]) -> None:
     found = calibrated(precision="int8")
     other = found.with_excluded_layers({LAYER: "because"})
-    assert other.preparation.options.excluded_layers == {LAYER: "because"}
-    assert found.preparation.options.excluded_layers == {}
+    assert other.int8.options.excluded_layers == {LAYER: "because"}
+    assert found.int8.options.excluded_layers == {}
     assert other.float_graph is found.float_graph

@@ -7,7 +7,7 @@ import pytest
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, count_quantized
 from bert_export.passes.prune_first_token import PruneFirstToken
-from bert_export.quantization.preparation import Preparation
+from bert_export.quantization.int8_calibration import Int8Calibration
 from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
 from tests.passes.graphs import difference, feeds_for, from_text, operators, run_model, traced
 
@@ -19,7 +19,7 @@ def _quantized(*passes, task="text-classification", scheme="x86-64-vnni") -> ir.
     sites, _ = find_linear_layers(model)
     quantize_graph(
         model,
-        Preparation.from_ranges({site.activation: (-4.0, 4.0) for site in sites}),
+        Int8Calibration.from_ranges({site.activation: (-4.0, 4.0) for site in sites}),
         scheme=SCHEMES[scheme],
     )
     assert count_quantized(model) == len(sites)

@@ -19,7 +19,7 @@ from bert_export.errors import QuantizationError
 from bert_export.models import load_head
 from bert_export.quantization.calibration.observers import MinMaxObserver
 from bert_export.quantization.calibration.ranges import collect_ranges
-from bert_export.quantization.preparation import Preparation
+from bert_export.quantization.int8_calibration import Int8Calibration
 from bert_export.quantization.quantizer import (
     SCHEMES,
     affine_parameters,
@@ -142,7 +142,7 @@ def test_the_graph_has_explicit_quantization_and_stays_close(
     exact = run(traced, feeds)
     ranges = ranges_of(traced, tmp_path)
     scheme = SCHEMES[cpu]
-    plan = quantize_graph(traced, Preparation.from_ranges(ranges), scheme=scheme)
+    plan = quantize_graph(traced, Int8Calibration.from_ranges(ranges), scheme=scheme)
     assert [layer.precision for layer in plan] == ["int8"] * 13 + ["fp32", "int8"]
     operators = [node.op_type for node in traced.graph]
     assert operators.count("QuantizeLinear") == len(ranges)  # query, key and value share theirs

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bert_export.quantization.int8_calibration import Int8Calibration, calibrate_int8
 from bert_export.quantization.linear_layers import find_linear_layers
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
 from bert_export.runtime.batching import Row, pad_rows
@@ -26,9 +26,9 @@ SCHEME = load_target(find_target("openvino", "int8")).scheme("x86-64-vnni")
 SELF = "bert.encoder.layer.{}.attention.self.{}"
 
 
-def made_up_ranges(model: ir.Model) -> Preparation:
+def made_up_ranges(model: ir.Model) -> Int8Calibration:
     layers, _ = find_linear_layers(model)
-    return Preparation.from_ranges(
+    return Int8Calibration.from_ranges(
         {layer.activation: (-4.0, 4.5) for layer in layers},
         {operand.name: 4.0 for operand in find_query_key_operands(model)},
     )
@@ -74,7 +74,7 @@ def test_the_form_for_openvino_has_them_in_symmetric_int8(task: str, tmp_path: P
 def test_calibrated_magnitudes_are_found_in_an_equalized_graph(tmp_path: Path) -> None:
     model = prepared("token-classification")
     texts = [np.arange(1, length, dtype=np.int64) for length in (16, 9, 4)]
-    preparation = prepare_int8(
+    calibration = calibrate_int8(
         model,
         [Row(ids, np.zeros_like(ids), None) for ids in texts],  # type: ignore[arg-type]
         QuantizationOptions(),
@@ -83,14 +83,14 @@ def test_calibrated_magnitudes_are_found_in_an_equalized_graph(tmp_path: Path) -
         feeds=partial(pad_rows, pad_id=0),
     )
     assert any(
-        equalization.shifts is not None for equalization in preparation.equalizations.values()
+        equalization.shifts is not None for equalization in calibration.equalizations.values()
     )
-    plan = quantize_graph(model, preparation, scheme=SCHEME)
+    plan = quantize_graph(model, calibration, scheme=SCHEME)
     output_scales = {
         layer.layer: layer.output_scale for layer in plan if layer.output_scale is not None
     }
     assert output_scales == {
-        operand.layer: pytest.approx(preparation.query_key_magnitudes[operand.name] / 127)
+        operand.layer: pytest.approx(calibration.query_key_magnitudes[operand.name] / 127)
         for operand in find_query_key_operands(prepared("token-classification"))
     }
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from bert_export.bundle import TensorSpec
 from bert_export.exporter.manifest_records import graph_record
 from bert_export.passes.prepare import prepare
-from bert_export.quantization.preparation import Preparation
+from bert_export.quantization.int8_calibration import Int8Calibration
 from bert_export.quantization.quantizer import find_linear_layers, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
 from bert_export.targets import TARGETS, load_target
@@ -36,7 +36,7 @@ def emitted(task: str, precision: str, target: str = "tensorrt-rtx", **fields) -
         ranges = {site.activation: (-4.0, 4.5) for site in sites}
         scheme = load_target(TARGETS[target]).scheme("x86-64-vnni")
         scores = {operand.name: 4.0 for operand in find_query_key_operands(model)}
-        quantize_graph(model, Preparation.from_ranges(ranges, scores), scheme=scheme)
+        quantize_graph(model, Int8Calibration.from_ranges(ranges, scores), scheme=scheme)
     lower(model, target=target, precision=precision, task=TASKS[task], config_layers=LAYERS)
     return model
 

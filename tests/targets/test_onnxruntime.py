@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 
 from bert_export.passes.prepare import prepare
+from bert_export.quantization.int8_calibration import Int8Calibration
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
-from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
 from bert_export.runtime.sessions.onnxruntime import start_engine
 from bert_export.targets.lowering import lower
@@ -127,7 +127,7 @@ def test_int8_keeps_its_answers_through_the_lowering(task, tmp_path):
     )
     assert len(sites) >= 6 * LAYERS
     ranges = {site.activation: (-4.0, 4.0) for site in sites}
-    quantize_graph(model, Preparation.from_ranges(ranges), scheme=SCHEMES["x86-64-vnni"])
+    quantize_graph(model, Int8Calibration.from_ranges(ranges), scheme=SCHEMES["x86-64-vnni"])
     lowered = copy_model(model)
     outcomes = _lower(lowered, task, "int8")
     assert outcomes[0].pass_name == "lower_quantized_linear"
@@ -149,7 +149,7 @@ def test_the_engine_undoes_no_form_where_products_must_not_saturate(task, tmp_pa
     model = traced(task)
     _prepare(model, task)
     ranges = {site.activation: (-4.0, 4.0) for site in find_linear_layers(model)[0]}
-    quantize_graph(model, Preparation.from_ranges(ranges), scheme=SCHEMES["x86-64-vnni"])
+    quantize_graph(model, Int8Calibration.from_ranges(ranges), scheme=SCHEMES["x86-64-vnni"])
     _lower(model, task, "int8")
     ir.save(model, tmp_path / "model.onnx")
     found = []

@@ -23,7 +23,8 @@ __all__ = [
     "GIVE_BACKS",
     "MAX_FLOAT_SHARE",
     "MixedPrecision",
-    "Path",
+    "SearchResult",
+    "allowed_drop",
     "order_groups",
     "search_mixed_precision",
 ]
@@ -33,6 +34,8 @@ MAX_FLOAT_SHARE = 0.5
 
 GIVE_BACKS = 4
 """How many groups the last step tries to bring back to INT8."""
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class MixedPrecision:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class SearchResult:
     """The course of a search and its result.
 
     Args:
@@ -63,6 +66,11 @@ class Path:
     configurations: tuple[MixedPrecision, ...]
     best: MixedPrecision
     met: bool
+
+
+def allowed_drop(max_drop: float) -> float:
+    """The largest measured drop that keeps a budget: the difference of two scores is rounded."""
+    return max_drop + _ROUNDING
 
 
 def order_groups(sensitivities: Sequence[float], costs: Sequence[float]) -> list[int]:
@@ -85,7 +93,7 @@ def search_mixed_precision(
     budget: float,
     max_float_share: float = MAX_FLOAT_SHARE,
     give_backs: int = GIVE_BACKS,
-) -> Path:
+) -> SearchResult:
     """Find the cheapest configuration that keeps a budget.
 
     Args:
@@ -111,7 +119,7 @@ def search_mixed_precision(
     # 1. INT8 everywhere.
     best = measured(())
     if best.drop <= budget:
-        return Path(tuple(configurations), best, met=True)
+        return SearchResult(tuple(configurations), best, met=True)
     # 2. A prefix that keeps the budget.
     enough = max(
         count for count in range(len(order) + 1) if share(order[:count]) <= max_float_share
@@ -124,7 +132,7 @@ def search_mixed_precision(
         closest = min(
             configurations, key=lambda configuration: (configuration.drop, configuration.cost)
         )
-        return Path(tuple(configurations), closest, met=False)
+        return SearchResult(tuple(configurations), closest, met=False)
     # 3. The shortest such prefix.
     too_few = 0
     while enough - too_few > 1:
@@ -141,4 +149,4 @@ def search_mixed_precision(
         without = measured([other for other in best.excluded if other != index])
         if without.drop <= budget:
             best = without
-    return Path(tuple(configurations), best, met=True)
+    return SearchResult(tuple(configurations), best, met=True)

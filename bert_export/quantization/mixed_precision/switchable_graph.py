@@ -32,13 +32,13 @@ from bert_export.passes.editing import (
     sole_reader,
 )
 from bert_export.quantization.equalization.equalization import apply_equalizations
+from bert_export.quantization.int8_calibration import Int8Calibration
 from bert_export.quantization.linear_layers import (
     LinearLayer,
     find_linear_layers,
     group_linear_layers,
     weight_of,
 )
-from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.quantization.weights.embeddings import TABLE
 from bert_export.quantization.weights.number_formats import Scheme
@@ -69,20 +69,20 @@ class QuantizationGroup:
     Args:
         activation: Name of the activation in the prepared float graph.
         layers: Names of the layers' modules, in graph order.
-        products: Multiplications of all of them per token, or per text where only the first token
+        multiplications: Of all layers together, per token, or per text where only the first token
             is computed.
         per_token: Whether it is per token.
     """
 
     activation: str
     layers: tuple[str, ...]
-    products: int
+    multiplications: int
     per_token: bool
 
 
-def find_groups(model: ir.Model, preparation: Preparation) -> tuple[QuantizationGroup, ...]:
+def find_groups(model: ir.Model, calibration: Int8Calibration) -> tuple[QuantizationGroup, ...]:
     """The quantization groups of a prepared float graph's linear layers, in graph order."""
-    layers, _ = find_linear_layers(model, preparation.options.excluded_layers)
+    layers, _ = find_linear_layers(model, calibration.options.excluded_layers)
     return tuple(
         QuantizationGroup(
             activation,
@@ -95,23 +95,23 @@ def find_groups(model: ir.Model, preparation: Preparation) -> tuple[Quantization
 
 
 def build_switchable_graph(
-    model: ir.Model, preparation: Preparation, scheme: Scheme
+    model: ir.Model, calibration: Int8Calibration, scheme: Scheme
 ) -> tuple[ir.Model, tuple[QuantizationGroup, ...]]:
     """Build the graph.
 
     Args:
         model: The prepared float graph; not changed.
-        preparation: The results of calibration.
+        calibration: The results of calibration.
         scheme: Number formats.
 
     Returns:
         The graph, with the input :data:`SWITCHES`, and its groups in the order of the switches.
     """
-    groups = find_groups(model, preparation)
+    groups = find_groups(model, calibration)
     # The float form comes from an equalized clone, the INT8 form from a quantized one.
     equalized, switchable = model.clone(), model.clone()
-    equalized_layers = _equalize(equalized, preparation)
-    plan = quantize_graph(switchable, preparation, scheme=scheme)
+    equalized_layers = _equalize(equalized, calibration)
+    plan = quantize_graph(switchable, calibration, scheme=scheme)
     table = constant(model.graph.initializers.get(f"{TABLE}.weight"))
     int8_layers = {entry.layer for entry in plan if entry.precision == "int8"}
     if table is not None and TABLE in int8_layers:
@@ -130,7 +130,7 @@ def build_switchable_graph(
             continue
         members = [equalized_layers[name] for name in group.layers]
         products = [nodes[layer.node.name] for layer in members]
-        splitting = preparation.activations[group.activation].equalization.channel_splitting
+        splitting = calibration.activations[group.activation].equalization.channel_splitting
         units = None if splitting is None else len(splitting.copies)
         _switch_layers(switchable.graph, index, flag, members, products, units)
     return switchable, groups
@@ -232,10 +232,10 @@ def _find_bias(product: ir.Node) -> tuple[ir.Node, int, NDArray[np.float32]] | N
     return None
 
 
-def _equalize(model: ir.Model, preparation: Preparation) -> dict[str, LinearLayer]:
+def _equalize(model: ir.Model, calibration: Int8Calibration) -> dict[str, LinearLayer]:
     """Equalize a float graph in place, as before quantization; gives its layers by name."""
-    layers, _ = find_linear_layers(model, preparation.options.excluded_layers)
-    apply_equalizations(model.graph, group_linear_layers(layers), preparation.equalizations)
+    layers, _ = find_linear_layers(model, calibration.options.excluded_layers)
+    apply_equalizations(model.graph, group_linear_layers(layers), calibration.equalizations)
     return {layer.name: layer for layer in layers}
 
 
@@ -282,7 +282,7 @@ class SwitchableSession:
         self.outputs = self._session.outputs
         self._switches = np.zeros(groups, dtype=bool)
 
-    def choose(self, groups: Iterable[int]) -> None:
+    def switch_to_int8(self, groups: Iterable[int]) -> None:
         """Switch these groups to INT8, and all others to float."""
         self._switches = np.zeros(len(self._switches), dtype=bool)
         self._switches[list(groups)] = True

@@ -18,9 +18,9 @@ from bert_export.quantization.equalization.equalization import (
     apply_equalizations,
 )
 from bert_export.quantization.equalization.smoothquant import SmoothQuant
+from bert_export.quantization.int8_calibration import calibrate_int8
 from bert_export.quantization.linear_layers import find_linear_layers, group_linear_layers
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.preparation import prepare_int8
 from bert_export.runtime.batching import Row, pad_rows
 from tests.passes.graphs import copy_model, difference, feeds_for, run_model
 from tests.quantization.activations import layer_inputs
@@ -46,7 +46,9 @@ def settings(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("times", [1, 12])  # of the second, attention's headroom is the larger
 def test_the_range_of_an_equalized_activation_has_headroom(times: int, tmp_path: Path) -> None:
     model, rows = prepared("text-classification"), times * ROWS
-    activations = prepare_int8(model, rows, QuantizationOptions(), **settings(tmp_path)).activations
+    activations = calibrate_int8(
+        model, rows, QuantizationOptions(), **settings(tmp_path)
+    ).activations
     largest = dict.fromkeys(activations, -np.inf)
     for name, values in observe(model, tuple(activations), ROWS, **settings(tmp_path)):
         equalized = activations[name].equalization.shift_and_scale(values)
@@ -70,8 +72,8 @@ def test_without_equalization_the_range_is_the_calibrated_one(tmp_path: Path) ->
         channel_shifting=False, smoothquant=False, channel_splitting=False
     )
     model = prepared("text-classification")
-    preparation = prepare_int8(model, ROWS, options, **settings(tmp_path))
-    equalizations = preparation.equalizations.values()
+    calibration = calibrate_int8(model, ROWS, options, **settings(tmp_path))
+    equalizations = calibration.equalizations.values()
     assert {equalization.headroom for equalization in equalizations} == {1.0}
     assert all(
         equalization.shifts is equalization.smoothquant is None for equalization in equalizations
@@ -81,7 +83,7 @@ def test_without_equalization_the_range_is_the_calibrated_one(tmp_path: Path) ->
 @pytest.mark.parametrize("task", ["text-classification", "token-classification", "text-generation"])
 def test_the_order_of_groups_does_not_matter(task: str, tmp_path: Path) -> None:
     model = prepared(task)
-    equalizations = prepare_int8(
+    equalizations = calibrate_int8(
         model, ROWS, QuantizationOptions(), **settings(tmp_path)
     ).equalizations
     feeds = feeds_for(model)

@@ -1,4 +1,4 @@
-"""The harness of the benchmarks: turns, figures, bounds, tables, children."""
+"""What the benchmarks share: bounds, reports, the page of numbers, commands, texts."""
 
 from __future__ import annotations
 
@@ -7,67 +7,57 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
-from measuring.children import ChildError, pinned_environment, run_command, run_worker
-from measuring.figures import Bound, Samples, ratio
-from measuring.machine import describe_machine, installed_versions
-from measuring.options import Common, benchmark
-from measuring.peers import find_peers
-from measuring.report import Report, Section
-from measuring.texts import read_texts, vary
-from measuring.turns import Contender, interleave, take_turns
-from measuring.worker_graphs import summarize
 
-from bert_export.exporter import export
-from tests.oracle import save_tiny
+from bert_export.errors import InputError, MeasurementError
+from bert_export.measuring.ratios import Ratio
+from bert_export.measuring.timing import Listener
+from scripts.benchmarks.common import options
+from scripts.benchmarks.common.bounds import Bound, quotient
+from scripts.benchmarks.common.commands import run_command
+from scripts.benchmarks.common.numbers_page import (
+    Place,
+    replace_section,
+    typed_command,
+    write_numbers,
+)
+from scripts.benchmarks.common.options import Common, benchmark
+from scripts.benchmarks.common.places import NUMBERS
+from scripts.benchmarks.common.report import Report, Section, cell_text
+from scripts.benchmarks.making.environments import REQUIREMENTS, Environments, parse_pythons
+from scripts.benchmarks.making.texts import read_texts, vary
 
 
-def make_report(*bounds: Bound) -> Report:
-    samples = Samples()
-    samples.add({"seconds": 1.0})
-    samples.add({"seconds": 3.0})
+def ratio(value: float, low: float, high: float) -> Ratio:
+    return Ratio(value=value, interval=(low, high), lifetimes=3, laps=30)
+
+
+def make_report(*bounds: Bound, processor: str = "AMX", figure: float = 2.0) -> Report:
+    header = ("contender", "seconds", "times as fast")
+    rows = [("a | b", figure, ratio(1.5, 1.4, 1.6)), ("c", None, None)]
     return Report(
-        benchmark="bench_nothing",
-        machine={"cpu": "none", "instructions": ["one", "two"]},
+        benchmark="nothing",
+        machine={
+            "cpu": "none",
+            "processor": processor,
+            "cores": 2,
+            "load": 0.1,
+            "date": "2026-01-02T03:04:05",
+            "instructions": ["one", "two"],
+        },
         versions={},
         settings={"threads": 2},
-        sections=[Section("medians", ("contender", "seconds"), [("a", 2.0), ("b", None)])],
-        samples={"a": samples},
+        sections=[
+            Section(part="whole", title="medians", header=header, rows=rows, notes=["A note."]),
+            Section(part=None, title="not for the page", header=header, rows=rows),
+        ],
+        figures={"a": {"seconds": [1.0, 3.0]}},
         bounds=bounds,
         notes=["Brackets [such as these] are text."],
     )
-
-
-def test_turns_are_interleaved() -> None:
-    assert list(interleave(["a", "b"], 2)) == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
-
-
-@pytest.mark.parametrize(("warm_up", "counted"), [(False, [0.0, 2.0]), (True, [2.0, 4.0])])
-def test_turns_measure_in_order_and_leave_out_the_warm_up(
-    *, warm_up: bool, counted: list[float]
-) -> None:
-    order: list[str] = []
-    contenders = [Contender(name, lambda: {"turn": float(len(order) - 1)}) for name in ("a", "b")]
-    samples = take_turns(contenders, rounds=2, warm_up=warm_up, announce=order.append)
-    assert order == ["a", "b"] * (3 if warm_up else 2)
-    assert samples["a"].values["turn"] == counted
-
-
-def test_medians_and_ratios() -> None:
-    samples = Samples()
-    for value in (5.0, 1.0, 2.0):
-        samples.add({"ms": value})
-    assert samples.median("ms") == 2.0
-    assert samples.median("absent") is None
-    assert samples.as_json() == {"ms": {"median": 2.0, "values": [5.0, 1.0, 2.0]}}
-    assert ratio(6.0, 2.0) == 3.0
-    assert ratio(None, 2.0) is None
-    assert ratio(6.0, None) is None
-    assert ratio(6.0, 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -79,66 +69,151 @@ def test_medians_and_ratios() -> None:
         (0.5, "at least", "MISS"),
         (0.6, "at least", "PASS"),
         (None, "at least", "UNMEASURED"),
+        (ratio(0.7, 0.6, 0.8), "at least", "PASS"),
+        (ratio(0.7, 0.59, 0.8), "at least", "OPEN"),
+        (ratio(0.5, 0.4, 0.61), "at least", "OPEN"),
+        (ratio(0.5, 0.4, 0.59), "at least", "MISS"),
+        (ratio(0.5, 0.4, 0.6), "at most", "PASS"),
+        (ratio(0.5, 0.4, 0.61), "at most", "OPEN"),
+        (ratio(0.7, 0.61, 0.8), "at most", "MISS"),
+        (Ratio(value=0.7, interval=None, lifetimes=1, laps=2), "at least", "OPEN"),
     ],
 )
-def test_verdicts(value: float | None, side: str, verdict: str) -> None:
-    bound = Bound("it", value, 0.6, side, "s")  # type: ignore[arg-type]
+def test_verdicts_hold_the_whole_interval_against_the_limit(
+    value: float | Ratio | None, side: str, verdict: str
+) -> None:
+    bound = Bound("it", value, 0.6, side, "x")  # type: ignore[arg-type]
     assert bound.verdict == verdict
     assert bound.as_json()["verdict"] == verdict
+    assert json.dumps(bound.as_json())
+
+
+def test_quotients_of_what_was_not_measured() -> None:
+    assert quotient(6.0, 2.0) == 3.0
+    assert quotient(None, 2.0) is None
+    assert quotient(6.0, None) is None
+    assert quotient(6.0, 0.0) is None
+
+
+def test_cells_are_read_alike_everywhere() -> None:
+    cells = (None, "text", 12345.6, 0.123456, ratio(1.234, 1.2, 1.26))
+    assert list(map(cell_text, cells)) == ["-", "text", "12,346", "0.1235", "1.23 (1.20 to 1.26)"]
 
 
 def command(report: Report) -> click.Command:
-    @benchmark(rounds=1)
-    def main(common: Common) -> Report:
-        assert common.threads == 2
+    @benchmark("scripts/benchmarks/nothing.py")
+    def main(common: Common, listener: Listener) -> Report:
+        del listener
+        assert common.threads == 1
         return report
 
     return main
 
 
+def invoke(report: Report, work: Path, *arguments: str) -> click.testing.Result:
+    given = ["--work", str(work), "--threads", "1", *arguments]
+    return CliRunner().invoke(command(report), given)
+
+
 def test_report_is_printed_with_verdicts(tmp_path: Path) -> None:
-    report = make_report(Bound("first answer", 0.7, 0.6, "at most", "s"))
-    result = CliRunner().invoke(command(report), ["--work", str(tmp_path)])
+    result = invoke(make_report(Bound("first answer", 0.7, 0.6, "at most", "s")), tmp_path)
     assert result.exit_code == 0, result.output
     row = next(line for line in result.stdout.splitlines() if "first answer" in line)
     assert row.split() == ["first", "answer", "0.7", "s", "at", "most", "0.6", "s", "MISS"]
     assert "instructions one two" in result.stdout
     assert "Brackets [such as these] are text." in result.stdout
-    assert [line.split() for line in result.stdout.splitlines() if line.startswith("  b ")] == [
-        ["b", "-"]
-    ]
+    assert "1.50 (1.40 to 1.60)" in result.stdout
 
 
 def test_json_goes_to_standard_output_alone(tmp_path: Path) -> None:
-    result = CliRunner().invoke(command(make_report()), ["--work", str(tmp_path), "--json", "-"])
-    assert json.loads(result.stdout)["figures"]["a"]["seconds"]["median"] == 2.0
+    result = invoke(make_report(), tmp_path, "--json", "-")
+    assert json.loads(result.stdout)["figures"]["a"]["seconds"] == [1.0, 3.0]
     assert "medians" in result.stderr
 
 
 def test_json_goes_to_a_file(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    CliRunner().invoke(command(make_report()), ["--work", str(tmp_path), "--json", str(file)])
+    invoke(make_report(), tmp_path, "--json", str(file))
     assert json.loads(file.read_text(encoding="utf-8"))["settings"] == {"threads": 2}
 
 
 @pytest.mark.parametrize(("value", "code"), [(0.5, 0), (0.7, 1), (None, 0)])
 def test_strict_fails_on_a_miss_only(tmp_path: Path, value: float | None, code: int) -> None:
     report = make_report(Bound("it", value, 0.6, "at most", "s"))
-    result = CliRunner().invoke(command(report), ["--work", str(tmp_path), "--strict"])
-    assert result.exit_code == code
+    assert invoke(report, tmp_path, "--strict").exit_code == code
 
 
-def test_machine_is_described() -> None:
-    machine = describe_machine()
-    assert machine["cpu"]
-    assert machine["cores"] >= 1
-    assert "onnxruntime" in installed_versions()
-    assert installed_versions(["no-such-package"]) == {}
+def test_a_quick_run_is_not_written(tmp_path: Path) -> None:
+    result = invoke(make_report(), tmp_path, "--quick", "--write")
+    assert result.exit_code == 2
+    assert "no measurement" in result.stderr
 
 
-def test_threads_are_pinned_everywhere() -> None:
-    environment = pinned_environment(3)
-    assert {environment["OMP_NUM_THREADS"], environment["RAYON_NUM_THREADS"]} == {"3"}
+def test_write_puts_the_tables_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "NUMBERS.md"
+    page.write_text("# Numbers\n", encoding="utf-8")
+    monkeypatch.setattr(options, "NUMBERS", page)
+    monkeypatch.setattr(sys, "argv", ["nothing.py", "--write", "--only", "this row"])
+    assert invoke(make_report(), tmp_path, "--write").exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "## nothing" in text
+    assert "### whole, AMX" in text
+    assert "| a \\| b | 2 | 1.50 (1.40 to 1.60) |" in text
+    assert "| --- | ---: | ---: |" in text
+    assert "A note." in text
+    assert "`python scripts/benchmarks/nothing.py --only 'this row'`" in text
+    assert "2026-01-02, none, 2 cores" in text
+    assert "not for the page" not in text
+
+
+def test_a_run_replaces_its_own_section_alone(tmp_path: Path) -> None:
+    page = tmp_path / "NUMBERS.md"
+    page.write_text("# Numbers\n\nBy hand.\n", encoding="utf-8")
+    write_numbers(page, make_report(figure=1.25), "first")
+    write_numbers(page, make_report(processor="AVX2", figure=7.5), "second")
+    write_numbers(page, make_report(figure=3.75), "third")
+    text = page.read_text(encoding="utf-8")
+    assert "1.25" not in text
+    assert "By hand." in text
+    assert text.index("3.75") < text.index("7.5")  # each in its place
+    assert text.count("## nothing\n") == 1
+    assert text.count("<!-- begin ") == text.count("<!-- end ") == 2
+
+
+def test_a_new_section_stands_by_its_relatives() -> None:
+    text = "# Numbers\n"
+    for place in (("b", "x", "AMX"), ("a", "x", "AMX"), ("a", "y", "AMX"), ("a", "x", "AVX2")):
+        text = replace_section(text, Place(*place), " ".join(place))
+    order = [line for line in text.splitlines() if line.startswith("<!-- begin")]
+    assert order == [
+        f"<!-- begin {place} -->"
+        for place in ("b / x / AMX", "a / x / AMX", "a / x / AVX2", "a / y / AMX")
+    ]
+
+
+def test_the_committed_page_is_whole() -> None:
+    text = NUMBERS.read_text(encoding="utf-8")
+    begun = [line[11:-4] for line in text.splitlines() if line.startswith("<!-- begin ")]
+    ended = [line[9:-4] for line in text.splitlines() if line.startswith("<!-- end ")]
+    assert begun == ended
+    assert len(set(begun)) == len(begun)
+    for place in begun:  # every section is found by its place
+        benchmark_, part, processor = place.strip().split(" / ")
+        replaced = replace_section(text, Place(benchmark_, part, processor), "replaced")
+        assert len(replaced) < len(text)
+        scripts = {path.stem for path in (NUMBERS.parent / "benchmarks").glob("*.py")}
+        assert benchmark_.partition(",")[0] in scripts
+
+
+def test_what_is_of_this_machine_is_not_in_the_command() -> None:
+    arguments = ["--only", "a b", "--json", "x.json", "--work=/tmp/w", "--write", "--threads", "2"]
+    assert typed_command("s.py", arguments) == "python s.py --only 'a b' --threads 2"
+
+
+def test_a_bad_interpreter_is_one_line(tmp_path: Path) -> None:
+    result = invoke(make_report(), tmp_path, "--python", "nobody=/bin/sh")
+    assert result.exit_code == 1
+    assert "environment 'nobody=/bin/sh' is unknown" in result.stderr
 
 
 def test_command_is_accounted_for() -> None:
@@ -153,20 +228,31 @@ def test_command_tells_what_it_printed() -> None:
 
 
 def test_failed_command_shows_its_last_words() -> None:
-    with pytest.raises(ChildError, match="last words"):
+    with pytest.raises(MeasurementError, match=r"ended with status 1: got last words"):
         run_command([sys.executable, "-c", "raise SystemExit('last words')"], threads=1)
 
 
-def test_failed_worker_shows_its_last_words() -> None:
-    with pytest.raises(ChildError, match="KeyError"):
-        run_worker("worker_graphs", {}, threads=1)
+def test_interpreters_are_named() -> None:
+    given = parse_pythons([f"optimum={sys.executable}"])
+    environments = Environments(Path("nowhere"), given)
+    assert environments.python("optimum") == sys.executable
+    assert environments.optimum("export")[1:] == ["-m", "optimum.commands.optimum_cli", "export"]
 
 
-def test_absent_peers_say_how_to_get_them() -> None:
-    for python in (None, Path(sys.executable)):
-        peers, (note,) = find_peers(python)
-        assert peers is None
-        assert "pip install" in note
+@pytest.mark.parametrize("pair", ["", "optimum", "optimum=", "nobody=/bin/sh", "optimum=/no/such"])
+def test_a_malformed_interpreter_is_refused(pair: str) -> None:
+    with pytest.raises(InputError, match=r"is unknown|has no interpreter"):
+        parse_pythons([pair])
+
+
+def test_versions_of_an_environment() -> None:
+    environments = Environments(Path("nowhere"), {"transformers": sys.executable})
+    versions = environments.versions(["transformers", "transformers"])
+    assert set(versions) <= {f"transformers: {name}" for name in ("torch", "transformers")} | {
+        "transformers: sentence-transformers"
+    }
+    assert "transformers: torch" in versions
+    assert all("[" not in text for text in REQUIREMENTS["transformers"])
 
 
 def test_texts_are_varied_when_they_run_out() -> None:
@@ -189,105 +275,3 @@ def test_texts_come_from_somewhere() -> None:
     texts, source = read_texts(50)
     assert len(texts) == 50
     assert source
-
-
-@pytest.fixture(scope="module")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny("BertForTokenClassification", folder / "model")
-    return export(
-        task="token-classification",
-        model=str(folder / "model"),
-        output=folder / "bundle",
-        threads=1,
-    ).path
-
-
-@pytest.mark.parametrize("way", ["ours", "onnxruntime + tokenizers"])
-def test_cold_start_worker_answers(tiny_bundle: Path, way: str) -> None:
-    request = {
-        "way": way,
-        "bundle": str(tiny_bundle),
-        "graph": "onnxruntime.onnx",
-        "tokenizer": "tokenizer.json",
-        "text": "the cat sat",
-        "options": {},
-    }
-    (answer,), usage = run_worker("worker_cold_start", request, threads=1)
-    assert answer["event"] == "answer"
-    assert 0 < answer["from_import"] < answer["from_spawn"] <= answer["received"] <= usage.seconds
-    assert 0 < answer["peak_bytes"] <= usage.peak_bytes
-
-
-def test_graph_workers_build_feeds_time_and_compare(tiny_bundle: Path, tmp_path: Path) -> None:
-    shapes = [[1, 4], [3, 8]]
-    files = [str(tmp_path / f"{index}.npz") for index in range(len(shapes))]
-    feeds = {
-        "bundle": str(tiny_bundle), "shapes": shapes, "files": files, "ragged": True,
-        "masked": False,
-    }  # fmt: skip
-    run_worker("worker_feeds", feeds, threads=1)
-    for kind, graph in (("bundle", tiny_bundle), ("file", tiny_bundle / "onnxruntime.onnx")):
-        request = {
-            "kind": "measure",
-            "graph": str(graph),
-            "is_bundle": kind == "bundle",
-            "shapes": shapes,
-            "files": files,
-            "answers": [None, str(tmp_path / f"{kind}-answers.npz")],
-            "seconds": 0.0,
-            "profile": None,
-        }
-        messages, _ = run_worker("worker_graphs", request, threads=1)
-        assert [message["shape"] for message in messages] == shapes
-        assert all(message["seconds"] > 0 for message in messages)
-    compared, _ = run_worker(
-        "worker_graphs",
-        {
-            "kind": "compare",
-            "reference": str(tmp_path / "file-answers.npz"),
-            "candidate": str(tmp_path / "bundle-answers.npz"),
-        },
-        threads=1,
-    )
-    assert [message["output"] for message in compared] == ["logits"]
-    assert compared[0]["difference"] < 1e-5
-
-
-def test_profile_names_operators(tiny_bundle: Path, tmp_path: Path) -> None:
-    file = str(tmp_path / "feeds.npz")
-    feeds = {
-        "bundle": str(tiny_bundle), "shapes": [[2, 6]], "files": [file], "ragged": False,
-        "masked": False,
-    }  # fmt: skip
-    run_worker("worker_feeds", feeds, threads=1)
-    request = {
-        "kind": "measure",
-        "graph": str(tiny_bundle),
-        "is_bundle": True,
-        "shapes": [[2, 6]],
-        "files": [file],
-        "answers": [None],
-        "seconds": 0.0,
-        "profile": str(tmp_path / "profile"),
-    }
-    (message,), _ = run_worker("worker_graphs", request, threads=1)
-    operators = {item["operator"]: item for item in message["operators"]}
-    assert "LayerNormalization" in operators
-    assert sum(item["ms"] for item in operators.values()) > 0
-    assert not list(tmp_path.glob("profile*"))
-
-
-def test_profile_counts_a_body_once() -> None:
-    def event(operator: str, start: int, duration: int) -> dict[str, Any]:
-        return {
-            "cat": "Node",
-            "name": f"{operator}_kernel_time",
-            "ts": start,
-            "dur": duration,
-            "args": {"op_name": operator},
-        }
-
-    events = [event("Add", 0, 1000), event("If", 1000, 5000), event("MatMul", 1500, 4000)]
-    found = {item["operator"]: item["ms"] for item in summarize(events, runs=2)}
-    assert found == {"MatMul": 2.0, "Add": 0.5, "If": 0.5}

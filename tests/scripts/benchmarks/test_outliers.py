@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planted_outliers import PLAIN, int8_distances, plant, read_head
 
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.runtime.batching import pad_rows
+from scripts.benchmarks.outliers import PLAIN, int8_distances, plant, read_head
 
 pytestmark = pytest.mark.long
 

@@ -2,103 +2,94 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
-import compare_peers
-import numpy as np
 import pytest
-from compare_peers import CONTENDERS, REFERENCE, SHAPES, Found
-from measuring.children import ChildError, Usage
-from measuring.environments import REQUIREMENTS, find_environment, parse_pythons
-from measuring.worker_peers import OPENERS, median_seconds, pool
+
+from bert_export.measuring.timing import Measured
+from scripts.benchmarks import peers
+from scripts.benchmarks.common.comparison import Comparison
+from scripts.benchmarks.common.report import Cell, cell_text
+from scripts.benchmarks.making.environments import REQUIREMENTS
+from scripts.benchmarks.making.shapes import LABELS
+from scripts.benchmarks.peers import PEERS, REFERENCE, Found, Quality
+from scripts.benchmarks.workers.contenders import OPENERS
+from tests.scripts.benchmarks.support import compared
 
 
 def test_every_contender_can_be_opened_somewhere() -> None:
-    assert {one.kind for one in CONTENDERS.values()} == set(OPENERS)
-    environments = {one.environment for one in CONTENDERS.values()}
+    assert {peer.kind for peer in PEERS.values()} <= set(OPENERS)
+    environments = {peer.environment for peer in PEERS.values()}
     assert environments == set(REQUIREMENTS) | {None}
-    assert REFERENCE in CONTENDERS
+    assert REFERENCE in PEERS
 
 
 def test_the_reference_is_always_measured() -> None:
-    assert compare_peers._choose(["ours onnxruntime int8"]) == [REFERENCE, "ours onnxruntime int8"]
-    assert compare_peers._choose([]) == list(CONTENDERS)
-    assert len(compare_peers._choose(["ours"])) == 5
+    assert peers.choose(["ours onnxruntime int8"]) == [REFERENCE, "ours onnxruntime int8"]
+    assert peers.choose([]) == list(PEERS)
+    assert len(peers.choose(["ours"])) == 5
     with pytest.raises(click.BadParameter, match="must begin one of"):
-        compare_peers._choose(["nobody"])
+        peers.choose(["nobody"])
 
 
-def test_interpreters_are_named() -> None:
-    assert parse_pythons([f"optimum={sys.executable}"]) == {"optimum": sys.executable}
-    given = {"openvino": sys.executable}
-    assert find_environment("openvino", Path("nowhere"), given) == sys.executable
+def found_of(comparison: Comparison) -> Found:
+    costs: dict[str, dict[str, float]] = {peers.PEAK: {}, peers.MAKING_PEAK: {}}
+    costs |= {peers.SIZE: {"ours a": 20.0, "peer": 10.0}, peers.MAKING: {"ours a": 1.0}}
+    return Found(comparison, costs, {"peer": Quality(cosine=0.99, spearman=0.8)})
 
 
-@pytest.mark.parametrize("pair", ["", "optimum", "optimum=", "nobody=/bin/sh", "optimum=/no/such"])
-def test_a_malformed_interpreter_is_refused(pair: str) -> None:
-    with pytest.raises(ValueError, match=r"the name must be one of|no interpreter is there"):
-        parse_pythons([pair])
-
-
-def test_what_fails_is_a_reason() -> None:
-    def fail() -> None:
-        raise ChildError("worker failed: Traceback\n  ...\nValueError: no such operator")
-
-    found = Found()
-    compare_peers._guard(found, fail)
-    assert found.failure is not None
-    assert found.failure.endswith("ValueError: no such operator")
-    assert "\n" not in found.failure
-
-
-def found_of(milliseconds: float, rate: float) -> Found:
-    found = Found()
-    found.samples.add(dict.fromkeys(SHAPES, milliseconds) | {compare_peers.ROWS: rate})
-    return found
+def rows_of(rows: object) -> dict[Cell, list[str]]:
+    return {row[0]: [cell_text(cell) for cell in row[1:]] for row in rows}  # type: ignore[attr-defined]
 
 
 def test_a_row_that_a_peer_wins_says_so() -> None:
-    found = {"ours a": found_of(2.0, 100.0), "ours b": found_of(4.0, 90.0)}
-    found |= {"peer": found_of(1.0, 50.0), "broken": Found(failure="gone")}
-    (section,) = compare_peers._winners(found)
-    by_figure = {row[0]: row for row in section.rows}
-    assert by_figure["1x16"] == ("1x16", "ours a", 2.0, "peer", 1.0, 0.5, "the peer")
-    assert by_figure["rows/s"] == ("rows/s", "ours a", 100.0, "peer", 50.0, 2.0, "ours")
-    assert compare_peers._winners({"peer": found_of(1.0, 1.0)}) == []
+    times = {"ours a": 2.0, "ours b": 4.0, "peer": 1.0}
+    rates = {"ours a": 100.0, "ours b": 200.0, "peer": 200.0}
+    comparison = compared(
+        {
+            name: dict.fromkeys(LABELS, time) | {peers.ROWS: rates[name]}
+            for name, time in times.items()
+        }
+    )
+    comparison.results["broken"] = Measured(failure="gone")
+    comparison.results["ours a"].first_answers = [0.2, 0.2]
+    comparison.results["peer"].first_answers = [0.2, 0.2]
+    (section,) = peers.winner_sections(found_of(comparison))
+    rows = rows_of(section.rows)
+    assert rows["1x16"] == ["ours a", "peer", "0.50 (0.50 to 0.50)", "the peer"]
+    assert rows["rows/s"] == ["ours a", "peer", "2.00 (2.00 to 2.00)", "ours"]
+    assert rows[peers.COLD] == ["ours a", "peer", "1.00 (1.00 to 1.00)", "level"]
+    assert rows[peers.SIZE] == ["ours a", "peer", "0.5", "the peer"]
+    assert peers.MAKING not in rows  # no peer's is known
+    alone = compared({"peer": dict.fromkeys(LABELS, 1.0)})
+    assert peers.winner_sections(Found(alone, {}, {})) == []
 
 
 def test_tables_have_a_row_for_what_failed() -> None:
-    found = {"peer": found_of(1.0, 50.0), "broken": Found(failure="gone")}
-    for section in (compare_peers._speed(found), compare_peers._costs(found)):
+    comparison = compared({"peer": dict.fromkeys(LABELS, 1.0) | {peers.ROWS: 20.0}}, rows=5)
+    comparison.results["broken"] = Measured(failure="gone")
+    found = found_of(comparison)
+    speed, costs = peers.speed_section(found), peers.cost_section(found)
+    for section in (speed, costs):
         assert [row[0] for row in section.rows] == ["peer", "broken"]
         assert {len(row) for row in section.rows} == {len(section.header)}
+    assert rows_of(speed.rows)["peer"][len(LABELS)] == "250"  # 5 rows in 20 ms
+    assert speed.rows[1][-1] == "failed"
+    assert "0.99000" in rows_of(costs.rows)["peer"]
+    kept = peers._sections(found, whole=True)
+    assert {section.part for section in kept} <= {"speed", "costs", "winners"}
+    assert {section.part for section in peers._sections(found, whole=False)} == {None}
 
 
-def test_facts_are_figures_of_the_json(tmp_path: Path) -> None:
+def test_size_is_what_a_service_carries(tmp_path: Path) -> None:
     (tmp_path / "graph").write_bytes(b"0" * 2_000_000)
-    prepared = compare_peers.Prepared(tmp_path / "graph", Usage(seconds=3.0, peak_bytes=5_000_000))
-    facts = compare_peers._facts(Found(prepared=prepared, cosine=0.99))
-    assert facts == {"cosine": 0.99, "size, MB": 2.0, "making, s": 3.0, "making, MB": 5.0}
-    assert compare_peers._facts(Found(failure="gone")) == {}
-
-
-def test_vectors_are_means_over_tokens_of_length_one() -> None:
-    states = np.array([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]]])  # (1, 3, 2)
-    pooled = pool(states, np.array([[1, 1, 0]]))
-    np.testing.assert_allclose(pooled, [[0.6, 0.8]])
-    np.testing.assert_allclose(pool(np.array([[6.0, 8.0]]), np.array([[1, 1, 0]])), [[0.6, 0.8]])
-
-
-def test_runs_are_warmed_up_and_repeated() -> None:
-    calls: list[int] = []
-    assert median_seconds(lambda: calls.append(1), 0.0) >= 0.0
-    assert len(calls) == 5
+    (tmp_path / "rows.npz").write_bytes(b"0" * 1_000)
+    assert peers.size_of(tmp_path / "graph") == peers.size_of(tmp_path) == 2_000_000
 
 
 def test_sentences_come_in_pairs() -> None:
-    texts, gold, source = compare_peers._sentences(8)
+    texts, gold, source = peers.sentences(8)
     assert len(texts) == 16
     assert gold is None or len(gold) == 8
     assert source

@@ -1,47 +1,35 @@
-"""The matrix of targets: what counts as ours, ratios, bounds, and every kind of contender."""
+"""The matrix of targets: what counts as ours, ratios, bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import bench_targets
-import numpy as np
 import pytest
-from bench_targets import ANY_SHAPE, NNCF, OURS_OPENVINO, REFERENCE, ROWS, SHAPES, Row
-from measuring.children import run_worker
-from measuring.figures import Samples
 
-from bert_export.exporter import Export
+from scripts.benchmarks import targets
+from scripts.benchmarks.common.comparison import Comparison
+from scripts.benchmarks.common.report import cell_text
+from scripts.benchmarks.making.shapes import LABELS, SHAPES
+from scripts.benchmarks.targets import ANY_SHAPE, NNCF, OURS_OPENVINO, REFERENCE, ROWS
+from tests.scripts.benchmarks.support import compared
 
-LABELS = [f"{batch}x{sequence}" for batch, sequence in SHAPES]
+NAMES = {
+    "torch": REFERENCE,
+    "nncf": NNCF,
+    "openvino": OURS_OPENVINO,
+    "free_nncf": NNCF + ANY_SHAPE,
+    "free_openvino": OURS_OPENVINO + ANY_SHAPE,
+    "onnxruntime": "ours, onnxruntime INT8",
+}
 
 
-def samples(**medians: float) -> dict[str, Samples]:
+def measured(**milliseconds: float) -> Comparison:
     """One figure for all shapes; names by their short forms."""
-    names = {
-        "torch": REFERENCE,
-        "nncf": NNCF,
-        "openvino": OURS_OPENVINO,
-        "free_nncf": NNCF + ANY_SHAPE,
-        "free_openvino": OURS_OPENVINO + ANY_SHAPE,
-        "onnxruntime": "ours, onnxruntime INT8",
-    }
-    found = {}
-    for short, median in medians.items():
-        found[names[short]] = Samples()
-        found[names[short]].add(dict.fromkeys(LABELS, median))
-    return found
-
-
-def row(name: str) -> Row:
-    weights = next(weights for weights in bench_targets.WEIGHTS if name.startswith(weights))
-    return Row(name, weights, *bench_targets.TASKS[name.removeprefix(f"{weights}-")])
+    return compared(
+        {NAMES[short]: dict.fromkeys(LABELS, time) for short, time in milliseconds.items()}
+    )
 
 
 def test_rows_are_weights_and_tasks() -> None:
-    assert ROWS == (
+    assert tuple(ROWS) == (
         "minilm-encoder",
         "minilm-text-classification",
         "minilm-fill-mask",
@@ -49,90 +37,52 @@ def test_rows_are_weights_and_tasks() -> None:
         "bert-base-text-classification",
         "bert-base-fill-mask",
     )
-    assert [row(name).name for name in ROWS] == list(ROWS)
+    assert all(kind in targets.TASKS for _, kind in ROWS.values())
+    assert LABELS == ("1x16", "1x128", "8x128", "32x64")
 
 
 @pytest.mark.parametrize(
-    ("name", "medians", "missed"),
+    ("name", "milliseconds", "missed"),
     [
-        ("minilm-encoder", {"torch": 65, "nncf": 9.7, "openvino": 10}, set()),
-        ("minilm-encoder", {"torch": 64, "nncf": 9.7, "openvino": 10}, {REFERENCE}),
-        ("minilm-encoder", {"torch": 65, "nncf": 9.6, "openvino": 10}, {"peer", "NNCF"}),
+        ("minilm-encoder", {"torch": 66, "nncf": 9.75, "openvino": 10}, set()),
+        ("minilm-encoder", {"torch": 64, "nncf": 9.75, "openvino": 10}, {REFERENCE}),
+        ("minilm-encoder", {"torch": 66, "nncf": 9.6, "openvino": 10}, {"peer", "NNCF"}),
         # Another target of ours may be the fastest, but OpenVINO's own bound holds all the same.
-        ("minilm-encoder", {"torch": 65, "nncf": 9, "openvino": 10, "onnxruntime": 8}, {"NNCF"}),
-        ("bert-base-text-classification", {"nncf": 11, "openvino": 10}, set()),
+        ("minilm-encoder", {"torch": 66, "nncf": 9, "openvino": 10, "onnxruntime": 8}, {"NNCF"}),
+        ("bert-base-text-classification", {"nncf": 11.1, "openvino": 10}, set()),
         ("bert-base-text-classification", {"nncf": 10.9, "openvino": 10}, {"NNCF"}),
         ("minilm-fill-mask", {"nncf": 12.9, "openvino": 10}, {"NNCF"}),
-        ("minilm-fill-mask", {"nncf": 13, "openvino": 10}, set()),
+        ("minilm-fill-mask", {"nncf": 13.1, "openvino": 10}, set()),
     ],
 )
-def test_bounds(name: str, medians: dict[str, float], missed: set[str]) -> None:
-    bounds = bench_targets._bounds(row(name), samples(**medians))
+def test_bounds(name: str, milliseconds: dict[str, float], missed: set[str]) -> None:
+    bounds = targets._bounds(name, measured(**milliseconds))
     assert len(bounds) == len(SHAPES) * (3 if name.endswith("encoder") else 2)
     found = {bound.what for bound in bounds if bound.verdict == "MISS"}
-    assert {
-        word for word in (REFERENCE, "peer", "NNCF") if any(word in what for what in found)
-    } == (missed)
+    words = (REFERENCE, "peer", "NNCF")
+    assert {word for word in words if any(word in what for what in found)} == missed
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
-    bounds = bench_targets._bounds(row("minilm-encoder"), samples(openvino=1.0))
+    bounds = targets._bounds("minilm-encoder", measured(openvino=1.0))
     assert {bound.verdict for bound in bounds} == {"UNMEASURED"}
 
 
 def test_tables_name_our_best_at_every_shape() -> None:
-    medians, ratios = bench_targets._sections(
-        row("minilm-encoder"),
-        samples(torch=80, nncf=12, openvino=10, onnxruntime=8, free_nncf=16.5, free_openvino=15),
+    comparison = measured(
+        torch=80, nncf=12, openvino=10, onnxruntime=8, free_nncf=16.5, free_openvino=15
     )
-    assert next(line[0] for line in medians.rows) == REFERENCE
-    lines = {line[0]: line[1:] for line in ratios.rows}
-    assert set(lines["our best"]) == {"onnxruntime INT8"}
-    assert set(lines[f"over {REFERENCE}"]) == {10.0}
-    assert set(lines["over the best of them"]) == {1.5}
-    assert set(lines["our OpenVINO INT8 over NNCF's"]) == {1.2}
-    assert set(lines["our OpenVINO INT8 over NNCF's, any shape"]) == {1.1}
+    times, ratios = targets._sections("minilm-encoder", comparison, [], part="minilm-encoder")
+    assert times.rows[0][:2] == [REFERENCE, "80 (80)"]
+    lines = {line[0]: {cell_text(cell) for cell in line[1:]} for line in ratios.rows}
+    assert lines["our best"] == {"onnxruntime INT8"}
+    assert lines[f"over {REFERENCE}"] == {"10.00 (10.00 to 10.00)"}
+    assert lines["over the best of them"] == {"1.50 (1.50 to 1.50)"}
+    assert lines["our OpenVINO INT8 over NNCF's"] == {"1.20 (1.20 to 1.20)"}
+    assert lines["our OpenVINO INT8 over NNCF's, any shape"] == {"1.10 (1.10 to 1.10)"}
 
 
-def test_every_kind_of_contender_answers_alike(
-    tiny: Callable[..., Path], tiny_export: Callable[..., Export], tmp_path: Path
-) -> None:
-    pytest.importorskip("openvino")
-    done = tiny_export("feature-extraction", "BertModel", targets=("onnxruntime", "openvino"))
-    feeds = tmp_path / "feeds.npz"
-    ids = np.arange(6, dtype=np.int64).reshape(2, 3) + 5
-    ones = np.ones_like(ids)
-    np.savez(feeds, input_ids=ids, attention_mask=ones, token_type_ids=0 * ids, masks=0 * ones == 1)
-    graph = str(done.path / "openvino.onnx")
-    contenders: dict[str, dict[str, Any]] = {
-        "torch": {"path": str(tiny("BertModel")), "precision": "float32"},
-        "bundle": {"path": str(done.path), "target": "openvino"},
-        "bundle of fixed shapes": {"path": str(done.path), "target": "openvino", "fixed": True},
-        "onnxruntime": {"path": graph},
-        "openvino": {"path": graph, "precision": "f32"},
-        "openvino of fixed shapes": {"path": graph, "precision": "f32", "fixed": True},
-    }
-    answers = {}
-    for kind, facts in contenders.items():
-        kept = tmp_path / f"{kind}.npz"
-        request = {
-            "kind": kind.split()[0],
-            "fixed": False,
-            "precision": None,
-            "target": None,
-            "task": "feature-extraction",
-            "shapes": [[2, 3]],
-            "files": [str(feeds)],
-            "answers": [str(kept)],
-            "seconds": 0.0,
-            "least": 1,
-            **facts,
-        }
-        (message,), _ = run_worker("worker_targets", request, threads=1)
-        assert message["shape"] == [2, 3]
-        assert message["seconds"] > 0
-        with np.load(kept) as stored:
-            answers[kind] = stored["last_hidden_state"]
-    assert answers["torch"].shape[0] == ids.size
-    for found in answers.values():
-        np.testing.assert_allclose(found, answers["torch"], atol=1e-4)
+def test_targets_of_this_machine_have_the_precision() -> None:
+    assert "onnxruntime" in targets.targets_of("int8")
+    assert "onnxruntime" not in targets.targets_of("bf16")
+    assert not any("tensorrt" in name for name in targets.targets_of("fp32"))

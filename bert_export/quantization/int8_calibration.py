@@ -31,7 +31,7 @@ from bert_export.quantization.weights.gptq import GptqQuantizer
 from bert_export.quantization.weights.number_formats import affine_parameters, dequantize, quantize
 from bert_export.runtime.batching import Row
 
-__all__ = ["CalibratedActivation", "Preparation", "prepare_int8"]
+__all__ = ["CalibratedActivation", "Int8Calibration", "calibrate_int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class CalibratedActivation:
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
+class Int8Calibration:
     """The results of calibration.
 
     Args:
@@ -75,7 +75,7 @@ class Preparation:
         """The equalization of each activation, by its name in the graph."""
         return {name: activation.equalization for name, activation in self.activations.items()}
 
-    def with_excluded_layers(self, layers: Mapping[str, str]) -> Preparation:
+    def with_excluded_layers(self, layers: Mapping[str, str]) -> Int8Calibration:
         """The same results with further layers in float.
 
         Args:
@@ -95,7 +95,7 @@ class Preparation:
         cls,
         ranges: Mapping[str, tuple[float, float]],
         query_key_magnitudes: Mapping[str, float] | None = None,
-    ) -> Preparation:
+    ) -> Int8Calibration:
         """Known ranges, of activations and of queries and keys by name, and no equalization."""
         return cls(
             QuantizationOptions(),
@@ -104,14 +104,14 @@ class Preparation:
         )
 
 
-def prepare_int8(
+def calibrate_int8(
     model: ir.Model,
     rows: Sequence[Row],
     options: QuantizationOptions,
     *,
     integer_query_key: bool = False,
     **settings: Any,
-) -> Preparation:
+) -> Int8Calibration:
     """Calibrate a prepared float graph.
 
     Args:
@@ -128,7 +128,7 @@ def prepare_int8(
     """
     groups = group_linear_layers(find_linear_layers(model, options.excluded_layers)[0])
     if options.mode == "dynamic":
-        return Preparation(options)
+        return Int8Calibration(options)
     # First run: profiles of what linear layers read, magnitudes of queries and keys.
     profilers = {name: Profiler() for name in groups}
     operands = find_query_key_operands(model) if integer_query_key else ()
@@ -154,7 +154,7 @@ def prepare_int8(
             },
             **settings,
         )
-    return Preparation(
+    return Int8Calibration(
         options,
         {
             name: _calibrated(profiles[name], ranges[name], equalizations[name], options)

@@ -15,9 +15,9 @@ from bert_export.passes.editing import constant, own_bias
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.fuse_gelu import FuseGelu
 from bert_export.quantization.calibration.observers import OBSERVERS
+from bert_export.quantization.int8_calibration import Int8Calibration, calibrate_int8
 from bert_export.quantization.linear_layers import find_linear_layers, weight_of
 from bert_export.quantization.options import QuantizationOptions, check_quantization
-from bert_export.quantization.preparation import Preparation, prepare_int8
 from bert_export.quantization.quantizer import SCHEMES, Scheme, quantize_graph, quantize_weight
 from bert_export.quantization.weights.bias_correction import Means, correct_bias
 from bert_export.quantization.weights.embeddings import TABLE, quantize_embeddings
@@ -46,19 +46,19 @@ def settings(folder: Path) -> dict[str, Any]:
     return {"folder": folder, "feeds": partial(pad_rows, pad_id=0)}
 
 
-def calibrate(model: ir.Model, folder: Path, **options: Any) -> Preparation:
-    return prepare_int8(model, rows(), QuantizationOptions(**options), **settings(folder))
+def calibrate(model: ir.Model, folder: Path, **options: Any) -> Int8Calibration:
+    return calibrate_int8(model, rows(), QuantizationOptions(**options), **settings(folder))
 
 
 @pytest.mark.parametrize("observer", OBSERVERS)
 def test_a_clone_is_quantized_and_stays_close(observer: str, tmp_path: Path) -> None:
     model = prepared()
     text = str(ir.to_proto(model))
-    preparation = calibrate(model, tmp_path, observer=observer)
+    calibration = calibrate(model, tmp_path, observer=observer)
     assert str(ir.to_proto(model)) == text
     assert list(tmp_path.iterdir()) == []
     clone = model.clone()
-    plan = quantize_graph(clone, preparation, scheme=VNNI)
+    plan = quantize_graph(clone, calibration, scheme=VNNI)
     assert str(ir.to_proto(model)) == text
     assert [layer.precision for layer in plan] == ["int8"] * 6 * LAYERS + ["fp32", "int8"]
     assert plan[-1].layer == TABLE
@@ -76,8 +76,8 @@ def test_calibrating_twice_gives_the_same_graph(tmp_path: Path) -> None:
     texts = []
     for _ in range(2):
         model = prepared()
-        preparation = calibrate(model, tmp_path)
-        quantize_graph(model, preparation, scheme=VNNI)
+        calibration = calibrate(model, tmp_path)
+        quantize_graph(model, calibration, scheme=VNNI)
         texts.append(ir.to_proto(model).SerializeToString())
     assert texts[0] == texts[1]
 
@@ -89,7 +89,7 @@ def test_without_gptq_weights_are_rounded_to_nearest(tmp_path: Path) -> None:
         nearest, scales = quantize_weight(
             next(weight_of(layer) for layer in find_linear_layers(model)[0] if layer.name == LAYER)
         )
-        preparation = calibrate(
+        calibration = calibrate(
             model,
             tmp_path,
             gptq=gptq,
@@ -97,7 +97,7 @@ def test_without_gptq_weights_are_rounded_to_nearest(tmp_path: Path) -> None:
             smoothquant=False,
             channel_splitting=False,
         )
-        plan = quantize_graph(model, preparation, scheme=VNNI)
+        plan = quantize_graph(model, calibration, scheme=VNNI)
         assert {layer.gptq for layer in plan[: 6 * LAYERS]} == {gptq}
         weight = constant(model.graph.initializers[f"{LAYER}.weight_int8"])
         assert weight is not None
@@ -111,8 +111,8 @@ def test_without_gptq_weights_are_rounded_to_nearest(tmp_path: Path) -> None:
 
 def test_excluded_layers_stay_in_float(tmp_path: Path) -> None:
     model = prepared()
-    preparation = calibrate(model, tmp_path)
-    plan = quantize_graph(model, preparation, scheme=VNNI, excluded_layers={LAYER: "it hurts"})
+    calibration = calibrate(model, tmp_path)
+    plan = quantize_graph(model, calibration, scheme=VNNI, excluded_layers={LAYER: "it hurts"})
     reasons = {layer.layer: layer.reason for layer in plan if layer.precision == "fp32"}
     assert reasons == {
         LAYER: "it hurts",
@@ -122,7 +122,7 @@ def test_excluded_layers_stay_in_float(tmp_path: Path) -> None:
     assert f"{LAYER}.weight_int8" not in model.graph.initializers
     unknown = {"bert.nowhere": "why not"}
     with pytest.raises(QuantizationError, match=r"layer bert\.nowhere cannot be left in float"):
-        quantize_graph(prepared(), preparation, scheme=VNNI, excluded_layers=unknown)
+        quantize_graph(prepared(), calibration, scheme=VNNI, excluded_layers=unknown)
 
 
 @pytest.mark.parametrize("added", [0, 2])
@@ -142,25 +142,6 @@ def test_bias_correction_keeps_the_mean(added: int) -> None:
     np.testing.assert_allclose(
         (coarse_x @ coarse_weight + constant(bias)).mean(axis=0), exact.mean(axis=0), atol=1e-5
     )
-
-
-def test_a_layer_without_a_bias_gets_one(tmp_path: Path) -> None:
-    model = prepared()
-    layer = next(layer for layer in find_linear_layers(model)[0] if layer.name == LAYER)
-    bias = own_bias(model.graph, layer.node)
-    assert own_bias(model.graph, layer.node) is bias
-    add = next(use.node for use in layer.node.outputs[0].uses())
-    add.outputs[0].name = "gone"
-    for node, index in tuple(add.outputs[0].uses()):
-        node.replace_input_with(index, layer.node.outputs[0])
-    model.graph.remove(add, safe=True)
-    model.graph.initializers.pop(str(bias.name))
-    before = copy_model(model)
-    zeros = own_bias(model.graph, layer.node)
-    assert not constant(zeros).any()  # type: ignore[union-attr]
-    feeds = feeds_for(model)
-    outputs = run_model(before, feeds, tmp_path), run_model(model, feeds, tmp_path)
-    assert difference(*outputs) == 0
 
 
 def test_rows_of_the_embedding_table_have_their_own_scale(tmp_path: Path) -> None:
@@ -198,9 +179,9 @@ def test_a_table_that_must_stay_float_says_why() -> None:
 
 def test_a_decoder_in_int8_leaves_no_float_copy_of_the_table(tmp_path: Path) -> None:
     model = prepared("fill-mask")
-    preparation = calibrate(model, tmp_path)
+    calibration = calibrate(model, tmp_path)
     clone = model.clone()
-    plan = {layer.layer: layer for layer in quantize_graph(clone, preparation, scheme=VNNI)}
+    plan = {layer.layer: layer for layer in quantize_graph(clone, calibration, scheme=VNNI)}
     assert {plan[layer].precision for layer in (DECODER, TRANSFORM, TABLE)} == {"int8"}
     tensors = [value.const_value for value in clone.graph.initializers.values()]
     axes = set(constant(model.graph.initializers[f"{TABLE}.weight"]).shape)  # type: ignore[union-attr]
@@ -216,8 +197,8 @@ def test_a_decoder_in_int8_leaves_no_float_copy_of_the_table(tmp_path: Path) -> 
 
 def test_a_float_decoder_keeps_the_table_that_it_is_tied_to(tmp_path: Path) -> None:
     model = prepared("fill-mask")
-    preparation = calibrate(model, tmp_path)
-    plan = quantize_graph(model, preparation, scheme=VNNI, excluded_layers={DECODER: "it hurts"})
+    calibration = calibrate(model, tmp_path)
+    plan = quantize_graph(model, calibration, scheme=VNNI, excluded_layers={DECODER: "it hurts"})
     assert (plan[-1].layer, plan[-1].precision) == (TABLE, "fp32")
     assert plan[-1].reason == "a float decoder is tied to it, and one copy serves both"
     assert f"{TABLE}.weight" in model.graph.initializers
@@ -225,10 +206,10 @@ def test_a_float_decoder_keeps_the_table_that_it_is_tied_to(tmp_path: Path) -> N
 
 def test_dynamic_sets_its_range_in_the_graph(tmp_path: Path) -> None:
     model = prepared()
-    preparation = calibrate(model, tmp_path, mode="dynamic", embeddings=False)
-    assert not preparation.activations
+    calibration = calibrate(model, tmp_path, mode="dynamic", embeddings=False)
+    assert not calibration.activations
     clone = model.clone()
-    plan = quantize_graph(clone, preparation, scheme=VNNI)
+    plan = quantize_graph(clone, calibration, scheme=VNNI)
     assert sum(layer.precision == "int8" for layer in plan) == 6 * LAYERS
     assert all(layer.activation_scale is None for layer in plan)
     operators = [node.op_type for node in clone.graph]
