@@ -17,7 +17,7 @@ from bert_export.bundle import OverflowRecord
 from bert_export.errors import QuantizationError
 from bert_export.passes.convert_precision import LARGEST
 from bert_export.passes.editing import attribute
-from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.batching import Row, batches_of
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
@@ -105,9 +105,9 @@ def _run(
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Batches of rows: how many are done, and the peaks of the batch."""
     done = 0
-    for batch in batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET):
+    for batch in batches_of(rows, token_budget=_TOKEN_BUDGET):
         done += len(batch)
-        yield done, session.run(feeds([rows[index] for index in batch]))
+        yield done, session.run(feeds(batch))
 
 
 def _beyond(watched: Mapping[str, ir.Node], peaks: Mapping[str, float]) -> Iterator[OverflowRecord]:

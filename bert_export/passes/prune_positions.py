@@ -14,7 +14,7 @@ from bert_export.passes.editing import (
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.prune_first_token import prune_tokens
 from bert_export.passes.row_selection import find_region, move_selection
-from bert_export.tasks.interface import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED, MASKED_POSITIONS
 
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
@@ -53,7 +53,7 @@ class PruneMaskedPositions(GraphPass):
             return 0, (Refusal("nothing before the scores is row-wise", str(states.name), 2),)
         positions = ir.Value(
             name=MASKED_POSITIONS,
-            shape=ir.Shape(["masked"]),
+            shape=ir.Shape([MASKED]),
             type=ir.TensorType(ir.DataType.INT64),
         )
         graph.inputs.append(positions)
@@ -76,11 +76,11 @@ class PruneMaskedPositions(GraphPass):
                 [flat, positions],
                 {"axis": 0},
                 name=f"{value.name}.masked",
-                shape=["masked", width],
+                shape=[MASKED, width],
                 dtype=value.dtype,
             )
 
-        move_selection(region, select, None, ("masked",))
+        move_selection(region, select, None, (MASKED,))
         remove_unused(graph)
         return 1, ()
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import QuantizationError
 from bert_export.quantization.calibration.observers import Observer
-from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.batching import Row, batches_of
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
@@ -52,12 +52,11 @@ def observe(
     path = folder / "observed.onnx"
     data = path.with_suffix(".onnx.data")
     _save_with_outputs(model, activations, path, data)
-    batches = batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET)
     done = 0
     try:
         with OnnxRuntimeSession(path, threads=threads) as session:
-            for batch in batches:
-                inputs = feeds([rows[index] for index in batch])
+            for batch in batches_of(rows, token_budget=_TOKEN_BUDGET):
+                inputs = feeds(batch)
                 outputs = session.run(inputs)
                 mask = inputs["attention_mask"].astype(bool)  # (B, S) or (B, 1, S)
                 is_token = mask.reshape(-1, mask.shape[-1])  # (B, S)

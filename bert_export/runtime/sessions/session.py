@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
 from bert_export.runtime.checks import check_whole_or_none
+from bert_export.tasks.interface import MASKED
 
 __all__ = [
     "MAY_BE_EMPTY",
@@ -24,7 +25,7 @@ __all__ = [
     "check_threads",
 ]
 
-MAY_BE_EMPTY = frozenset({"masked"})
+MAY_BE_EMPTY = frozenset({MASKED})
 """Axes that may have size 0: a batch of texts may have no mask."""
 
 _MOST_THREADS = 1024
