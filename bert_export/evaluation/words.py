@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
+from bert_export.datasets.items import read_items
 from bert_export.datasets.masking import hide_tokens
 from bert_export.evaluation.choices import read_is_next
 from bert_export.evaluation.scorer import (
@@ -20,7 +21,6 @@ from bert_export.evaluation.scorer import (
     Scorer,
     accuracy,
     gold_labels,
-    read_items,
 )
 from bert_export.runtime.batching import Row
 from bert_export.runtime.tokenization import Tokenizer

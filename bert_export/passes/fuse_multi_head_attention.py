@@ -63,11 +63,5 @@ class FuseMultiHeadAttention(RulePass):
     """
 
     name = "fuse_multi_head_attention"
+    domain = _DOMAIN
     rules = (_Rule(),)
-
-    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Rewrite, and import the operator's domain."""
-        rewritten, refusals = super().apply(model)
-        if rewritten:
-            model.graph.opset_imports.setdefault(_DOMAIN, 1)
-        return rewritten, refusals

@@ -89,14 +89,8 @@ class LowerQuantizedLinear(RulePass):
     """
 
     name = "lower_quantized_linear"
+    domain = _DOMAIN
     rules = (_Rule(),)
-
-    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Rewrite, and import the operator's domain."""
-        rewritten, refusals = super().apply(model)
-        if rewritten:
-            model.graph.opset_imports.setdefault(_DOMAIN, 1)
-        return rewritten, refusals
 
 
 def count_quantized(model: ir.Model) -> int:

@@ -17,13 +17,13 @@ from bert_export.errors import InputError
 from bert_export.measuring.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
+from bert_export.targets.gpu import find_gpu
 
 __all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants"]
 
 FOLDER = "variants"
 
 _DIGITS = 12
-_DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
 
 
 def plan_variants(
@@ -35,7 +35,7 @@ def plan_variants(
         request: What all share, with the options of INT8 for those that are in INT8.
         targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
             machine has the device for.
-        precisions: Those wanted; each target's own where none is named.
+        precisions: Those to compare; each target's own where none is named.
 
     Raises:
         InputError: A target is unknown, or none of them has any of the precisions.
@@ -47,10 +47,10 @@ def plan_variants(
         for precision in target.precisions
         if not precisions or precision in precisions
     ]
-    found = {precision for _, precision in pairs}
+    covered = {precision for _, precision in pairs}
     for precision in precisions:
-        if precision not in found:
-            known = dict.fromkeys(one for target in chosen for one in target.precisions)
+        if precision not in covered:
+            known = dict.fromkeys(name for target in chosen for name in target.precisions)
             raise InputError(
                 f"precision {precision} is in none of the targets",
                 expected=f"one of {', '.join(known)}",
@@ -64,7 +64,7 @@ def plan_variants(
 
 def default_targets() -> tuple[str, ...]:
     """Targets of this machine's devices: those for a GPU only where one is there."""
-    if any(_DEVICES.glob(_GPU)):
+    if find_gpu() is not None:
         return tuple(TARGETS)
     return tuple(name for name, target in TARGETS.items() if not target.gpu)
 

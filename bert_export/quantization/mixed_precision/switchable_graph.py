@@ -17,8 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -43,7 +41,7 @@ from bert_export.quantization.quantizer import quantize_graph
 from bert_export.quantization.weights.embeddings import TABLE
 from bert_export.quantization.weights.number_formats import Scheme
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 
 __all__ = [
     "SWITCHES",
@@ -264,7 +262,7 @@ def open_graph(model: ir.Model, *, folder: Path, threads: int | None = None) -> 
         (folder / _DATA).unlink(missing_ok=True)
 
 
-class SwitchableSession:
+class SwitchableSession(Session):
     """A session over a switchable graph; it takes the float graph's feeds.
 
     Args:
@@ -294,14 +292,3 @@ class SwitchableSession:
     def close(self) -> None:
         """Free the engine."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

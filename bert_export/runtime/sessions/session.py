@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
@@ -36,11 +37,17 @@ Outputs = dict[str, Array]
 
 
 class Session(Protocol):
-    """Runs one graph; safe to call from several threads; leaving the context frees it."""
+    """Runs one graph; safe to call from several threads; leaving the context frees it.
+
+    Attributes:
+        inputs: The graph's inputs, in order.
+        outputs: The graph's outputs, in order.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @abstractmethod
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once.
 
@@ -50,14 +57,20 @@ class Session(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
-    def __enter__(self) -> Self: ...
+    @abstractmethod
+    def close(self) -> None:
+        """Free the engine; later runs raise :class:`~bert_export.errors.InputError`."""
+
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 @runtime_checkable
