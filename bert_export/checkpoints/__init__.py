@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bert_export.checkpoints import demo as demonstrations
-from bert_export.checkpoints import huggingface, sentence_transformers
+from bert_export.checkpoints import huggingface, sentence_transformers, tensorflow_v1
 from bert_export.checkpoints.checkpoint import Checkpoint, hash_tensors
 from bert_export.checkpoints.hub import fetch_snapshot, is_hub_id
 from bert_export.checkpoints.sentence_transformers import Dense, SentenceModules
@@ -38,12 +38,14 @@ class Format:
 
     Args:
         name: For messages.
-        marker: A file that only this format has.
+        marker: The file that tells it, for messages.
+        recognize: Whether a folder is of this format.
         read: Reads a folder; the second argument is what the user asked for.
     """
 
     name: str
     marker: str
+    recognize: Callable[[Path], bool]
     read: Callable[[Path, str], Checkpoint]
 
 
@@ -58,10 +60,28 @@ def _read_sentence_checkpoint(folder: Path, source: str) -> Checkpoint:
     return replace(checkpoint, tokenizer=tokenizer, sentence=modules)
 
 
-# The first whose marker is in the folder reads it.
+def _has(name: str) -> Callable[[Path], bool]:
+    """Whether a folder holds a file of that name."""
+    return lambda folder: (folder / name).is_file()
+
+
+# The first that recognizes a folder reads it.
 FORMATS: tuple[Format, ...] = (
-    Format("sentence-transformers", sentence_transformers.MODULES, _read_sentence_checkpoint),
-    Format("Hugging Face", huggingface.CONFIG, huggingface.read_checkpoint),
+    Format(
+        "sentence-transformers",
+        sentence_transformers.MODULES,
+        _has(sentence_transformers.MODULES),
+        _read_sentence_checkpoint,
+    ),
+    Format(
+        "TensorFlow 1",
+        tensorflow_v1.CONFIGS[0],
+        tensorflow_v1.is_checkpoint,
+        tensorflow_v1.read_checkpoint,
+    ),
+    Format(
+        "Hugging Face", huggingface.CONFIG, _has(huggingface.CONFIG), huggingface.read_checkpoint
+    ),
 )
 
 
@@ -127,7 +147,7 @@ def _load_demo(model: str, task_demo: str | None) -> Checkpoint:
 
 def _read_folder(folder: Path, source: str) -> Checkpoint:
     for form in FORMATS:
-        if (folder / form.marker).is_file():
+        if form.recognize(folder):
             return form.read(folder, source)
     found = sorted(path.name for path in folder.iterdir())
     raise CheckpointError(

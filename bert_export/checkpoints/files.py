@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.errors import BertExportError, CheckpointError
 
 __all__ = ["WEIGHTS", "read_json", "read_json_list", "read_tensor_file", "read_weights"]
@@ -86,8 +87,9 @@ def read_tensor_file(path: Path) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: It is truncated, corrupt or holds more than tensors.
+        MissingExtraError: Its format needs a library that is not installed.
     """
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return _READERS.get(path.suffix, _read_pickle)(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -159,7 +161,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
             )
         tensors |= read_tensor_file(path)
     for name, shard in shard_of.items():
-        if name not in tensors:
+        if _NAMES.get(Path(shard).suffix, str)(name) not in tensors:
             raise CheckpointError(
                 f"checkpoint {index.parent} shard {shard} lacks the tensor {name}",
                 expected=f"what {index.name} names",
@@ -168,9 +170,27 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     return tensors
 
 
+_READERS: Mapping[str, Callable[[Path], dict[str, Tensor]]] = {
+    ".safetensors": _read_safetensors,
+    ".h5": tensorflow_h5.read_h5,
+    ".msgpack": flax.read_msgpack,
+}
+"""By ending; every other file is read as ``torch.save`` writes it."""
+
+_NAMES: Mapping[str, Callable[[str], str]] = {
+    ".h5": tensorflow_h5.own_name,
+    ".msgpack": flax.own_name,
+}
+"""By a shard's ending: a tensor's name in it, where the index spells it otherwise."""
+
 WEIGHTS: tuple[tuple[str, Callable[[Path], dict[str, Tensor]]], ...] = (
-    ("model.safetensors", _read_safetensors),
+    ("model.safetensors", read_tensor_file),
     ("model.safetensors.index.json", _read_shards),
-    ("pytorch_model.bin", _read_pickle),
+    ("pytorch_model.bin", read_tensor_file),
     ("pytorch_model.bin.index.json", _read_shards),
+    ("tf_model.h5", read_tensor_file),
+    ("tf_model.h5.index.json", _read_shards),
+    ("flax_model.msgpack", read_tensor_file),
+    ("flax_model.msgpack.index.json", _read_shards),
 )
+"""Files of weights and how they are read, in the order in which they are preferred."""

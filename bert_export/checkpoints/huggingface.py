@@ -1,16 +1,22 @@
-"""Checkpoints as ``transformers`` writes them: ``config.json`` beside PyTorch weights."""
+"""Checkpoints as ``transformers`` writes them: ``config.json`` beside the weights.
+
+The weights are PyTorch's, TensorFlow's or Flax's; where a folder holds several, PyTorch's come
+first. A ``model.safetensors`` of any of the three goes by that name: its tensors' names tell.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.checkpoints.checkpoint import Checkpoint
-from bert_export.checkpoints.files import read_json, read_weights
+from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights
+from bert_export.checkpoints.tensorflow_objects import find_objects, read_objects
 from bert_export.checkpoints.tokenizer_files import read_tokenizer
 from bert_export.errors import CheckpointError, ConfigError
 
@@ -34,6 +40,8 @@ RENAMES: tuple[tuple[str, str], ...] = (
 
 # Buffers that old versions stored beside the parameters: they follow from the config.
 _BUFFERS = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)")
+
+_FLAX_ENDINGS = (".kernel", ".scale", ".embedding")  # of names that no other framework has
 
 _PARAMETER = r"(weight|bias)"
 _KNOWN = re.compile(
@@ -74,9 +82,17 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     return Checkpoint(
         source=source,
         config=config,
-        tensors=canonical_tensors(read_weights(folder), source),
+        tensors=_read_tensors(folder, source),
         tokenizer=read_tokenizer(folder, vocab_size=config.get("vocab_size", 30522)),
     )
+
+
+def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
+    """The first weights that are there; a bundle of TensorFlow's objects where there is no file."""
+    objects = find_objects(folder)
+    if objects is not None and not any((folder / name).is_file() for name, _ in WEIGHTS):
+        return read_objects(objects, source)
+    return canonical_tensors(read_weights(folder), source)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -108,7 +124,7 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
     """Rename a checkpoint's tensors and drop its buffers.
 
     Args:
-        tensors: By foreign names.
+        tensors: By the names of PyTorch, TensorFlow or Flax.
         source: What the user asked for, for the messages.
 
     Returns:
@@ -117,6 +133,10 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
     Raises:
         CheckpointError: Some tensor is of no known head, or two have one name.
     """
+    if any("/" in name for name in tensors):
+        return tensorflow_h5.NAMES.rename(_taken(tensors, tensorflow_h5.own_name), source)
+    if any(name.endswith(_FLAX_ENDINGS) for name in tensors):
+        return flax.NAMES.rename(_taken(tensors, flax.own_name), source)
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():
         name = canonical_name(foreign)
@@ -137,6 +157,15 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
             )
         renamed[name] = tensor
     return renamed
+
+
+def _taken(
+    tensors: Mapping[str, Tensor], own_name: Callable[[str], str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors, each let go of here, so that two copies of all are never there at once."""
+    left = dict(tensors)
+    for name in tensors:
+        yield own_name(name), left.pop(name)
 
 
 def _first_known(names: Iterable[str]) -> str:
