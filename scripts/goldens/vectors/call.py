@@ -1,0 +1,75 @@
+"""What a case is before it is recorded: a call, and what the graph is to say of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RECORD", "Call", "Ids", "Script", "Tensors", "make_call"]
+
+Tensors = dict[str, NDArray[np.float32]]
+Ids = Sequence[int]
+Script = Callable[[Ids, Ids], Tensors]
+"""A row's ids and token types to its outputs, as the graph's without the batch axis."""
+
+RECORD: dict[str, Any] = {
+    "file": "tokenizer.json",
+    "max_length": 24,
+    "do_lower_case": True,
+    "clean_up_tokenization_spaces": False,
+    "truncation_side": "right",
+}
+"""The manifest's tokenizer record of a case that says nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a pipeline.
+
+    Args:
+        name: What is peculiar about it.
+        input: What the pipeline is called with.
+        script: What the graph says of a row.
+        options: The call's other arguments, by name.
+        labels: The head's labels, in id order.
+        postprocessing: The manifest's.
+        tokenizer: Where its record differs from :data:`RECORD`.
+        fails: Whether the call is to be refused.
+        late: Whether it is refused only when the graph has answered its rows.
+        warns: Whether the call warns.
+        original: Arguments for the original's pipeline that ours has as defaults.
+    """
+
+    name: str
+    input: Any
+    script: Script
+    options: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    postprocessing: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    fails: bool = False
+    late: bool = False
+    warns: bool = False
+    original: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The whole tokenizer record."""
+        return RECORD | dict(self.tokenizer)
+
+
+def make_call(name: str, value: Any, defaults: Mapping[str, Any], **rest: Any) -> Call:
+    """A call of that name and input.
+
+    Args:
+        name: See :class:`Call`.
+        value: Its input.
+        defaults: Other fields, where ``rest`` does not name them.
+        rest: Other fields.
+    """
+    fields: dict[str, Any] = {"name": name, "input": value} | dict(defaults) | rest
+    return Call(**fields)
