@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bert_export.checkpoints.demo import find_base
 from bert_export.errors import MissingExtraError
 from bert_export.exporter import Export, export
 from bert_export.targets import DEFAULT_TARGET
+from bert_export.tracing import CACHE_VARIABLE
 from tests.oracle import save_tiny
 
 torch.set_num_threads(1)  # tiny models: a second thread only waits
@@ -21,6 +23,15 @@ torch.set_num_threads(1)  # tiny models: a second thread only waits
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that no worker waits for another at the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Graphs are traced once in a run: its workers and the commands that they start share them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # a worker's folder stands in that of the run
+    os.environ.setdefault(CACHE_VARIABLE, str(folder / "traces"))
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ from bert_export.bundle import (
 from bert_export.checkpoints import load_checkpoint
 from bert_export.errors import InputError
 from bert_export.exporter.manifest_records import (
+    checkpoint_facts,
     labels_of,
     longest_row,
     model_record,
-    postprocessing_of,
     tokenizer_record,
 )
 from bert_export.models import BertConfig, load_head
@@ -32,7 +32,7 @@ from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import Task, find_task
+from bert_export.tasks import CheckpointFacts, Task, find_task
 
 __all__ = ["SHARED_DATA", "TorchSession", "built_record", "open_tiny"]
 
@@ -68,9 +68,7 @@ class TorchSession:
     """
 
     def __init__(self, module: nn.Module, task: Task) -> None:
-        axes: tuple[str, ...] = ("batch", "sequence")
-        if task.head == "BertForMultipleChoice":
-            axes = ("batch", "choices", "sequence")
+        axes = task.interface(CheckpointFacts()).inputs[0].shape
         given = getattr(module, "outputs", tuple(output.name for output in task.outputs))
         self.inputs = tuple(
             TensorSpec(name=name, dtype="int64", shape=axes)
@@ -146,7 +144,8 @@ def open_tiny(
     graph = GraphRecord(file="none", opset=20, inputs=session.inputs, outputs=session.outputs)
     record = tokenizer_record(checkpoint, longest_row(task, config, checkpoint))
     if postprocessing is None:
-        postprocessing = postprocessing_of(task, config, checkpoint)
+        facts = checkpoint_facts(config, checkpoint)
+        postprocessing = task.postprocessing.from_checkpoint(facts).to_manifest()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         task=task.name,

@@ -2,9 +2,10 @@
 
 A bundle holds ``manifest.json`` (:mod:`~bert_export.bundle.schema`), one ``<target>.onnx`` for each
 engine that it serves, ``weights.data`` in which all of them find their weights, each stored once,
-and ``tokenizer.json``. Every file but the manifest is listed there with its size and sha256
-(:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
-(:mod:`~bert_export.bundle.folder`).
+and ``tokenizer.json``. The manifest keeps the request that the bundle answers
+(:mod:`~bert_export.bundle.request`). Every file but the manifest is listed there with its size and
+sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
+(:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_files` for one file).
 """
 
 from __future__ import annotations
@@ -17,6 +18,14 @@ from bert_export.bundle.integrity import (
     read_manifest,
     verify_files,
     write_manifest,
+)
+from bert_export.bundle.request import (
+    AUTO,
+    DEFAULT_OBSERVER,
+    DEFAULT_OPSET,
+    EngineOptions,
+    ExportRequest,
+    QuantizationOptions,
 )
 from bert_export.bundle.schema import (
     SCHEMA_VERSION,
@@ -43,8 +52,12 @@ from bert_export.bundle.schema import (
     TensorSpec,
     TokenizerRecord,
 )
+from bert_export.bundle.whole_files import write_whole
 
 __all__ = [
+    "AUTO",
+    "DEFAULT_OBSERVER",
+    "DEFAULT_OPSET",
     "MANIFEST",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
@@ -53,7 +66,9 @@ __all__ = [
     "BuiltRecord",
     "CalibrationRecord",
     "CandidateRecord",
+    "EngineOptions",
     "EngineRecord",
+    "ExportRequest",
     "FileRecord",
     "GraphRecord",
     "LayerPlan",
@@ -65,6 +80,7 @@ __all__ = [
     "ParityRecord",
     "PassRecord",
     "QuantizationGroupRecord",
+    "QuantizationOptions",
     "QuantizationPlan",
     "RefusalRecord",
     "SearchRecord",
@@ -76,4 +92,5 @@ __all__ = [
     "replace_folder",
     "verify_files",
     "write_manifest",
+    "write_whole",
 ]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bert_export.bundle.request import ExportRequest
 from bert_export.errors import BundleError
 
 __all__ = [
@@ -301,11 +302,11 @@ class ParityCase(Record, frozen=True, kw_only=True):
 
 
 class ParityRecord(Record, frozen=True, kw_only=True):
-    """The verification gate's figures.
+    """The parity check's figures.
 
     Args:
         reference: What was compared with, such as ``pytorch fp32``.
-        tolerance: Bound on ``max_abs_difference``; ``None`` where agreement is the gate.
+        tolerance: Bound on ``max_abs_difference``; ``None`` where agreement alone counts.
         agreement: Share (or mean cosine) of equal answers, in [0, 1].
         min_agreement: The bound that ``agreement`` met.
         agreement_kind: See :class:`bert_export.tasks.Task`.
@@ -382,7 +383,7 @@ class EngineRecord(Record, frozen=True, kw_only=True):
         precision: Such as ``int8``.
         passes: What each graph pass did, in order.
         quantization: Every choice behind an INT8 graph.
-        parity: The verification gate's figures.
+        parity: The parity check's figures.
         build: Of targets with a builder of their own.
     """
 
@@ -440,6 +441,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         versions: Versions of the tools that wrote the bundle.
         files: Every other file of the bundle by name.
         auto_target: How the default target was found, where it was found by measurement.
+        request: What the export was asked for, with what it left to the checkpoint and the machine
+            filled in; ``None`` in bundles of before it was kept.
     """
 
     schema_version: int
@@ -453,6 +456,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     files: dict[str, FileRecord]
     auto_target: AutoTargetRecord | None = None
+    request: ExportRequest | None = None
 
     def engine(self, target: str | None = None) -> EngineRecord:
         """The entry of a target; of the default target when ``None``.

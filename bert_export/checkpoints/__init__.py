@@ -1,4 +1,4 @@
-"""Reading checkpoints: config, tensors and tokenizer from every format, as one value.
+"""Checkpoints: config, tensors and tokenizer of every format, read into one value.
 
 A format is one row of :data:`FORMATS` and one file beside this one.
 """
@@ -34,13 +34,13 @@ _DEMO = "demo"
 
 @dataclass(frozen=True)
 class Format:
-    """One way in which a folder can hold a checkpoint.
+    """A format of checkpoint folders.
 
     Args:
-        name: For messages.
-        marker: The file that tells it, for messages.
+        name: Name, for messages.
+        marker: A file that tells the format, for messages.
         recognize: Whether a folder is of this format.
-        read: Reads a folder; the second argument is what the user asked for.
+        read: Reads a folder. Its second argument is what the user asked for.
     """
 
     name: str
@@ -65,7 +65,7 @@ def _has(name: str) -> Callable[[Path], bool]:
     return lambda folder: (folder / name).is_file()
 
 
-# The first that recognizes a folder reads it.
+# The first format that recognizes a folder reads it.
 FORMATS: tuple[Format, ...] = (
     Format(
         "sentence-transformers",
@@ -86,22 +86,22 @@ FORMATS: tuple[Format, ...] = (
 
 
 def load_checkpoint(model: str | Path, *, demo: str | None = None) -> Checkpoint:
-    """Read a checkpoint from wherever it is.
+    """Read a checkpoint.
 
     Args:
         model: A folder, ``demo`` (the task's demonstration), ``demo:<name>``, or a hub id such as
-            ``owner/name``. A folder of that name comes first.
+            ``owner/name``. A folder comes before a hub id of the same name.
         demo: Name of the task's demonstration, for ``model="demo"``.
 
     Returns:
-        The checkpoint; weights stay in their file until they are used, where the format allows.
+        The checkpoint. Where the format allows, weights stay in their file until they are used.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be read.
-        ConfigError: It is of another architecture.
+        ConfigError: The checkpoint is of another architecture.
         MissingExtraError: Reading it needs an optional dependency.
-        TaskError: ``demo`` was asked for and the task has none.
-        TokenizerError: Its tokenizer is missing or malformed.
+        TaskError: ``model`` is ``demo`` and the task has no demonstration.
+        TokenizerError: The tokenizer is missing or malformed.
     """
     model = os.fspath(model)
     if model == _DEMO or model.startswith(f"{_DEMO}:"):
@@ -109,7 +109,7 @@ def load_checkpoint(model: str | Path, *, demo: str | None = None) -> Checkpoint
     try:
         folder = Path(model).expanduser()
         is_folder, exists = folder.is_dir(), folder.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # too long, unknown user, a zero byte
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
             f"checkpoint {shown(model)} is no path", expected="a folder", got=reason
@@ -146,12 +146,12 @@ def _load_demo(model: str, task_demo: str | None) -> Checkpoint:
 
 
 def _read_folder(folder: Path, source: str) -> Checkpoint:
-    for form in FORMATS:
-        if form.recognize(folder):
-            return form.read(folder, source)
-    found = sorted(path.name for path in folder.iterdir())
+    for format_ in FORMATS:
+        if format_.recognize(folder):
+            return format_.read(folder, source)
+    names = sorted(path.name for path in folder.iterdir())
     raise CheckpointError(
         f"checkpoint {source} is of no known format",
-        expected=f"a folder with {' or '.join(form.marker for form in FORMATS)}",
-        got=", ".join(found[:12]) or "an empty folder",
+        expected=f"a folder with {' or '.join(format_.marker for format_ in FORMATS)}",
+        got=", ".join(names[:12]) or "an empty folder",
     )

@@ -1,4 +1,4 @@
-"""What every checkpoint format is read into."""
+"""The value that every checkpoint format is read into."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ __all__ = ["Checkpoint", "hash_tensors"]
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A trained model as it was stored.
+    """A trained model as it is stored.
 
     Args:
         source: The directory, hub id or ``demo:<name>`` that was asked for.
         config: ``config.json``, parsed and not yet checked.
-        tensors: By canonical name (``bert.`` before encoder tensors, ``weight`` and ``bias`` in
-            layer norms, heads as ``cls.*``, ``classifier.*``, ``qa_outputs.*``), in the stored
-            dtype; usually views of the file, so read them and write none.
-        tokenizer: What the runtime needs of the tokenizer.
-        sentence: Pooling and what follows it, where sentence-transformers wrote the checkpoint.
-        attribution: Whom weights and training data are owed to, where that is recorded.
+        tensors: By canonical name: ``bert.`` before encoder tensors, ``weight`` and ``bias`` in
+            layer norms, heads as ``cls.*``, ``classifier.*``, ``qa_outputs.*``. In the stored
+            dtype. They are usually views of the file: read them, never write them.
+        tokenizer: The tokenizer.
+        sentence: Pooling and the modules after it; ``None`` unless sentence-transformers wrote the
+            checkpoint.
+        attribution: Who made the weights and the training data; ``None`` if not recorded.
     """
 
     source: str
@@ -40,7 +41,7 @@ class Checkpoint:
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """``architectures`` of the config, without the ``TF`` and ``Flax`` of other frameworks."""
+        """``architectures`` of the config, without the prefixes ``TF`` and ``Flax``."""
         names = self.config.get("architectures")
         if not isinstance(names, list):
             return ()
@@ -49,16 +50,16 @@ class Checkpoint:
         )
 
     def hash_tensors(self) -> str:
-        """The sha256 of every tensor, those of the sentence modules included."""
+        """The sha256 of all tensors, sentence modules included; see :func:`hash_tensors`."""
         sentence = {} if self.sentence is None else self.sentence.tensors
         return hash_tensors(self.tensors | sentence)
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Digest names, dtypes, shapes and bytes, in the order of the names.
+    """Hash the names, dtypes, shapes and bytes of tensors, in the order of the names.
 
     Args:
-        tensors: Any shapes and dtypes.
+        tensors: By name; any shapes and dtypes.
 
     Returns:
         The sha256 in hex.

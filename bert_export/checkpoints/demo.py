@@ -1,9 +1,9 @@
-"""Demonstration checkpoints: a base model from a package, and small adapters kept here.
+"""Demonstration checkpoints: a base model from a package, and small adapters of our own.
 
 ``demo:minilm`` is the base itself. Every other name is a folder below ``demonstrations/``::
 
-    adapter.safetensors    float16: `<name>.lora_A` (r, in) and `<name>.lora_B` (out, r) are added
-                           to the base tensor <name> as lora_B @ lora_A; any other tensor is whole
+    adapter.safetensors    float16: lora_B @ lora_A of `<name>.lora_A` (r, in) and `<name>.lora_B`
+                           (out, r) is added to the base tensor <name>; other tensors are whole
     card.json              architectures, config (overrides), task, score, data, attribution,
                            licence, seed, and the adapter's sha256
 """
@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from bert_export.bundle import write_whole
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import read_json, read_tensor_file
 from bert_export.checkpoints.huggingface import canonical_tensors, read_checkpoint
@@ -42,34 +41,34 @@ _A, _B = ".lora_A", ".lora_B"
 
 
 def find_base(name: str) -> Path:
-    """The base model's folder, found without importing the package that carries it.
+    """The base model's folder, found without importing its package.
 
     Args:
-        name: The demonstration that needs it, for the message.
+        name: The demonstration that needs it, for the error.
 
     Raises:
         MissingExtraError: The package is not installed.
     """
     spec = importlib.util.find_spec(_PACKAGE)
-    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-        folder = Path(place) / "model"
+    for package in (spec.submodule_search_locations or ()) if spec is not None else ():
+        folder = Path(package) / "model"
         if folder.is_dir():
             return folder
     raise MissingExtraError(f"demonstration checkpoint {name}", extra="demo")
 
 
 def load_adapter(name: str, *, demonstrations: Path = DEMONSTRATIONS) -> Checkpoint:
-    """Read the base and put an adapter on it.
+    """Read the base and merge an adapter into it.
 
     Args:
-        name: A folder of ``demonstrations``.
-        demonstrations: Where the adapters are.
+        name: Name of the adapter, a folder below ``demonstrations``.
+        demonstrations: The folder of all adapters.
 
     Returns:
         The merged checkpoint, without sentence modules.
 
     Raises:
-        CheckpointError: No adapter is called so, or its files do not fit the base.
+        CheckpointError: There is no such adapter, or its files do not fit the base.
         MissingExtraError: The base is not installed.
     """
     folder = demonstrations / name
@@ -99,12 +98,14 @@ def load_adapter(name: str, *, demonstrations: Path = DEMONSTRATIONS) -> Checkpo
 
 
 def save_adapter(folder: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write an adapter: tensors as float16, the card with their sha256; each file appears whole.
+    """Write an adapter: its tensors in float16, and its card with their sha256.
+
+    Each file is written whole or not at all.
 
     Args:
-        folder: Made where it is missing; files of an older adapter are replaced.
-        tensors: See the head of this file; any float dtype.
-        card: What the adapter is, as JSON values.
+        folder: The adapter's folder; made if it is missing, and an older adapter is replaced.
+        tensors: See the top of this file; any float dtype.
+        card: Facts about the adapter, as JSON values.
     """
     folder.mkdir(parents=True, exist_ok=True)
     halves = {
@@ -113,21 +114,8 @@ def save_adapter(folder: Path, tensors: Mapping[str, Tensor], card: Mapping[str,
     adapter = save(halves)
     described = {**card, "adapter_sha256": hashlib.sha256(adapter).hexdigest()}
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    _replace(folder / ADAPTER, adapter)
-    _replace(folder / CARD, text.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that is seen either whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    work = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        work.chmod(0o644)
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
+    write_whole(folder / ADAPTER, adapter)
+    write_whole(folder / CARD, text.encode())
 
 
 def _check_digest(folder: Path, card: Mapping[str, Any]) -> None:
@@ -145,7 +133,7 @@ def _check_digest(folder: Path, card: Mapping[str, Any]) -> None:
 def _merge(
     base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], source: str
 ) -> dict[str, Tensor]:
-    """Base tensors with the low-rank updates added and the whole ones put in."""
+    """The base tensors, with low-rank updates added and whole tensors in place of theirs."""
     whole = {name: tensor for name, tensor in adapter.items() if not name.endswith((_A, _B))}
     merged = dict(base) | {
         name: tensor.to(torch.float32) for name, tensor in canonical_tensors(whole, source).items()

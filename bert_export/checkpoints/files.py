@@ -15,7 +15,20 @@ from torch import Tensor
 from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.errors import BertExportError, CheckpointError
 
-__all__ = ["WEIGHTS", "read_json", "read_json_list", "read_tensor_file", "read_weights"]
+__all__ = [
+    "WEIGHTS",
+    "first_line",
+    "read_json",
+    "read_json_list",
+    "read_tensor_file",
+    "read_weights",
+]
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says, without its final stop; at most 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(". ")[:200]
 
 
 def read_json(path: Path, *, error: type[BertExportError] = CheckpointError) -> dict[str, Any]:
@@ -23,10 +36,10 @@ def read_json(path: Path, *, error: type[BertExportError] = CheckpointError) -> 
 
     Args:
         path: The file.
-        error: What to raise.
+        error: Class of the error to raise.
 
     Raises:
-        BertExportError: As ``error`` says: the file is missing, or holds something else.
+        BertExportError: The file is missing, or holds something else; of the class ``error``.
     """
     parsed = _parse(path, error)
     if not isinstance(parsed, dict):
@@ -63,30 +76,30 @@ def _parse(path: Path, error: type[BertExportError]) -> object:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the first weights file of :data:`WEIGHTS` that the folder holds.
+    """Read the first file of :data:`WEIGHTS` that the folder has.
 
     Returns:
-        Tensors by the names that the file gives them.
+        Tensors by the file's names for them.
 
     Raises:
-        CheckpointError: There is none, or it cannot be read.
+        CheckpointError: There is no such file, or it cannot be read.
     """
     for name, read in WEIGHTS:
         if (folder / name).is_file():
             return read(folder / name)
-    others = sorted(path.name for path in folder.iterdir() if path.is_file())
+    files = sorted(path.name for path in folder.iterdir() if path.is_file())
     raise CheckpointError(
         f"checkpoint {folder} has no weights",
         expected=f"one of {', '.join(name for name, _ in WEIGHTS)}",
-        got=", ".join(others) or "an empty folder",
+        got=", ".join(files) or "an empty folder",
     )
 
 
 def read_tensor_file(path: Path) -> dict[str, Tensor]:
-    """Read one file of tensors, by its ending.
+    """Read one file of tensors, by its suffix.
 
     Raises:
-        CheckpointError: It is truncated, corrupt or holds more than tensors.
+        CheckpointError: The file is truncated, corrupt or holds more than tensors.
         MissingExtraError: Its format needs a library that is not installed.
     """
     return _READERS.get(path.suffix, _read_pickle)(path)
@@ -102,12 +115,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``torch.save`` file; mapped where the file is a zip, as all new ones are."""
+    """Tensors of a ``torch.save`` file; mapped if the file is a zip, as all new ones are."""
     try:
         state = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
-    except Exception as error:  # unpickling raises whatever the bytes lead to
+    except Exception as error:  # unpickling damaged bytes may raise anything
         raise _unreadable(path, error) from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
@@ -130,17 +143,16 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
     return CheckpointError(
         f"file {path} cannot be read",
         expected="a complete weights file",
-        got=reason[:200],
+        got=first_line(error),
         fix="Download or copy it again",
     )
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    """Tensors of all the files that an index names."""
+    """Tensors of all files that an index names."""
     shard_of = read_json(index).get("weight_map")
     if not isinstance(shard_of, dict) or not all(
         isinstance(shard, str) and Path(shard).name == shard for shard in shard_of.values()

@@ -1,17 +1,18 @@
-"""Checkpoints of the Hugging Face hub, through the optional ``huggingface_hub``."""
+"""Checkpoints of the Hugging Face hub, by the optional package ``huggingface_hub``."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from bert_export.checkpoints.files import first_line
 from bert_export.errors import CheckpointError, MissingExtraError
 
 __all__ = ["fetch_snapshot", "is_hub_id", "weight_files"]
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _TEXTS = ("*.json", "*.txt")
-# In order of preference; with them the shards' names.
+# In order of preference; the patterns match shards too.
 _WEIGHTS = tuple(
     re.compile(rf"(0_\w+/)?{stem}(-\d+-of-\d+)?\.{ending}")
     for stem, ending in (("model", "safetensors"), ("pytorch_model", "bin"))
@@ -31,10 +32,10 @@ def fetch_snapshot(model: str) -> Path:
         model: A hub id.
 
     Returns:
-        The folder that holds the files.
+        The folder of the files.
 
     Raises:
-        CheckpointError: The id is unknown, or the hub out of reach and nothing cached.
+        CheckpointError: The id is unknown, or the hub cannot be reached and its cache has none.
         MissingExtraError: ``huggingface_hub`` is not installed.
     """
     try:
@@ -51,28 +52,27 @@ def fetch_snapshot(model: str) -> Path:
         cached = _find_cached(model)
         if cached is not None:
             return cached
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise CheckpointError(
             f"checkpoint {model} is no folder here and cannot be fetched from the Hugging Face hub",
-            got=reason[:200],
+            got=first_line(error),
             fix="Give a folder, check the name, or log in if the model is private",
         ) from error
 
 
 def weight_files(names: list[str]) -> list[str]:
-    """Choose what to fetch: the first weight format that is there, and sentence modules' weights.
+    """Choose the weights to download: of one format, and of dense modules.
 
     Args:
-        names: Every file of a repository.
+        names: All files of a repository.
 
     Returns:
-        Those of ``names`` that hold the weights.
+        The files of ``names`` that hold the weights.
     """
     dense = [name for name in names if _DENSE.fullmatch(name)]
     for pattern in _WEIGHTS:
-        found = [name for name in names if pattern.fullmatch(name)]
-        if found:
-            return found + dense
+        transformer = [name for name in names if pattern.fullmatch(name)]
+        if transformer:
+            return transformer + dense
     return dense
 
 

@@ -31,14 +31,14 @@ __all__ = [
 
 CONFIG = "config.json"
 
-# Foreign name -> ours, applied in this order: old layer norms first, then the missing prefix.
+# Foreign name -> canonical name, applied in this order: old layer norms, then the missing prefix.
 RENAMES: tuple[tuple[str, str], ...] = (
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
     (r"^(embeddings|encoder|pooler)\.", r"bert.\1."),
 )
 
-# Buffers that old versions stored beside the parameters: they follow from the config.
+# Buffers that old versions stored beside the parameters. They follow from the config.
 _BUFFERS = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)")
 
 _FLAX_ENDINGS = (".kernel", ".scale", ".embedding")  # of names that no other framework has
@@ -64,17 +64,17 @@ _KNOWN = re.compile(
 
 
 def read_checkpoint(folder: Path, source: str) -> Checkpoint:
-    """Read a folder that holds ``config.json``, weights and tokenizer files.
+    """Read a folder of ``config.json``, weights and tokenizer files.
 
     Args:
-        folder: Where the files are.
-        source: What the user asked for, kept in the result.
+        folder: The folder.
+        source: What the user asked for; becomes the checkpoint's ``source``.
 
     Returns:
         The checkpoint, without sentence modules.
 
     Raises:
-        CheckpointError: A file is missing, unreadable or of another model.
+        CheckpointError: A file is missing, unreadable or another model's.
         ConfigError: The config is of another architecture.
         TokenizerError: The tokenizer files are missing, malformed or too large for the model.
     """
@@ -96,11 +96,11 @@ def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Parse ``config.json`` and make sure that it is a BERT's.
+    """Parse ``config.json`` and check that it is a BERT's.
 
     Raises:
         CheckpointError: The file is missing or no JSON object.
-        ConfigError: ``model_type`` is another than ``bert``.
+        ConfigError: ``model_type`` is not ``bert``.
     """
     config = read_json(folder / CONFIG)
     if config.get("model_type", "bert") != "bert":
@@ -114,7 +114,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def canonical_name(name: str) -> str:
-    """Our name for a tensor that a checkpoint calls ``name``."""
+    """The canonical name of a tensor that a checkpoint calls ``name``."""
     for pattern, replacement in RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
@@ -125,13 +125,13 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
 
     Args:
         tensors: By the names of PyTorch, TensorFlow or Flax.
-        source: What the user asked for, for the messages.
+        source: What the user asked for, for errors.
 
     Returns:
-        By canonical names.
+        The tensors by canonical names.
 
     Raises:
-        CheckpointError: Some tensor is of no known head, or two have one name.
+        CheckpointError: A tensor belongs to no known head, or two have the same canonical name.
     """
     if any("/" in name for name in tensors):
         return tensorflow_h5.NAMES.rename(_taken(tensors, tensorflow_h5.own_name), source)

@@ -1,12 +1,12 @@
-"""Checkpoints as ``sentence-transformers`` writes them: ``modules.json`` names what follows BERT.
+"""Checkpoints of ``sentence-transformers``: ``modules.json`` names the modules after BERT.
 
 ::
 
     modules.json                         the modules in order: transformer, pooling, dense ...
-    sentence_bert_config.json            max_seq_length, do_lower_case; beside the transformer; the
-                                         first of several names that it has had
+    sentence_bert_config.json            max_seq_length, do_lower_case; beside the transformer, and
+                                         under other names in some versions
     config_sentence_transformers.json    prompts, similarity
-    1_Pooling/config.json                which tokens make the sentence's vector
+    1_Pooling/config.json                how token vectors become the sentence's vector
     2_Dense/config.json                  with model.safetensors or pytorch_model.bin
 """
 
@@ -32,7 +32,7 @@ _SETTINGS = tuple(
 _OTHER_SETTINGS = ("tokenizer_args", "processor_kwargs", "processing_kwargs")
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken")
 
-# Flags of older versions, in the order in which the pooled vectors are concatenated.
+# Flags of older versions, in the order in which pooled vectors are concatenated.
 _FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -56,11 +56,11 @@ class Dense:
     """A linear layer on the sentence's vector.
 
     Args:
-        in_features: Width of what comes in.
-        out_features: Width of what goes out.
+        in_features: Width of its input.
+        out_features: Width of its output.
         activation: One of gelu, identity, relu, sigmoid, silu, tanh.
         weight: (out_features, in_features), as stored.
-        bias: (out_features,), ``None`` where the layer has none.
+        bias: (out_features,); ``None`` if the layer has none.
     """
 
     in_features: int
@@ -75,15 +75,15 @@ class SentenceModules:
     """How token vectors become one sentence vector.
 
     Args:
-        pooling: Of :data:`POOLING_MODES`, concatenated in this order.
-        include_prompt: Whether a prompt's tokens count in the pooling.
+        pooling: Modes of :data:`POOLING_MODES`; their vectors are concatenated in this order.
+        include_prompt: Whether a prompt's tokens are pooled too.
         dense: Linear layers after the pooling.
         normalize: Whether the result is scaled to length 1.
-        max_seq_length: Longest row, ``None`` where the checkpoint does not say.
-        do_lower_case: Whether the text is lower-cased before it is tokenized.
-        prompts: Texts to put in front, by name.
-        default_prompt_name: The prompt that is used unasked.
-        similarity_fn_name: How two vectors are compared, where the checkpoint says.
+        max_seq_length: Longest row; ``None`` if the checkpoint does not say.
+        do_lower_case: Whether text is lower-cased before it is tokenized.
+        prompts: Texts to put in front of a text, by name.
+        default_prompt_name: The prompt that is used if none is asked for.
+        similarity_fn_name: How two vectors are compared; ``None`` if the checkpoint does not say.
     """
 
     pooling: tuple[str, ...] = ("mean",)
@@ -98,7 +98,7 @@ class SentenceModules:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The dense layers' weights by the names that the head gives them: ``dense.0.weight``."""
+        """The dense layers' tensors by the head's names for them, such as ``dense.0.weight``."""
         named: dict[str, Tensor] = {}
         for index, layer in enumerate(self.dense):
             named[f"dense.{index}.weight"] = layer.weight
@@ -108,14 +108,14 @@ class SentenceModules:
 
 
 def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules | None]:
-    """Read ``modules.json`` and what it names.
+    """Read ``modules.json`` and the modules that it names.
 
     Args:
-        folder: Where ``modules.json`` is.
+        folder: The folder of ``modules.json``.
 
     Returns:
-        The folder of the transformer itself, and the modules after it; ``None`` where there are
-        none, as in a cross-encoder, whose head is the transformer's own.
+        The transformer's folder, and the modules after it. A cross-encoder has ``None``: its head
+        is the transformer's own.
 
     Raises:
         CheckpointError: A file is missing or malformed, or a module is not supported.
@@ -151,7 +151,7 @@ def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules | None]:
 
 
 def _read_rows(folder: Path) -> list[tuple[str, Path]]:
-    """Class name and folder of every module, in order; dropout does nothing after training."""
+    """Class name and folder of every module, in order; without dropout, which only trains."""
     rows: list[tuple[str, Path]] = []
     for row in read_json_list(folder / MODULES):
         kind, path = (row.get("type"), row.get("path", "")) if isinstance(row, dict) else (None, "")
@@ -188,7 +188,7 @@ def _refuse_other_orders(folder: Path, kinds: list[str]) -> None:
 
 
 def _read_settings(transformer: Path) -> dict[str, Any]:
-    """The transformer's settings; those that change how it splits text are not read."""
+    """The transformer's settings; those that change its tokenization are refused."""
     path = next((transformer / name for name in _SETTINGS if (transformer / name).is_file()), None)
     settings = {} if path is None else read_json(path)
     for key in _OTHER_SETTINGS:
@@ -240,36 +240,36 @@ def _read_flags(config: Mapping[str, Any], path: Path) -> list[str]:
 def _read_dense(folder: Path) -> Dense:
     path = folder / "config.json"
     config = read_json(path)
-    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    ends = [config.get(end) for end in ("module_input_name", "module_output_name")]
+    function = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    ends = [config.get(key) for key in ("module_input_name", "module_output_name")]
     if any(end not in (None, "sentence_embedding") for end in ends):
         raise CheckpointError(
             f"file {path} does not work on the sentence's vector",
             expected="module_input_name and module_output_name 'sentence_embedding'",
             got=" and ".join(repr(end) for end in ends),
         )
-    if not name.startswith("torch.nn.") or name.rpartition(".")[2] not in _ACTIVATIONS:
+    activation = _ACTIVATIONS.get(function.rpartition(".")[2])
+    if not function.startswith("torch.nn.") or activation is None:
         raise CheckpointError(
             f"file {path} has an unsupported activation_function",
             expected=f"torch.nn's {', '.join(sorted(_ACTIVATIONS))}",
-            got=name,
+            got=function,
         )
     tensors = read_weights(folder)
-    bias = tensors.get("linear.bias")
     has_bias = _typed(config, "bias", bool, folder) is not False
-    wanted = {"linear.weight", *(("linear.bias",) if has_bias else ())}
-    if set(tensors) != wanted:
+    names = {"linear.weight", *(("linear.bias",) if has_bias else ())}
+    if set(tensors) != names:
         raise CheckpointError(
             f"checkpoint {folder} has other tensors than a dense layer",
-            expected=", ".join(sorted(wanted)),
+            expected=", ".join(sorted(names)),
             got=", ".join(sorted(tensors)),
         )
     return Dense(
         in_features=_width(config, "in_features", path),
         out_features=_width(config, "out_features", path),
-        activation=_ACTIVATIONS[name.rpartition(".")[2]],
+        activation=activation,
         weight=tensors["linear.weight"],
-        bias=bias,
+        bias=tensors.get("linear.bias"),
     )
 
 
@@ -283,10 +283,10 @@ def _width(config: Mapping[str, Any], key: str, path: Path) -> int:
 
 
 def _typed(config: Mapping[str, Any], key: str, kind: type, folder: Path) -> Any:
-    """The value of a field, ``None`` where it is absent or null."""
+    """The value of a field of that type; ``None`` if it is absent or null."""
     value = config.get(key)
-    wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-    if value is not None and (wrong or (kind is int and value < 1)):
+    is_other = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    if value is not None and (is_other or (kind is int and value < 1)):
         raise CheckpointError(
             f"checkpoint {folder} field {key} is malformed",
             expected=f"a value of type {kind.__name__}",

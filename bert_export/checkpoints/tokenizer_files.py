@@ -1,4 +1,4 @@
-"""The tokenizer as one ``tokenizer.json``, whatever files the checkpoint keeps it in."""
+"""A checkpoint's tokenizer as one ``tokenizer.json``, whatever files the checkpoint has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
-from bert_export.checkpoints.files import read_json
+from bert_export.checkpoints.files import first_line, read_json
 from bert_export.errors import TokenizerError
 
 __all__ = ["TokenizerFiles", "read_tokenizer"]
@@ -22,7 +22,7 @@ _CONFIG, _SPECIAL, _ADDED = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-# In the order in which the original adds those that the vocabulary lacks.
+# In the order in which the original adds those that are missing from the vocabulary.
 _DEFAULTS = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
@@ -31,7 +31,7 @@ _DEFAULTS = {
     "mask_token": "[MASK]",
 }
 _SPECIAL_KEYS = ("bos_token", "eos_token", *_DEFAULTS)
-# Tokenizer classes that split as BERT does: their flags rule over what tokenizer.json stores.
+# Tokenizer classes that split as BERT does. Their config overrules the flags in tokenizer.json.
 _BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MobileBert")
 _SANE_LENGTH = 1_000_000
 Side = Literal["right", "left"]
@@ -41,17 +41,17 @@ _INPUTS = "model_input_names"
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerFiles:
-    """What the runtime needs of a tokenizer.
+    """All that the runtime needs of a tokenizer.
 
     Args:
-        json: Contents of a ``tokenizer.json`` without truncation and padding.
-        max_length: Longest row that the tokenizer's config allows, ``None`` where it is silent.
-        do_lower_case: Whether the text is lower-cased before it is split.
+        json: Content of a ``tokenizer.json`` without truncation and padding.
+        max_length: Longest row that the tokenizer's config allows; ``None`` if it does not say.
+        do_lower_case: Whether text is lower-cased before it is split.
         cls_token: Text of the first token.
         sep_token: Text of the token after each segment.
         pad_token: Text of the token that fills rows.
         mask_token: Text of the token that hides a word.
-        unk_token: Text of the token for what the vocabulary cannot spell.
+        unk_token: Text of the token for words that the vocabulary cannot spell.
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
         truncation_side: The end at which a row that is too long is cut, ``right`` or ``left``.
     """
@@ -68,11 +68,10 @@ class TokenizerFiles:
     truncation_side: Side = "right"
 
     def with_lower_case(self) -> TokenizerFiles:
-        """The same, lower-casing the text before anything else is done to it."""
+        """The same tokenizer, with lower-casing as the first step."""
         tokenizer = Tokenizer.from_str(self.json)
-        present = tokenizer.normalizer
-        steps = [normalizers.Lowercase()] if present is None else [normalizers.Lowercase(), present]
-        tokenizer.normalizer = normalizers.Sequence(steps)
+        steps = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
         return replace(self, json=tokenizer.to_str(), do_lower_case=True)
 
 
@@ -100,21 +99,22 @@ class _Settings:
 
 
 def read_tokenizer(folder: Path, *, vocab_size: int) -> TokenizerFiles:
-    """Read ``tokenizer.json``, else ``vocab.txt``, with the settings beside it.
+    """Read ``tokenizer.json``, or else ``vocab.txt``, and the settings beside it.
 
     Args:
-        folder: Where the files are.
-        vocab_size: Rows of the word table; no token's id may lie beyond.
+        folder: The checkpoint.
+        vocab_size: Rows of the word embedding table; every token's id must be below.
 
     Returns:
-        The tokenizer, which splits as ``BertTokenizerFast`` of that folder does.
+        The tokenizer. It splits as the original's ``BertTokenizerFast`` of that folder does.
 
     Raises:
         TokenizerError: Files are missing, malformed, contradictory or too large for the model.
     """
     settings = _read_settings(folder)
-    stored = (folder / _JSON).is_file()
-    if stored:
+    # The tokenizer itself.
+    is_stored = (folder / _JSON).is_file()
+    if is_stored:
         tokenizer = _read_stored(folder / _JSON)
     elif settings.is_bert:
         tokenizer = _build(_read_vocabulary(folder / _VOCABULARY), settings.text("unk_token"))
@@ -124,11 +124,12 @@ def read_tokenizer(folder: Path, *, vocab_size: int) -> TokenizerFiles:
         )
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    # What the settings change of it.
     if settings.is_bert:
         _apply_flags(tokenizer, settings)
     _add_tokens(tokenizer, settings)
     _check_specials(folder, tokenizer, settings)
-    if not stored:
+    if not is_stored:
         tokenizer.post_processor = _template(tokenizer, settings)
     if not settings.token_types:
         tokenizer = _without_types(folder, tokenizer, settings)
@@ -149,12 +150,12 @@ def _read_stored(path: Path) -> Tokenizer:
     except Exception as error:  # the library raises bare Exception
         raise TokenizerError(
             f"file {path} is malformed", expected="a tokenizer of the tokenizers library",
-            got=_first_line(error),
+            got=first_line(error),
         ) from error  # fmt: skip
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
-    """Token to line number; the last of two equal lines wins, as in the original."""
+    """Tokens with their line numbers; the last of two equal lines wins, as in the original."""
     try:
         with path.open(encoding="utf-8") as file:
             vocabulary = {line.rstrip("\n"): index for index, line in enumerate(file)}
@@ -171,8 +172,9 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
     return vocabulary
 
 
-def _build(vocabulary: dict[str, int], unknown: str) -> Tokenizer:
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unknown))
+def _build(vocabulary: dict[str, int], unk_token: str) -> Tokenizer:
+    """BERT's WordPiece tokenizer over a vocabulary."""
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unk_token))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
@@ -197,7 +199,7 @@ def _template(tokenizer: Tokenizer, settings: _Settings) -> processors.TemplateP
 
 
 def _without_types(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> Tokenizer:
-    """The tokenizer whose second segment is of type 0 too, as where a model is given no types."""
+    """The same tokenizer with token type 0 for both segments, for a model that takes no types."""
     state = json.loads(tokenizer.to_str())
     processor = state["post_processor"]
     if processor is not None and processor["type"] == "BertProcessing":
@@ -217,7 +219,7 @@ def _without_types(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> T
 
 
 def _apply_flags(tokenizer: Tokenizer, settings: _Settings) -> None:
-    """Let the config rule over the normalizer, where that is BERT's."""
+    """Let the config overrule the flags of the normalizer, if that is BERT's."""
     if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
         tokenizer.normalizer = normalizers.BertNormalizer(
             clean_text=tokenizer.normalizer.clean_text,
@@ -228,10 +230,10 @@ def _apply_flags(tokenizer: Tokenizer, settings: _Settings) -> None:
 
 
 def _add_tokens(tokenizer: Tokenizer, settings: _Settings) -> None:
-    """Add what the settings declare and the tokenizer does not know yet, in their order."""
-    present = tokenizer.get_added_tokens_decoder()
-    known_forms = {repr(token) for token in present.values()}
-    known_texts = {token.content for token in present.values()}
+    """Add the tokens that the settings declare and the tokenizer lacks, in the settings' order."""
+    known = tokenizer.get_added_tokens_decoder().values()
+    known_forms = {repr(token) for token in known}
+    known_texts = {token.content for token in known}
     specials = list(_all_specials(settings))
     special_texts = {_content(token) for token in specials}
     added: list[AddedToken] = []
@@ -251,7 +253,7 @@ def _add_tokens(tokenizer: Tokenizer, settings: _Settings) -> None:
 
 
 def _all_specials(settings: _Settings) -> Iterator[AddedToken | str]:
-    """Declared specials, BERT's defaults for those that are not, then the additional ones."""
+    """Special tokens: the declared ones or else BERT's defaults, then the additional ones."""
     for key in _SPECIAL_KEYS:
         if key in settings.specials:
             yield settings.specials[key]
@@ -267,29 +269,29 @@ def _check_specials(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> 
                 f"checkpoint {folder} tokenizer has no {key}",
                 expected=f"{settings.text(key)!r} in the vocabulary, or {key} in {_CONFIG}",
             )
-    unknown = settings.text("unk_token")
-    if isinstance(tokenizer.model, WordPiece) and unknown not in tokenizer.get_vocab(
+    unk_token = settings.text("unk_token")
+    if isinstance(tokenizer.model, WordPiece) and unk_token not in tokenizer.get_vocab(
         with_added_tokens=False
     ):
         raise TokenizerError(
             f"checkpoint {folder} vocabulary has no unknown token",
-            expected=f"{unknown!r}, the unk_token",
+            expected=f"{unk_token!r}, the unk_token",
         )
 
 
 def _check_size(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
-    largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    if isinstance(vocab_size, int) and largest[1] >= vocab_size:
+    token, largest_id = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if isinstance(vocab_size, int) and largest_id >= vocab_size:
         raise TokenizerError(
             f"checkpoint {folder} tokenizer has more tokens than the model has vectors",
             expected=f"ids below {vocab_size}, the config's vocab_size",
-            got=f"{largest[1]} for {largest[0]!r}",
+            got=f"{largest_id} for {token!r}",
             fix="Check that tokenizer and config.json belong together",
         )
 
 
 def _lower_cases(tokenizer: Tokenizer) -> bool:
-    """Whether some step of the normalizer lower-cases."""
+    """Whether any step of the normalizer lower-cases."""
     if tokenizer.normalizer is None:
         return False
     state = json.loads(tokenizer.to_str())["normalizer"]
@@ -298,6 +300,7 @@ def _lower_cases(tokenizer: Tokenizer) -> bool:
 
 
 def _read_settings(folder: Path) -> _Settings:
+    """Merge the config files. Older checkpoints keep their tokens in files of their own."""
     where = folder / _CONFIG
     config = _read_object(where)
     declared: dict[str, Any] = {
@@ -309,9 +312,11 @@ def _read_settings(folder: Path) -> _Settings:
     if "added_tokens_decoder" in config:
         added = _read_added(config["added_tokens_decoder"], where)
     else:
-        old = _read_object(folder / _SPECIAL)
-        declared |= {key: old[key] for key in _SPECIAL_KEYS if old.get(key) is not None}
-        additional += _as_list(old.get("additional_special_tokens"), folder / _SPECIAL)
+        special_map = _read_object(folder / _SPECIAL)
+        declared |= {
+            key: special_map[key] for key in _SPECIAL_KEYS if special_map.get(key) is not None
+        }
+        additional += _as_list(special_map.get("additional_special_tokens"), folder / _SPECIAL)
         for text, index in _read_object(folder / _ADDED).items():
             known = (*declared.values(), *additional, *extra)
             special = any(_content(token) == text for token in known)
@@ -338,7 +343,7 @@ def _read_settings(folder: Path) -> _Settings:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no such file."""
+    """A JSON object; an empty one if there is no such file."""
     return read_json(path, error=TokenizerError) if path.is_file() else {}
 
 
@@ -378,7 +383,7 @@ def _as_list(raw: object, path: Path) -> list[Any]:
 
 
 def _extra(raw: object, path: Path) -> list[Any]:
-    """Special tokens under names of the checkpoint's own."""
+    """Special tokens under names of the checkpoint's own, or a plain list of them."""
     if raw is None or isinstance(raw, list):
         return list(raw or ())
     if not isinstance(raw, dict):
@@ -391,7 +396,7 @@ def _extra(raw: object, path: Path) -> list[Any]:
 
 
 def _as_token(raw: object, path: Path) -> AddedToken | str:
-    """A token given as text, or as an object of its text and matching flags."""
+    """A token that is given as its text, or as an object with its text and matching flags."""
     if isinstance(raw, str) and raw:
         return raw
     if isinstance(raw, Mapping) and isinstance(raw.get("content"), str) and raw["content"]:
@@ -412,7 +417,7 @@ def _content(token: object) -> str:
 
 
 def _is_bert(config: Mapping[str, Any], path: Path) -> bool:
-    """Whether the class splits as BERT's does; ``PreTrainedTokenizerFast`` and others do not."""
+    """Whether the tokenizer class splits as BERT's does; ``PreTrainedTokenizerFast`` does not."""
     name = config.get("tokenizer_class")
     if _flag(config, "split_special_tokens", path, default=False):
         raise TokenizerError(f"file {path} field split_special_tokens is not supported",
@@ -426,7 +431,7 @@ def _is_bert(config: Mapping[str, Any], path: Path) -> bool:
 
 
 def _has_types(config: Mapping[str, Any], path: Path) -> bool:
-    """Whether the model is told the segments of a pair; the original's DistilBERT is not."""
+    """Whether the model takes token types; the original's DistilBERT does not."""
     names = config.get(_INPUTS)
     if names is None:
         return not str(config.get("tokenizer_class")).startswith("DistilBert")
@@ -464,7 +469,3 @@ def _max_length(config: Mapping[str, Any]) -> int | None:
     value = config.get("model_max_length", config.get("max_len"))
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if is_number and 0 < value < _SANE_LENGTH else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,6 +8,7 @@ from click_default_group import DefaultGroup
 from bert_export import __version__
 from bert_export.cli.bench import bench_command
 from bert_export.cli.build import build_command
+from bert_export.cli.check_gpu import check_gpu_command
 from bert_export.cli.evaluate import evaluate_command
 from bert_export.cli.explain import explain_command
 from bert_export.cli.export import export_command
@@ -39,4 +40,5 @@ main.add_command(inspect_command)
 main.add_command(explain_command)
 main.add_command(bench_command)
 main.add_command(report_command)
+main.add_command(check_gpu_command)
 main.add_command(tasks_command)

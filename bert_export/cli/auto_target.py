@@ -1,4 +1,4 @@
-"""How the auto_target of a target by measurement is shown."""
+"""How the figures that chose the fastest target are shown."""
 
 from __future__ import annotations
 

@@ -2,77 +2,113 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from bert_export.bundle import read_manifest
-from bert_export.cli.console import errors_on_one_line, print_json, stdout
-from bert_export.cli.engine_options import (
-    check_engine_possible,
-    engine_options,
-    take_engine_options,
-)
+from bert_export.bundle import SearchRecord
+from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.cli.engine_options import engine_options, read_engine_options
+from bert_export.cli.option_groups import GroupedCommand, option_group
+from bert_export.cli.search import search_table
 from bert_export.cli.stages import DrawnStages
-from bert_export.errors import MissingExtraError
+from bert_export.errors import BudgetError, MissingExtraError
 from bert_export.targets import TARGETS
+
+if TYPE_CHECKING:  # building needs PyTorch, the help does not
+    from bert_export.exporter import Export
 
 __all__ = ["build_command"]
 
+_input = option_group("What goes in")
+_output = option_group("What comes out")
+_running = option_group("Running and printing")
 
-@click.command("build")
+
+@click.command("build", cls=GroupedCommand)
 @click.argument("bundle")
-@click.option(
+@_output(
     "--target",
     "targets",
     multiple=True,
     required=True,
     help=f"May be repeated: {', '.join(TARGETS)}.",
 )
-@click.option("--precision", help="Of the targets.  [default: the default engine's]")
-@click.option("--model", help="Where the checkpoint is now.  [default: where it was]")
-@click.option("--calibration", help="Where the calibration text of INT8 is now.  [the same]")
-@click.option("--threads", type=int, help="Threads while calibrating and verifying.")
+@_output("--precision", help="Of the targets.  [default: the default engine's]")
+@_output("--force", is_flag=True, help="Make targets anew that BUNDLE serves already.")
+@_input("--model", help="Where the checkpoint is now.  [default: where it was]")
+@_input("--calibration", help="Where the calibration text of INT8 is now.  [the same]")
+@_input(
+    "--eval",
+    "eval_data",
+    metavar="FILE",
+    help="Where the data of INT8's accuracy budget is now.  [the same]",
+)
 @engine_options
-@click.option("--force", is_flag=True, help="Make targets anew that BUNDLE serves already.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_running("--threads", type=int, help="Threads while calibrating and verifying.")
+@_running("--quiet", is_flag=True, help="Print nothing but errors.")
+@_running("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def build_command(
-    bundle: str, *, targets: tuple[str, ...], quiet: bool, as_json: bool, **options: Any
+    bundle: str,
+    *,
+    targets: tuple[str, ...],
+    precision: str | None,
+    force: bool,
+    model: str | None,
+    calibration: str | None,
+    eval_data: str | None,
+    gpus: tuple[str, ...],
+    batch_sizes: str | None,
+    lengths: str | None,
+    profile_from: str | None,
+    engine_cache: str | None,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Add targets to BUNDLE, from the checkpoint that it was made of.
 
-    The settings are those of the bundle's manifest, so that INT8 weights come out the same and are
-    stored once. The bundle is replaced when everything is verified, and untouched before. A target
-    that BUNDLE has the graph of already gets its engine, for the GPUs and shapes that are named.
+    The options are those that the bundle's manifest keeps, so that INT8 weights come out the same
+    and are stored once; an accuracy budget holds for the new engines too. The bundle is replaced
+    when everything is verified, and untouched before. A target that BUNDLE has the graph of already
+    gets its engine, for the GPUs and shapes that are named.
     """
     with errors_on_one_line():
-        build = _import_build()
-        engines = take_engine_options(options, targets)
-        if engines is not None:
-            options["finish"] = _finisher(bundle, engines)
-        elif not options["force"]:
-            check_engine_possible(read_manifest(Path(bundle)), targets)
-        with DrawnStages(quiet=quiet or as_json) as listener:
-            done = build(bundle, targets, listener=listener, **options)
+        engines = read_engine_options(
+            targets,
+            gpus=gpus,
+            batch_sizes=batch_sizes,
+            lengths=lengths,
+            profile_from=profile_from,
+            engine_cache=engine_cache,
+        )
+        try:
+            from bert_export.exporter.add_targets import build
+        except MissingExtraError:
+            raise
+        except ImportError as error:
+            raise MissingExtraError(f"build ({error.name})", extra="export") from error
+        try:
+            with DrawnStages(quiet=quiet or as_json) as listener:
+                done = build(
+                    bundle,
+                    targets,
+                    precision=precision,
+                    model=model,
+                    calibration=calibration,
+                    eval_data=eval_data,
+                    threads=threads,
+                    engines=engines,
+                    engine_cache=engine_cache,
+                    force=force,
+                    listener=listener,
+                )
+        except BudgetError as error:
+            if not (quiet or as_json):
+                stderr.print(search_table(cast("SearchRecord", error.search)))
+            raise
         if as_json:
-            print_json(
-                {
-                    "bundle": str(done.path),
-                    "engines": [
-                        {
-                            "target": engine.target,
-                            "precision": engine.precision,
-                            "parity": engine.parity,
-                            "build": engine.build,
-                        }
-                        for engine in done.manifest.engines
-                    ],
-                    "bytes": sum(record.bytes for record in done.manifest.files.values()),
-                }
-            )
+            print_json(_told(done))
         elif not quiet:
             served = ", ".join(
                 f"{engine.target} {engine.precision}" for engine in done.manifest.engines
@@ -80,20 +116,18 @@ def build_command(
             stdout.print(f"{done.path} serves {served}")
 
 
-def _finisher(bundle: str, engines: Any) -> Any:
-    """Builds engines with these options for rows as long as the bundle takes."""
-    from bert_export.targets.engines import build_into
-
-    longest = read_manifest(Path(bundle)).tokenizer.max_length
-    return partial(build_into, options=engines, max_length=longest)
-
-
-def _import_build() -> Any:
-    """The library call; PyTorch is only needed here."""
-    try:
-        from bert_export.exporter.add_targets import build
-    except MissingExtraError:
-        raise
-    except ImportError as error:
-        raise MissingExtraError(f"build ({error.name})", extra="export") from error
-    return build
+def _told(done: Export) -> dict[str, object]:
+    """What ``--json`` prints."""
+    return {
+        "bundle": str(done.path),
+        "engines": [
+            {
+                "target": engine.target,
+                "precision": engine.precision,
+                "parity": engine.parity,
+                "build": engine.build,
+            }
+            for engine in done.manifest.engines
+        ],
+        "bytes": sum(record.bytes for record in done.manifest.files.values()),
+    }

@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
+from bert_export.bundle import EngineOptions
+from bert_export.cli.option_groups import option_group
+from bert_export.errors import InputError
+from bert_export.target_table import TARGETS
 
-from bert_export.bundle import Manifest
-from bert_export.errors import InputError, TargetError
+__all__ = ["engine_options", "read_engine_options"]
 
-if TYPE_CHECKING:
-    from bert_export.targets.engines import EngineOptions
-
-__all__ = ["check_engine_possible", "engine_options", "take_engine_options"]
-
-_TARGETS = ("tensorrt", "tensorrt-rtx")
+_FOR_NAMED_GPUS = [
+    target.name
+    for target in TARGETS.values()
+    if target.builder is not None and target.builder.for_named_gpus
+]
+_option = option_group("Engines for NVIDIA GPUs")
 _OPTIONS = (
-    click.option(
+    _option(
         "--sm",
         "gpus",
         metavar="GPU",
         multiple=True,
-        help="For tensorrt-rtx: a GPU's name or compute capability, such as l4 or 89; may be "
-        "repeated.",
+        help=f"For {', '.join(_FOR_NAMED_GPUS)}: a GPU's name or compute capability, such as l4 or "
+        "89; may be repeated.",
     ),
-    click.option(
-        "--batch-sizes", metavar="N,N,N", help="Smallest, usual, largest.  [default: 1,8,64]"
-    ),
-    click.option(
-        "--lengths", metavar="N,...", help="Tokens: one profile up to each.  [default: one]"
-    ),
-    click.option(
+    _option("--batch-sizes", metavar="N,N,N", help="Smallest, usual, largest.  [default: 1,8,64]"),
+    _option("--lengths", metavar="N,...", help="Tokens: one profile up to each.  [default: one]"),
+    _option(
         "--profile-from",
-        type=click.Path(path_type=Path),
+        metavar="FILE",
         help="Lengths of your texts, one a line, perhaps with a count: profiles that pad least.",
     ),
-    click.option(
+    _option(
         "--engine-cache",
-        type=click.Path(path_type=Path),
-        help="Folder of engines built before.  [default: $BERT_EXPORT_CACHE or the user's cache]",
+        metavar="FOLDER",
+        help="Engines built before.  [default: $BERT_EXPORT_CACHE or the user's cache]",
     ),
 )
-_NAMES = ("gpus", "batch_sizes", "lengths", "profile_from", "engine_cache")
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,58 +49,44 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def take_engine_options(options: dict[str, Any], targets: Sequence[str]) -> EngineOptions | None:
-    """Take these options out of a command's.
+def read_engine_options(
+    targets: Sequence[str],
+    *,
+    gpus: Sequence[str],
+    batch_sizes: str | None,
+    lengths: str | None,
+    profile_from: str | None,
+    engine_cache: str | None,
+) -> EngineOptions | None:
+    """What is to be built, as these options say.
 
     Args:
-        options: Of the command; without these afterwards.
         targets: That the command was given.
+        gpus: As they were typed; so for the rest.
+        batch_sizes: Three numbers.
+        lengths: Numbers.
+        profile_from: A file.
+        engine_cache: A folder.
 
     Returns:
-        What is to be built; ``None`` where no target has an engine to build, or there is neither an
-        option nor a GPU that says for what.
+        The options; ``None`` where none was typed and there is no GPU here, or no target that has
+        an engine to build for it.
 
     Raises:
-        InputError: A size is malformed, or the options have no use for the targets.
+        InputError: A size is malformed.
     """
-    given = {name: options.pop(name) for name in _NAMES}
-    built = [name for name in targets if name in _TARGETS]
-    if not built:
-        if any(given.values()):
-            raise InputError(
-                "options for engines have no use",
-                expected=f"--target {' or '.join(_TARGETS)}",
-                got=", ".join(targets) or "none",
-            )
-        return None
-    from bert_export.targets.engines import EngineOptions, can_build
-
-    chosen = EngineOptions(
-        gpus=tuple(given["gpus"]),
-        batch_sizes=_sizes("batch-sizes", given["batch_sizes"]),
-        lengths=_sizes("lengths", given["lengths"]),
-        profile_from=given["profile_from"],
-        cache=given["engine_cache"],
+    options = EngineOptions(
+        gpus=tuple(gpus),
+        batch_sizes=_sizes("batch-sizes", batch_sizes),
+        lengths=_sizes("lengths", lengths),
+        profile_from=profile_from,
     )
-    return chosen if can_build(built, chosen) else None
+    if options != EngineOptions() or engine_cache is not None:
+        return options
+    from bert_export.targets.engines import built_targets
+    from bert_export.targets.gpu import find_gpu
 
-
-def check_engine_possible(manifest: Manifest, targets: Sequence[str]) -> None:
-    """Where no engine can be built, refuse targets that lack nothing but theirs.
-
-    Raises:
-        TargetError: A target is among them.
-    """
-    for engine in manifest.engines:
-        lacking = engine.target in _TARGETS and engine.build.engine is None
-        if lacking and engine.target in targets:
-            named = engine.target == "tensorrt-rtx"
-            raise TargetError(
-                f"engine for {engine.target} cannot be built",
-                expected="an NVIDIA GPU, or --sm" if named else "an NVIDIA GPU",
-                got="neither" if named else "none",
-                fix="Name its GPU with --sm" if named else "Run it on the machine with the GPU",
-            )
+    return options if built_targets(targets) and find_gpu() is not None else None
 
 
 def _sizes(name: str, text: str | None) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
 from bert_export.evaluation import Evaluation, evaluate
-from bert_export.evaluation.answering import Advance
+from bert_export.runtime.batching import Advance
 
 __all__ = ["evaluate_command", "figure_text"]
 

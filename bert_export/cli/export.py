@@ -3,141 +3,163 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from bert_export.bundle import SearchRecord
+from bert_export.bundle import (
+    DEFAULT_OBSERVER,
+    DEFAULT_OPSET,
+    ExportRequest,
+    QuantizationOptions,
+    SearchRecord,
+)
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
-from bert_export.cli.engine_options import engine_options, take_engine_options
+from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.explain import print_explanation
+from bert_export.cli.option_groups import GroupedCommand, option_group
 from bert_export.cli.search import search_table
 from bert_export.cli.stages import DrawnStages
 from bert_export.errors import BudgetError, InputError, MissingExtraError
-from bert_export.explanation import explain
+from bert_export.explanation import Explanation, explain
 from bert_export.quantization.calibration.observers import OBSERVERS
-from bert_export.quantization.options import DEFAULT_OBSERVER, QuantizationOptions
-from bert_export.targets import DEFAULT_TARGET, TARGETS
+from bert_export.target_table import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
+
+if TYPE_CHECKING:  # the export needs PyTorch, the help does not
+    from bert_export.exporter import Export
 
 __all__ = ["export_command", "parse_share"]
 
+_input = option_group("What goes in")
+_output = option_group("What comes out")
+_int8 = option_group("INT8")
+_budget = option_group("Accuracy budget of INT8")
+_running = option_group("Running and printing")
 
-@click.command("export")
-@click.option("--task", help=f"One of {', '.join(TASKS)}; read from the checkpoint if not given.")
-@click.option(
+
+@click.command("export", cls=GroupedCommand)
+@_input("--task", help=f"One of {', '.join(TASKS)}; read from the checkpoint if not given.")
+@_input(
     "--model",
     default="demo",
     show_default=True,
     help="A directory, a hub id, `demo` (the task's demonstration checkpoint) or `demo:NAME`.",
 )
-@click.option("--output", "-o", help="The bundle's folder.  [default: TASK-PRECISION]")
-@click.option(
+@_input("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
+@_output("--output", "-o", help="The bundle's folder.  [default: TASK-PRECISION]")
+@_output("--int8", "flag", flag_value="int8", help="Short for --precision int8.")
+@_output("--bf16", "flag", flag_value="bf16", help="Short for --precision bf16.")
+@_output("--fp16", "flag", flag_value="fp16", help="Short for --precision fp16.")
+@_output("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
+@_output(
     "--precision", help="fp32, fp16, bf16 or int8, as far as the target has it.  [default: fp32]"
 )
-@click.option("--int8", "flag", flag_value="int8", help="Short for --precision int8.")
-@click.option("--bf16", "flag", flag_value="bf16", help="Short for --precision bf16.")
-@click.option("--fp16", "flag", flag_value="fp16", help="Short for --precision fp16.")
-@click.option("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
-@click.option(
+@_output(
     "--target",
     "targets",
     multiple=True,
     help=f"May be repeated: {', '.join(TARGETS)}; or auto: the fastest that is installed here, by "
     f"measurement.  [default: {DEFAULT_TARGET}]",
 )
-@click.option("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
-@click.option(
+@_output("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
+@_output("--opset", type=int, help=f"ONNX opset of the graph.  [default: {DEFAULT_OPSET}]")
+@_output("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
+@_int8(
     "--calibration",
     help="A built-in set, or a data file: .jsonl, .csv, .parquet, .txt or a saved data set.",
 )
-@click.option(
-    "--int8-mode", help="static, or dynamic: answers depend on the batch.  [default: static]"
-)
-@click.option(
+@_int8(
     "--calibration-method",
     help=f"How ranges are set: {', '.join(OBSERVERS)}.  [default: {DEFAULT_OBSERVER}]",
 )
-@click.option(
+@_int8("--int8-mode", help="static, or dynamic: answers depend on the batch.  [default: static]")
+@_int8("--cpu", help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]")
+@_budget(
     "--max-drop",
     metavar="POINTS%",
     help="The most that INT8 may cost on --eval, such as 0.5%; layers go back to float until then.",
 )
-@click.option(
+@_budget(
     "--eval",
     "eval_data",
     metavar="FILE",
     help="A data file to measure that on: the task's metric if labelled, else agreement with FP32.",
 )
-@click.option("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
-@click.option("--cpu", help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]")
-@click.option("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
-@click.option("--opset", type=int, help="ONNX opset of the graph.")
-@click.option("--threads", type=int, help="Threads while calibrating and verifying.")
+@_budget("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
 @engine_options
-@click.option("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--example", help="Text that the finished bundle answers.")
-@click.option(
+@_running("--threads", type=int, help="Threads while calibrating, verifying and timing.")
+@_running("--example", help="Text that the finished bundle answers.")
+@_running(
     "--explain", "explains", is_flag=True, help="Show what each graph pass did, and what costs."
 )
+@_running("--quiet", is_flag=True, help="Print nothing but errors.")
+@_running("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export_command(
     *,
-    precision: str | None,
+    task: str | None,
+    model: str,
+    max_length: int | None,
+    output: str | None,
     flag: str | None,
+    precision: str | None,
     targets: tuple[str, ...],
+    shapes: str | None,
     opset: int | None,
-    int8_mode: str | None,
+    force: bool,
+    calibration: str | None,
     calibration_method: str | None,
+    int8_mode: str | None,
+    cpu: str | None,
     max_drop: str | None,
-    quiet: bool,
-    as_json: bool,
+    eval_data: str | None,
+    keep_best: bool,
+    gpus: tuple[str, ...],
+    batch_sizes: str | None,
+    lengths: str | None,
+    profile_from: str | None,
+    engine_cache: str | None,
+    threads: int | None,
     example: str | None,
     explains: bool,
-    **options: Any,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Export a checkpoint into a bundle that answers without PyTorch."""
     with errors_on_one_line():
-        if precision and flag and precision != flag:
-            raise InputError(
-                "precision is given twice",
-                expected="one of them",
-                got=f"--precision {precision} and --{flag}",
-            )
-        options["engines"] = take_engine_options(options, targets)
-        if opset is not None:
-            options["opset"] = opset
-        if targets:
-            options["targets"] = targets
-        if int8_mode or calibration_method:
-            options["quantization"] = _quantization(int8_mode or "static", calibration_method)
-        if max_drop is not None:
-            options["max_drop"] = parse_share(max_drop)
-        options["precision"] = precision or flag or "fp32"
-        done = _export(options, quiet=quiet or as_json)
+        targets = targets or (DEFAULT_TARGET,)
+        request = ExportRequest(
+            task=task,
+            model=model,
+            max_length=max_length,
+            precision=_precision(precision, flag),
+            targets=targets,
+            shapes=shapes,
+            opset=DEFAULT_OPSET if opset is None else opset,
+            calibration=calibration,
+            quantization=_quantization(int8_mode, calibration_method),
+            cpu=cpu,
+            max_drop=None if max_drop is None else parse_share(max_drop),
+            eval_data=eval_data,
+            keep_best=keep_best,
+            engines=read_engine_options(
+                targets,
+                gpus=gpus,
+                batch_sizes=batch_sizes,
+                lengths=lengths,
+                profile_from=profile_from,
+                engine_cache=engine_cache,
+            ),
+            threads=threads,
+        )
+        done = _export(
+            request, output=output, force=force, cache=engine_cache, quiet=quiet or as_json
+        )
         record, answer, refusal = _answer(done, example)
         explanation = explain(done.path) if explains else None
         if as_json:
-            print_json(
-                {
-                    "bundle": str(done.path),
-                    "task": done.manifest.task,
-                    "precision": done.manifest.engine().precision,
-                    "targets": [engine.target for engine in done.manifest.engines],
-                    "stages": [
-                        {"name": stage.name, "seconds": stage.seconds, **stage.facts}
-                        for stage in done.stages
-                    ],
-                    "parity": {engine.target: engine.parity for engine in done.manifest.engines},
-                    "choice": done.manifest.auto_target,
-                    "example": record,
-                    "answer": answer,
-                    "refusal": refusal,
-                }
-                | ({} if explanation is None else {"explanation": explanation})
-            )
+            print_json(_told(done, record, answer, refusal, explanation))
         elif not quiet:
             plan = done.manifest.engines[0].quantization
             if plan is not None and plan.search is not None:
@@ -153,32 +175,76 @@ def export_command(
             )
 
 
-def _export(options: dict[str, Any], *, quiet: bool) -> Any:
-    """The library call, with its stages drawn, and the path of a budget that could not be kept."""
-    export = _import_export()
-    listener = DrawnStages(quiet=quiet)
+def _precision(precision: str | None, flag: str | None) -> str:
+    """The precision that was typed in one of its forms.
+
+    Raises:
+        InputError: Two of them are there, and differ.
+    """
+    if precision and flag and precision != flag:
+        raise InputError(
+            "precision is given twice",
+            expected="one of them",
+            got=f"--precision {precision} and --{flag}",
+        )
+    return precision or flag or "fp32"
+
+
+def _quantization(mode: str | None, method: str | None) -> QuantizationOptions | None:
+    """How INT8 is done, where that is said."""
+    if mode is None and method is None:
+        return None
+    return QuantizationOptions(mode=mode or "static", observer=method or DEFAULT_OBSERVER)
+
+
+def _export(
+    request: ExportRequest, *, output: str | None, force: bool, cache: str | None, quiet: bool
+) -> Export:
+    """The library call, with its stages drawn, and the path of a budget that could not be kept.
+
+    Raises:
+        MissingExtraError: The extra that brings PyTorch is not installed.
+    """
     try:
-        with listener:
-            return export(listener=listener, **options)
+        from bert_export.exporter import export_request
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(f"export ({error.name})", extra="export") from error
+    try:
+        with DrawnStages(quiet=quiet) as listener:
+            return export_request(
+                request, output=output, force=force, engine_cache=cache, listener=listener
+            )
     except BudgetError as error:
         if not quiet:
             stderr.print(search_table(cast("SearchRecord", error.search)))
         raise
 
 
-def _quantization(mode: str, method: str | None) -> QuantizationOptions:
-    """How INT8 is done.
-
-    Raises:
-        InputError: A calibration method is given for what is not calibrated.
-    """
-    if mode == "dynamic" and method is not None:
-        raise InputError(
-            f"calibration-method {method} has no use for dynamic INT8",
-            expected="--int8-mode static",
-            got=mode,
-        )
-    return QuantizationOptions(mode=mode, observer=method or DEFAULT_OBSERVER)
+def _told(
+    done: Export,
+    record: dict[str, Any],
+    answer: Any,
+    refusal: str | None,
+    explanation: Explanation | None,
+) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    told = {
+        "bundle": str(done.path),
+        "task": done.manifest.task,
+        "precision": done.manifest.engine().precision,
+        "targets": [engine.target for engine in done.manifest.engines],
+        "stages": [
+            {"name": stage.name, "seconds": stage.seconds, **stage.facts} for stage in done.stages
+        ],
+        "parity": {engine.target: engine.parity for engine in done.manifest.engines},
+        "auto_target": done.manifest.auto_target,
+        "example": record,
+        "answer": answer,
+        "refusal": refusal,
+    }
+    return told if explanation is None else told | {"explanation": explanation}
 
 
 def parse_share(text: str) -> float:
@@ -196,18 +262,7 @@ def parse_share(text: str) -> float:
         ) from None
 
 
-def _import_export() -> Any:
-    """The library call; PyTorch is only needed here."""
-    try:
-        from bert_export.exporter.auto_target import export_for
-    except MissingExtraError:
-        raise
-    except ImportError as error:
-        raise MissingExtraError(f"export ({error.name})", extra="export") from error
-    return export_for
-
-
-def _answer(done: Any, example: str | None) -> tuple[dict[str, Any], Any, str | None]:
+def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str | None]:
     """What the finished bundle says to the example, loaded as a service would load it; or why not.
 
     A bundle for GPUs alone is not asked: they need not be here. An example that does not fit, such

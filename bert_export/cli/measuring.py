@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bert_export.cli.console import stderr
-from bert_export.measuring.workloads import SHAPES
+from bert_export.measuring.workloads import SHAPES, parse_shapes
 
-__all__ = ["drawn", "measuring_options"]
+if TYPE_CHECKING:
+    from bert_export.measuring.timing import Conditions
+
+__all__ = ["MeasuringOptions", "drawn", "measuring_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuringOptions:
+    """The options of :func:`measuring_options` as typed."""
+
+    shapes: str
+    threads: int | None
+    texts: int
+    seconds: float
+    tolerance: float
+    lifetimes: int
+    cold_starts: int
+
+    def conditions(self) -> Conditions:
+        """Settle them on this machine.
+
+        Raises:
+            InputError: See :func:`bert_export.measuring.timing.conditions`.
+        """
+        from bert_export.measuring.timing import conditions
+
+        return conditions(
+            shapes=parse_shapes(self.shapes),
+            threads=self.threads,
+            texts=self.texts,
+            seconds=self.seconds,
+            tolerance=self.tolerance,
+            lifetimes=self.lifetimes,
+            cold_starts=self.cold_starts,
+        )
+
 
 _OPTIONS = (
     click.option(
@@ -33,30 +70,43 @@ _OPTIONS = (
         type=click.FloatRange(min=0),
         default=4.0,
         show_default=True,
-        help="Per contender and workload at most; it ends earlier once the interval is tight.",
+        help="Per contender and workload at most; it ends earlier once the ratio is sure.",
     ),
     click.option(
         "--tolerance",
         type=click.FloatRange(min=0, min_open=True),
         default=0.02,
         show_default=True,
-        help="Half the median's 95 % interval, as a share of it, that counts as tight.",
+        help="Half a ratio's 95 % interval, as a share of it, at which a process has done enough.",
+    ),
+    click.option(
+        "--lifetimes",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Processes per contender, one after the other: each has its own luck with memory.",
     ),
     click.option(
         "--cold-starts",
         type=click.IntRange(min=0),
         default=5,
         show_default=True,
-        help="Fresh processes per contender.",
+        help="Processes per contender that answer once, from their start on.",
     ),
 )
 
 
 def measuring_options(command: Command) -> Command:
-    """Give a command the options of :func:`bert_export.measuring.timing.conditions`."""
+    """Give a command the options, which reach it as one value, ``measuring``."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> Any:
+        own = {field.name: options.pop(field.name) for field in fields(MeasuringOptions)}
+        return command(measuring=MeasuringOptions(**own), **options)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
 
 
 class _Bar:

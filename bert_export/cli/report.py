@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
 from bert_export.cli.export import parse_share
-from bert_export.cli.measuring import drawn, measuring_options
+from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
 from bert_export.targets import TARGETS
 from bert_export.tasks import TASKS
 
@@ -57,7 +56,7 @@ def report_command(
     output: str,
     quiet: bool,
     as_json: bool,
-    **limits: Any,
+    measuring: MeasuringOptions,
 ) -> None:
     """Export, score and time a checkpoint's variants, and write a page that compares them.
 
@@ -80,7 +79,7 @@ def report_command(
                 eval_data=eval_data,
                 calibration=calibration,
                 command=_command(),
-                **limits,
+                under=measuring.conditions(),
             )
         if as_json:
             print_json(report)

@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
-from bert_export.tasks import TASKS, Task
+from bert_export.tasks import TASKS, CheckpointFacts, Task
 
 __all__ = ["tasks_command"]
 
@@ -47,7 +47,7 @@ def _row(task: Task) -> dict[str, Any]:
         "head": task.head,
         "demo": _demo(task),
         "outputs": [output.name for output in task.outputs],
-        "metric": task.metric,
+        "metric": task.metric(CheckpointFacts()),
     }
 
 

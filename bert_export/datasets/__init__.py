@@ -1,8 +1,9 @@
-"""Data sets: files of records, labelled or not, that calibrate and that evaluate.
+"""Data sets: files of records, labelled or not, for calibration and evaluation.
 
-A file is read into plain records with a task's fields, every one of them checked; what is wrong is
-named with its file, row and field. ``formats`` knows kinds of files, ``fields`` knows what a field
-may hold; ``pairing`` and ``masking`` make the inputs that pre-training's heads are asked with.
+A file is read into plain records with the fields of a task. Every value is checked, and an error
+names its file, row and field. ``formats`` knows the kinds of files, ``fields`` knows what a field
+may hold, and ``pairing`` and ``masking`` make the inputs of pre-training's heads. ``README.md``
+beside this file describes the files for users.
 """
 
 from __future__ import annotations

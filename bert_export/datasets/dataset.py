@@ -24,11 +24,11 @@ class DataSet:
 
     Args:
         source: Name of the file, the folder or the built-in set, as given.
-        sha256: Of the file's bytes (hex); of a folder, see
+        sha256: sha256 of the file's bytes in hex; of a folder, see
             :func:`bert_export.datasets.formats.hash_source`.
         records: One mapping per example, with fields of the task only.
-        places: Where each record stands in the source, such as ``line 3``.
-        class_names: Names behind the integers of a field, where the file tells them.
+        places: The place of each record in the source, such as ``line 3``.
+        class_names: By field, the names that its integers stand for, if the file has them.
     """
 
     source: str
@@ -49,20 +49,20 @@ def read_dataset(task: Task, path: str | Path) -> DataSet:
     """Read a file of records.
 
     Args:
-        task: Whose fields every record must have; other columns are left out.
+        task: The task whose fields are read; other columns are left out.
         path: A ``.txt`` (one ``text`` a line), ``.jsonl``, ``.csv`` or ``.parquet`` file, or a
-            directory that the datasets library saved. For a task that takes pairs, the lines of a
+            directory that the datasets library saved. For a task that needs pairs, the lines of a
             ``.txt`` file are running text, see :func:`bert_export.datasets.pairing.pair_passages`.
 
     Raises:
-        DatasetError: The file is missing, of another kind or malformed, holds no record, or a
-            record does not fit the task.
+        DatasetError: The file is missing, of an unknown kind, malformed or empty, or a record does
+            not fit the task.
         MissingExtraError: The kind of file needs pyarrow.
     """
     source = Path(path)
     table = read_table(source, columns=(*task.required, *task.optional))
-    paired = source.suffix.lower() == ".txt" and task.required == _PAIRS
-    if paired:
+    is_running_text = source.suffix.lower() == ".txt" and task.required == _PAIRS
+    if is_running_text:
         table = Table(pair_passages(list(table.rows)), table.unit, table.class_names)
     records: list[Mapping[str, Any]] = []
     places: list[str] = []
@@ -73,7 +73,9 @@ def read_dataset(task: Task, path: str | Path) -> DataSet:
     if not records:
         raise DatasetError(
             f"data file {path} is empty",
-            expected="at least two lines, which make a pair" if paired else "at least one example",
-            got="fewer" if paired else "none",
+            expected="at least two lines, which make a pair"
+            if is_running_text
+            else "at least one example",
+            got="fewer" if is_running_text else "none",
         )
     return DataSet(str(path), hash_source(source), tuple(records), tuple(places), table.class_names)

@@ -1,7 +1,7 @@
-"""What each field of a record may hold, one reader per field.
+"""What each field of a record may hold; one reader per field.
 
-Columns are called alike in every kind of file. A column of lists is a list in JSON Lines, Parquet
-and Arrow, and JSON text in a CSV cell.
+Fields have the same names in every kind of file. A list is a list in JSON Lines, Parquet and Arrow,
+and JSON text in a CSV cell.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _UnfitError(Exception):
-    """A value is not what its field holds; the text says what that is."""
+    """A value does not fit its field; the text says what the field holds."""
 
 
 def read_fields(row: Any, task: Task, place: str) -> Mapping[str, Any]:
-    """A row as a record of the task.
+    """Read a row as a record of the task.
 
     Args:
-        row: What the file holds; ``None`` in a field, or an empty text in an optional one, counts
-            as absent.
-        task: Whose fields are read.
+        row: What the file holds. A field is absent if it is ``None``, or if it is optional and an
+            empty text.
+        task: The task whose fields are read.
         place: File and row, for errors.
 
     Raises:
-        DatasetError: The row is no mapping, lacks a field, or holds a value of another type.
+        DatasetError: The row is no mapping, lacks a field, or holds a value that does not fit.
     """
     if not isinstance(row, Mapping):
         raise DatasetError(
             f"{place} is no object", expected="a mapping of fields", got=type(row).__name__
         )
-    given = {
+    present = {
         name: row[name]
         for name in (*task.required, *task.optional)
         if row.get(name) is not None and not (name in task.optional and row[name] == "")
     }
-    missing = [name for name in task.required if name not in given]
-    if missing or not given:
+    missing = [name for name in task.required if name not in present]
+    if missing or not present:
         raise DatasetError(
             f"{place} does not fit {task.name}",
             expected=", ".join(missing) or " or ".join(task.optional),
             got=", ".join(map(str, row)) or "an empty object",
         )
-    record = {name: _read(name, value, place) for name, value in given.items()}
+    record = {name: _read(name, value, place) for name, value in present.items()}
     if "tags" in record and len(record["tags"]) != len(record.get("tokens", ())):
         raise DatasetError(
             f"{place} field tags does not fit its tokens",
@@ -101,52 +101,55 @@ def _label(value: Any) -> str | int | float:
 
 def _list(value: Any, what: str) -> list[Any]:
     """A list, or JSON text that holds one."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = None
-    if not isinstance(value, list | tuple):
+    elements = _parsed(value)
+    if not isinstance(elements, list | tuple):
         raise _UnfitError(f"a list of {what} (in a CSV cell: as JSON)")
-    return list(value)
+    return list(elements)
+
+
+def _parsed(value: Any) -> Any:
+    """What JSON text holds, ``None`` if it is none; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _texts(value: Any) -> list[str]:
-    found = _list(value, "strings")
-    if not found or not all(isinstance(part, str) for part in found):
+    texts = _list(value, "strings")
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise _UnfitError("a list of strings, one at least (in a CSV cell: as JSON)")
-    return [_text(part) for part in found]
+    return [_text(text) for text in texts]
 
 
 def _names_or_ids(value: Any) -> list[str | int]:
-    found = _list(value, "names or ids")
-    if not all(isinstance(part, str | int) and not isinstance(part, bool) for part in found):
+    labels = _list(value, "names or ids")
+    if not all(isinstance(label, str | int) and not isinstance(label, bool) for label in labels):
         raise _UnfitError("a list of names or ids (in a CSV cell: as JSON)")
-    return found
+    return labels
 
 
 def _candidates(value: Any) -> list[str]:
-    """A list, or a text with commas between the labels."""
+    """A list of labels, or a text with commas between them."""
     if isinstance(value, str) and not value.lstrip().startswith("["):
         return _texts([part.strip() for part in value.split(",") if part.strip()])
     return _texts(value)
 
 
 def _answers(value: Any) -> Mapping[str, list[Any]]:
-    """``{"text": [...], "answer_start": [...]}``; empty lists where there is no answer."""
+    """``{"text": [...], "answer_start": [...]}``; both lists empty if there is no answer."""
     expected = '{"text": [strings], "answer_start": [offsets]} of equal lengths'
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = None
-    if not isinstance(value, Mapping):
+    answers = _parsed(value)
+    if not isinstance(answers, Mapping):
         raise _UnfitError(expected)
-    texts, starts = value.get("text"), value.get("answer_start")
+    texts, starts = answers.get("text"), answers.get("answer_start")
     if not isinstance(texts, list | tuple) or not isinstance(starts, list | tuple):
         raise _UnfitError(expected)
-    whole = all(isinstance(start, int) and not isinstance(start, bool) for start in starts)
-    if not whole or not all(isinstance(text, str) for text in texts) or len(texts) != len(starts):
+    are_offsets = all(isinstance(start, int) and not isinstance(start, bool) for start in starts)
+    are_texts = all(isinstance(text, str) for text in texts)
+    if not are_offsets or not are_texts or len(texts) != len(starts):
         raise _UnfitError(expected)
     return {"text": list(texts), "answer_start": list(starts)}
 
@@ -166,4 +169,4 @@ FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "answers": _answers,
     "score": _number,
 }
-"""By field name: gives the value as records hold it."""
+"""By field name: turns a file's value into the value that records hold."""

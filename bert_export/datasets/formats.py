@@ -1,4 +1,4 @@
-"""Kinds of files, one reader each: rows as the file holds them, with their numbers."""
+"""Kinds of data files, one reader each: rows as the file holds them, with their numbers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file's rows.
+    """The rows of a file.
 
     Args:
-        rows: Number, from 1, and value of each; what a value holds is not checked yet.
-        unit: What is counted: ``line`` or ``row``.
-        class_names: Names behind the integers of a column, where the file tells them.
+        rows: The number, from 1, and the value of each; values are not checked yet.
+        unit: What the numbers count: ``line`` or ``row``.
+        class_names: By column, the names that its integers stand for, if the file has them.
     """
 
     rows: Iterable[tuple[int, Any]]
@@ -43,11 +43,11 @@ def read_table(path: Path, *, columns: Sequence[str]) -> Table:
 
     Args:
         path: The file, or a directory that the datasets library saved.
-        columns: Those that are wanted; files with columns of their own read no others.
+        columns: Columns of Parquet and Arrow files to read; other kinds are read whole.
 
     Raises:
-        DatasetError: There is no such file, its kind is unknown, or it is malformed; some of that
-            shows only while the rows are read.
+        DatasetError: There is no such file, its kind is unknown, or it is malformed; some errors
+            show only while the rows are read.
         MissingExtraError: The kind needs pyarrow.
     """
     if path.is_dir():
@@ -63,17 +63,18 @@ def read_table(path: Path, *, columns: Sequence[str]) -> Table:
 
 
 def hash_source(path: Path) -> str:
-    """sha256 (hex) of a file's bytes.
+    """The sha256 of a file's bytes, in hex.
 
-    Of a directory: over the name, a zero byte and the sha256 (raw) of each of its files, by name.
+    A directory is hashed over its files, in the order of their names: the name, a zero byte and the
+    sha256 (raw) of each.
     """
     if path.is_file():
         return str(_digest(path).hexdigest())
-    whole = hashlib.sha256()
-    for part in sorted(path.iterdir()):
-        if part.is_file():
-            whole.update(part.name.encode() + b"\0" + _digest(part).digest())
-    return whole.hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + _digest(file).digest())
+    return digest.hexdigest()
 
 
 def _digest(path: Path) -> Any:
@@ -84,14 +85,14 @@ def _digest(path: Path) -> Any:
 def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:  # a name may hold a zero byte
+    except (OSError, ValueError) as error:  # ValueError too for a zero byte in the name
         raise DatasetError(
             f"data file {path} cannot be read", expected="a UTF-8 text file", got=str(error)
         ) from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    # Not splitlines(): JSON strings may hold the other line ends of Unicode as they are.
+    # Not splitlines(): JSON strings may hold the other line separators of Unicode.
     for number, line in enumerate(_read_text(path).split("\n"), 1):
         if line.strip():
             yield number, line.strip()
@@ -122,7 +123,7 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Table:
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> Table:
-    """A header, then a row of as many cells per record."""
+    """A header, then one row per record with as many cells."""
     text = _read_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may be a whole document
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -130,16 +131,16 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Table:
     def rows() -> Iterator[tuple[int, Any]]:
         number = 0
         try:
-            filled = filter(None, reader)
-            header = [name.strip() for name in next(filled, [])]
-            named = [name for name in header if name]
-            if len(set(named)) != len(named):
+            filled_rows = filter(None, reader)
+            header = [name.strip() for name in next(filled_rows, [])]
+            names = [name for name in header if name]
+            if len(set(names)) != len(names):
                 raise DatasetError(
                     f"data file {path} names a column twice",
                     expected="distinct names in the first row",
                     got=", ".join(header),
                 )
-            for number, cells in enumerate(filled, 1):
+            for number, cells in enumerate(filled_rows, 1):
                 if len(cells) != len(header):
                     raise DatasetError(
                         f"data file {path} row {number} does not fit the header",
@@ -159,15 +160,15 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Table:
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> Table:
-    """Columns of the same names; lists as lists."""
+    """Columns by name; lists are lists."""
     pyarrow = _import_pyarrow(path)
     from pyarrow import parquet
 
     def rows() -> Iterator[tuple[int, Any]]:
         with _arrow_errors(path, pyarrow), parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            wanted = [name for name in columns if name in names]
-            yield from _number(file.iter_batches(columns=wanted), wanted, names)
+            present = [name for name in columns if name in names]
+            yield from _number(file.iter_batches(columns=present), present, names)
 
     with _arrow_errors(path, pyarrow):
         metadata = parquet.read_schema(path).metadata or {}
@@ -175,7 +176,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Table:
 
 
 def _read_saved(path: Path, columns: Sequence[str]) -> Table:
-    """What ``Dataset.save_to_disk`` of the datasets library writes: Arrow streams and two notes."""
+    """A directory that ``Dataset.save_to_disk`` wrote: Arrow streams and two JSON files."""
     if not (path / _STATE).is_file():
         splits = _json((path / _SPLITS).read_bytes()) if (path / _SPLITS).is_file() else {}
         names = splits.get("splits") or []
@@ -186,17 +187,17 @@ def _read_saved(path: Path, columns: Sequence[str]) -> Table:
             fix=f"Pass one of its splits, such as {path / str(names[0])}" if names else None,
         )
     pyarrow = _import_pyarrow(path)
-    listed = _json((path / _STATE).read_bytes()).get("_data_files")
-    files = [part.get("filename") for part in listed or [] if isinstance(part, Mapping)]
+    entries = _json((path / _STATE).read_bytes()).get("_data_files")
+    files = [entry.get("filename") for entry in entries or [] if isinstance(entry, Mapping)]
     if not files or not all(isinstance(name, str) and Path(name).name == name for name in files):
         raise DatasetError(
             f"data directory {path} has a malformed {_STATE}",
             expected="_data_files, each with the filename of a file beside it",
-            got=str(listed),
+            got=str(entries),
         )
 
     def rows() -> Iterator[tuple[int, Any]]:
-        begun = 0
+        done = 0  # rows of the files before
         for name in map(str, files):
             with (
                 _arrow_errors(path / name, pyarrow),
@@ -204,10 +205,10 @@ def _read_saved(path: Path, columns: Sequence[str]) -> Table:
                 pyarrow.ipc.open_stream(file) as stream,
             ):
                 names = stream.schema.names
-                wanted = [column for column in columns if column in names]
-                batches = (batch.select(wanted) for batch in stream)
-                for number, row in _number(batches, wanted, names, after=begun):
-                    begun = number
+                present = [column for column in columns if column in names]
+                batches = (batch.select(present) for batch in stream)
+                for number, row in _number(batches, present, names, after=done):
+                    done = number
                     yield number, row
 
     info = _json((path / _INFO).read_bytes()) if (path / _INFO).is_file() else {}
@@ -215,10 +216,18 @@ def _read_saved(path: Path, columns: Sequence[str]) -> Table:
 
 
 def _number(
-    batches: Iterable[Any], wanted: Sequence[str], names: Sequence[str], *, after: int = 0
+    batches: Iterable[Any], present: Sequence[str], names: Sequence[str], *, after: int = 0
 ) -> Iterator[tuple[int, Any]]:
-    """Rows of Arrow batches; without a wanted column, the first row shows what there is."""
-    if not wanted:
+    """The rows of Arrow batches, numbered from ``after + 1``.
+
+    Args:
+        batches: The batches, with the columns to read.
+        present: Columns to read that the file has. If there are none, a single row with all of the
+            file's columns is given, so that the error can name them.
+        names: All columns of the file.
+        after: Number of the row before the first.
+    """
+    if not present:
         yield after + 1, dict.fromkeys(names)
         return
     for batch in batches:
@@ -238,7 +247,7 @@ def _import_pyarrow(path: Path) -> ModuleType:
 
 @contextmanager
 def _arrow_errors(path: Path, pyarrow: ModuleType) -> Iterator[None]:
-    """Arrow's many exceptions as one of ours."""
+    """Turn Arrow's many exceptions into a :class:`DatasetError`."""
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
@@ -250,24 +259,28 @@ def _arrow_errors(path: Path, pyarrow: ModuleType) -> Iterator[None]:
 
 
 def _json(data: bytes) -> Mapping[str, Any]:
-    """A JSON object; an empty one for anything else, as it only holds what may be missing."""
+    """Parse a JSON object of optional information; anything else counts as an empty one."""
     try:
-        found = json.loads(data)
+        parsed = json.loads(data)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, Mapping) else {}
+    return parsed if isinstance(parsed, Mapping) else {}
 
 
 def _class_names(info: Any) -> dict[str, tuple[str, ...]]:
-    """Names of ``ClassLabel`` columns, and of lists of them, in the datasets library's notes."""
+    """The names of ``ClassLabel`` columns, and of lists of them.
+
+    Args:
+        info: The datasets library's ``info``, of whatever type the file holds.
+    """
     features = info.get("features") if isinstance(info, Mapping) else None
-    names: dict[str, tuple[str, ...]] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
     for column, feature in (features if isinstance(features, Mapping) else {}).items():
-        inner = feature.get("feature", feature) if isinstance(feature, Mapping) else None
-        found = inner.get("names") if isinstance(inner, Mapping) else None
-        if isinstance(found, list) and found and all(isinstance(name, str) for name in found):
-            names[column] = tuple(found)
-    return names
+        element = feature.get("feature", feature) if isinstance(feature, Mapping) else None
+        names = element.get("names") if isinstance(element, Mapping) else None
+        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            class_names[column] = tuple(names)
+    return class_names
 
 
 FORMATS: Mapping[str, Callable[[Path, Sequence[str]], Table]] = {

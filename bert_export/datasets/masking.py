@@ -1,4 +1,4 @@
-"""Tokens hidden from a masked-language-model head: as it was trained, and as it is scored."""
+"""Masks for masked-language-model heads: as in pre-training, and for scoring."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_export.errors import DatasetError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.tokenization import Tokenizer
 
-__all__ = ["MASKED_TASKS", "corrupt_rows", "hide_tokens", "mask_id_of", "mask_tokens"]
-
-MASKED_TASKS = ("fill-mask", "pretraining")
-"""Tasks whose inputs have masks."""
+__all__ = ["corrupt_rows", "hide_tokens", "mask_tokens"]
 
 _SHARE = 0.15
 
 
 def corrupt_rows(rows: Sequence[Row], tokenizer: Tokenizer, rng: np.random.Generator) -> list[Row]:
-    """Rows as pre-training shows them; a row that has a mask of its own stays as it is.
+    """Corrupt rows as pre-training does; a row that has a mask of its own stays as it is.
 
     Raises:
-        DatasetError: The tokenizer has no mask token.
+        TokenizerError: The tokenizer has no mask token.
     """
-    mask_id = mask_id_of(tokenizer)
+    mask_id = tokenizer.required_mask_id
     corrupted = []
     for row in rows:
         if not (row.input_ids == mask_id).any():
@@ -55,11 +51,11 @@ def mask_tokens(
 
     Args:
         input_ids: int64 (S,).
-        special: bool (S,), tokens that are never chosen.
-        mask_id: Id of ``[MASK]``, which replaces 80 % of the chosen tokens.
-        vocab_size: A random id below it replaces 10 %; the last 10 % stay as they are.
-        rng: Source of every choice.
-        share: Share of the tokens that are chosen, at least one where there is any.
+        special: bool (S,), tokens that are never drawn.
+        mask_id: Id of ``[MASK]``, which replaces 80 % of the drawn tokens.
+        vocab_size: A random id below it replaces 10 % of them; the last 10 % stay as they are.
+        rng: Source of every draw.
+        share: Share of the tokens that are drawn; at least one, if there is any.
 
     Returns:
         int64 (S,), a copy.
@@ -67,10 +63,10 @@ def mask_tokens(
     Source: Devlin et al. 2018, arXiv:1810.04805, section 3.1, task 1.
     """
     corrupted = input_ids.copy()
-    chosen = _choose(special, rng, share)
-    fate = rng.random(chosen.size)
-    corrupted[chosen[fate < 0.8]] = mask_id
-    randomized = chosen[(fate >= 0.8) & (fate < 0.9)]
+    drawn = _draw(special, rng, share)
+    fate = rng.random(drawn.size)
+    corrupted[drawn[fate < 0.8]] = mask_id
+    randomized = drawn[(fate >= 0.8) & (fate < 0.9)]
     corrupted[randomized] = rng.integers(0, vocab_size, randomized.size)
     return corrupted
 
@@ -83,39 +79,25 @@ def hide_tokens(
     rng: np.random.Generator,
     share: float = _SHARE,
 ) -> NDArray[np.int64]:
-    """Put ``[MASK]`` in the place of tokens that a head is to guess.
+    """Replace tokens by ``[MASK]``, for a head to predict.
 
     Args:
         input_ids: int64 (S,).
-        special: bool (S,), tokens that are never chosen.
+        special: bool (S,), tokens that are never drawn.
         mask_id: Id of ``[MASK]``.
-        rng: Source of the choice.
-        share: Share of the tokens that are hidden, at least one where there is any.
+        rng: Source of every draw.
+        share: Share of the tokens that are hidden; at least one, if there is any.
 
     Returns:
         int64 (S,), a copy.
     """
     hidden = input_ids.copy()
-    hidden[_choose(special, rng, share)] = mask_id
+    hidden[_draw(special, rng, share)] = mask_id
     return hidden
 
 
-def mask_id_of(tokenizer: Tokenizer) -> int:
-    """Id of the mask token.
-
-    Raises:
-        DatasetError: The tokenizer has none.
-    """
-    if tokenizer.mask_id is None:
-        raise DatasetError(
-            "tokenizer has no mask token", expected=f"{tokenizer.mask_token} in its vocabulary"
-        )
-    return tokenizer.mask_id
-
-
-def _choose(
-    special: NDArray[np.bool_], rng: np.random.Generator, share: float
-) -> NDArray[np.int64]:
+def _draw(special: NDArray[np.bool_], rng: np.random.Generator, share: float) -> NDArray[np.int64]:
+    """Positions of a share of the tokens, special ones left out."""
     candidates = np.flatnonzero(~special)
     if candidates.size == 0:
         return candidates

@@ -1,7 +1,7 @@
-"""What a bundle's answers are worth: the task's own metric on a labelled file, and agreement.
+"""Evaluation: the task's own metric on a labelled file, and agreement with another bundle.
 
-One file per family of metrics holds scorers; ``scorers`` is the table of them by task. A scorer
-says which answer counts and how answers are scored, the runtime's own pipelines give the answers.
+The runtime's own pipelines give the answers. A scorer says which part of an answer counts, and how
+answers are scored; one file holds the scorers of one family of metrics. A task names its scorer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scorers of answers that are one of a few: choices, continuations, labels given at call time."""
+"""Scorers of answers that are one of a few: a choice, a verdict, a label of the record's own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ _BINARY = ("0", "1")
 
 
 class ChoiceScorer(Scorer):
-    """Which of a record's choices is right, by its index."""
+    """Which of a record's choices is right; the label is its index."""
 
-    metric = "choice accuracy"
     agreement_kind = "share of equal choices"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[int] | None:
@@ -38,9 +37,8 @@ class ChoiceScorer(Scorer):
 
 
 class NextSentenceScorer(Scorer):
-    """Whether the second text follows, label 1, or does not, label 0."""
+    """Whether the second text follows the first; the label is 1 if it does, else 0."""
 
-    metric = "next-sentence accuracy"
     agreement_kind = "share of equal verdicts"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[bool] | None:
@@ -51,17 +49,16 @@ class NextSentenceScorer(Scorer):
 
 
 class ZeroShotScorer(Scorer):
-    """Which of a record's candidate labels is right, by name or index."""
+    """Which of a record's candidate labels is right; the label is its name or index."""
 
-    metric = "accuracy"
     agreement_kind = "share of equal labels"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[str] | None:
         candidates = iter([record["candidate_labels"] for record in data.records])
 
         def read(value: Any, place: str) -> str:
-            own = next(candidates)
-            return str(own[label_id(value, own, (), place)])
+            record_candidates = next(candidates)
+            return str(record_candidates[label_id(value, record_candidates, (), place)])
 
         return gold_labels(data, "label", read)
 

@@ -1,4 +1,4 @@
-"""Scorers of text-classification heads: one label, several labels, a number."""
+"""Scorers of text-classification heads: one label, several labels, or a number."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ __all__ = ["MultiLabelScorer", "RegressionScorer", "SingleLabelScorer"]
 
 
 class SingleLabelScorer(Scorer):
-    """One of several labels: accuracy, and F1 averaged over the labels."""
+    """One of several labels: accuracy, and macro F1."""
 
-    metric = "accuracy"
     agreement_kind = "share of equal labels"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[int] | None:
@@ -43,26 +42,23 @@ class SingleLabelScorer(Scorer):
     def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
         f1_score = metric_library("sklearn.metrics").f1_score
         return {
-            "accuracy": accuracy(gold, answers),
+            self.metric: accuracy(gold, answers),
             "macro F1": float(f1_score(gold, answers, average="macro", zero_division=0)),
         }
 
 
 class MultiLabelScorer(Scorer):
-    """Any number of labels: F1 over all decisions, and averaged over the labels.
+    """Any number of labels: micro F1, macro F1, and the share of exact matches.
 
-    A record names its labels, or has a 0 or 1 for each of the head's. Labels that are neither in
-    the data nor in the answers are left out of the average.
+    A record lists its labels, or has a 0 or 1 for each label of the head. A label that is neither
+    in the data nor in the answers is left out of the averages.
     """
 
-    metric = "micro F1"
     agreement_kind = "micro F1 against the reference's labels"
     needs = "the field labels in every record"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> NDArray[np.bool_] | None:
-        names = data.class_names.get("labels", ())
-
-        labels = pipeline.labels
+        names, labels = data.class_names.get("labels", ()), pipeline.labels
         lists = [record.get("labels", ()) for record in data.records]
         multi_hot = len(labels) > 1 and all(
             len(values) == len(labels) and set(values) <= {0, 1} for values in lists
@@ -79,12 +75,12 @@ class MultiLabelScorer(Scorer):
                     f"{len(labels)} labels",
                     got=repr(values),
                 )
-            chosen = np.zeros(len(labels), dtype=bool)
-            chosen[ids] = True
-            return chosen
+            has_label = np.zeros(len(labels), dtype=bool)
+            has_label[ids] = True
+            return has_label
 
-        found = gold_labels(data, "labels", read)
-        return None if found is None else np.stack(found)  # (n, L)
+        gold = gold_labels(data, "labels", read)
+        return None if gold is None else np.stack(gold)  # (n, L)
 
     def answer(self, answered: Answered) -> NDArray[np.bool_]:
         return np.asarray(answered.reduced[0] > 0)  # (L,), a probability above 0.5
@@ -99,23 +95,22 @@ class MultiLabelScorer(Scorer):
         f1_score = metric_library("sklearn.metrics").f1_score
         used = np.flatnonzero((gold | given).any(axis=0))
         micro, macro = (
-            # Where neither side has a label, they are of one mind.
+            # Where neither side has a label, they agree.
             float(f1_score(gold, given, labels=used, average=average, zero_division=0))
             if len(used)
             else 1.0
             for average in ("micro", "macro")
         )
         return {
-            "micro F1": micro,
+            self.metric: micro,
             "macro F1": macro,
             "exact match": float((gold == given).all(axis=1).mean()),
         }
 
 
 class RegressionScorer(Scorer):
-    """A number: rank correlation, and linear correlation."""
+    """A number: Spearman's rank correlation, and Pearson's linear correlation."""
 
-    metric = "Spearman correlation"
     agreement_kind = "Spearman correlation with the reference's numbers"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[float] | None:
@@ -126,7 +121,7 @@ class RegressionScorer(Scorer):
 
     def score(self, gold: Sequence[float], answers: Sequence[float]) -> dict[str, float]:
         return {
-            "Spearman correlation": correlation("spearmanr", gold, answers),
+            self.metric: correlation("spearmanr", gold, answers),
             "Pearson correlation": correlation("pearsonr", gold, answers),
         }
 

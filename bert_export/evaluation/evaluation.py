@@ -1,4 +1,4 @@
-"""The library call behind the command: a bundle's figures on a file, and what they come from."""
+"""The library call behind ``bert-export evaluate``: a bundle's scores on a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import DatasetError, InputError
-from bert_export.evaluation.answering import Advance, answer_examples
+from bert_export.evaluation.answering import answer_examples
 from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.jackknife import leave_out_groups, standard_error
 from bert_export.evaluation.scorer import AnyPipeline, Examples, Scorer
 from bert_export.evaluation.scorers import find_scorer
+from bert_export.runtime.batching import Advance
 from bert_export.runtime.checks import check_whole
 from bert_export.runtime.loading import load
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -26,18 +27,19 @@ __all__ = ["Evaluation", "Reference", "evaluate", "unlabelled"]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Another engine's answers to the same rows.
+    """The comparison with another engine's answers to the same rows.
 
     Args:
-        name: The bundle, as given.
-        agreement: How far the answers are the same; 1 where all are.
-        kind: What that figure is, in words.
-        output_error: Root mean square of the outputs' difference from the reference's as a share of
-            their standard deviation, on an even sample of the rows; 0 where they are the same.
-        scores: The reference's own figures; empty without labels.
-        gain: Of the bundle over the reference, in the figure that counts; ``None`` without labels.
-        gain_error: Standard error of the gain: on other examples of the same kind it would be off
-            by about so much. ``None`` without labels, or with one record.
+        name: The other bundle, as given.
+        agreement: How far the answers agree; 1 if all are the same.
+        kind: What the agreement is, in words.
+        output_error: Root mean square difference of the outputs, as a share of the standard
+            deviation of the reference's, on an even sample of the rows; 0 if they are the same.
+        scores: The reference's own scores; empty without labels.
+        gain: The bundle's score minus the reference's, in the task's metric; ``None`` without
+            labels.
+        gain_error: Standard error of the gain by the choice of examples. ``None`` without labels,
+            or with one record.
     """
 
     name: str
@@ -51,26 +53,24 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a bundle's answers are worth.
+    """The scores of a bundle's answers.
 
     Args:
-        task: That was asked.
-        metric: The figure that counts.
-        scores: Figures by name, the one that counts first; shares in [0, 1], or correlations.
-            Empty where the data has no labels.
-        standard_error: Of the figure that counts, by the choice of examples; ``None`` without
+        task: The task.
+        metric: Name of the task's metric.
+        scores: Scores by name, the task's metric first; shares in [0, 1], or correlations. Empty if
+            the data has no labels.
+        standard_error: Standard error of the metric by the choice of examples; ``None`` without
             labels, or with one record.
-        replicates: The figure that counts with one group of the records left out at a time, which
-            the standard error comes from; the same groups for every bundle that is scored on the
-            data with the same seed.
-        examples: Records.
-        truncated: Texts, or whatever else a record's rows stand for, that were longer than the
-            model takes and lost their end before they were answered.
-        seconds: That the answering took, tokenization not included.
+        replicates: The metric with one group of records left out at a time. The standard error
+            comes from them. The groups depend on the data and the seed alone, not on the bundle.
+        examples: How many records were answered.
+        truncated: How many texts (or other items of the task) lost tokens to truncation.
+        seconds: Time that the answers took, without tokenization.
         data: The file, as given.
-        sha256: Of the file.
-        seed: Of whatever was drawn.
-        reference: The comparison that was asked for.
+        sha256: sha256 of the file.
+        seed: Seed of everything that was drawn.
+        reference: The comparison, if one was asked for.
     """
 
     task: str
@@ -88,7 +88,7 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """The figure that counts.
+        """The score in the task's metric.
 
         Raises:
             DatasetError: The data has no labels.
@@ -114,18 +114,18 @@ def evaluate(
 
     Args:
         bundle: The folder, or an opened pipeline, which stays open.
-        data: A file as :func:`bert_export.datasets.read_dataset` takes it, or what that gave.
+        data: A file as :func:`bert_export.datasets.read_dataset` takes it, or a data set.
         task: Another task that the bundle's head serves.
         target: Which of the bundle's engines answers; its default when ``None``.
-        against: A bundle of the same checkpoint, such as the FP32 one, that answers the same rows.
-        seed: Of masks and cuts, where the tool makes them.
+        against: A bundle of the same checkpoint, such as the FP32 one, to compare with.
+        seed: Seed of masks and cuts, where the scorer makes them.
         threads: Threads inside an operator.
         providers: ONNX Runtime execution providers.
-        advance: Called with (rows done, rows in all) after every batch; what ``against`` answers
-            and the comparison count too.
+        advance: Called with (rows done, rows in all) after every batch. The rows that ``against``
+            answers and those of the comparison count too.
 
     Returns:
-        Figures and where they come from.
+        The scores and where they come from.
 
     Raises:
         DatasetError: The file is malformed, does not fit the task, or has no labels and
@@ -149,34 +149,36 @@ def evaluate(
         rows = sum(map(len, examples.rows))
         sample = [] if against is None else sample_rows(examples)
         total = rows if against is None else 2 * rows + len(sample)
+        # The bundle's own answers.
         start = time.perf_counter()
         answers = answer_examples(pipeline, scorer, examples, _shifted(advance, 0, total))
         seconds = time.perf_counter() - start
-        ours = _figures(scorer, examples, answers, seed)
+        scored = _score(scorer, examples, answers, seed)
+        # The other bundle's answers to the same rows, and the distance of the outputs.
         reference = None
         if against is not None:
             other = _open(stack, against, target=None, **options)
-            _check_alike(pipeline, other)
-            theirs = answer_examples(other, scorer, examples, _shifted(advance, rows, total))
+            _check_comparable(pipeline, other)
+            other_answers = answer_examples(other, scorer, examples, _shifted(advance, rows, total))
             distance = measure_distance(
                 pipeline, other, sample, advance=_shifted(advance, 2 * rows, total)
             )
-            exact = _figures(scorer, examples, theirs, seed)
+            other_scored = _score(scorer, examples, other_answers, seed)
             reference = Reference(
                 name=str(against) if isinstance(against, str | Path) else other.task,
-                agreement=scorer.agreement(answers, theirs),
+                agreement=scorer.agreement(answers, other_answers),
                 kind=scorer.agreement_kind,
                 output_error=distance.root,
-                scores=exact.scores,
-                gain=_gain(scorer.metric, ours, exact),
-                gain_error=standard_error(ours.left_out, exact.left_out),
+                scores=other_scored.scores,
+                gain=_gain(scorer.metric, scored, other_scored),
+                gain_error=standard_error(scored.replicates, other_scored.replicates),
             )
         return Evaluation(
             task=pipeline.task,
             metric=scorer.metric,
-            scores=ours.scores,
-            standard_error=standard_error(ours.left_out),
-            replicates=ours.left_out,
+            scores=scored.scores,
+            standard_error=standard_error(scored.replicates),
+            replicates=scored.replicates,
             examples=len(dataset),
             truncated=examples.truncated,
             seconds=seconds,
@@ -188,27 +190,27 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Figures:
-    """An engine's figures on all records, and the one that counts without each group of them."""
+class _Scored:
+    """An engine's scores on all records, and its metric with each group of records left out."""
 
     scores: Mapping[str, float]
-    left_out: tuple[float, ...]
+    replicates: tuple[float, ...]
 
 
-def _figures(scorer: Scorer, examples: Examples, answers: Sequence[Any], seed: int) -> _Figures:
+def _score(scorer: Scorer, examples: Examples, answers: Sequence[Any], seed: int) -> _Scored:
     if examples.gold is None:
-        return _Figures({}, ())
-    return _Figures(
+        return _Scored({}, ())
+    return _Scored(
         scorer.score(examples.gold, answers), leave_out_groups(scorer, examples, answers, seed)
     )
 
 
-def _gain(metric: str, ours: _Figures, exact: _Figures) -> float | None:
-    return ours.scores[metric] - exact.scores[metric] if exact.scores else None
+def _gain(metric: str, scored: _Scored, reference: _Scored) -> float | None:
+    return scored.scores[metric] - reference.scores[metric] if reference.scores else None
 
 
 def unlabelled(scorer: Scorer, data: DataSet, *, fix: str) -> DatasetError:
-    """The error of data that answers cannot be scored with."""
+    """The error of data without labels, where answers must be scored."""
     return DatasetError(
         f"data {data.source} has no labels to score answers with",
         expected=scorer.needs,
@@ -226,21 +228,23 @@ def _open(
 
 
 def _shifted(advance: Advance | None, before: int, total: int) -> Advance | None:
-    """Progress of one part of the work as progress of the whole."""
+    """The progress of one part of the work, told as progress of the whole."""
     if advance is None:
         return None
     return lambda done, _: advance(before + done, total)
 
 
-def _check_alike(ours: AnyPipeline, theirs: AnyPipeline) -> None:
-    """Two bundles of the same checkpoint take the same rows and give the same kind of answer."""
-    for what, left, right in (
-        ("task", ours.task, theirs.task),
-        ("labels", ours.labels, theirs.labels),
-        ("tokenizer", _tokenizer_facts(ours), _tokenizer_facts(theirs)),
+def _check_comparable(pipeline: AnyPipeline, reference: AnyPipeline) -> None:
+    """Refuse a reference that takes other rows or gives another kind of answer."""
+    for what, expected, got in (
+        ("task", pipeline.task, reference.task),
+        ("labels", pipeline.labels, reference.labels),
+        ("tokenizer", _tokenizer_facts(pipeline), _tokenizer_facts(reference)),
     ):
-        if left != right:
-            raise InputError(f"bundle to compare with has another {what}", expected=left, got=right)
+        if expected != got:
+            raise InputError(
+                f"bundle to compare with has another {what}", expected=expected, got=got
+            )
 
 
 def _tokenizer_facts(pipeline: AnyPipeline) -> tuple[Any, ...]:

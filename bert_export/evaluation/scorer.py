@@ -1,4 +1,4 @@
-"""What a scorer is: which answer of a pipeline counts, and how answers are scored."""
+"""The base of all scorers: which part of an answer counts, and how answers are scored."""
 
 from __future__ import annotations
 
@@ -38,15 +38,14 @@ _ID = re.compile(r"\s*\d{1,18}(\.0*)?\s*")  # some tools write ids as 1.0
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """A data set as a pipeline takes it, so that several engines answer the very same rows.
+    """An encoded data set. Several engines answer the very same rows.
 
     Args:
         data: The records.
-        items: What is answered; one or more per record.
-        rows: Rows of each item.
-        settings: Of the calls.
-        gold: What the answers are scored with, in the scorer's own form; ``None`` where the data
-            has no labels.
+        items: What the pipeline answers; one or more per record.
+        rows: The rows of each item.
+        settings: The settings of the pipeline's calls.
+        gold: The labels, in the scorer's own form; ``None`` if the data has none.
     """
 
     data: DataSet
@@ -57,29 +56,31 @@ class Examples:
 
     @property
     def truncated(self) -> int:
-        """Items of which a row lost tokens that no other row of theirs has."""
+        """How many items lost tokens to truncation."""
         return sum(map(_is_truncated, self.rows))
 
 
 def _is_truncated(rows: Sequence[Row]) -> bool:
-    kept = Counter(tuple(row.encoding.ids) for row in rows)
+    """Whether a row of an item lost tokens that no other row of the item has."""
+    encoded = Counter(tuple(row.encoding.ids) for row in rows)
     for row in rows:
-        others = kept - Counter([tuple(row.encoding.ids)])  # the windows of a long text follow it
-        if Counter(tuple(rest.ids) for rest in row.encoding.overflowing) - others:
+        # Where a long text has several windows, what one loses is a row of its own.
+        other_rows = encoded - Counter([tuple(row.encoding.ids)])
+        if Counter(tuple(overflow.ids) for overflow in row.encoding.overflowing) - other_rows:
             return True
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One item with what the graph said of it.
+    """One item with the graph's outputs for it.
 
     Args:
-        pipeline: That answers.
-        item: As the pipeline takes it.
-        rows: Of the item.
+        pipeline: The pipeline that answers.
+        item: The item, as the pipeline takes it.
+        rows: The item's rows.
         reduced: The reduced outputs of each row.
-        settings: Of the call.
+        settings: The settings of the call.
     """
 
     pipeline: AnyPipeline
@@ -90,33 +91,33 @@ class Answered:
 
     @property
     def decoded(self) -> Any:
-        """What a user would get."""
+        """The answer that a user would get."""
         return self.pipeline.decode(self.item, self.rows, self.reduced, self.settings)
 
 
 class Scorer(ABC):
-    """One metric of a task, with its companions; it holds no state of a run.
+    """The metric of a task, and the scores beside it. A scorer has no state.
 
-    ``agreement`` is the same metric with the reference's answers in the place of labels, unless a
-    scorer knows better.
+    Args:
+        metric: Name of the task's metric, the first score that :meth:`score` gives.
     """
-
-    metric: ClassVar[str]
-    """Name of the figure that counts; the first of those that :meth:`score` gives."""
 
     agreement_kind: ClassVar[str]
     """What an agreement is, in words."""
 
     needs: ClassVar[str] = "the field label in every record"
-    """What the data must have so that answers can be scored."""
+    """What the data must have for its answers to be scored, in words."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         """Encode records as the pipeline does.
 
         Args:
-            pipeline: Of the task, over any session.
+            pipeline: The task's pipeline, over any session.
             data: The records.
-            seed: Of whatever is drawn.
+            seed: Seed of everything that is drawn.
 
         Raises:
             DatasetError: A record does not fit the task, or some have labels and some have none.
@@ -129,45 +130,48 @@ class Scorer(ABC):
         )
 
     def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
-        """Settings of the calls."""
+        """The settings of the pipeline's calls."""
         del data
         return pipeline.dataset_settings()
 
     @abstractmethod
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> Any | None:
-        """What answers are scored with; ``None`` where no record has a label."""
+        """The labels, in the form that :meth:`score` takes; ``None`` if no record has one."""
 
     @abstractmethod
     def answer(self, answered: Answered) -> Any:
-        """What counts of the answer to an item."""
+        """The part of an item's answer that is scored."""
 
     def score(self, gold: Any, answers: Sequence[Any]) -> dict[str, float]:
-        """Figures in [0, 1], or correlations, the one that counts first.
+        """Scores by name, the task's metric first; shares in [0, 1], or correlations.
 
-        The share of equal answers, unless a scorer knows better.
+        By default the share of equal answers.
         """
         return {self.metric: accuracy(gold, answers)}
 
-    def keep(
-        self, gold: Any, answers: Sequence[Any], kept: Sequence[int]
+    def select(
+        self, gold: Any, answers: Sequence[Any], records: Sequence[int]
     ) -> tuple[Any, Sequence[Any]]:
-        """What :meth:`score` takes, of some of the records alone, by their indices."""
-        return [gold[index] for index in kept], [answers[index] for index in kept]
+        """The labels and answers of some records, by their indices, for :meth:`score`."""
+        return [gold[index] for index in records], [answers[index] for index in records]
 
     def as_gold(self, answers: Sequence[Any]) -> Any:
-        """Another engine's answers in the place of labels."""
+        """Another engine's answers in the form of labels."""
         return answers
 
     def agreement(self, answers: Sequence[Any], reference: Sequence[Any]) -> float:
-        """How far answers are those of another engine; 1 where they are the same."""
+        """How far answers agree with another engine's; 1 if they are the same.
+
+        By default the task's metric, with the other engine's answers as labels.
+        """
         return self.score(self.as_gold(reference), answers)[self.metric]
 
 
 def read_items(pipeline: AnyPipeline, data: DataSet) -> list[Any]:
-    """The pipeline's items of all records.
+    """The pipeline's item of every record.
 
     Raises:
-        DatasetError: The pipeline refuses a record; it is named with its place.
+        DatasetError: The pipeline refuses a record; the error names its place.
     """
     items = []
     for index, record in enumerate(data.records):
@@ -183,16 +187,16 @@ def read_items(pipeline: AnyPipeline, data: DataSet) -> list[Any]:
 def gold_labels(
     data: DataSet, name: str, read: Callable[[Any, str], Any], *, needed: bool = False
 ) -> list[Any] | None:
-    """A field of every record, or ``None`` where no record has it.
+    """A field of every record, or ``None`` if no record has it.
 
     Args:
         data: The records.
         name: The field.
-        read: A value and its place to the label.
-        needed: Whether every record must have it.
+        read: Gives the label for a value and its place, which errors name.
+        needed: Whether every record must have the field.
 
     Raises:
-        DatasetError: Some records have it and some do not, or a value is none of the labels.
+        DatasetError: Some records have the field and some do not, or ``read`` refuses a value.
     """
     labelled = [name in record for record in data.records]
     if not any(labelled) and not needed:
@@ -210,19 +214,20 @@ def gold_labels(
 
 
 def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str) -> int:
-    """Id of a label that a file gives by name or id.
+    """The head's id of a label that a file gives by name or id.
 
     Args:
         value: A name, an id, or an id as text.
-        labels: The head's, in id order.
-        names: The file's own names of ids, where it tells them; they are what counts if the head
-            has any of them, in whatever case. Names that are all unknown, such as ``LABEL_0``, are
-            none.
-        place: For errors.
+        labels: The head's labels, in id order.
+        names: The file's own labels, in the order of its ids, if it has them. The file's ids stand
+            for these names, in whatever case, as long as the head has any of them. If it has none,
+            as with ``LABEL_0``, the file's ids are the head's.
+        place: Place of the value, for errors.
 
     Raises:
-        DatasetError: There is no such label.
+        DatasetError: The head has no such label.
     """
+    # A name, or an id in one of the forms that tools write.
     if isinstance(value, str) and value in labels:
         return labels.index(value)
     if isinstance(value, str) and value.strip() in labels:
@@ -231,12 +236,13 @@ def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str
         value = int(value.partition(".")[0])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    # An id of the file, if the head knows the file's names; else an id of the head.
     if isinstance(value, int):
-        found = [_index(name, labels) for name in names]
-        if any(index is not None for index in found):
-            own = found[value] if 0 <= value < len(names) else None
-            if own is not None:
-                return own
+        head_ids = [_index(name, labels) for name in names]
+        if any(index is not None for index in head_ids):
+            head_id = head_ids[value] if 0 <= value < len(names) else None
+            if head_id is not None:
+                return head_id
             if 0 <= value < len(names):
                 value = names[value]
         elif 0 <= value < len(labels):
@@ -250,18 +256,18 @@ def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str
 
 
 def _index(name: str, labels: Sequence[str]) -> int | None:
-    """Id of the label of that name, or of the only one that differs in case alone."""
+    """The id of the label of that name, or of the only one that differs in case alone."""
     if name in labels:
         return labels.index(name)
-    alike = [index for index, label in enumerate(labels) if label.casefold() == name.casefold()]
-    return alike[0] if len(alike) == 1 else None
+    matches = [index for index, label in enumerate(labels) if label.casefold() == name.casefold()]
+    return matches[0] if len(matches) == 1 else None
 
 
 def metric_library(name: str) -> ModuleType:
-    """A module of one of the metric libraries.
+    """Import a module of a metric library.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: The library is not installed.
     """
     try:
         return import_module(name)
@@ -269,18 +275,24 @@ def metric_library(name: str) -> ModuleType:
         raise MissingExtraError(f"scoring ({error.name})", extra="evaluation") from error
 
 
-def correlation(kind: str, left: Sequence[float], right: Sequence[float]) -> float:
-    """A correlation of ``scipy.stats``; 0 where a side is constant, 1 where they are equal."""
-    a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+def correlation(kind: str, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """A correlation of two series.
+
+    Args:
+        kind: Name of the function in ``scipy.stats``: ``spearmanr`` or ``pearsonr``.
+        xs: A number per example.
+        ys: A number per example.
+
+    Returns:
+        The correlation. If a series is constant, 1 if both are equal, else 0.
+    """
+    a, b = np.asarray(xs, dtype=np.float64), np.asarray(ys, dtype=np.float64)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float(np.array_equal(a, b))
     return float(getattr(metric_library("scipy.stats"), kind)(a, b)[0])
 
 
 def accuracy(gold: Sequence[Any], answers: Sequence[Any]) -> float:
-    """Share of equal answers."""
-    return sum(map(_equal, gold, answers)) / len(gold)
-
-
-def _equal(left: Any, right: Any) -> bool:
-    return bool(left == right)
+    """The share of answers that equal their label."""
+    equal = [bool(label == answer) for label, answer in zip(gold, answers, strict=True)]
+    return sum(equal) / len(gold)

@@ -6,12 +6,13 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from bert_export.datasets import DataSet
 from bert_export.evaluation.scorer import Answered, AnyPipeline, Scorer, gold_labels
-from bert_export.runtime.pipelines.question_answering import QuestionAnsweringSettings
 
 __all__ = ["SpanScorer", "normalize_answer", "word_f1"]
 
@@ -21,7 +22,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_answer(answer: str) -> str:
-    """Lower case, without punctuation and articles, with single spaces.
+    """An answer in lower case, without punctuation and articles, with single spaces.
 
     Source: Rajpurkar et al. 2016, arXiv:1606.05250, and the evaluation script of SQuAD.
     """
@@ -29,39 +30,41 @@ def normalize_answer(answer: str) -> str:
 
 
 def word_f1(answer: str, gold: str) -> float:
-    """F1 of the words of two answers; of two empty ones 1."""
-    ours, theirs = normalize_answer(answer).split(), normalize_answer(gold).split()
-    if not ours or not theirs:
-        return float(ours == theirs)
-    shared = sum((Counter(ours) & Counter(theirs)).values())
-    return 2 * shared / (len(ours) + len(theirs))
+    """F1 of the words of two answers; 1 if both are empty."""
+    words, gold_words = normalize_answer(answer).split(), normalize_answer(gold).split()
+    if not words or not gold_words:
+        return float(words == gold_words)
+    shared = sum((Counter(words) & Counter(gold_words)).values())
+    return 2 * shared / (len(words) + len(gold_words))
 
 
-def _given(answers: Sequence[str]) -> tuple[str, ...]:
-    """Those that hold a word that counts; "no answer" where none does, as in SQuAD's script."""
+def _gold_answers(answers: Sequence[str]) -> tuple[str, ...]:
+    """The answers with a word left after normalization, or "no answer", as in SQuAD's script."""
     return tuple(answer for answer in answers if normalize_answer(answer)) or ("",)
 
 
 class SpanScorer(Scorer):
-    """The best of the given answers counts; "no answer" competes where a record has none.
+    """SQuAD's F1 and exact match with the best of a record's answers.
 
-    Answers are those of the pipeline, of up to 30 tokens as in SQuAD's reference.
+    The pipeline answers with up to 30 tokens, as SQuAD's reference does. "No answer" competes if a
+    record of the data has none.
     """
 
-    metric = "answer F1"
     agreement_kind = "answer F1 against the reference's answers"
     needs = "the field answers in every record"
 
-    def settings(self, pipeline: AnyPipeline, data: DataSet) -> QuestionAnsweringSettings:
-        silent = any(
+    def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
+        has_unanswerable = any(
             not record["answers"]["text"] for record in data.records if "answers" in record
         )
-        return QuestionAnsweringSettings(
-            max_answer_len=_MAX_ANSWER_LEN, handle_impossible_answer=silent
+        return replace(
+            pipeline.default_settings(),
+            max_answer_len=_MAX_ANSWER_LEN,
+            handle_impossible_answer=has_unanswerable,
         )
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[tuple[str, ...]] | None:
-        return gold_labels(data, "answers", lambda answers, _: _given(answers["text"]))
+        return gold_labels(data, "answers", lambda answers, _: _gold_answers(answers["text"]))
 
     def answer(self, answered: Answered) -> str:
         return str(answered.decoded["answer"])
@@ -70,16 +73,16 @@ class SpanScorer(Scorer):
         return [(answer,) for answer in answers]
 
     def score(self, gold: Sequence[Sequence[str]], answers: Sequence[str]) -> dict[str, float]:
-        overlap = [
+        f1s = [
             max(word_f1(answer, text) for text in texts)
             for texts, answer in zip(gold, answers, strict=True)
         ]
-        exact = [
+        exact_matches = [
             any(normalize_answer(answer) == normalize_answer(text) for text in texts)
             for texts, answer in zip(gold, answers, strict=True)
         ]
-        figures = {"answer F1": float(np.mean(overlap)), "exact match": float(np.mean(exact))}
-        answered = [one for one, texts in zip(overlap, gold, strict=True) if any(texts)]
-        if 0 < len(answered) < len(overlap):
-            figures["answered F1"] = float(np.mean(answered))
-        return figures
+        scores = {self.metric: float(np.mean(f1s)), "exact match": float(np.mean(exact_matches))}
+        answerable = [f1 for f1, texts in zip(f1s, gold, strict=True) if any(texts)]
+        if 0 < len(answerable) < len(f1s):
+            scores["answered F1"] = float(np.mean(answerable))
+        return scores

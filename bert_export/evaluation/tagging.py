@@ -1,4 +1,4 @@
-"""Scorer of token-classification heads: whole entities, from words that are split already."""
+"""Scorer of token-classification heads: whole entities, over words that are split already."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ _PREFIXED = re.compile(r"[BIES](-.*)?")
 
 
 class TaggingScorer(Scorer):
-    """A tag per word, that of its first token; an entity counts where its words and type do."""
+    """Entity F1: an entity's words and type must be right. A word has its first token's tag."""
 
-    metric = "entity F1"
     agreement_kind = "entity F1 against the reference's entities"
     needs = "the field tags in every record"
 
@@ -34,7 +33,7 @@ class TaggingScorer(Scorer):
         names, labels = data.class_names.get("tags", ()), pipeline.labels
 
         def read(value: Any, place: str) -> str:
-            # Test sets may hold kinds of entities that the head was never shown.
+            # Test sets may hold kinds of entities that the head was not trained on.
             if isinstance(value, str):
                 return value
             if 0 <= value < len(names) and not set(labels).isdisjoint(names):
@@ -50,29 +49,28 @@ class TaggingScorer(Scorer):
             answered.rows,
             answered.reduced,
             answered.pipeline.labels,
-            words=len(answered.item.words or ()),
+            word_count=len(answered.item.words or ()),
         )
 
     def score(
         self, gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]
     ) -> dict[str, float]:
         metrics = metric_library("seqeval.metrics.sequence_labeling")
-        lists = (
-            [[_prefixed(tag) for tag in tags] for tags in gold],
-            [[_prefixed(tag) for tag in tags] for tags in answers],
+        gold_tags, answered_tags = (
+            [[_prefixed(tag) for tag in tags] for tags in lists] for lists in (gold, answers)
         )
-        if all(tag == _OUTSIDE for side in lists for tags in side for tag in tags):
-            return {"entity F1": 1.0, "precision": 1.0, "recall": 1.0}  # nothing to find or to miss
+        if all(tag == _OUTSIDE for tags in (*gold_tags, *answered_tags) for tag in tags):
+            return {self.metric: 1.0, "precision": 1.0, "recall": 1.0}  # nothing to find or to miss
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-            *lists, average="micro", zero_division=0
+            gold_tags, answered_tags, average="micro", zero_division=0
         )
-        return {"entity F1": float(f1), "precision": float(precision), "recall": float(recall)}
+        return {self.metric: float(f1), "precision": float(precision), "recall": float(recall)}
 
 
 def _prefixed(tag: str) -> str:
-    """The tag for seqeval, which takes the first letter of any for a prefix.
+    """The tag with a prefix, for seqeval: it takes the first letter of any tag for one.
 
-    A tag without one continues an entity, as in the pipeline.
+    A tag without a prefix continues an entity, as in the pipeline.
     """
     if tag == _OUTSIDE:
         return tag
@@ -82,24 +80,24 @@ def _prefixed(tag: str) -> str:
 
 
 def tag_words(
-    rows: Sequence[Row], logits: Sequence[Any], labels: Sequence[str], *, words: int = 0
+    rows: Sequence[Row], logits: Sequence[Any], labels: Sequence[str], *, word_count: int = 0
 ) -> list[str]:
     """The likeliest tag of every word's first token.
 
     Args:
         rows: The windows over a text.
-        logits: Of each window's tokens, float32 (S, L).
-        labels: L names.
-        words: How many words the text was split into; 0 where it was not, and then the words are
-            those that the tokenizer found.
+        logits: Logits of each window's tokens, float32 (S, L).
+        labels: Names of the L labels.
+        word_count: How many words the text was split into. 0 if it was not split; the words are
+            then the tokenizer's.
 
     Returns:
-        One tag per word; ``O`` for a word that was cut off.
+        One tag per word; ``O`` for a word that was truncated.
     """
     tags: dict[int, str] = {}
-    for row, scores in zip(rows, logits, strict=True):
-        best = scores.argmax(axis=-1)  # (S,)
+    for row, row_logits in zip(rows, logits, strict=True):
+        best = row_logits.argmax(axis=-1)  # (S,)
         for position, word in enumerate(row.encoding.word_ids):
             if word is not None:
                 tags.setdefault(word, labels[best[position]])
-    return [tags.get(word, _OUTSIDE) for word in range(words or len(tags))]
+    return [tags.get(word, _OUTSIDE) for word in range(word_count or len(tags))]

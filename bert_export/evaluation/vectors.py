@@ -1,4 +1,4 @@
-"""Scorers of heads that give vectors: sentence embeddings, and the encoder's own features."""
+"""Scorers of heads that give vectors: sentence embeddings, and the encoder's features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ScoredPair:
-    """Two embedded texts, by their place among all, and how alike they are."""
+    """A pair of texts and its label.
+
+    Args:
+        first, second: Indices of the two texts among all.
+        score: How similar they are.
+    """
 
     first: int
     second: int
@@ -34,13 +39,13 @@ class ScoredPair:
 
 
 class EmbeddingScorer(Scorer):
-    """Rank correlation of the cosine of two embeddings with how alike their texts are."""
+    """Rank correlation of the cosine of two embeddings with the similarity of their texts."""
 
-    metric = "Spearman correlation"
     agreement_kind = "mean cosine with the reference's embeddings"
     needs = "the fields text_pair and score in every record"
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
+        # Every text is embedded once. A record without a pair is a text of its own.
         texts: list[str] = []
         pairs: list[tuple[int, int]] = []
         for record in data.records:
@@ -58,7 +63,7 @@ class EmbeddingScorer(Scorer):
         return Examples(data, tuple(texts), tuple(map(tuple, rows)), settings, gold)
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
-        return None  # known once the pairs are laid out
+        return None  # see prepare
 
     def answer(self, answered: Answered) -> Vectors:
         return np.array(answered.decoded)  # (D,), a copy
@@ -67,23 +72,22 @@ class EmbeddingScorer(Scorer):
         cosines = [float(_cosine(answers[pair.first], answers[pair.second])) for pair in gold]
         scores = [pair.score for pair in gold]
         return {
-            "Spearman correlation": correlation("spearmanr", scores, cosines),
+            self.metric: correlation("spearmanr", scores, cosines),
             "Pearson correlation": correlation("pearsonr", scores, cosines),
         }
 
-    def keep(
-        self, gold: Sequence[ScoredPair], answers: Sequence[Vectors], kept: Sequence[int]
+    def select(
+        self, gold: Sequence[ScoredPair], answers: Sequence[Vectors], records: Sequence[int]
     ) -> tuple[Sequence[ScoredPair], Sequence[Vectors]]:
-        return [gold[index] for index in kept], answers  # a pair knows its two texts by their place
+        return [gold[index] for index in records], answers  # pairs refer to texts by index
 
     def agreement(self, answers: Sequence[Vectors], reference: Sequence[Vectors]) -> float:
         return mean_cosine(answers, reference)
 
 
 class FeatureScorer(Scorer):
-    """The encoder's vectors mean nothing by themselves: only agreement can be told."""
+    """The encoder's vectors have no labels: only their agreement is measured."""
 
-    metric = "mean cosine"
     agreement_kind = "mean cosine with the reference's token vectors"
     needs = "a bundle to compare with"
 
@@ -94,21 +98,27 @@ class FeatureScorer(Scorer):
         return np.asarray(answered.reduced[0])  # (S, H)
 
     def score(self, gold: Any, answers: Sequence[Vectors]) -> dict[str, float]:
-        return {"mean cosine": mean_cosine(answers, gold)}
+        return {self.metric: mean_cosine(answers, gold)}
 
 
-def mean_cosine(left: Sequence[Vectors], right: Sequence[Vectors]) -> float:
-    """Mean over all vectors, float32 (D,) or (S, D) each; two zero vectors are alike."""
+def mean_cosine(vectors: Sequence[Vectors], others: Sequence[Vectors]) -> float:
+    """The mean cosine of two series of vectors.
+
+    Args:
+        vectors: float32 (D,) or (S, D) each.
+        others: Of the same shapes. The cosine of two zero vectors is 1.
+    """
     total, count = 0.0, 0
-    for ours, theirs in zip(left, right, strict=True):
-        cosines = _cosine(ours, theirs)
+    for pair in zip(vectors, others, strict=True):
+        cosines = _cosine(*pair)
         total += float(np.sum(cosines))
         count += int(np.size(cosines))
     return total / count
 
 
-def _cosine(left: Vectors, right: Vectors) -> NDArray[np.float64]:
-    a, b = left.astype(np.float64), right.astype(np.float64)
+def _cosine(vectors: Vectors, others: Vectors) -> NDArray[np.float64]:
+    """Over the last axis."""
+    a, b = vectors.astype(np.float64), others.astype(np.float64)
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     both_zero = ~(a.any(axis=-1) | b.any(axis=-1))
     return np.where(both_zero, 1.0, (a * b).sum(axis=-1) / np.maximum(norms, 1e-30))

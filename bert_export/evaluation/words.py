@@ -1,15 +1,16 @@
-"""Scorers of heads that guess words: behind masks, with the next sentence, behind a text."""
+"""Scorers of heads that predict words: masked ones, or the one that comes next."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
-from bert_export.datasets.masking import hide_tokens, mask_id_of
+from bert_export.datasets.masking import hide_tokens
 from bert_export.evaluation.choices import read_is_next
 from bert_export.evaluation.scorer import (
     Answered,
@@ -21,30 +22,26 @@ from bert_export.evaluation.scorer import (
     read_items,
 )
 from bert_export.runtime.batching import Row
-from bert_export.runtime.pipelines.fill_mask import FillMaskSettings
-from bert_export.runtime.pipelines.pretraining import PretrainingSettings
-from bert_export.runtime.pipelines.texts import CUT
 from bert_export.runtime.tokenization import Tokenizer
 
 __all__ = ["MaskedWordScorer", "NextWordScorer", "PretrainingGold", "PretrainingScorer"]
 
-_UNKNOWN = -1  # what stood behind a mask that the text came with
+_UNKNOWN = -1  # in the place of an id that the text does not tell
 Ids = NDArray[np.int64]
 
 
 class MaskedWordScorer(Scorer):
-    """Which token stood behind each mask, by its id.
+    """The id of the token behind each mask.
 
-    Of a text without masks 15 % of the tokens are hidden, drawn with the seed. What stood behind a
-    mask that the text came with is not known; such masks count for agreement alone.
+    In a text without masks, 15 % of the tokens are hidden, drawn with the seed. A text may come
+    with masks of its own. What they hide is not known, so they count for agreement alone.
     """
 
-    metric = "masked-token accuracy"
     agreement_kind = "share of equal words"
     needs = "texts without masks, whose words the tool hides itself"
 
-    def settings(self, pipeline: AnyPipeline, data: DataSet) -> FillMaskSettings:
-        return FillMaskSettings(top_k=1, tokenization=CUT)
+    def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
+        return replace(pipeline.dataset_settings(), top_k=1)
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         examples = super().prepare(pipeline, data, seed)
@@ -52,7 +49,7 @@ class MaskedWordScorer(Scorer):
         return replace(
             examples,
             rows=tuple((row,) for row in rows),
-            gold=gold if any((own != _UNKNOWN).any() for own in gold) else None,
+            gold=gold if any((ids != _UNKNOWN).any() for ids in gold) else None,
         )
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
@@ -62,23 +59,23 @@ class MaskedWordScorer(Scorer):
         return np.asarray(answered.reduced[0].ids[:, 0])  # (M,)
 
     def score(self, gold: Sequence[Ids], answers: Sequence[Ids]) -> dict[str, float]:
-        wanted, given = np.concatenate(list(gold)), np.concatenate(list(answers))
-        known = wanted != _UNKNOWN
+        hidden_ids, answered_ids = np.concatenate(list(gold)), np.concatenate(list(answers))
+        known = hidden_ids != _UNKNOWN
         if not known.any():
-            return {"masked-token accuracy": 1.0, "masked tokens": 0.0}  # nothing to guess
+            return {self.metric: 1.0, "masked tokens": 0.0}  # nothing to predict
         return {
-            "masked-token accuracy": float((wanted == given)[known].mean()),
+            self.metric: float((hidden_ids == answered_ids)[known].mean()),
             "masked tokens": float(known.sum()),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainingGold:
-    """What both heads are scored with.
+    """The labels of both heads.
 
     Args:
         words: Ids behind each row's masks, int64 (M,).
-        is_next: Whether the second text follows; ``None`` where that is not known.
+        is_next: Whether the second text follows the first, per record; ``None`` if not known.
     """
 
     words: Sequence[Ids]
@@ -86,14 +83,13 @@ class PretrainingGold:
 
 
 class PretrainingScorer(Scorer):
-    """Masked words, as in fill-mask, and whether the second text follows."""
+    """Masked words, as in fill-mask, and whether the second text follows the first."""
 
-    metric = "masked-token accuracy"
     agreement_kind = "share of equal words"
     needs = "texts without masks, whose words the tool hides itself"
 
-    def settings(self, pipeline: AnyPipeline, data: DataSet) -> PretrainingSettings:
-        return PretrainingSettings(top_k=1, tokenization=CUT)
+    def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
+        return replace(pipeline.dataset_settings(), top_k=1)
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         examples = super().prepare(pipeline, data, seed)
@@ -111,50 +107,46 @@ class PretrainingScorer(Scorer):
         verdict = answered.decoded["next_sentence"]["is_next"]
         return answered.reduced[0].candidates.ids[:, 0], bool(verdict)
 
-    def keep(
-        self, gold: PretrainingGold, answers: Sequence[tuple[Ids, bool]], kept: Sequence[int]
+    def select(
+        self, gold: PretrainingGold, answers: Sequence[tuple[Ids, bool]], records: Sequence[int]
     ) -> tuple[PretrainingGold, Sequence[tuple[Ids, bool]]]:
-        verdicts = gold.is_next
-        some = PretrainingGold(
-            words=[gold.words[index] for index in kept],
-            is_next=None if verdicts is None else [verdicts[index] for index in kept],
+        is_next = gold.is_next
+        selected = PretrainingGold(
+            words=[gold.words[index] for index in records],
+            is_next=None if is_next is None else [is_next[index] for index in records],
         )
-        return some, [answers[index] for index in kept]
+        return selected, [answers[index] for index in records]
 
     def as_gold(self, answers: Sequence[tuple[Ids, bool]]) -> PretrainingGold:
         return PretrainingGold([ids for ids, _ in answers], [verdict for _, verdict in answers])
 
     def score(self, gold: PretrainingGold, answers: Sequence[tuple[Ids, bool]]) -> dict[str, float]:
-        figures = MaskedWordScorer().score(gold.words, [ids for ids, _ in answers])
+        scores = MaskedWordScorer(self.metric).score(gold.words, [ids for ids, _ in answers])
         if gold.is_next is not None:
             verdicts = [verdict for _, verdict in answers]
-            figures["next-sentence accuracy"] = accuracy(gold.is_next, verdicts)
-        return figures
+            scores["next-sentence accuracy"] = accuracy(gold.is_next, verdicts)
+        return scores
 
 
 class NextWordScorer(Scorer):
-    """Which token comes next: every text is cut at one place, drawn with the seed."""
+    """The next token: every text is cut at one place, drawn with the seed."""
 
-    metric = "next-token accuracy"
     agreement_kind = "share of equal next tokens"
     needs = "texts of two tokens or more"
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         items, settings = read_items(pipeline, data), self.settings(pipeline, data)
-        dice = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         rows, gold = [], []
         for (row,) in pipeline.encode(items, settings):
-            kept = int(dice.integers(1, max(2, len(row))))
-            gold.append(int(row.input_ids[kept]) if kept < len(row) else _UNKNOWN)
-            rows.append(
-                (
-                    replace(
-                        row,
-                        input_ids=row.input_ids[:kept],
-                        token_type_ids=row.token_type_ids[:kept],
-                    ),
-                )
+            length = int(rng.integers(1, max(2, len(row))))
+            gold.append(int(row.input_ids[length]) if length < len(row) else _UNKNOWN)
+            beginning = replace(
+                row,
+                input_ids=row.input_ids[:length],
+                token_type_ids=row.token_type_ids[:length],
             )
+            rows.append((beginning,))
         return Examples(data, tuple(items), tuple(rows), settings, gold)
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
@@ -166,22 +158,22 @@ class NextWordScorer(Scorer):
     def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
         pairs = [pair for pair in zip(gold, answers, strict=True) if pair[0] != _UNKNOWN]
         if not pairs:
-            return {"next-token accuracy": 1.0}  # nothing to guess
-        return {"next-token accuracy": accuracy(*zip(*pairs, strict=True))}
+            return {self.metric: 1.0}  # nothing to predict
+        return {self.metric: accuracy(*zip(*pairs, strict=True))}
 
 
 def _hide(rows: Sequence[Row], tokenizer: Tokenizer, seed: int) -> tuple[list[Row], list[Ids]]:
-    """Rows with masks, and what stands behind each."""
-    mask_id, dice = mask_id_of(tokenizer), np.random.default_rng(seed)
-    hidden, gold = [], []
+    """Rows with masks, and the ids behind each row's masks."""
+    mask_id, rng = tokenizer.required_mask_id, np.random.default_rng(seed)
+    masked_rows, gold = [], []
     for row in rows:
         masks = row.input_ids == mask_id  # (S,)
         if masks.any():
             gold.append(np.full(int(masks.sum()), _UNKNOWN, dtype=np.int64))
         else:
             special = np.asarray(row.encoding.special_tokens_mask, dtype=bool)
-            ids = hide_tokens(row.input_ids, special, mask_id=mask_id, rng=dice)
+            ids = hide_tokens(row.input_ids, special, mask_id=mask_id, rng=rng)
             gold.append(row.input_ids[ids == mask_id])
             row = replace(row, input_ids=ids)
-        hidden.append(row)
-    return hidden, gold
+        masked_rows.append(row)
+    return masked_rows, gold

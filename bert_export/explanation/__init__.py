@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from bert_export.explanation.explanation import (
-    STAGES,
-    Cost,
-    Explanation,
-    PassChanges,
-    explain,
-)
+from bert_export.explanation.cost import STAGES, Cost
+from bert_export.explanation.explanation import Explanation, PassChanges, explain
 
 __all__ = ["STAGES", "Cost", "Explanation", "PassChanges", "explain"]

@@ -1,4 +1,4 @@
-"""The records of an explanation, and the call that makes one; heavy tools load inside it."""
+"""What an explanation says, and the call that makes one; onnx_ir is imported inside that call."""
 
 from __future__ import annotations
 
@@ -10,52 +10,11 @@ from pathlib import Path
 
 from bert_export.bundle import GraphRecord, Manifest, PassRecord, RefusalRecord, read_manifest
 from bert_export.errors import InputError, MissingExtraError
+from bert_export.explanation.cost import STAGES, Cost
 
-__all__ = ["STAGES", "Cost", "Explanation", "PassChanges", "explain"]
-
-STAGES = (
-    "embeddings",
-    "mask",
-    "attention",
-    "feed-forward",
-    "normalization",
-    "quantization",
-    "head",
-)
-"""What every operator is counted to, in the order of a reader's way through the graph.
-
-``embeddings`` ends with its norm; ``normalization`` is the residual sums and norms of the encoder;
-``quantization`` is what changes number formats, wherever it stands; ``head`` is all that follows
-the encoder: pooler, pooling, transforms and decoders.
-"""
+__all__ = ["Explanation", "PassChanges", "explain"]
 
 _LENGTH, _CHOICES = 128, 4
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a part of a graph computes and moves at one shape.
-
-    Args:
-        flop: Floating-point operations; an addition, a product and a function such as erf each
-            count as one.
-        integer_op: The same of integer matrix products.
-        weight_bytes: Of stored tensors that are read; of a table only the rows that are taken.
-        activation_bytes: Of results that are written; views of a result count nothing.
-    """
-
-    flop: int = 0
-    integer_op: int = 0
-    weight_bytes: int = 0
-    activation_bytes: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.flop + other.flop,
-            self.integer_op + other.integer_op,
-            self.weight_bytes + other.weight_bytes,
-            self.activation_bytes + other.activation_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +23,10 @@ class PassChanges:
 
     Args:
         name: Verb and object, as its file is called.
-        rewritten: Sites.
-        refusals: Sites that were left, with reason and node.
-        nodes: Before and after.
-        operators: Before and after, of every operator whose count changed.
+        rewritten: How many sites it rewrote.
+        refusals: Why it left others, with the node.
+        nodes: How many nodes the graph had before and after.
+        operators: How often each operator stood in the graph before and after, where that changed.
     """
 
     name: str
@@ -82,12 +41,13 @@ class Explanation:
     """Why a bundle's graph looks as it does.
 
     Args:
-        task: Of the bundle.
-        target: Whose graph is explained.
-        precision: Of that graph.
-        axes: Sizes of the dynamic axes that the costs are given for.
-        passes: In the order in which they ran.
-        stages: Cost by stage, see :data:`STAGES`; stages that compute nothing are left out.
+        task: The bundle's task.
+        target: The target whose graph is explained.
+        precision: Precision of that graph.
+        axes: Size of every dynamic axis that the costs hold for.
+        passes: What each pass did, in the order in which they ran.
+        stages: Cost by stage, see :data:`~bert_export.explanation.cost.STAGES`; stages that compute
+            nothing are left out.
         layers: Cost of each encoder layer by stage.
         total: Cost of the whole graph.
     """
@@ -105,17 +65,18 @@ class Explanation:
 def explain(
     bundle: str | Path, *, target: str | None = None, shape: tuple[int, ...] | None = None
 ) -> Explanation:
-    """Tell what the passes did and what the graph costs; the weights are not read.
+    """Explain what the passes did to a graph and what it costs; weights are not read.
 
     Args:
-        bundle: The folder.
-        target: Whose graph; the bundle's default when ``None``.
-        shape: Batch and sequence, or batch, choices and sequence where the graph has choices;
-            1 text of 128 tokens (with 4 choices) when ``None``, fewer where the bundle takes fewer.
+        bundle: The bundle's folder.
+        target: The target whose graph is explained; the bundle's default when ``None``.
+        shape: Batch and sequence, or batch, choices and sequence where the graph has choices. When
+            ``None``, 1 text of 128 tokens (with 4 choices), or of fewer where the bundle's rows are
+            shorter.
 
     Returns:
-        Figures that follow from the graph file and the manifest alone. Masked positions are one
-        per text. Where the graph decides at run time, the dearest branch counts.
+        Figures that follow from the graph file and the manifest alone. There is one masked position
+        per text. Of a branch that is chosen at run time, the dearer side counts.
 
     Raises:
         BundleError: The bundle is damaged, or its graph holds an operator without a known cost.
@@ -155,8 +116,7 @@ def explain(
 def _axes(manifest: Manifest, graph: GraphRecord, shape: tuple[int, ...] | None) -> dict[str, int]:
     """A size for every dynamic axis of the graph's inputs."""
     names = ("batch", "choices", "sequence")
-    wanted = graph.inputs[0].shape
-    present = tuple(name for name in names if name in wanted)
+    present = tuple(name for name in names if name in graph.inputs[0].shape)
     longest = manifest.tokenizer.max_length
     defaults = {"batch": 1, "choices": _CHOICES, "sequence": min(_LENGTH, longest)}
     sizes = tuple(defaults[name] for name in present) if shape is None else shape

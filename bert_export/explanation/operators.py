@@ -1,8 +1,8 @@
 """What one operator gives and costs: shapes and types of its results, operations, bytes.
 
-Every operator that a graph of ours may hold has a row in :data:`OPERATORS`; one that has none is an
-error that names the node. Integers that are known without running the graph, which is how a graph
-computes its shapes, are computed here too and cost nothing.
+Every operator that an exported graph may hold has a row in :data:`OPERATORS`; one without a row is
+an error that names the node. Graphs compute their shapes from integers that are known without
+running them; those are computed here too and cost nothing.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Tensor:
 
     Args:
         shape: One size per axis.
-        dtype: Of its elements.
+        dtype: Type of its elements.
         stored: Whether the graph file holds it.
-        levels: Whether they are INT8 levels behind a ``DequantizeLinear``, which engines join with
-            the product that reads it.
+        quantized: Whether its elements are INT8 values behind a ``DequantizeLinear``, which engines
+            fuse with the product that reads it.
         numbers: Its elements, where they are few and known without running the graph.
     """
 
     shape: tuple[int, ...]
     dtype: ir.DataType
     stored: bool = False
-    levels: bool = False
+    quantized: bool = False
     numbers: NDArray[Any] | None = None
 
     @property
@@ -96,8 +96,8 @@ class Operands:
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute's value."""
-        found = self.node.attributes.get(name)
-        return default if found is None else found.value
+        stored = self.node.attributes.get(name)
+        return default if stored is None else stored.value
 
     def numbers(self, index: int) -> list[int]:
         """The elements of an input that must be known."""
@@ -113,15 +113,16 @@ class Operands:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Operator:
-    """How an operator is priced.
+    """How the results and the cost of an operator are computed.
 
     Args:
-        shape: Of the first result; a list of shapes where there may be several.
-        dtype: Of the results: a type, the index of the input that has it, or one type for each.
+        shape: Shape of the first result, or a list of shapes where there may be several.
+        dtype: Type of the results: a type, the index of the input that has it, or one type for
+            each.
         flop: Operations, given operands and result; counted for floats only.
         integer_op: The same for integer products.
-        view: Whether the result is the first input's memory.
-        rows: Whether a stored first input is read only as far as the result goes.
+        view: Whether the result shares the first input's memory.
+        rows: Whether only the rows of a stored first input that the result holds are read.
     """
 
     shape: Callable[[Operands], tuple[int, ...] | list[tuple[int, ...]]]
@@ -151,9 +152,9 @@ def run_operator(node: ir.Node, tensors: Sequence[Tensor | None]) -> Result:
     except (ValueError, IndexError) as error:
         raise _broken(node, "operands that fit each other", str(error)) from error
     shapes = shapes if isinstance(shapes, list) else [shapes]
-    levels = node.op_type == "DequantizeLinear"
+    quantized = node.op_type == "DequantizeLinear"
     outputs = tuple(
-        Tensor(shape, dtype, levels=levels)
+        Tensor(shape, dtype, quantized=quantized)
         for shape, dtype in zip(shapes, _dtypes(operator, operands, len(shapes)), strict=True)
     )
     known = _fold(operands, outputs[0])
@@ -329,14 +330,14 @@ def _expand(operands: Operands) -> tuple[int, ...]:
 
 
 def _reshape(operands: Operands) -> tuple[int, ...]:
-    shape, wanted = operands[0].shape, operands.numbers(1)
+    shape, sizes = operands[0].shape, operands.numbers(1)
     if not operands.attribute("allowzero", 0):
-        wanted = [shape[axis] if size == 0 else size for axis, size in enumerate(wanted)]
-    known = math.prod(size for size in wanted if size != -1)
-    found = tuple(operands[0].size // max(known, 1) if size == -1 else size for size in wanted)
-    if math.prod(found) != operands[0].size:
-        raise ValueError(f"shape {shape} and {wanted}")
-    return found
+        sizes = [shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
+    known = math.prod(size for size in sizes if size != -1)
+    result = tuple(operands[0].size // max(known, 1) if size == -1 else size for size in sizes)
+    if math.prod(result) != operands[0].size:
+        raise ValueError(f"shape {shape} and {sizes}")
+    return result
 
 
 def _squeeze(operands: Operands) -> tuple[int, ...]:
@@ -419,14 +420,14 @@ def _einsum_flop(operands: Operands, _: Tensor) -> int:
 
 
 def _matmul_integer_op(operands: Operands, result: Tensor) -> int:
-    """Of a product of INT8 levels; its float operations are the scales'."""
-    on_levels = operands[0].levels and operands[1].levels
-    return _multiply_add(operands, result) if on_levels else 0
+    """Operations of a product of INT8 values; its float operations are those of the scales."""
+    is_int8 = operands[0].quantized and operands[1].quantized
+    return _multiply_add(operands, result) if is_int8 else 0
 
 
 def _matmul_flop(operands: Operands, result: Tensor) -> int:
-    on_levels = operands[0].levels and operands[1].levels
-    return result.size if on_levels else _multiply_add(operands, result)
+    is_int8 = operands[0].quantized and operands[1].quantized
+    return result.size if is_int8 else _multiply_add(operands, result)
 
 
 def _attention_flop(operands: Operands, _: Tensor) -> int:
@@ -451,7 +452,7 @@ def _rescale_flop(operands: Operands, result: Tensor) -> int:
     return (1 + (operands.get(6) is not None)) * result.size
 
 
-def _level_type(operands: Operands) -> ir.DataType:
+def _quantized_type(operands: Operands) -> ir.DataType:
     zero = operands.get(2)
     return ir.DataType.UINT8 if zero is None else zero.dtype
 
@@ -524,7 +525,7 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     ("", "Transpose"): _Operator(shape=_transpose),
     ("", "Unsqueeze"): _Operator(shape=_unsqueeze, view=True),
     # INT8
-    ("", "QuantizeLinear"): _Operator(shape=_same, dtype=_level_type, flop=_each(_QUANTIZE)),
+    ("", "QuantizeLinear"): _Operator(shape=_same, dtype=_quantized_type, flop=_each(_QUANTIZE)),
     ("", "DynamicQuantizeLinear"): _Operator(
         shape=lambda operands: [operands[0].shape, (), ()],
         dtype=(ir.DataType.UINT8, _FLOAT, ir.DataType.UINT8),

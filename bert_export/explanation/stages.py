@@ -1,7 +1,8 @@
-"""Which stage and layer every node of a graph belongs to, and what each of them costs.
+"""The cost of a graph by stage and layer.
 
-Names do not tell: passes lose them. Layer norms do. A BERT has one after the embeddings and two in
-every layer, so the number of norms on the way from the inputs to a node says where it stands::
+Passes change the names of nodes, so a node's layer is read off the layer norms before it. A BERT
+has one norm after the embeddings and two in every layer, so the number of norms on the way from the
+inputs to a node says where the node stands::
 
     0           embeddings, masks
     1 + 2 l     attention of layer l
@@ -19,7 +20,7 @@ from typing import Any, cast
 import onnx_ir as ir
 
 from bert_export.errors import BundleError, InputError
-from bert_export.explanation.explanation import Cost
+from bert_export.explanation.cost import Cost
 from bert_export.explanation.operators import Result, Tensor, run_operator
 
 __all__ = ["price_stages"]
@@ -92,7 +93,7 @@ def _input_tensor(value: ir.Value, axes: Mapping[str, int]) -> Tensor:
 
 
 def _stored_tensor(value: ir.Value) -> Tensor:
-    """What is known of an initializer; small integers are read, they are shapes and axes."""
+    """What is known of an initializer. Small integers are read: they are shapes and axes."""
     content = cast("ir.TensorProtocol", value.const_value)
     shape = tuple(int(size) for size in cast("Iterable[int]", content.shape))
     tensor = Tensor(shape, content.dtype, stored=True)
@@ -149,15 +150,16 @@ def _operands(node: ir.Node) -> Iterator[ir.Value]:
 
 
 def _count_norms(graph: ir.Graph) -> dict[ir.Node, int]:
-    """How many layer norms lie on the longest way to a node.
+    """How many layer norms lie on the longest way from the inputs to each node.
 
-    What is made of stored tensors alone stands where it is read.
+    A node that is computed from stored tensors alone stands where its result is read.
     """
     counts: dict[ir.Node, int] = {}
     for node in graph:
-        made: list[Any] = [value.producer() for value in _operands(node)]
+        makers: list[Any] = [value.producer() for value in _operands(node)]
         counts[node] = max(
-            (counts[one] + (one.op_type == _NORM) for one in made if one in counts), default=0
+            (counts[maker] + (maker.op_type == _NORM) for maker in makers if maker in counts),
+            default=0,
         )
     constant: set[ir.Value] = set(graph.initializers.values())
     for node in graph:
@@ -166,7 +168,9 @@ def _count_norms(graph: ir.Graph) -> dict[ir.Node, int]:
     for node in reversed(list(graph)):
         if constant.issuperset(node.outputs):
             readers = [use.node for output in node.outputs for use in output.uses()]
-            counts[node] = min((counts[one] for one in readers if one in counts), default=0)
+            counts[node] = min(
+                (counts[reader] for reader in readers if reader in counts), default=0
+            )
     return counts
 
 

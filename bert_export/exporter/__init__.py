@@ -1,7 +1,40 @@
-"""From a checkpoint to a verified bundle, stage by stage."""
+"""From a checkpoint to a verified bundle, stage by stage.
+
+::
+
+    ExportRequest   every option, kept in the manifest      bundle/request.py, request.py
+      -> Source     checkpoint, task, head, texts           source.py
+      -> FloatGraph traced, fused, pruned; rows             float_graph.py
+      -> Calibrated ranges, equalization, FP16's overflow,  calibrate.py, fp16_overflow.py,
+                    the accuracy budget                     accuracy_budget.py
+      -> engines    graph, plan, parity; or a refusal       engine.py, refusal.py
+      -> bundle     timed where the target is auto          export.py, auto_target.py
+
+``add_targets.py`` runs the same stages for a bundle that is there.
+"""
 
 from __future__ import annotations
 
-from bert_export.exporter.export import PRECISIONS, Export, Listener, Stage, export
+from bert_export.bundle import AUTO, EngineOptions, ExportRequest, QuantizationOptions
+from bert_export.exporter.export import Export, export, export_request
+from bert_export.exporter.progress import Listener, Progress, SilentListener, Stage
+from bert_export.exporter.refusal import Refusal
+from bert_export.exporter.request import check_request
+from bert_export.target_table import PRECISIONS
 
-__all__ = ["PRECISIONS", "Export", "Listener", "Stage", "export"]
+__all__ = [
+    "AUTO",
+    "PRECISIONS",
+    "EngineOptions",
+    "Export",
+    "ExportRequest",
+    "Listener",
+    "Progress",
+    "QuantizationOptions",
+    "Refusal",
+    "SilentListener",
+    "Stage",
+    "check_request",
+    "export",
+    "export_request",
+]

@@ -9,21 +9,25 @@ what counts. Nothing depends on the clock or on chance, so the same inputs give 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import onnx_ir as ir
 
 from bert_export.bundle import MixedPrecisionRecord, QuantizationGroupRecord, SearchRecord
 from bert_export.datasets import DataSet
-from bert_export.errors import BudgetError, InputError
-from bert_export.evaluation.answering import Advance, answer_examples
+from bert_export.errors import BudgetError
+from bert_export.evaluation.answering import answer_examples
 from bert_export.evaluation.distance import Distance, sample_rows
 from bert_export.evaluation.scorer import AnyPipeline, Examples
 from bert_export.evaluation.scorers import find_scorer
+from bert_export.exporter.calibrate import Calibrated, scheme_of
+from bert_export.exporter.engine import open_trial
+from bert_export.exporter.progress import Fact, Progress
+from bert_export.exporter.refusal import REFUSALS, Refusals
+from bert_export.exporter.source import Source
 from bert_export.quantization.mixed_precision.search import Path as SearchPath
 from bert_export.quantization.mixed_precision.search import search_mixed_precision
 from bert_export.quantization.mixed_precision.switchable_graph import (
@@ -32,17 +36,17 @@ from bert_export.quantization.mixed_precision.switchable_graph import (
     build_switchable_graph,
     open_graph,
 )
-from bert_export.quantization.preparation import Preparation
-from bert_export.quantization.weights.number_formats import Scheme
-from bert_export.runtime.batching import batch_rows, pad_rows
-from bert_export.runtime.sessions.session import Outputs, Session
+from bert_export.runtime.batching import Advance, batch_rows
+from bert_export.runtime.sessions.session import Outputs
+from bert_export.targets import DEFAULT_TARGET, Target, find_target
 
 __all__ = [
+    "REASON",
     "Budget",
-    "check_budget",
-    "check_options",
-    "measure_disturbances",
-    "search_excluded_layers",
+    "budget_of",
+    "keep_budget",
+    "keep_known_layers",
+    "measure_sensitivities",
 ]
 
 REASON = "INT8 here costs more accuracy than the budget allows"
@@ -50,6 +54,14 @@ REASON = "INT8 here costs more accuracy than the budget allows"
 
 _SAMPLE_TOKENS = 2048
 _ROUNDING = 1e-9
+_NOT_WRITTEN = (
+    "No bundle was written; pass --keep-best to take that, raise --max-drop, calibrate "
+    "on text like your own, or export with --fp32"
+)
+_NOT_BUILT = (
+    "The bundle is as it was; export all targets anew, so that the layers in float are chosen for "
+    "all of them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,165 +81,86 @@ class Budget:
     keep_best: bool = False
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_drop < 1:
-            raise InputError(
-                "max_drop is out of bounds",
-                expected="a share from 0 to below 1, such as 0.005 for half a point",
-                got=self.max_drop,
-            )
-
     @property
     def allowed(self) -> float:
         """The largest difference of two figures that keeps it, with what rounding may add."""
         return self.max_drop + _ROUNDING
 
 
-def check_options(
-    precision: str, *, max_drop: float | None, eval_data: object | None, keep_best: bool
-) -> None:
-    """Refuse options of a budget that do not belong together.
-
-    Raises:
-        InputError: One of the drop and the data is missing, or the precision is not INT8.
-    """
-    given = max_drop is not None or eval_data is not None or keep_best
-    if given and precision != "int8":
-        raise InputError(
-            f"accuracy budget has no use in {precision}",
-            expected="precision int8",
-            got=precision,
-            fix="Add --int8 or drop --max-drop",
-        )
-    if given and (max_drop is None or eval_data is None):
-        raise InputError(
-            "accuracy budget is incomplete",
-            expected="both a largest drop and data to measure it on",
-            got="no drop" if max_drop is None else "no data",
-            fix="Pass --max-drop and --eval",
-        )
+def budget_of(source: Source) -> Budget | None:
+    """The budget that is asked for, if one is."""
+    request = source.request
+    if request.max_drop is None or source.eval_data is None:
+        return None
+    return Budget(request.max_drop, source.eval_data, request.keep_best)
 
 
-def search_excluded_layers(
-    model: ir.Model,
-    preparation: Preparation,
-    scheme: Scheme,
-    budget: Budget,
-    *,
-    open_: Callable[[Session], AnyPipeline],
-    engines: Callable[[Preparation], Generator[Session]],
-    folder: Path,
-    threads: int | None = None,
-    advance: Advance | None = None,
-) -> SearchRecord:
-    """Find the layers that must stay in float so that the budget holds.
+def keep_budget(
+    calibrated: Calibrated, *, folder: Path, progress: Progress, refusals: Refusals
+) -> Calibrated:
+    """Leave in float what costs more accuracy than the budget of the request allows.
 
     Args:
-        model: The prepared float graph; not changed.
-        preparation: What calibration found.
-        scheme: Number formats of the engine that is measured.
-        budget: What INT8 may cost, and on which data.
-        open_: Gives the task's pipeline over a session.
-        engines: Gives a session over the finished graph of every target, one after another.
-        folder: Where the graph is written while it is opened.
-        threads: Threads inside an operator.
-        advance: Called with (graph runs done, in all) while the sensitivities are measured, and
-            with (rows done, rows in all) for every configuration.
+        calibrated: In INT8 throughout.
+        folder: In which graphs are written for as long as they are open.
+        progress: Hears of the stage ``search``.
+        refusals: What becomes of targets that do not keep the budget. Where they are tolerated and
+            the targets do not keep it together, each is tried alone, and those that do are tried
+            together.
 
     Returns:
-        The whole search; see :func:`check_budget`.
+        The same where there is no budget; else with the layers excluded, the search, and the
+        targets that keep the budget.
 
     Raises:
-        InputError: The INT8 is dynamic.
-        DatasetError: A record does not fit the task.
+        BudgetError: The budget cannot be kept, and the best that was found is not to be taken.
+        DatasetError: A record of the data does not fit the task.
+        BertExportError: A target is refused.
     """
-    if preparation.options.mode != "static":
-        raise InputError(
-            "accuracy budget does not fit dynamic INT8",
-            expected="mode static",
-            got=preparation.options.mode,
-            fix="Leave out --int8-mode or --max-drop",
-        )
-    with open_(open_graph(model, folder=folder, threads=threads)) as pipeline:
-        scorer = find_scorer(pipeline)
-        examples = scorer.prepare(pipeline, budget.data, budget.seed)
-        exact = answer_examples(pipeline, scorer, examples, advance)
-    labelled = examples.gold is not None
-    baseline = scorer.score(examples.gold, exact)[scorer.metric] if labelled else 1.0
-    switched, groups = build_switchable_graph(model, preparation, scheme)
-    session = SwitchableSession(switched, len(groups), folder=folder, threads=threads)
-    del switched
-    with open_(session) as pipeline:
-        sensitivities = measure_disturbances(
-            pipeline, session, len(groups), examples, advance=advance
-        )
-    scores: dict[tuple[int, ...], float] = {}
-
-    def score(pipeline: AnyPipeline) -> float:
-        answers = answer_examples(pipeline, scorer, examples, advance)
-        if labelled:
-            return scorer.score(examples.gold, answers)[scorer.metric]
-        return scorer.agreement(answers, exact)
-
-    def measure(excluded: tuple[int, ...]) -> float:
-        """The drop of the worst engine; once one breaks the budget, the others are not asked."""
-        layers = [layer for group in excluded for layer in groups[group].layers]
-        worst = np.inf
-        with closing(
-            engines(preparation.with_excluded_layers(dict.fromkeys(layers, REASON)))
-        ) as opened:
-            for engine in opened:
-                with open_(engine) as pipeline:
-                    worst = min(worst, score(pipeline))
-                if baseline - worst > budget.allowed:
-                    break
-        scores[excluded] = worst
-        return baseline - worst
-
-    costs = _costs(groups, examples)
-    path = search_mixed_precision(sensitivities, costs, measure, budget=budget.allowed)
-    return SearchRecord(
-        data=budget.data.source,
-        sha256=budget.data.sha256,
-        examples=len(budget.data),
-        seed=budget.seed,
-        metric=scorer.metric if labelled else scorer.agreement_kind,
-        labelled=labelled,
-        budget=budget.max_drop,
-        baseline=baseline,
-        groups=tuple(
-            QuantizationGroupRecord(
-                layers=group.layers, sensitivity=sensitivity, cost=cost / sum(costs)
-            )
-            for group, sensitivity, cost in zip(groups, sensitivities, costs, strict=True)
-        ),
-        path=_mixtures(path, scores),
-        chosen=path.configurations.index(path.best),
-        met=path.met,
-    )
+    budget = budget_of(calibrated.float_graph.source)
+    if budget is None:
+        return calibrated
+    with progress.stage("search") as facts:
+        search = _Search(calibrated, budget, folder=folder, advance=progress.advance)
+        targets, record = _search_for_targets(search, calibrated.targets, refusals)
+        _tell(facts, record)
+    kept = replace(calibrated, targets=targets, search=record)
+    return kept.with_excluded_layers(dict.fromkeys(record.excluded_layers, REASON))
 
 
-def check_budget(search: SearchRecord, *, keep_best: bool) -> Mapping[str, str]:
-    """The layers to leave in float, with the reason for the plan.
+def keep_known_layers(
+    calibrated: Calibrated, known: SearchRecord, *, folder: Path, progress: Progress
+) -> Calibrated:
+    """Leave in float what an earlier search left in float, and measure the new engines with it.
+
+    Args:
+        calibrated: In INT8 throughout, for targets that the search did not know.
+        known: The search of the bundle that the targets come to.
+        folder: In which graphs are written for as long as they are open.
+        progress: Hears of the stage ``search``.
+
+    Returns:
+        The same with the layers excluded; its search holds what was measured of the new engines.
 
     Raises:
-        BudgetError: The budget is not kept, and the best that was found is not to be taken.
+        BudgetError: An engine does not keep the budget with these layers in float.
+        DatasetError: A record of the data does not fit the task.
     """
-    if not search.met and not keep_best:
-        best, layers = search.path[search.chosen], search.excluded_layers
-        raise BudgetError(
-            f"INT8 does not keep the {search.metric} on {search.data}",
-            expected=f"a drop of at most {100 * search.budget:g} points",
-            got=f"{100 * best.drop:.3g} points at best, with "
-            + (f"{', '.join(layers)} in float" if layers else "every layer in INT8"),
-            fix="No bundle was written; pass --keep-best to take that, raise --max-drop, calibrate "
-            "on text like your own, or export with --fp32",
-            search=search,
-        )
-    return dict.fromkeys(search.excluded_layers, REASON)
+    budget = budget_of(calibrated.float_graph.source)
+    assert budget is not None, "a bundle with a search has the request of one"
+    excluded = calibrated.with_excluded_layers(dict.fromkeys(known.excluded_layers, REASON))
+    with progress.stage("search") as facts:
+        meter = _Meter(calibrated, budget, folder=folder, advance=progress.advance)
+        worst = min(meter.score(excluded, target) for target in excluded.targets)
+        drop = meter.baseline - worst
+        measured = msgspec.structs.replace(known.path[known.chosen], score=worst, drop=drop)
+        record = meter.record(known.groups, (measured,), chosen=0, met=drop <= budget.allowed)
+        _check_met(record, budget, fix=_NOT_BUILT)
+        _tell(facts, record)
+    return replace(excluded, search=record)
 
 
-def measure_disturbances(
+def measure_sensitivities(
     pipeline: AnyPipeline,
     session: SwitchableSession,
     groups: int,
@@ -254,11 +187,10 @@ def measure_disturbances(
     total, done = len(batches) * (groups + 1), 0
     for batch in batches:
         own = [rows[index] for index in batch]
-        feeds = pipeline.graph_feeds(pad_rows(own, pad_id=pipeline.tokenizer.pad_id))
         exact: list[Outputs] = []
         for group in range(-1, groups):
             session.choose([group] if group >= 0 else [])
-            parts = pipeline.split_outputs(own, session.run(feeds))
+            parts = pipeline.run_rows(own)
             if group < 0:
                 exact = parts
             else:
@@ -271,6 +203,188 @@ def measure_disturbances(
     return [distance.share for distance in distances]
 
 
+class _Meter:
+    """Scores engines on the budget's data; float is scored first, and is the baseline.
+
+    Args:
+        calibrated: Whose float graph is compared with.
+        budget: With the data.
+        folder: In which graphs are written for as long as they are open.
+        advance: Called with (rows done, rows in all).
+    """
+
+    def __init__(
+        self, calibrated: Calibrated, budget: Budget, *, folder: Path, advance: Advance
+    ) -> None:
+        self._float_graph, self._folder, self._advance = calibrated.float_graph, folder, advance
+        self._budget = budget
+        threads = self._float_graph.source.request.threads
+        graph = open_graph(self._float_graph.model, folder=folder, threads=threads)
+        with self._float_graph.open_pipeline(graph) as pipeline:
+            self._scorer = find_scorer(pipeline)
+            self.examples = self._scorer.prepare(pipeline, budget.data, budget.seed)
+            self._exact = answer_examples(pipeline, self._scorer, self.examples, advance)
+        self._labelled = self.examples.gold is not None
+        self.baseline = self._score(self._exact) if self._labelled else 1.0
+
+    def record(
+        self,
+        groups: tuple[QuantizationGroupRecord, ...],
+        path: tuple[MixedPrecisionRecord, ...],
+        *,
+        chosen: int,
+        met: bool,
+    ) -> SearchRecord:
+        """What the manifest says of configurations that were scored here."""
+        data, scorer = self._budget.data, self._scorer
+        return SearchRecord(
+            data=data.source,
+            sha256=data.sha256,
+            examples=len(data),
+            seed=self._budget.seed,
+            metric=scorer.metric if self._labelled else scorer.agreement_kind,
+            labelled=self._labelled,
+            budget=self._budget.max_drop,
+            baseline=self.baseline,
+            groups=groups,
+            path=path,
+            chosen=chosen,
+            met=met,
+        )
+
+    def score(self, calibrated: Calibrated, target: Target) -> float:
+        """The figure of a target's engine."""
+        with (
+            open_trial(calibrated, target, folder=self._folder) as session,
+            self._float_graph.open_pipeline(session) as pipeline,
+        ):
+            return self._score(
+                answer_examples(pipeline, self._scorer, self.examples, self._advance)
+            )
+
+    def _score(self, answers: Sequence[object]) -> float:
+        if self._labelled:
+            return self._scorer.score(self.examples.gold, answers)[self._scorer.metric]
+        return self._scorer.agreement(answers, self._exact)
+
+
+class _Search:
+    """Searches the layers that must stay in float; what it has measured once, it remembers.
+
+    Args:
+        calibrated: In INT8 throughout.
+        budget: To be kept.
+        folder: In which graphs are written for as long as they are open.
+        advance: Called with (graph runs done, in all) while the sensitivities are measured, and
+            with (rows done, rows in all) for every configuration.
+    """
+
+    def __init__(
+        self, calibrated: Calibrated, budget: Budget, *, folder: Path, advance: Advance
+    ) -> None:
+        self._calibrated, self.budget = calibrated, budget
+        self._meter = _Meter(calibrated, budget, folder=folder, advance=advance)
+        float_graph = calibrated.float_graph
+        switchable, self._groups = build_switchable_graph(
+            float_graph.model,
+            calibrated.preparation,
+            scheme_of(float_graph, find_target(DEFAULT_TARGET)),
+        )
+        threads = float_graph.source.request.threads
+        session = SwitchableSession(switchable, len(self._groups), folder=folder, threads=threads)
+        del switchable
+        with float_graph.open_pipeline(session) as pipeline:
+            self._sensitivities = measure_sensitivities(
+                pipeline, session, len(self._groups), self._meter.examples, advance=advance
+            )
+        self._costs = _costs(self._groups, self._meter.examples)
+        self._scores: dict[tuple[str, tuple[int, ...]], float] = {}
+
+    def run(self, targets: Sequence[Target]) -> SearchRecord:
+        """The search for some of the targets: every configuration counts by its worst engine."""
+        scores: dict[tuple[int, ...], float] = {}
+
+        def measure(excluded: tuple[int, ...]) -> float:
+            """The drop of the worst engine; once one breaks the budget, the rest is not asked."""
+            worst = np.inf
+            for target in targets:
+                worst = min(worst, self._score(target, excluded))
+                if self._meter.baseline - worst > self.budget.allowed:
+                    break
+            scores[excluded] = float(worst)
+            return float(self._meter.baseline - worst)
+
+        path = search_mixed_precision(
+            self._sensitivities, self._costs, measure, budget=self.budget.allowed
+        )
+        record = self._meter.record(
+            self._group_records(),
+            _configurations(path, scores),
+            chosen=path.configurations.index(path.best),
+            met=path.met,
+        )
+        _check_met(record, self.budget, fix=_NOT_WRITTEN)
+        return record
+
+    def _score(self, target: Target, excluded: tuple[int, ...]) -> float:
+        key = target.name, excluded
+        if key not in self._scores:
+            layers = [layer for group in excluded for layer in self._groups[group].layers]
+            trial = self._calibrated.with_excluded_layers(dict.fromkeys(layers, REASON))
+            self._scores[key] = self._meter.score(trial, target)
+        return self._scores[key]
+
+    def _group_records(self) -> tuple[QuantizationGroupRecord, ...]:
+        total = sum(self._costs)
+        return tuple(
+            QuantizationGroupRecord(layers=group.layers, sensitivity=sensitivity, cost=cost / total)
+            for group, sensitivity, cost in zip(
+                self._groups, self._sensitivities, self._costs, strict=True
+            )
+        )
+
+
+def _search_for_targets(
+    search: _Search, targets: Sequence[Target], refusals: Refusals
+) -> tuple[tuple[Target, ...], SearchRecord]:
+    """The targets that keep the budget together, and the search that says with which layers."""
+    try:
+        return tuple(targets), search.run(targets)
+    except REFUSALS:
+        if len(targets) == 1 or not refusals.tolerated:
+            raise
+    alone = refusals.each(targets, lambda target: search.run([target]))
+    kept = [target for target in targets if target.name in alone]
+    while True:
+        try:
+            return tuple(kept), search.run(kept)
+        except REFUSALS as error:  # each keeps it alone, and they do not together
+            if len(kept) == 1:
+                raise
+            refusals.add(kept.pop(), error)
+
+
+def _check_met(search: SearchRecord, budget: Budget, *, fix: str) -> None:
+    """Refuse a budget that is not kept, unless the best that was found is to be taken."""
+    if search.met or budget.keep_best:
+        return
+    best, layers = search.path[search.chosen], search.excluded_layers
+    raise BudgetError(
+        f"INT8 does not keep the {search.metric} on {search.data}",
+        expected=f"a drop of at most {100 * search.budget:g} points",
+        got=f"{100 * best.drop:.3g} points at best, with "
+        + (f"{', '.join(layers)} in float" if layers else "every layer in INT8"),
+        fix=fix,
+        search=search,
+    )
+
+
+def _tell(facts: dict[str, Fact], search: SearchRecord) -> None:
+    facts["drop"] = search.path[search.chosen].drop
+    facts["metric"] = search.metric
+    facts["layers in float"] = len(search.excluded_layers)
+
+
 def _costs(groups: tuple[QuantizationGroup, ...], examples: Examples) -> list[float]:
     """Multiplications of each group for a row of mean length."""
     lengths = [len(row) for rows in examples.rows for row in rows]
@@ -278,7 +392,7 @@ def _costs(groups: tuple[QuantizationGroup, ...], examples: Examples) -> list[fl
     return [group.products * (tokens if group.per_token else 1.0) for group in groups]
 
 
-def _mixtures(
+def _configurations(
     path: SearchPath, scores: Mapping[tuple[int, ...], float]
 ) -> tuple[MixedPrecisionRecord, ...]:
     return tuple(

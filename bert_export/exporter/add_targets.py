@@ -1,27 +1,29 @@
 """Further targets for a bundle that is there: the library call behind ``bert-export build``.
 
-The checkpoint is exported again for the new target alone, with the settings that the bundle's
-manifest holds, and what comes out is verified as ever. Its tensors are then laid beside those that
-the bundle has: calibration with the same text and options gives the same INT8 weights, so that only
-what is new takes space.
+The stages of an export run again for the new targets alone, with the request that the bundle's
+manifest keeps. Calibration with the same text and options gives the same INT8 weights, so that only
+what is new takes space; the layers that an accuracy budget left in float stay so, and the new
+engines are measured against the budget too.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import onnx_ir as ir
 
 from bert_export.bundle import (
-    MANIFEST,
+    DEFAULT_OBSERVER,
+    DEFAULT_OPSET,
     AutoTargetRecord,
+    EngineOptions,
     EngineRecord,
+    ExportRequest,
     Manifest,
+    QuantizationOptions,
     QuantizationPlan,
     hash_file,
     read_manifest,
@@ -29,23 +31,40 @@ from bert_export.bundle import (
     verify_files,
     write_manifest,
 )
-from bert_export.checkpoints import load_checkpoint
-from bert_export.errors import BundleError, CheckpointError, InputError
-from bert_export.exporter import Export, Listener, export
+from bert_export.errors import (
+    BundleError,
+    CheckpointError,
+    DatasetError,
+    InputError,
+    TargetError,
+)
+from bert_export.exporter.accuracy_budget import keep_known_layers
+from bert_export.exporter.calibrate import calibrate
+from bert_export.exporter.engine import (
+    answer_reference,
+    copy_graphs,
+    verify_engines,
+    write_engines,
+)
+from bert_export.exporter.export import Export, hash_files
+from bert_export.exporter.float_graph import make_float_graph
+from bert_export.exporter.progress import Listener, Progress
+from bert_export.exporter.refusal import Refusals
+from bert_export.exporter.request import check_request, find_targets
+from bert_export.exporter.source import Source, load_source
 from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
-from bert_export.quantization.options import QuantizationOptions
-from bert_export.targets import find_target
-from bert_export.targets.tensorrt_builder import MODULES
-from bert_export.targets.weights import WeightStore
-from bert_export.tasks import find_task
-from bert_export.tracing import DEFAULT_OPSET
+from bert_export.target_table import find_target
+from bert_export.targets.engines import (
+    EngineBuilder,
+    build_into,
+    check_engines,
+    find_profiles,
+)
+from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
+from bert_export.tasks import PostProcessing, find_task
 
-__all__ = ["Finish", "build"]
-
-Finish = Callable[[Path, EngineRecord], EngineRecord]
-"""Given the bundle's folder and an entry, builds what the target's own builder makes of its graph,
-writes it into the folder and gives the entry that tells of it."""
+__all__ = ["build", "request_of"]
 
 
 def build(
@@ -53,11 +72,14 @@ def build(
     targets: str | Sequence[str],
     *,
     precision: str | None = None,
-    model: str | None = None,
-    calibration: str | None = None,
+    model: str | Path | None = None,
+    calibration: str | Path | None = None,
+    eval_data: str | Path | None = None,
     threads: int | None = None,
+    engines: EngineOptions | None = None,
+    engine_cache: str | Path | None = None,
     force: bool = False,
-    finish: Finish | None = None,
+    build_engine: EngineBuilder = build_into,
     listener: Listener | None = None,
 ) -> Export:
     """Add targets to a bundle.
@@ -68,10 +90,14 @@ def build(
         precision: Of the targets; when ``None``, the default engine's for new ones.
         model: Where the checkpoint is now; where the manifest says when ``None``.
         calibration: Where the calibration text is now, for INT8; as above.
+        eval_data: Where the data of the bundle's accuracy budget is now, for INT8; as above.
         threads: Threads inside an operator while calibrating and verifying.
+        engines: For which GPUs and shapes targets with a builder of their own get their engine. One
+            that the bundle serves already is then not exported again but built.
+        engine_cache: Folder of engines that were built before; see
+            :func:`bert_export.targets.engines.build_into`.
         force: Make targets anew that the bundle serves already.
-        finish: Called for every named target; one that the bundle serves already and that has a
-            builder of its own is then not exported again but finished.
+        build_engine: Builds the engines.
         listener: Hears how the export proceeds.
 
     Returns:
@@ -79,55 +105,58 @@ def build(
 
     Raises:
         InputError: No target is named, or the bundle serves one already, or serves the one that
-            is to be finished in another precision.
+            is to be built in another precision.
+        TargetError: There is nothing to do but build an engine, and nothing says for which GPU.
         CheckpointError: The checkpoint is not the one that the bundle was made of.
+        DatasetError: The data of the bundle's accuracy budget is gone or another.
+        BudgetError: A new engine does not keep the bundle's accuracy budget.
         BertExportError: Anything else that is wrong; the bundle is as it was.
     """
     folder = Path(path)
-    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    targets = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     if not targets:
         raise InputError("targets is empty", expected="at least one", got="none")
-    served = {engine.target for engine in manifest.engines}
-    wanted = precision or manifest.engine().precision
+    new_precision = precision or manifest.engine().precision
     for name in targets:
-        find_target(name, wanted)
-    missing = [name for name in dict.fromkeys(targets) if force or name not in served]
+        find_target(name, new_precision)
+    served = {engine.target for engine in manifest.engines}
+    missing = [name for name in targets if force or name not in served]
     for engine in manifest.engines:
         if engine.target in targets and engine.target not in missing:
-            _check_finishable(folder, engine, precision, finish)
+            _check_buildable(folder, engine, precision, engines)
+    if engines is not None:
+        check_engines(targets, engines)
+        find_profiles(engines, manifest.tokenizer.max_length)
+    request = _request_for(manifest, missing, new_precision)
+    request = msgspec.structs.replace(
+        request,
+        model=request.model if model is None else os.fspath(model),
+        calibration=request.calibration if calibration is None else os.fspath(calibration),
+        eval_data=request.eval_data if eval_data is None else os.fspath(eval_data),
+        threads=threads,
+    )
+    if missing:
+        request = check_request(request)
+        _check_eval_data(folder, request)
+    progress = Progress(listener)
     with replace_folder(folder, force=True) as new:
-        dead = {
-            name
-            for engine in manifest.engines
-            if engine.target in missing
-            for name in _files(engine)
-        }
-        for name in manifest.files.keys() - dead:
-            shutil.copyfile(folder / name, new / name)
-        done = Export(folder, manifest, ())
-        if missing:
-            settings = _Settings(
-                precision=wanted,
-                model=model or manifest.model.source,
-                calibration=calibration,
-                threads=threads,
+        _copy_files(folder, new, manifest, dropped=missing)
+        added = _add(folder, new, manifest, request, progress) if missing else manifest
+        finished = tuple(
+            engine
+            if engines is None or engine.target not in targets
+            else build_engine(
+                new,
+                engine,
+                options=engines,
+                max_length=manifest.tokenizer.max_length,
+                cache=None if engine_cache is None else Path(engine_cache),
             )
-            done = _add(folder, new, missing, settings, listener)
-        engines = [
-            finish(new, engine) if finish is not None and engine.target in targets else engine
-            for engine in done.manifest.engines
-        ]
-        written = msgspec.structs.replace(
-            done.manifest,
-            engines=tuple(engines),
-            files={
-                file.name: hash_file(file)
-                for file in sorted(new.iterdir())
-                if file.name != MANIFEST
-            },
+            for engine in added.engines
         )
+        written = msgspec.structs.replace(added, engines=finished, files=hash_files(new))
         write_manifest(new, written)
         if read_manifest(folder) != manifest:
             raise BundleError(
@@ -136,81 +165,146 @@ def build(
                 got="another manifest",
                 fix="Run it again",
             )
-    return Export(folder, written, done.stages)
+    return Export(folder, written, tuple(progress.stages))
 
 
-def _check_finishable(
-    folder: Path, engine: EngineRecord, precision: str | None, finish: Finish | None
+def request_of(manifest: Manifest) -> ExportRequest:
+    """The request that a bundle answers: the one that it keeps, or what its entries tell of it.
+
+    Bundles of before schema version 3 keep none.
+    """
+    if manifest.request is not None:
+        return manifest.request
+    request = ExportRequest(
+        task=manifest.task,
+        model=manifest.model.source,
+        max_length=manifest.tokenizer.max_length,
+        precision=manifest.engine().precision,
+        targets=tuple(engine.target for engine in manifest.engines),
+        opset=_opset(manifest),
+    )
+    plan = _plan(manifest)
+    return request if plan is None else _with_plan(request, plan)
+
+
+def _request_for(manifest: Manifest, targets: Sequence[str], precision: str) -> ExportRequest:
+    """The bundle's request for further targets; INT8 as its INT8 engines have it, if it has any."""
+    request, plan = request_of(manifest), _plan(manifest)
+    if plan is not None and request.precision != "int8":
+        request = _with_plan(request, plan)
+    request = request.for_targets(targets, precision)
+    return msgspec.structs.replace(request, engines=None)
+
+
+def _with_plan(request: ExportRequest, plan: QuantizationPlan) -> ExportRequest:
+    """The request with the options of INT8 that give this plan again."""
+    search = plan.search
+    return msgspec.structs.replace(
+        request,
+        calibration=None if plan.calibration is None else plan.calibration.source,
+        quantization=_options(plan),
+        cpu=plan.processor,
+        max_drop=None if search is None else search.budget,
+        eval_data=None if search is None else search.data,
+        keep_best=search is not None and not search.met,
+    )
+
+
+def _check_buildable(
+    folder: Path, engine: EngineRecord, precision: str | None, engines: EngineOptions | None
 ) -> None:
     """A target that is served already has an engine to get, of the graph that is there."""
-    if finish is None or engine.target not in MODULES:
+    target = engine.target
+    builder = find_target(target).builder
+    if builder is not None and engines is None and engine.build.engine is None:
+        named = builder.for_named_gpus
+        raise TargetError(
+            f"engine for {target} cannot be built",
+            expected="an NVIDIA GPU, or --sm" if named else "an NVIDIA GPU",
+            got="neither" if named else "none",
+            fix="Name its GPU with --sm" if named else "Run it on the machine with the GPU",
+        )
+    if builder is None or engines is None:
         raise InputError(
-            f"bundle {folder} serves the target {engine.target} already",
+            f"bundle {folder} serves the target {target} already",
             expected="another target",
-            got=engine.target,
+            got=target,
             fix="Pass --force to make it anew",
         )
     if precision is not None and precision != engine.precision:
         raise InputError(
-            f"bundle {folder} serves the target {engine.target} in another precision",
+            f"bundle {folder} serves the target {target} in another precision",
             expected=engine.precision,
             got=precision,
             fix="Pass --force to make it anew",
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
-    precision: str
-    model: str
-    calibration: str | None
-    threads: int | None
+def _check_eval_data(folder: Path, request: ExportRequest) -> None:
+    """New engines are measured against the bundle's budget, on the same data."""
+    if request.eval_data is not None and not Path(request.eval_data).exists():
+        raise DatasetError(
+            f"accuracy budget of bundle {folder} cannot be measured",
+            expected=f"the data that it was kept on, {request.eval_data}",
+            got="no such file",
+            fix="Pass --eval with the place where it is now",
+        )
+
+
+def _copy_files(folder: Path, new: Path, manifest: Manifest, *, dropped: Sequence[str]) -> None:
+    """Copy the bundle's files but for those of the engines that are made anew."""
+    dead = {
+        name for engine in manifest.engines if engine.target in dropped for name in _files(engine)
+    }
+    for name in manifest.files.keys() - dead:
+        shutil.copyfile(folder / name, new / name)
 
 
 def _add(
-    old: Path,
-    new: Path,
-    targets: Sequence[str],
-    settings: _Settings,
-    listener: Listener | None,
-) -> Export:
-    """Export for the targets and lay the result beside what the bundle holds."""
-    manifest = read_manifest(old)
-    _check_weights(manifest, settings.model)
-    plan = _plan(manifest) if settings.precision == "int8" else None
-    with tempfile.TemporaryDirectory(prefix=".build.", dir=new.parent) as holder:
-        done = export(
-            task=manifest.task,
-            model=settings.model,
-            output=Path(holder) / "bundle",
-            precision=settings.precision,
-            targets=targets,
-            calibration=settings.calibration or _calibration(plan),
-            quantization=None if plan is None else _options(plan),
-            cpu=None if plan is None else plan.processor,
-            max_length=manifest.tokenizer.max_length,
-            opset=_opset(manifest),
-            threads=settings.threads,
-            listener=listener,
-        )
-        _check_same(manifest, done.manifest, plan)
-        kept = [engine for engine in manifest.engines if engine.target not in targets]
-        files = [engine.graph.file for engine in kept]
-        # Tensors that only a graph made anew had go: those of the others are laid down again.
-        anew = len(kept) < len(manifest.engines)
-        with WeightStore(new, graphs=() if anew else files) as store:
-            for folder, name in (
-                *((old, name) for name in files if anew),
-                *((done.path, engine.graph.file) for engine in done.manifest.engines),
-            ):
-                store.save(ir.load(folder / name), name)
-    merged = msgspec.structs.replace(
-        manifest,
-        engines=(*kept, *done.manifest.engines),
-        auto_target=_still_true(manifest.auto_target, targets),
-        versions=manifest.versions | done.manifest.versions,
+    old: Path, new: Path, manifest: Manifest, request: ExportRequest, progress: Progress
+) -> Manifest:
+    """Run the stages for the request's targets, and write beside what the bundle holds."""
+    refusals = Refusals()
+    plan = _plan(manifest) if request.precision == "int8" else None
+    source = load_source(request, progress=progress)
+    _check_same(manifest, source, plan, new)
+    float_graph = make_float_graph(source, progress=progress)
+    calibrated = calibrate(
+        float_graph, find_targets(request), folder=new, progress=progress, refusals=refusals
     )
-    return Export(new, merged, done.stages)
+    if plan is not None and plan.search is not None:
+        calibrated = keep_known_layers(calibrated, plan.search, folder=new, progress=progress)
+    others = [engine for engine in manifest.engines if engine.target not in request.targets]
+    graphs = [engine.graph.file for engine in others]
+    if len(others) < len(manifest.engines) or WEIGHTS_FILE not in manifest.files:
+        _lay_down_again(old, new, manifest, graphs)
+    written = write_engines(
+        calibrated, folder=new, progress=progress, refusals=refusals, graphs=graphs
+    )
+    pipeline, rows = float_graph.pipeline, float_graph.rows
+    del float_graph, calibrated  # memory
+    reference = answer_reference(source, pipeline, rows, progress=progress)
+    engines = verify_engines(written, reference, folder=new, progress=progress, refusals=refusals)
+    return msgspec.structs.replace(
+        manifest,
+        engines=(*others, *(engine.record for engine in engines)),
+        auto_target=_still_true(manifest.auto_target, request.targets),
+        versions=manifest.versions | source.manifest.versions,
+    )
+
+
+def _lay_down_again(old: Path, new: Path, manifest: Manifest, graphs: Sequence[str]) -> None:
+    """Write the weights of some of the bundle's graphs into one file that holds no others.
+
+    Tensors that only a graph made anew had go with it, and weights that an older bundle keeps under
+    another name come to where the new graphs share them.
+    """
+    with WeightStore(new) as store:
+        copy_graphs(old, graphs, store)
+    named = {manifest.tokenizer.file, WEIGHTS_FILE}
+    named |= {name for engine in manifest.engines for name in _files(engine)}
+    for name in manifest.files.keys() - named:
+        (new / name).unlink()
 
 
 def _still_true(
@@ -223,37 +317,32 @@ def _still_true(
     return auto_target if set(made).isdisjoint(tried) else None
 
 
-def _check_weights(manifest: Manifest, model: str) -> None:
-    """Before anything takes time: these are the weights that the bundle was made of."""
-    checkpoint = load_checkpoint(model, demo=find_task(manifest.task).demo)
-    found = checkpoint.hash_tensors()
-    if found != manifest.model.weights_sha256:
+def _check_same(
+    manifest: Manifest, source: Source, plan: QuantizationPlan | None, new: Path
+) -> None:
+    """Before anything takes time: the sources are those that the bundle was made of.
+
+    The engines of a bundle share tokenizer, labels and post-processing.
+    """
+    made = source.manifest
+    if made.model.weights_sha256 != manifest.model.weights_sha256:
         raise CheckpointError(
-            f"checkpoint {model} is not the one that the bundle was made of",
+            f"checkpoint {source.request.model} is not the one that the bundle was made of",
             expected=f"weights of sha256 {manifest.model.weights_sha256}",
-            got=found,
+            got=made.model.weights_sha256,
             fix="Pass --model with the right one, or export anew",
         )
-
-
-def _check_same(manifest: Manifest, made: Manifest, plan: QuantizationPlan | None) -> None:
-    """The engines of a bundle share tokenizer, labels and post-processing."""
-    pairs = {
+    file = manifest.tokenizer.file
+    (new / file).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
+    pairs: dict[str, tuple[object, object]] = {
         "another tokenizer": (manifest.tokenizer, made.tokenizer),
-        "another tokenizer.json": (
-            manifest.files[manifest.tokenizer.file],
-            made.files[made.tokenizer.file],
-        ),
+        f"another {file}": (manifest.files[file], hash_file(new / file)),
         "other labels": (manifest.labels, made.labels),
-        "other post-processing": (manifest.postprocessing, made.postprocessing),
+        "other post-processing": (_parameters(manifest), _parameters(made)),
     }
-    new_plan = made.engine().quantization
-    if plan is not None and new_plan is not None:
-        old_text, new_text = plan.calibration, new_plan.calibration
-        pairs["other calibration text"] = (
-            old_text and old_text.sha256,
-            new_text and new_text.sha256,
-        )
+    if plan is not None and plan.calibration is not None:
+        sha256 = plan.calibration.sha256
+        pairs["other calibration text"] = (sha256, source.calibration.sha256)
     for what, (expected, got) in pairs.items():
         if expected != got:
             raise BundleError(
@@ -262,6 +351,19 @@ def _check_same(manifest: Manifest, made: Manifest, plan: QuantizationPlan | Non
                 got=got,
                 fix="Export all targets anew",
             )
+    search, data = None if plan is None else plan.search, source.eval_data
+    if search is not None and data is not None and search.sha256 != data.sha256:
+        raise DatasetError(
+            f"data file {data.source} is not what the bundle's accuracy budget was kept on",
+            expected=f"sha256 {search.sha256}",
+            got=data.sha256,
+            fix="Pass --eval with the right one, or export all targets anew",
+        )
+
+
+def _parameters(manifest: Manifest) -> PostProcessing:
+    """The task's parameters, of which older bundles do not name the defaults."""
+    return find_task(manifest.task).postprocessing.from_manifest(manifest.postprocessing)
 
 
 def _plan(manifest: Manifest) -> QuantizationPlan | None:
@@ -270,16 +372,13 @@ def _plan(manifest: Manifest) -> QuantizationPlan | None:
     return next((plan for plan in plans if plan is not None), None)
 
 
-def _calibration(plan: QuantizationPlan | None) -> str | None:
-    return None if plan is None or plan.calibration is None else plan.calibration.source
-
-
 def _options(plan: QuantizationPlan) -> QuantizationOptions:
     """The options that give this plan again. A remedy that no layer shows did nothing."""
+    searched = () if plan.search is None else plan.search.excluded_layers
     words = [layer for layer in plan.layers if "embeddings" in layer.layer]
     return QuantizationOptions(
         mode=plan.mode,
-        observer=plan.observer or QuantizationOptions().observer,
+        observer=plan.observer or DEFAULT_OBSERVER,
         channel_shifting=any(layer.channel_shifted for layer in plan.layers),
         smoothquant=any(layer.smoothquant is not None for layer in plan.layers),
         channel_splitting=any(layer.split_channels for layer in plan.layers),
@@ -289,7 +388,9 @@ def _options(plan: QuantizationPlan) -> QuantizationOptions:
         excluded_layers={
             layer.layer: layer.reason or ""
             for layer in plan.layers
-            if layer.precision != "int8" and layer.layer.startswith(QUANTIZED_PREFIXES)
+            if layer.precision != "int8"
+            and layer.layer.startswith(QUANTIZED_PREFIXES)
+            and layer.layer not in searched
         },
     )
 

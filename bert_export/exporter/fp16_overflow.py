@@ -17,7 +17,7 @@ from bert_export.bundle import OverflowRecord
 from bert_export.errors import QuantizationError
 from bert_export.passes.convert_precision import LARGEST
 from bert_export.passes.editing import attribute
-from bert_export.runtime.batching import Row, batch_rows, pad_rows
+from bert_export.runtime.batching import Row, batch_rows
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
@@ -36,8 +36,7 @@ def find_overflow(
     rows: Sequence[Row],
     *,
     folder: Path,
-    pad_id: int,
-    shape_feeds: Callable[[Feeds], Feeds],
+    feeds: Callable[[Sequence[Row]], Feeds],
     threads: int | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> tuple[OverflowRecord, ...]:
@@ -47,8 +46,7 @@ def find_overflow(
         model: The FP32 graph in its target's form; a clone, which is changed.
         rows: Calibration rows.
         folder: Where the graph is written while it is needed.
-        pad_id: Id of ``[PAD]``.
-        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
+        feeds: The graph's inputs for a batch of rows.
         threads: Threads inside an operator.
         advance: Called with (rows done, rows in all) after each batch.
 
@@ -64,7 +62,7 @@ def find_overflow(
     try:
         ir.save(model, path, external_data=data.name)
         with OnnxRuntimeSession(path, threads=threads) as session:
-            for done, seen in _run(session, rows, pad_id, shape_feeds):
+            for done, seen in _run(session, rows, feeds):
                 for name in watched:
                     peaks[name] = max(peaks[name], float(seen[name]))
                 if advance is not None:
@@ -103,15 +101,13 @@ def _watch(graph: ir.Graph) -> dict[str, ir.Node]:
 def _run(
     session: OnnxRuntimeSession,
     rows: Sequence[Row],
-    pad_id: int,
-    shape_feeds: Callable[[Feeds], Feeds],
+    feeds: Callable[[Sequence[Row]], Feeds],
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Batches of rows: how many are done, and the peaks of the batch."""
     done = 0
     for batch in batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET):
-        feeds = pad_rows([rows[index] for index in batch], pad_id=pad_id)
         done += len(batch)
-        yield done, session.run(shape_feeds(feeds))
+        yield done, session.run(feeds([rows[index] for index in batch]))
 
 
 def _beyond(watched: Mapping[str, ir.Node], peaks: Mapping[str, float]) -> Iterator[OverflowRecord]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import onnx_ir as ir
 
@@ -17,42 +16,57 @@ from bert_export.bundle import (
 )
 from bert_export.checkpoints import Checkpoint
 from bert_export.errors import CheckpointError, InputError
-from bert_export.models import BertConfig, BertHead
+from bert_export.models import BertConfig, BertHead, has_pooler
 from bert_export.passes.editing import attribute, constant
 from bert_export.passes.graph_pass import Outcome
-from bert_export.tasks import Task
+from bert_export.tasks import CheckpointFacts, SentenceFacts, Task
 
 __all__ = [
     "TOKENIZER_FILE",
-    "agreement_kind",
+    "checkpoint_facts",
     "graph_record",
     "labels_of",
     "longest_row",
     "model_record",
     "pass_record",
-    "postprocessing_of",
     "tokenizer_record",
 ]
 
 TOKENIZER_FILE = "tokenizer.json"
-_CLASSIFIER = "BertForSequenceClassification"
-_SHORTEST, _SHORTEST_PAIR = 3, 5  # a token of each text beside the special ones
 _RESHAPING = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
+
+def checkpoint_facts(config: BertConfig, checkpoint: Checkpoint) -> CheckpointFacts:
+    """What tasks ask of a checkpoint."""
+    sentence = checkpoint.sentence
+    return CheckpointFacts(
+        labels=config.labels,
+        problem_type=config.problem_type,
+        pooler=has_pooler(checkpoint),
+        max_length=checkpoint.tokenizer.max_length,
+        sentence=None
+        if sentence is None
+        else SentenceFacts(
+            normalize=sentence.normalize,
+            prompts=sentence.prompts,
+            default_prompt_name=sentence.default_prompt_name,
+            include_prompt=sentence.include_prompt,
+            max_length=sentence.max_seq_length,
+        ),
+    )
 
 
 def longest_row(
     task: Task, config: BertConfig, checkpoint: Checkpoint, wanted: int | None = None
 ) -> int:
-    """Tokens per row: at most the position table, less where tokenizer or caller say so.
-
-    Where sentence-transformers names a length, it rules over the tokenizer's.
+    """Tokens per row: at most the position table, less where the checkpoint or the caller say so.
 
     Raises:
         CheckpointError: The checkpoint's own length holds no token beside the special ones.
         InputError: ``wanted`` does not, or is longer than the position table.
     """
     limit = config.max_position_embeddings
-    least = _SHORTEST_PAIR if len(task.required) > 1 else _SHORTEST
+    least = task.shortest_row
     if wanted is not None:
         if not least <= wanted <= limit:
             raise InputError(
@@ -61,10 +75,7 @@ def longest_row(
                 got=wanted,
             )
         return wanted
-    own = checkpoint.tokenizer.max_length
-    if task.head == "BertForSentenceEmbedding" and checkpoint.sentence is not None:
-        own = checkpoint.sentence.max_seq_length or own
-    longest = min(limit, own or limit)
+    longest = min(limit, task.max_length(checkpoint_facts(config, checkpoint)) or limit)
     if longest < least:
         raise CheckpointError(
             f"checkpoint {checkpoint.source} takes rows that are too short",
@@ -145,32 +156,7 @@ def _table_rows(value: ir.Value) -> Iterator[int]:
 
 def labels_of(task: Task, config: BertConfig) -> tuple[str, ...]:
     """Label names in id order; empty where the task has none."""
-    return config.labels if any("labels" in output.shape for output in task.outputs) else ()
-
-
-def postprocessing_of(task: Task, config: BertConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The task's parameters that its pipeline reads from the manifest."""
-    if task.head == _CLASSIFIER:
-        return {"problem_type": config.problem_type}
-    sentence = checkpoint.sentence
-    if task.head == "BertForSentenceEmbedding" and sentence is not None:
-        return {
-            "normalize": sentence.normalize,
-            "prompts": dict(sentence.prompts),
-            "default_prompt_name": sentence.default_prompt_name,
-            "include_prompt": sentence.include_prompt,
-        }
-    return {}
-
-
-def agreement_kind(task: Task, config: BertConfig) -> str:
-    """What "the same answer" means for a head, see :class:`bert_export.tasks.Task`."""
-    if task.head == _CLASSIFIER:
-        if config.problem_type == "multi_label_classification":
-            return "sign"
-        if config.problem_type == "regression" or config.num_labels == 1:
-            return "concordance"
-    return task.agreement
+    return config.labels if task.has_labels else ()
 
 
 def pass_record(outcome: Outcome) -> PassRecord:

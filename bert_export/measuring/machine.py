@@ -10,11 +10,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["available_cores", "describe_machine", "installed_versions"]
+__all__ = ["available_cores", "describe_machine", "installed_versions", "processor_kind"]
 
 _CPU_INFO = Path("/proc/cpuinfo")
 # The instructions that integer and low-precision kernels are chosen by.
 _FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp")
+# What INT8 runs on, by the best of those instructions.
+_KINDS = {
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512f": "AVX512",
+    "avx2": "AVX2",
+    "asimddp": "Arm",
+}
 _PACKAGES = (
     "bert-export",
     "numpy",
@@ -36,18 +45,20 @@ def available_cores() -> tuple[int, ...]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """CPU, cores, memory, load, interpreter and date.
+    """CPU, its kind, cores, memory, load, interpreter and date.
 
-    ``load`` is the load average of the last minute before the measurement: well above zero means
-    that somebody else was working too.
+    ``processor`` is that of :func:`processor_kind`. ``load`` is the load average of the last
+    minute before the measurement: well above zero means that somebody else was working too.
     """
     facts = _cpu_facts()
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    instructions = [flag for flag in _FLAGS if flag in flags]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": facts.get("model name") or platform.processor() or platform.machine(),
         "cores": len(available_cores()),
-        "instructions": [flag for flag in _FLAGS if flag in flags],
+        "processor": processor_kind(instructions),
+        "instructions": instructions,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 1),
         "load": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
@@ -55,15 +66,25 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def processor_kind(instructions: Sequence[str]) -> str:
+    """The kind of processor that figures are grouped by, such as ``AVX512-VNNI`` or ``AMX``.
+
+    Args:
+        instructions: As :func:`describe_machine` lists them.
+    """
+    names = (name for flag, name in _KINDS.items() if flag in instructions)
+    return next(names, platform.machine())
+
+
 def installed_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     """Versions of those packages that this environment has."""
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _cpu_facts() -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""What repeated runs say: percentiles, and how sure the median is.
+"""What repeated calls took: percentiles, and how sure the median is.
 
-Runs come in rounds, and contenders take turns round by round. Runs of one round share the
-machine's mood, so the interval is taken over the rounds' medians and not over single runs, which
-would make it look tighter than it is.
+Calls come in turns, and calls of one turn share the machine's speed at that moment. So the interval
+of the median is taken over the turns' medians and not over single calls, which would make it look
+narrower than it is. A machine whose speed drifts moves every figure here, and those of all
+contenders alike: what compares them is in :mod:`bert_export.measuring.ratios`.
 """
 
 from __future__ import annotations
@@ -13,32 +14,30 @@ from statistics import median
 
 import msgspec
 
-__all__ = ["LEAST_ROUNDS", "Summary", "median_interval", "percentile", "summarize"]
+__all__ = ["LEAST_TURNS", "Summary", "median_interval", "percentile", "summarize"]
 
-LEAST_ROUNDS = 6
-"""With fewer rounds no interval of the median has 95 % confidence."""
+LEAST_TURNS = 6
+"""With fewer turns no interval of the median has 95 % confidence."""
 
 _CONFIDENCE = 0.95
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Figures of one workload, in seconds.
+    """Seconds of a call.
 
     Args:
-        runs: How many runs were timed.
-        p50, p95, p99: Percentiles over all runs; of fewer than 100 runs p99 is the longest.
-        low, high: The 95 % confidence interval of the median over rounds; the fastest and the
-            slowest round where they are fewer than :data:`LEAST_ROUNDS`.
-        tight: Whether half that interval is within the wanted share of the median.
+        calls: How many were clocked.
+        p50, p95, p99: Percentiles over all calls; of fewer than 100 calls p99 is the longest.
+        low, high: The 95 % confidence interval of the median over turns; the fastest and the
+            slowest turn where they are fewer than :data:`LEAST_TURNS`.
     """
 
-    runs: int
+    calls: int
     p50: float
     p95: float
     p99: float
     low: float
     high: float
-    tight: bool
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -57,7 +56,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     Its ends are order statistics, whose ranks follow from the binomial distribution alone.
 
     Args:
-        values: Any number of them; below :data:`LEAST_ROUNDS` the interval is all there is.
+        values: Any number of them; below :data:`LEAST_TURNS` the interval is all there is.
 
     Source: Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2.
     """
@@ -73,22 +72,20 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[rank], ordered[count - 1 - rank]
 
 
-def summarize(rounds: Sequence[Sequence[float]], *, tolerance: float) -> Summary:
-    """Figures over rounds of runs.
+def summarize(turns: Sequence[Sequence[float]]) -> Summary:
+    """Percentiles over turns of calls.
 
     Args:
-        rounds: Seconds of every run, round by round; no round is empty.
-        tolerance: Share of the median that half the interval may be wide.
+        turns: Seconds of every call, turn by turn; no turn is empty.
     """
-    runs = sorted(run for one in rounds for run in one)
-    low, high = median_interval([median(one) for one in rounds])
-    middle = median(runs)
+    calls = sorted(call for turn in turns for call in turn)
+    low, high = median_interval([median(turn) for turn in turns])
+    middle = median(calls)
     return Summary(
-        runs=len(runs),
+        calls=len(calls),
         p50=middle,
-        p95=percentile(runs, 0.95),
-        p99=percentile(runs, 0.99),
+        p95=percentile(calls, 0.95),
+        p99=percentile(calls, 0.99),
         low=min(low, middle),
         high=max(high, middle),
-        tight=len(rounds) >= LEAST_ROUNDS and (high - low) / 2 <= tolerance * middle,
     )

@@ -15,6 +15,8 @@ import msgspec
 from bert_export.errors import InputError
 
 __all__ = [
+    "MANY_TEXTS",
+    "ONE_TEXT",
     "SHAPES",
     "Shape",
     "Workload",
@@ -44,18 +46,18 @@ class Shape(msgspec.Struct, frozen=True, order=True):
         return f"{self.batch}x{self.sequence}"
 
 
-class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that every contender is timed at.
 
     Args:
         label: As tables name it: ``8x128``, :data:`ONE_TEXT`, :data:`MANY_TEXTS`.
-        rows: Rows or records that one run answers.
-        shape: Of the graph's inputs; ``None`` where records are answered.
+        rows: Rows or records that one pass over its calls answers.
+        request: What the worker is told of it, a JSON object.
     """
 
     label: str
     rows: int
-    shape: Shape | None = None
+    request: dict[str, Any] = {}
 
 
 def parse_shapes(text: str) -> tuple[Shape, ...]:
@@ -86,14 +88,21 @@ def parse_shapes(text: str) -> tuple[Shape, ...]:
 
 def shape_workloads(shapes: Sequence[Shape]) -> tuple[Workload, ...]:
     """The graph alone at each shape."""
-    return tuple(Workload(label=str(shape), rows=shape.batch, shape=shape) for shape in shapes)
+    return tuple(
+        Workload(
+            label=str(shape),
+            rows=shape.batch,
+            request={"batch": shape.batch, "sequence": shape.sequence},
+        )
+        for shape in shapes
+    )
 
 
 def text_workloads(count: int) -> tuple[Workload, ...]:
-    """Whole answers: records one at a time, and all of them in one call."""
+    """Whole answers: so many records one at a time, and all of them in one call."""
     return (
-        Workload(label=ONE_TEXT, rows=1),
-        Workload(label=MANY_TEXTS, rows=count),
+        Workload(label=ONE_TEXT, rows=count, request={"records": count, "at_once": False}),
+        Workload(label=MANY_TEXTS, rows=count, request={"records": count, "at_once": True}),
     )
 
 

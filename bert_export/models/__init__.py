@@ -1,4 +1,4 @@
-"""The reference heads in PyTorch, with a checkpoint's weights in them."""
+"""The reference heads in PyTorch, and loading a checkpoint's weights into them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bert_export.errors import CheckpointError, ConfigError, TaskError
 from bert_export.models.config import BertConfig
 from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead, BertModel
 
-__all__ = ["HEADS", "BertConfig", "BertHead", "load_head"]
+__all__ = ["HEADS", "BertConfig", "BertHead", "has_pooler", "load_head"]
 
 _LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
 _WORDS = "bert.embeddings.word_embeddings.weight"
@@ -22,7 +22,7 @@ _POOLER = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
 _DECODER = "cls.predictions.decoder.weight"
 _DECODER_BIAS = "cls.predictions.decoder.bias"
 _DECODER_BIAS_ALIAS = "cls.predictions.bias"
-# These three keep their weights under one name: only `architectures` tells them apart.
+# The weights of these three have the same names: only `architectures` tells them apart.
 _CLASSIFIERS = (
     "BertForSequenceClassification",
     "BertForMultipleChoice",
@@ -31,43 +31,51 @@ _CLASSIFIERS = (
 
 
 def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
-    """Build a head and put the checkpoint's weights in it.
+    """Build a head and load the checkpoint's weights into it.
 
     Weights that are float32 already are shared with the checkpoint, not copied.
 
     Args:
         name: A key of :data:`bert_export.models.heads.HEADS`.
-        checkpoint: Where config and tensors come from.
+        checkpoint: The config and the tensors.
 
     Returns:
-        The head: evaluation mode, float32, without gradients. Its ``inputs`` and ``outputs`` name
-        what it takes and gives; :class:`BertModel` has no ``pooler_output`` where the checkpoint
-        has no pooler.
+        The head, in evaluation mode, float32, without gradients. Its ``inputs`` and ``outputs`` are
+        the names of what it takes and gives. :class:`BertModel` has no ``pooler_output`` if the
+        checkpoint has no pooler.
 
     Raises:
         CheckpointError: Encoder tensors are missing or left over, or a tensor has a wrong shape.
-        ConfigError: The config holds a value that the head does not implement.
-        TaskError: The checkpoint does not hold this head.
+        ConfigError: The config has a value that the head does not implement.
+        TaskError: The checkpoint does not have this head.
     """
     config = BertConfig.from_dict(checkpoint.config)
     _refuse_other_classifier(name, checkpoint)
     _refuse_other_depth(checkpoint, config)
     with torch.device("meta"):
         head = _build(name, config, checkpoint)
-    wanted = head.state_dict()
-    offered = _offered(checkpoint, config, wanted)
-    _refuse_left_overs(checkpoint, config, wanted)
-    state = {key: _fitting(checkpoint, name, key, wanted[key], offered) for key in wanted}
+    parameters = head.state_dict()
+    tensors = _under_head_names(checkpoint, config, parameters)
+    _refuse_left_overs(checkpoint, config, parameters)
+    state = {
+        key: _fitting(checkpoint, name, key, parameter, tensors)
+        for key, parameter in parameters.items()
+    }
     head.load_state_dict(state, assign=True)
-    if _DECODER in wanted and config.tie_word_embeddings:
+    if _DECODER in parameters and config.tie_word_embeddings:
         decoder = head.get_submodule("cls.predictions.decoder")
         decoder.weight = head.bert.embeddings.word_embeddings.weight
     return head.eval().requires_grad_(requires_grad=False)
 
 
+def has_pooler(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint has the pooler, the layer over the first token."""
+    return _POOLER[0] in checkpoint.tensors
+
+
 def _build(name: str, config: BertConfig, checkpoint: Checkpoint) -> BertHead:
     if name == "BertModel":
-        return BertModel(config, add_pooling_layer=_POOLER[0] in checkpoint.tensors)
+        return BertModel(config, add_pooling_layer=has_pooler(checkpoint))
     if name == "BertForSentenceEmbedding":
         if checkpoint.sentence is None:
             raise TaskError(
@@ -103,10 +111,10 @@ def _refuse_other_widths(source: str, config: BertConfig, modules: SentenceModul
 
 
 def _refuse_other_classifier(name: str, checkpoint: Checkpoint) -> None:
-    """Token, sequence and choice classifiers fit each other's shapes but not their meaning."""
-    named = checkpoint.architectures
-    others = [other for other in named if other in _CLASSIFIERS]
-    if name in _CLASSIFIERS and others and name not in named:
+    """Refuse another classifier's weights: their names and shapes fit, their meaning does not."""
+    architectures = checkpoint.architectures
+    others = [other for other in architectures if other in _CLASSIFIERS]
+    if name in _CLASSIFIERS and others and name not in architectures:
         raise TaskError(
             f"checkpoint {checkpoint.source} has no head for {name}",
             expected=f"architectures with {name} in config.json",
@@ -127,29 +135,29 @@ def _refuse_other_depth(checkpoint: Checkpoint, config: BertConfig) -> None:
         )
 
 
-def _offered(
-    checkpoint: Checkpoint, config: BertConfig, wanted: Mapping[str, Tensor]
+def _under_head_names(
+    checkpoint: Checkpoint, config: BertConfig, parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The checkpoint's tensors under the head's names: aliases resolved, shared ones shared."""
-    offered = dict(checkpoint.tensors)
-    if _DECODER_BIAS_ALIAS in offered:
-        offered[_DECODER_BIAS] = offered[_DECODER_BIAS_ALIAS]
-    if config.tie_word_embeddings and _DECODER in wanted and _WORDS in offered:
-        offered[_DECODER] = offered[_WORDS]
+    """The checkpoint's tensors under the head's names for them; tied weights are one tensor."""
+    tensors = dict(checkpoint.tensors)
+    if _DECODER_BIAS_ALIAS in tensors:
+        tensors[_DECODER_BIAS] = tensors[_DECODER_BIAS_ALIAS]
+    if config.tie_word_embeddings and _DECODER in parameters and _WORDS in tensors:
+        tensors[_DECODER] = tensors[_WORDS]
     if checkpoint.sentence is not None:
-        offered |= checkpoint.sentence.tensors
-    return offered
+        tensors |= checkpoint.sentence.tensors
+    return tensors
 
 
 def _refuse_left_overs(
-    checkpoint: Checkpoint, config: BertConfig, wanted: Mapping[str, Tensor]
+    checkpoint: Checkpoint, config: BertConfig, parameters: Mapping[str, Tensor]
 ) -> None:
-    """An encoder tensor that the config has no place for means that the two do not fit."""
-    idle = set(_POOLER)
+    """Refuse encoder tensors that the head has no parameter for: the config is another model's."""
+    unused = set(_POOLER)
     if config.position_embedding_type != "absolute":
-        idle.add("bert.embeddings.position_embeddings.weight")
+        unused.add("bert.embeddings.position_embeddings.weight")
     for key in checkpoint.tensors:
-        if key.startswith("bert.") and key not in wanted and key not in idle:
+        if key.startswith("bert.") and key not in parameters and key not in unused:
             raise CheckpointError(
                 f"checkpoint {checkpoint.source} tensor {key} has no place in the model",
                 expected=f"what config.json says: {config.position_embedding_type} positions",
@@ -162,27 +170,35 @@ def _fitting(
     checkpoint: Checkpoint,
     name: str,
     key: str,
-    wanted: Tensor,
-    offered: Mapping[str, Tensor],
+    parameter: Tensor,
+    tensors: Mapping[str, Tensor],
 ) -> Tensor:
-    """The checkpoint's tensor for a parameter, as float32."""
-    if key not in offered:
-        of_head = not key.startswith("bert.") or key in _POOLER
-        missing = TaskError if of_head else CheckpointError
-        raise missing(
+    """The checkpoint's tensor for a parameter, as float32.
+
+    Args:
+        checkpoint: The checkpoint, for errors.
+        name: The head, for errors.
+        key: Name of the parameter.
+        parameter: The parameter, which has the right shape.
+        tensors: The checkpoint's tensors, by the head's names.
+    """
+    if key not in tensors:
+        is_of_head = not key.startswith("bert.") or key in _POOLER
+        error = TaskError if is_of_head else CheckpointError
+        raise error(
             f"checkpoint {checkpoint.source} has no "
-            + (f"head for {name}" if of_head else "complete encoder"),
-            expected=f"tensor {key} of shape {tuple(wanted.shape)}",
+            + (f"head for {name}" if is_of_head else "complete encoder"),
+            expected=f"tensor {key} of shape {tuple(parameter.shape)}",
             got="none of that name",
             fix="Choose a task that the checkpoint was trained for"
-            if of_head
+            if is_of_head
             else "Check that config.json belongs to these weights",
         )
-    tensor = offered[key]
-    if tensor.shape != wanted.shape:
+    tensor = tensors[key]
+    if tensor.shape != parameter.shape:
         raise CheckpointError(
             f"checkpoint {checkpoint.source} tensor {key} has the wrong shape",
-            expected=tuple(wanted.shape),
+            expected=tuple(parameter.shape),
             got=tuple(tensor.shape),
             fix="Check that config.json (sizes, id2label) belongs to these weights",
         )

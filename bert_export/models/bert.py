@@ -1,7 +1,7 @@
 """The BERT encoder, one small module per box of the paper's figure.
 
-Parameter names are those of the original checkpoints; shapes stand at line ends (B batch,
-S sequence, H hidden, N heads, D head width, V vocabulary).
+Parameters have the names of the original checkpoints. Shapes stand at line ends: B batch,
+S sequence, H hidden, N heads, D head width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _quick_gelu(x: Tensor) -> Tensor:
 
 _tanh_gelu = partial(functional.gelu, approximate="tanh")
 
-# The tanh forms differ in how they are written, not in what they compute.
+# The tanh forms of the original differ in how they are written, not in what they compute.
 _FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "gelu_fast": _tanh_gelu,
@@ -66,7 +66,7 @@ def activate(name: str, x: Tensor) -> Tensor:
 
 
 def _table(rows: int, width: int) -> nn.Embedding:
-    """A lookup table for a checkpoint's vectors: nothing is drawn at random first."""
+    """A lookup table for a checkpoint's vectors, without random initialization."""
     return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
@@ -100,8 +100,9 @@ class BertEmbeddings(nn.Module):
 class BertSelfAttention(nn.Module):
     """Let every token look at the others (Vaswani 2017, section 3.2).
 
-    With ``relative_key`` a score also holds query times the vector of the tokens' distance (Shaw
-    2018); ``relative_key_query`` adds key times that vector (Huang 2020, method 4).
+    With ``relative_key``, query times the vector of the tokens' distance is added to each score
+    (Shaw 2018). With ``relative_key_query``, key times that vector is added too (Huang 2020,
+    method 4).
     """
 
     def __init__(self, config: BertConfig) -> None:
@@ -144,7 +145,7 @@ class BertSelfAttention(nn.Module):
 
 
 class BertOutput(nn.Module):
-    """Project, add what came in, normalize; after attention and after the feed-forward layer."""
+    """Project, add the residual, normalize; after attention and after the feed-forward layer."""
 
     def __init__(self, config: BertConfig, width: int) -> None:
         super().__init__()
@@ -153,8 +154,8 @@ class BertOutput(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """Join x (B, S, width) and residual (B, S, H); gives (B, S, H)."""
-        joined: Tensor = self.LayerNorm(self.dense(x) + residual)  # (B, S, H)
-        return joined
+        normalized: Tensor = self.LayerNorm(self.dense(x) + residual)  # (B, S, H)
+        return normalized
 
 
 class BertAttention(nn.Module):
@@ -196,8 +197,8 @@ class BertLayer(nn.Module):
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """States (B, S, H) and additive mask (B, 1, 1 or S, S); gives (B, S, H)."""
         states = self.attention(states, mask)  # (B, S, H)
-        blocked: Tensor = self.output(self.intermediate(states), states)  # (B, S, H)
-        return blocked
+        transformed: Tensor = self.output(self.intermediate(states), states)  # (B, S, H)
+        return transformed
 
 
 class BertEncoder(nn.Module):
@@ -227,7 +228,7 @@ class BertPooler(nn.Module):
 
 
 class Bert(nn.Module):
-    """Embeddings, encoder and, where a head wants it, the pooler: the heads' ``bert.``."""
+    """Embeddings, encoder and, for heads that read it, the pooler: the heads' ``bert.``."""
 
     def __init__(self, config: BertConfig, *, add_pooling_layer: bool = True) -> None:
         super().__init__()

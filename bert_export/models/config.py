@@ -1,4 +1,4 @@
-"""``config.json`` as a value: every field that changes the forward pass, checked."""
+"""``config.json`` as a value: the fields that change the forward pass, checked."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ PROBLEM_TYPES = (
 )
 
 
-# Far above every real checkpoint; keeps a damaged file from asking for all of the memory.
+# Far above every real checkpoint. A damaged file cannot ask for all memory.
 _LARGEST = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig:
-    """What the reference model needs to know; defaults are those of the original.
+    """The config of the reference model; defaults are the original's.
 
-    Dropout, initialization and chunking fields are left out: they change no answer.
+    Fields for dropout, initialization and chunking are left out: they change no answer.
 
     Args:
         vocab_size: V, rows of the word table.
@@ -48,15 +48,15 @@ class BertConfig:
         num_attention_heads: N; divides H.
         intermediate_size: Width of the feed-forward layer.
         hidden_act: One of :data:`ACTIVATIONS`.
-        max_position_embeddings: Longest sequence that has positions.
+        max_position_embeddings: Tokens of the longest sequence.
         type_vocab_size: Rows of the segment table.
         layer_norm_eps: Added to the variance in every layer norm.
         pad_token_id: Id of the padding token.
         position_embedding_type: One of :data:`POSITION_EMBEDDING_TYPES`.
         is_decoder: Whether a token sees only itself and those before it.
         tie_word_embeddings: Whether the vocabulary decoder shares the word table.
-        problem_type: One of :data:`PROBLEM_TYPES`, ``None`` where the checkpoint does not say.
-        labels: Label names in id order.
+        problem_type: One of :data:`PROBLEM_TYPES`; ``None`` if the checkpoint does not say.
+        labels: Names of the labels, in id order.
 
     Source: Devlin 2018, section 3 (sizes); Shaw 2018 and Huang 2020, method 4 (relative
     positions).
@@ -90,13 +90,13 @@ class BertConfig:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> BertConfig:
-        """Read the parsed ``config.json``.
+        """Check a parsed ``config.json``.
 
         Args:
-            raw: The file's fields; unknown ones are ignored, known ones are checked.
+            raw: The file's fields; unknown ones are ignored.
 
         Returns:
-            The checked config.
+            The config.
 
         Raises:
             ConfigError: A field has a wrong type or a value that the model does not implement.
@@ -203,7 +203,7 @@ def _padding(raw: Mapping[str, Any]) -> int | None:
 
 
 def _labels(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names in id order: ``id2label``, else ``LABEL_0`` ... as many as ``num_labels`` says."""
+    """Names in id order: those of ``id2label``, or else ``num_labels`` times ``LABEL_<id>``."""
     names = raw.get("id2label")
     if names is None:
         count = 2 if raw.get("num_labels") is None else _size(raw, "num_labels", 2)

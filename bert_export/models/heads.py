@@ -1,7 +1,7 @@
 """The heads: what each task adds to the encoder.
 
 Every head's ``forward`` takes its ``inputs`` in order, int64, and gives its ``outputs`` in order,
-float32: a tensor where there is one, a tuple where there are several.
+float32: a tensor if there is one, a tuple if there are several.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class BertHead(nn.Module):
-    """What all heads share: the encoder, and the ONNX names of what goes in and comes out."""
+    """The base of all heads: the encoder, and the ONNX names of inputs and outputs."""
 
     inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
     outputs: tuple[str, ...] = ("logits",)
@@ -49,7 +49,7 @@ class BertHead(nn.Module):
 
 
 class BertModel(BertHead):
-    """The bare encoder: token vectors and, where the checkpoint has a pooler, the pooled one."""
+    """The bare encoder: token vectors and, if the checkpoint has a pooler, the pooled one."""
 
     outputs: tuple[str, ...] = ("last_hidden_state", "pooler_output")
 
@@ -141,7 +141,7 @@ class BertForMaskedLM(BertHead):
 
 
 class BertLMHeadModel(BertForMaskedLM):
-    """Score the next word at every token; the config makes the encoder causal."""
+    """Score the next word at every token; ``is_decoder`` makes the encoder causal."""
 
 
 class BertForNextSentencePrediction(BertHead):
@@ -152,7 +152,7 @@ class BertForNextSentencePrediction(BertHead):
         self.cls = BertPreTrainingHeads(config, words=False, pairs=True)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Score (B, S) ids; gives (B, 2), index 0 means that it follows."""
+        """Score (B, S) ids; gives (B, 2), of which index 0 means that it follows."""
         states = self.encode(input_ids, attention_mask, token_type_ids)  # (B, S, H)
         logits: Tensor = self.cls.seq_relationship(self.bert.pool(states))  # (B, 2)
         return logits
@@ -220,7 +220,7 @@ class BertForQuestionAnswering(BertHead):
 
 
 def _pool_cls(states: Tensor, mask: Tensor) -> Tensor:
-    """First token that counts: states (B, S, H), mask (B, S) of 0. and 1.; gives (B, H)."""
+    """The first token under the mask: states (B, S, H), mask (B, S) of 0. and 1.; (B, H)."""
     return _take(states, mask.argmax(dim=1))
 
 
@@ -257,8 +257,8 @@ def _sum(states: Tensor, weights: Tensor) -> Tensor:
 
 def _take(states: Tensor, index: Tensor) -> Tensor:
     """The token at index (B,) of states (B, S, H): (B, H)."""
-    places = index[:, None, None].expand(-1, 1, states.size(2))  # (B, 1, H)
-    return states.gather(1, places).squeeze(1)  # (B, H)
+    positions = index[:, None, None].expand(-1, 1, states.size(2))  # (B, 1, H)
+    return states.gather(1, positions).squeeze(1)  # (B, H)
 
 
 _POOLINGS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -281,10 +281,10 @@ _DENSE_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class BertForSentenceEmbedding(BertHead):
-    """One vector per text: pooling, dense layers and length 1 (Reimers 2019, section 3).
+    """One vector per text: pooling, dense layers, scaling to length 1 (Reimers 2019, section 3).
 
-    Where prompts are left out of the pooling there is a fourth input, ``pooling_mask`` (B, S): the
-    attention mask with the prompt's tokens at 0.
+    If prompts are left out of the pooling there is a fourth input, ``pooling_mask`` (B, S): the
+    attention mask with 0 at the prompt's tokens.
     """
 
     outputs = ("sentence_embedding",)
@@ -309,8 +309,8 @@ class BertForSentenceEmbedding(BertHead):
     ) -> Tensor:
         """Embed (B, S) ids; gives (B, E), E the last dense layer's width or H per pooling."""
         states = self.encode(input_ids, attention_mask, token_type_ids)  # (B, S, H)
-        counted = attention_mask if pooling_mask is None else pooling_mask  # (B, S)
-        mask = counted.to(states.dtype)  # (B, S)
+        pooled_tokens = attention_mask if pooling_mask is None else pooling_mask  # (B, S)
+        mask = pooled_tokens.to(states.dtype)  # (B, S)
         vectors = [_POOLINGS[mode](states, mask) for mode in self.pooling]
         embedding = torch.cat(vectors, dim=-1)  # (B, E)
         for layer, name in zip(self.dense, self.activations, strict=True):

@@ -1,4 +1,4 @@
-"""What a head itself answers in PyTorch: every engine is compared with it."""
+"""A head's own outputs in PyTorch, which every engine is compared with."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["run_head"]
 class _OneDnnLinear(TorchFunctionMode):
     """Sends linear layers to oneDNN.
 
-    PyTorch itself multiplies float32 matrices with MKL, which takes twice oneDNN's time on AMD's
-    processors. The results agree but for rounding.
+    PyTorch itself multiplies float32 matrices with MKL, which takes twice the time of oneDNN on
+    AMD's processors. The results differ by rounding alone.
     """
 
     def __torch_function__(
@@ -40,7 +40,7 @@ def run_head(head: BertHead, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDA
 
     Args:
         head: In evaluation mode.
-        feeds: An array for each of ``head.inputs``, int64, axes as the head has them.
+        feeds: An array for each of ``head.inputs``, int64, with the head's axes.
 
     Returns:
         An array for each of ``head.outputs``.
@@ -49,8 +49,9 @@ def run_head(head: BertHead, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDA
     with torch.inference_mode():
         if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             with _OneDnnLinear():
-                found = head(*tensors)
+                outputs = head(*tensors)
         else:
-            found = head(*tensors)
-    parts = (found,) if isinstance(found, torch.Tensor) else found
-    return {name: np.asarray(part) for name, part in zip(head.outputs, parts, strict=True)}
+            outputs = head(*tensors)
+    if isinstance(outputs, torch.Tensor):
+        outputs = (outputs,)
+    return {name: np.asarray(output) for name, output in zip(head.outputs, outputs, strict=True)}

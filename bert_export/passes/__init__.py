@@ -1,1 +1,5 @@
-"""Graph passes, one file each; ``recipes.py`` says which run, in which order and why."""
+"""Graph passes, one file each.
+
+``prepare.py`` says which of them run for all targets, in which order and why; the file of a target
+in :mod:`bert_export.targets` says it for those that follow.
+"""

@@ -1,4 +1,4 @@
-"""Bound what a mask adds to hidden scores, so that FP16 holds it."""
+"""Bound the number that a mask adds to hidden scores to FP16's range."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bert_export.passes.graph_pass import Match, Refusal, RulePass
 __all__ = ["HIDDEN", "BoundMasks"]
 
 HIDDEN = -16384.0
-"""Added to a hidden token's score: its weight is exactly 0 as long as scores differ by less than
+"""Added to a hidden token's score. Its weight is exactly 0 as long as scores differ by less than
 16 thousand, and a quarter of FP16's range leaves room for the score itself."""
 
 
@@ -36,7 +36,7 @@ class _Rule:
 
 
 class BoundMasks(RulePass):
-    """Let hidden tokens weigh nothing by a number that FP16 can hold.
+    """Hide tokens by adding a number that FP16 can hold.
 
     Before::
 
@@ -46,8 +46,8 @@ class BoundMasks(RulePass):
 
         visible -> Sub(1 - .) -> Mul(-16384) -> mask
 
-    -3.4e38 becomes minus infinity in FP16, and the softmax of a row of them is not a number. For
-    every text with a visible token the answers are the same to the last bit.
+    -3.4e38 becomes minus infinity in FP16, and the softmax of a row of minus infinity is not a
+    number. For every text with a visible token the answers are the same to the last bit.
     """
 
     name = "bound_masks"

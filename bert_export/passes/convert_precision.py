@@ -1,4 +1,4 @@
-"""Convert a float graph to FP16 or BF16, and keep in FP32 what would lose its meaning."""
+"""Convert a float graph to FP16 or BF16, except where that would cost too much accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 __all__ = ["FLOAT32_NODES", "LARGEST", "ConvertPrecision", "set_float32_nodes"]
 
 FLOAT32_NODES = "bert_export.float32_nodes"
-"""Key in a model's ``meta``: names of the nodes whose results FP16 was seen not to hold."""
+"""Key in a model's ``meta``: names of nodes whose results exceed FP16's range on real text."""
 
 _REDUCTIONS = frozenset({"ArgMax", "ReduceL2", "ReduceMean", "ReduceSum"})
 _CHEAP = frozenset(
@@ -26,7 +26,7 @@ _CHEAP = frozenset(
         *("Sqrt", "Squeeze", "Sub", "Unsqueeze"),
     }
 )
-"""Operators that cost nothing beside a product: all that stands around a pooling."""
+"""Operators that cost little beside a product: those that stand around a pooling."""
 
 _LOW = {
     ir.DataType.FLOAT16: np.dtype(np.float16),
@@ -42,7 +42,7 @@ _SUFFIX = {
 
 
 def set_float32_nodes(model: ir.Model, names: Collection[str]) -> None:
-    """Tell :class:`ConvertPrecision` which nodes overflow; it is not written to the graph file."""
+    """Tell :class:`ConvertPrecision` which nodes overflow; the graph file does not hold it."""
     model.meta[FLOAT32_NODES] = frozenset(names)
 
 
@@ -71,7 +71,7 @@ class ConvertPrecision(GraphPass):
 
     Args:
         dtype: ``FLOAT16`` or ``BFLOAT16``.
-        keep: Operators that stay FP32 besides: what an engine computes worse.
+        keep: Further operators that stay FP32, because an engine computes them worse otherwise.
     """
 
     name = "convert_precision"
@@ -82,15 +82,15 @@ class ConvertPrecision(GraphPass):
         self.keep = _REDUCTIONS.union(keep, missing)
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Convert every node that is not kept; the number of sites is theirs.
+        """Convert every node that does not stay FP32; each is a site.
 
         Raises:
-            PassError: A weight does not fit, or a node holds a branch.
+            PassError: A weight does not fit the type, or a node holds a branch.
         """
         graph = model.graph
         if any(value.dtype == self.dtype for node in graph for value in node.outputs):
             return 0, ()
-        kept = self.kept_nodes(model)
+        float32_nodes = self.kept_nodes(model)
         types = _Types(graph, self.dtype)
         rewritten = 0
         for node in list(graph):
@@ -102,7 +102,9 @@ class ConvertPrecision(GraphPass):
                     expected="a graph without If",
                     got=node.op_type,
                 )
-            rewritten += types.convert(node, ir.DataType.FLOAT if node in kept else self.dtype)
+            rewritten += types.convert(
+                node, ir.DataType.FLOAT if node in float32_nodes else self.dtype
+            )
         types.restore_outputs()
         remove_unused(graph)
         return rewritten, ()
@@ -112,25 +114,25 @@ class ConvertPrecision(GraphPass):
         graph = model.graph
         listed = [node for node in graph if node.op_type in self.keep and not node.domain]
         sums = [node for node in listed if node.op_type in _REDUCTIONS]
-        kept = set(listed)
-        kept |= _reached(sums, lambda node: (v.producer() for v in node.inputs if v is not None))
-        kept |= _reached(sums, lambda node: (use.node for v in node.outputs for use in v.uses()))
+        nodes = set(listed)
+        nodes |= _reached(sums, lambda node: (v.producer() for v in node.inputs if v is not None))
+        nodes |= _reached(sums, lambda node: (use.node for v in node.outputs for use in v.uses()))
         for node in graph:
             if node.name in model.meta.get(FLOAT32_NODES, ()):
-                kept.add(node)
-                kept.update(use.node for value in node.outputs for use in value.uses())
-        return kept
+                nodes.add(node)
+                nodes.update(use.node for value in node.outputs for use in value.uses())
+        return nodes
 
 
 class _Types:
-    """Gives values and nodes their new types; every cast is made once."""
+    """Sets the types of nodes and values, and inserts each cast once."""
 
     def __init__(self, graph: ir.Graph, low: ir.DataType) -> None:
         self._graph, self._low = graph, low
         self._copies: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def convert(self, node: ir.Node, dtype: ir.DataType) -> bool:
-        """Let a node read and write a type; gives whether it wrote floats before in another."""
+        """Let a node read and write a float type; gives whether it wrote another one before."""
         for place, value in enumerate(node.inputs):
             if value is not None and value.dtype in _SUFFIX and value.dtype != dtype:
                 node.replace_input_with(place, self._as(value, dtype, node))
@@ -164,7 +166,7 @@ class _Types:
             graph.outputs[place] = output
 
     def _as(self, value: ir.Value, dtype: ir.DataType, reader: ir.Node) -> ir.Value:
-        """A value in another type: converted now if it is a constant, by a Cast if it is not."""
+        """A value in another type: a converted copy of a constant, or a Cast of anything else."""
         known = self._copies.get((value, dtype))
         if known is not None:
             return known
@@ -212,16 +214,16 @@ def _reached(
     start: Iterable[ir.Node], step: Callable[[ir.Node], Iterable[ir.Node | None]]
 ) -> set[ir.Node]:
     """Nodes that are reached through cheap arithmetic on floats, the start included."""
-    found: set[ir.Node] = set()
+    reached: set[ir.Node] = set()
     pending = list(start)
     while pending:
         node = pending.pop()
-        if node in found:
+        if node in reached:
             continue
-        found.add(node)
+        reached.add(node)
         pending.extend(
             other
             for other in step(node)
             if other is not None and (other.op_type in _CHEAP or other.op_type in _REDUCTIONS)
         )
-    return found
+    return reached

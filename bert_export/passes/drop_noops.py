@@ -14,7 +14,7 @@ __all__ = ["DropNoops"]
 
 
 class DropNoops(RulePass):
-    """Let readers take what goes into an operator that gives it back unchanged.
+    """Remove operators that give their input back unchanged: readers take the input itself.
 
     Before::
 
@@ -26,13 +26,13 @@ class DropNoops(RulePass):
 
         x -> y
 
-    Adding a zero keeps every number but the sign of a zero.
+    Adding zero changes no number, only the sign of a zero.
     """
 
     name = "drop_noops"
 
     @property
-    def rules(self) -> tuple[Rule, ...]:  # type: ignore[override]
+    def rules(self) -> tuple[Rule, ...]:
         return tuple(_Noop(op) for op in _SOURCES)
 
 
@@ -89,14 +89,14 @@ def _reshape(node: ir.Node) -> ir.Value | None:
     source, shape = node.inputs[0], constant(node.inputs[1])
     if source is None or source.shape is None or shape is None or len(shape) != len(source.shape):
         return None
-    open_axes = 0
-    for own, wanted in zip(source.shape, shape.tolist(), strict=True):
-        kept = wanted == 0 and not attribute(node, "allowzero", 0)
-        if wanted == -1:
-            open_axes += 1  # one axis that is left over can only be its own
-        elif not kept and own != wanted:
+    inferred_axes = 0
+    for size, new_size in zip(source.shape, shape.tolist(), strict=True):
+        copied = new_size == 0 and not attribute(node, "allowzero", 0)
+        if new_size == -1:
+            inferred_axes += 1  # a single one has its old size where all others have theirs
+        elif not copied and size != new_size:
             return None
-    return source if open_axes <= 1 else None
+    return source if inferred_axes <= 1 else None
 
 
 def _expand(node: ir.Node) -> ir.Value | None:

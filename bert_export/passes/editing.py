@@ -1,10 +1,10 @@
-"""Reading and changing a graph in small steps; every pass is written with these."""
+"""Functions that read and change a graph in small steps; every pass is written with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Linear",
+    "add_to_bias",
     "add_to_constant",
     "attribute",
     "constant",
@@ -22,8 +23,10 @@ __all__ = [
     "module_name",
     "new_constant",
     "other_input",
+    "own_bias",
     "producer",
     "scalar",
+    "set_constant",
     "sole_reader",
     "split_scalar",
     "static_dim",
@@ -59,7 +62,7 @@ class Linear:
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
-    """The node that makes a value, if it is one of these standard operators."""
+    """The node that makes a value, if its operator is one of these standard ones."""
     node = None if value is None else value.producer()
     return node if node is not None and not node.domain and node.op_type in op_types else None
 
@@ -83,8 +86,8 @@ def scalar(value: ir.Value | None) -> float | None:
 
 def attribute(node: ir.Node, name: str, default: Any) -> Any:
     """An attribute's value."""
-    found = node.attributes.get(name)
-    return default if found is None else found.value
+    stored = node.attributes.get(name)
+    return default if stored is None else stored.value
 
 
 def other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
@@ -94,20 +97,20 @@ def other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
 
 
 def split_scalar(node: ir.Node | None) -> tuple[ir.Value, float] | None:
-    """Variable and number of a commutative node with one constant operand."""
+    """The variable and the number of a node whose other operand is a constant with one element."""
     if node is None or len(node.inputs) != 2:
         return None
     for value, number in (tuple(node.inputs), tuple(reversed(node.inputs))):
-        found = scalar(number)
-        if found is not None and value is not None:
-            return value, found
+        factor = scalar(number)
+        if factor is not None and value is not None:
+            return value, factor
     return None
 
 
 def is_output(value: ir.Value) -> bool:
-    """Whether a graph gives a value back.
+    """Whether a value is an output of its graph.
 
-    The graph's list is asked: a value that was taken off it by a slice still says that it is one.
+    The graph's own list decides: a value that a slice removed from the list still claims to be one.
     """
     graph = value.graph
     return graph is not None and any(output is value for output in graph.outputs)
@@ -177,7 +180,7 @@ def module_name(linear: Linear | None) -> str | None:
 
 
 def new_constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
-    """Store an array under a name; one that is there with the same content is used again."""
+    """Store an array as an initializer; one of the same name and content is used again."""
     content = np.asarray(array)
     known = graph.initializers.get(name)
     if known is not None:
@@ -202,12 +205,12 @@ def new_constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
 
 
 def add_to_constant(graph: ir.Graph, node: ir.Node, index: int, by: NDArray[Any]) -> None:
-    """Add to a constant that a node reads; to a copy of it, where others read the same array.
+    """Add to a constant that a node reads; where others read it too, the node gets a copy.
 
     Args:
-        graph: Where the node stands.
-        node: The reader.
-        index: Of its input.
+        graph: The graph of the node.
+        node: The node that reads the constant.
+        index: Index of the input.
         by: What is added, of the constant's shape; the sum is taken in double precision.
     """
     value, array = node.inputs[index], constant(node.inputs[index])
@@ -219,6 +222,59 @@ def add_to_constant(graph: ir.Graph, node: ir.Node, index: int, by: NDArray[Any]
     else:
         name = f"{node.outputs[0].name}.bias"
         node.replace_input_with(index, new_constant(graph, name, moved))
+
+
+def own_bias(graph: ir.Graph, product: ir.Node) -> ir.Value:
+    """The bias that is added to a product; a bias of zeros is inserted where there is none.
+
+    Args:
+        graph: The graph of the product.
+        product: A linear layer's ``MatMul`` by a constant.
+
+    Returns:
+        An initializer (N,) that nothing else reads.
+    """
+    output = product.outputs[0]
+    add = sole_reader(output, "Add")
+    for value in () if add is None else add.inputs:
+        if value is not None and is_vector(value) and use_count(value) == 1:
+            return value
+    weight = constant(product.inputs[1])
+    assert weight is not None, "a linear layer's weight is constant"
+    name = f"{str(cast('ir.Value', product.inputs[1]).name).removesuffix(WEIGHT_SUFFIX)}.bias"
+    bias = new_constant(graph, name, np.zeros(weight.shape[1], dtype=np.float32))
+    readers = tuple(output.uses())
+    added = ir.node(
+        "Add",
+        [output, bias],
+        name=f"{product.name}.bias",
+        outputs=[ir.Value(name=f"{output.name}.biased", shape=output.shape, type=output.type)],
+    )
+    graph.insert_after(product, added)
+    for node, index in readers:
+        node.replace_input_with(index, added.outputs[0])
+    return bias
+
+
+def add_to_bias(graph: ir.Graph, product: ir.Node, by: NDArray[np.float64]) -> None:
+    """Add to the bias of a product, in place; see :func:`own_bias`.
+
+    Args:
+        graph: The graph of the product.
+        product: A linear layer's ``MatMul`` by a constant.
+        by: What is added, (N,); the sum is taken in double precision.
+    """
+    bias = own_bias(graph, product)
+    offsets = constant(bias)
+    assert offsets is not None, "own_bias gives a constant"
+    set_constant(bias, offsets + by)
+
+
+def set_constant(value: ir.Value, array: NDArray[np.floating[Any]]) -> None:
+    """Let an initializer hold another array, as float32; clones of the graph keep the old one."""
+    content = np.ascontiguousarray(array, dtype=np.float32)
+    value.const_value = ir.tensor(content, name=value.name)
+    value.shape = ir.Shape(array.shape)
 
 
 def insert_node(
@@ -233,18 +289,18 @@ def insert_node(
     dtype: ir.DataType | None = None,
     domain: str = "",
 ) -> ir.Value:
-    """Put a node with one output in front of another.
+    """Insert a node with one output in front of another.
 
     Args:
-        graph: Where both stand.
-        before: The node in front of which the new one goes.
+        graph: The graph of both.
+        before: The node in front of which the new one is inserted.
         op_type: The operator.
         inputs: Its operands.
         attributes: Its attributes.
-        name: Of the node and of its output.
-        shape: Of the output, where it is known.
-        dtype: Of the output, where it is known.
-        domain: The operator's.
+        name: Name of the node and of its output.
+        shape: Shape of the output, where it is known.
+        dtype: Type of the output, where it is known.
+        domain: Domain of the operator.
 
     Returns:
         The output.
@@ -262,7 +318,7 @@ def insert_node(
 
 
 def substitute(old: ir.Value, new: ir.Value) -> None:
-    """Let ``new`` take the place, the name and the shape of ``old``, which loses its readers."""
+    """Let all readers of ``old`` read ``new``, which gets its name, shape and type."""
     name = old.name
     new.shape, new.type = old.shape, old.type
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)

@@ -1,4 +1,4 @@
-"""Write attention out as the products, sum and softmax that builders of kernels look for."""
+"""Write attention out as the products, sum and softmax that engines fuse into one kernel."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class _Rule:
     root_op: ClassVar[str] = "Attention"
 
     def match(self, node: ir.Node) -> Match | Refusal | None:
-        found = read_attention(node)
-        if found is None or isinstance(found, Refusal):
-            return found
-        name, heads = str(node.name), found.heads
-        widths = {static_dim(value, 2) for value in (*found.parts, node.outputs[0])}
+        attention = read_attention(node)
+        if attention is None or isinstance(attention, Refusal):
+            return attention
+        name, heads = str(node.name), attention.heads
+        widths = {static_dim(value, 2) for value in (*attention.parts, node.outputs[0])}
         width = widths.pop()
         if widths or width is None or width % heads:
             return Refusal("the last axis is not split into heads of one width", name, 5)
-        mask = _unexpanded(found.mask)
+        mask = _unexpanded(attention.mask)
         if mask is not None and mask.dtype != ir.DataType.FLOAT:
             return Refusal(f"the mask is of type {mask.dtype}, and none that is added", name, 6)
-        query, key, value = found.parts
+        query, key, value = attention.parts
         return Match(
             node,
             node.outputs[0],
             values={"query": query, "key": key, "value": value, "mask": mask},
-            numbers={"heads": heads, "width": width // heads, "scale": found.scale},
+            numbers={"heads": heads, "width": width // heads, "scale": attention.scale},
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
@@ -78,9 +78,9 @@ class ExpandAttention(RulePass):
             -> Add(mask (B, 1, 1, S)) -> Softmax ─┐
         v -> Reshape -> Transpose (B, N, S, D) ───┴> MatMul -> Transpose -> Reshape -> y
 
-    The scale stands on the queries, in front of the product: there it meets H numbers per token and
-    not S, keeps scores small enough for FP16, and is where TensorRT's fusion looks for it. The mask
-    loses the copy per query that only ONNX Runtime's ``Attention`` asks for.
+    The queries are scaled, and not the scores: that is H numbers per token instead of N S, keeps
+    the scores within FP16, and is where TensorRT's fusion looks for the scale. The mask keeps one
+    row for all queries; only ONNX Runtime's ``Attention`` asks for one per query.
 
     Source: https://onnx.ai/onnx/operators/onnx__Attention.html.
     """
@@ -90,7 +90,7 @@ class ExpandAttention(RulePass):
 
 
 class _Writer:
-    """Puts the nodes of one site in front of it, named after it."""
+    """Inserts the nodes of one attention in front of it, named after it."""
 
     def __init__(self, graph: ir.Graph, match: Match) -> None:
         self._graph, self._root = graph, match.root

@@ -1,4 +1,4 @@
-"""Fold the biases that attention and the residual sums let move elsewhere."""
+"""Fold three biases of every encoder layer into parameters that cost nothing."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ FOLDED_PER_LAYER = 3
 
 
 class FoldBiases(GraphPass):
-    """Take three biases of an encoder layer out of the largest products.
+    """Remove the biases of three of an encoder layer's six products.
 
-    The bias of the keys adds the same number to all scores of a query, which the softmax takes out
-    again. The bias of the values comes out of attention as it went in, for the weights sum to one.
-    The bias of the feed-forward output is added to a residual, which a norm has shifted already.
+    1. Keys: their bias adds the same number to all scores of a query, which the softmax cancels.
+    2. Values: their bias leaves attention as it entered, because the weights of a query sum to one.
+       It moves into the bias of the layer behind attention.
+    3. Feed-forward output: its bias is added to the residual, which a norm has shifted already. It
+       moves into that norm's shift; the layer between them corrects its own bias for it.
 
     Before::
 
@@ -57,18 +59,18 @@ class FoldBiases(GraphPass):
     name = "fold_biases"
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Try one rule after the other: two of them start from the same node."""
+        """Run one rule after the other: two of them start from the same node."""
         graph = model.graph
         rewritten = 0
         refusals: list[Refusal] = []
         rules: tuple[Rule, ...] = (_Keys(), _Values(), _Residual())
         for rule in rules:
             for node in list(graph):
-                found = rule.match(node) if node.op_type == rule.root_op else None
-                if isinstance(found, Refusal):
-                    refusals.append(found)
-                elif found is not None:
-                    rule.rewrite(graph, found)
+                answer = rule.match(node) if node.op_type == rule.root_op else None
+                if isinstance(answer, Refusal):
+                    refusals.append(answer)
+                elif answer is not None:
+                    rule.rewrite(graph, answer)
                     rewritten += 1
         if rewritten:
             remove_unused(graph)
@@ -166,7 +168,7 @@ class _Residual:
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
         bias = _array(match.values["bias"])
         norm = producer(match.values["states"], "LayerNormalization")
-        assert norm is not None, "the match has looked"
+        assert norm is not None, "the match checked it"
         add_to_constant(graph, norm, 2, bias)
         _correct_bias(graph, match, -bias)
         _drop_bias(match)
@@ -174,19 +176,19 @@ class _Residual:
 
 def _layers_behind(value: ir.Value) -> list[Linear]:
     """The linear layers that read a value."""
-    found = []
+    layers = []
     for use in value.uses():
         if use.idx == 0 and use.node.op_type == "MatMul":
             product = use.node.outputs[0]
             adds = [other.node for other in product.uses() if other.node.op_type == "Add"]
             layer = linear_layer(adds[0].outputs[0] if len(adds) == 1 else product)
             if layer is not None:
-                found.append(layer)
-    return found
+                layers.append(layer)
+    return layers
 
 
 def _bias_refusal(layer: Linear) -> Refusal | None:
-    """Why a layer's bias cannot take what another layer gives up."""
+    """Why a layer's bias cannot take over another layer's."""
     at = str(layer.matmul.name)
     if layer.bias is None or use_count(layer.matmul.outputs[0]) != 1:
         return Refusal("the layer behind it has no bias", at, 3)
@@ -196,16 +198,16 @@ def _bias_refusal(layer: Linear) -> Refusal | None:
 
 
 def _array(value: ir.Value | None) -> NDArray[np.float64]:
-    """A constant of the match, for sums over a whole axis in double precision."""
+    """A constant of the match, in double precision for sums over a whole axis."""
     array = constant(value)
-    assert array is not None, "the match has looked"
+    assert array is not None, "the match checked it"
     return array.astype(np.float64)
 
 
 def _correct_bias(graph: ir.Graph, match: Match, by: NDArray[np.float64]) -> None:
-    """Add to the bias of the next layer what a constant in its input adds to its output."""
+    """Add a constant to a layer's input by way of its bias."""
     layer = linear_layer(match.values["next"])
-    assert layer is not None, "the match has looked"
+    assert layer is not None, "the match checked it"
     assert layer.add is not None, "as above"
     place = 0 if layer.add.inputs[0] is layer.bias else 1
     add_to_constant(graph, layer.add, place, by @ _array(layer.weight))

@@ -1,4 +1,4 @@
-"""Compute what is known before any input, and nothing twice."""
+"""Fold constants, and compute nothing twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bert_export.passes.graph_pass import GraphPass, Refusal, count_operators, r
 __all__ = ["FoldConstants"]
 
 _LARGEST_OUTPUT = 1 << 16
-"""Elements: a constant that is larger than its operands costs more to store than to compute."""
+"""Elements of a folded constant at most: larger ones cost more to store than to compute."""
 
 
 class FoldConstants(GraphPass):
@@ -31,7 +31,7 @@ class FoldConstants(GraphPass):
     name = "fold_constants"
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Fold; the number of sites is that of the operators that went away."""
+        """Fold; every operator that is gone afterwards is a site."""
         graph = model.graph
         before = sum(count_operators(graph).values())
         logger = logging.getLogger("onnxscript.optimizer._constant_folding")

@@ -29,7 +29,7 @@ _HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3,
 
 
 def is_relative(model: ir.Model) -> bool:
-    """Whether scores hold a term for the tokens' distance, which ``Attention`` does not."""
+    """Whether scores have a term for the tokens' distance, which ``Attention`` cannot compute."""
     return any(name.endswith("distance_embedding.weight") for name in model.graph.initializers)
 
 
@@ -69,7 +69,7 @@ class FuseAttention(RulePass):
         return 0, tuple(Refusal(reason, str(node.name)) for node in sites)
 
     @property
-    def rules(self) -> tuple[Rule, ...]:  # type: ignore[override]
+    def rules(self) -> tuple[Rule, ...]:
         return (_Decomposed(), _FourAxes())
 
 
@@ -186,13 +186,13 @@ def _is_score(value: ir.Value | None) -> bool:
 
 
 def _split_heads(value: ir.Value | None, perm: list[int] | None = None) -> _Heads | Refusal:
-    """Undo Reshape and Transpose into (B, N, S, D), or with another ``perm``."""
+    """The value before Reshape and Transpose into (B, N, S, D), or by another ``perm``."""
     transpose = producer(value, "Transpose")
     if transpose is None:
         return Refusal("heads are not split by Reshape and Transpose", _name(value))
-    found = list(attribute(transpose, "perm", ()))
-    if found != (perm or _HEADS_FIRST):
-        return Refusal(f"heads are transposed by {found}", str(transpose.name))
+    order = list(attribute(transpose, "perm", ()))
+    if order != (perm or _HEADS_FIRST):
+        return Refusal(f"heads are transposed by {order}", str(transpose.name))
     reshape = producer(transpose.inputs[0], "Reshape")
     if reshape is None or reshape.inputs[0] is None:
         return Refusal("heads are not split by Reshape and Transpose", str(transpose.name))
@@ -205,7 +205,7 @@ def _split_heads(value: ir.Value | None, perm: list[int] | None = None) -> _Head
 
 
 def _split_key(value: ir.Value | None) -> _Heads | Refusal:
-    """Undo the split of the keys, which ends with width before sequence: (B, N, D, S)."""
+    """The value before the split of the keys into (B, N, D, S), with width before sequence."""
     reshape = producer(value, "Reshape")
     if reshape is not None:  # torch folds batch and heads into one axis to swap the last two
         swap = producer(reshape.inputs[0], "Transpose")
@@ -292,7 +292,7 @@ def _rewrite(graph: ir.Graph, match: Match) -> None:
 
 
 def _square_mask(graph: ir.Graph, mask: ir.Value, before: ir.Node) -> ir.Value:
-    """A mask as (B, 1, S, S): ONNX Runtime takes none with one row for all queries.
+    """A mask as (B, 1, S, S): ONNX Runtime refuses one row for all queries.
 
     Made by the first layer; the others find it.
     """

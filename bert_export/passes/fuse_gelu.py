@@ -21,7 +21,7 @@ from bert_export.passes.graph_pass import Match, Refusal, Rule, RulePass
 __all__ = ["FuseGelu"]
 
 _TOLERANCE = 1e-4
-"""Of the written constants: exporters round them, and other functions differ by far more."""
+"""Relative, of the constants: exporters round them, and other functions differ by far more."""
 
 
 class FuseGelu(RulePass):
@@ -45,7 +45,7 @@ class FuseGelu(RulePass):
     name = "fuse_gelu"
 
     @property
-    def rules(self) -> tuple[Rule, ...]:  # type: ignore[override]
+    def rules(self) -> tuple[Rule, ...]:
         return (_Erf(), _Tanh())
 
 

@@ -19,10 +19,10 @@ class _Rule:
     root_op: ClassVar[str] = "Attention"
 
     def match(self, node: ir.Node) -> Match | Refusal | None:
-        found = read_attention(node)
-        if found is None or isinstance(found, Refusal):
-            return found
-        mask = found.mask
+        attention = read_attention(node)
+        if attention is None or isinstance(attention, Refusal):
+            return attention
+        mask = attention.mask
         if mask is not None and mask.dtype != node.outputs[0].dtype:
             at = str(node.name)
             return Refusal(f"the mask is of type {mask.dtype}, and none that is added", at, 5)
@@ -30,7 +30,7 @@ class _Rule:
             node,
             node.outputs[0],
             values={"mask": mask},
-            numbers={"heads": found.heads, "scale": found.scale},
+            numbers={"heads": attention.heads, "scale": attention.scale},
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:

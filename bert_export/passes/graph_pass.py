@@ -1,12 +1,14 @@
-"""What a pass is: it rewrites sites, says why it left others, and its claims are checked.
+"""What a pass is, and how its claims are checked.
 
-A pass made of rules looks at every node once. A rule answers with one of three values::
+A pass rewrites *sites*: places in the graph where its pattern stands. It says how many it rewrote,
+and why it left places that look alike. A pass made of rules shows every node to its rules once; a
+rule answers with one of three values::
 
-    None       the node is not a site of this rule
-    Refusal    it looks like one and is not: the reason, the node, and how far the match got
-    Match      it is one; the rule then rewrites it
+    None       the node has nothing to do with this rule
+    Refusal    the pattern begins here and does not fit: the reason, the node, how far it fitted
+    Match      the pattern fits; the rule then rewrites it
 
-After every pass the graph is checked: each value has a producer that stands before its readers,
+After every pass the graph is checked. Each value has a producer that stands before its readers,
 names are unique, nothing dangles, and a pass that says it rewrote nothing changed nothing.
 """
 
@@ -43,8 +45,8 @@ class Refusal:
 
     Args:
         reason: A clause that completes "not rewritten because ...".
-        node: Name of the node that is in the way.
-        depth: How many nodes had matched before it: the largest is the nearest miss.
+        node: Name of the node that does not fit.
+        depth: How many steps of the match fitted before it: the largest is the nearest miss.
     """
 
     reason: str
@@ -75,8 +77,8 @@ class Outcome:
 
     Args:
         pass_name: Verb and object, as the file is called.
-        rewritten: Sites.
-        refusals: Sites that were left, in graph order.
+        rewritten: How many sites were rewritten.
+        refusals: Why others were left, in graph order.
         operators_before: How often each operator stood in the graph, by name.
         operators_after: The same afterwards.
     """
@@ -89,7 +91,7 @@ class Outcome:
 
 
 class Rule(Protocol):
-    """One pattern and its replacement; keeps nothing between calls."""
+    """One pattern and its replacement, without state between calls."""
 
     @property
     def root_op(self) -> str:
@@ -101,7 +103,7 @@ class Rule(Protocol):
         ...
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
-        """Put the replacement in; what nobody reads any more is removed by the pass."""
+        """Insert the replacement; the pass removes nodes that nothing reads any more."""
         ...
 
 
@@ -114,7 +116,7 @@ class GraphPass(ABC):
         """Rewrite the model and check what was claimed.
 
         Raises:
-            PassError: The graph is not sound afterwards.
+            PassError: The graph is not valid afterwards.
         """
         before = count_operators(model.graph)
         rewritten, refusals = self.apply(model)
@@ -136,7 +138,10 @@ class GraphPass(ABC):
 class RulePass(GraphPass):
     """A pass made of rules; the first that matches a node wins."""
 
-    rules: ClassVar[tuple[Rule, ...]]
+    @property
+    @abstractmethod
+    def rules(self) -> tuple[Rule, ...]:
+        """In the order in which they are tried; a class attribute will do."""
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
         """Try every rule at every node that is still there."""
@@ -149,11 +154,11 @@ class RulePass(GraphPass):
             for rule in self.rules:
                 if node.op_type != rule.root_op:
                     continue
-                found = rule.match(node)
-                if isinstance(found, Refusal):
-                    refusals.append(found)
-                elif found is not None:
-                    rule.rewrite(graph, found)
+                answer = rule.match(node)
+                if isinstance(answer, Refusal):
+                    refusals.append(answer)
+                elif answer is not None:
+                    rule.rewrite(graph, answer)
                     rewritten += 1
                     break
         if rewritten:
@@ -162,15 +167,17 @@ class RulePass(GraphPass):
 
 
 def remove_unused(graph: ir.Graph) -> int:
-    """Take out nodes and initializers that nothing reads; gives how many nodes."""
+    """Remove nodes and initializers that nothing reads; gives the number of nodes."""
     removed = 0
-    kept = set(graph.outputs)
+    outputs = set(graph.outputs)
     for node in reversed(list(graph)):
-        if not any(output.uses() or output in kept for output in node.outputs):
+        if not any(value.uses() or value in outputs for value in node.outputs):
             graph.remove(node, safe=True)
             removed += 1
     unused = [
-        name for name, value in graph.initializers.items() if not value.uses() and value not in kept
+        name
+        for name, value in graph.initializers.items()
+        if not value.uses() and value not in outputs
     ]
     for name in unused:
         graph.initializers.pop(name)
@@ -213,11 +220,11 @@ def require_count(outcome: Outcome, expected: int, what: str) -> None:
 
 
 def check_graph(model: ir.Model, stage: str) -> None:
-    """Check that a graph is sound.
+    """Check that a graph is valid.
 
     Args:
         model: The graph.
-        stage: Who is to blame, for the message.
+        stage: The pass that ran last, for the message.
 
     Raises:
         PassError: A value has no producer, or stands after its reader, or shares its name.
@@ -242,7 +249,7 @@ def check_graph(model: ir.Model, stage: str) -> None:
 
 
 def _check_nodes(graph: ir.Graph, known: set[ir.Value], names: Counter[str], stage: str) -> None:
-    """Check a graph's nodes, and those of the branches inside them, which see all values before."""
+    """Check a graph's nodes and those of branches inside them, which may read all values before."""
     for node in graph:
         for value in node.inputs:
             if value is not None and value not in known:

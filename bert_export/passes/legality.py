@@ -1,8 +1,8 @@
 """What a graph may contain, written as data, and the check that runs between passes.
 
-A traced head is made of few operators; each row says what its node may look like. An operator that
-no row names, or a node that its row does not fit, is an error that names the node: a pass must
-never meet what nobody thought of.
+A traced head is made of few operators. Each row of :data:`LEGAL` says what a node of one operator
+may look like. An operator without a row, or a node that does not fit its row, is an error that
+names the node, so that no pass ever meets a form that it was not written for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Declare the oldest opset that a graph's nodes are legal in, for builders that read no newer."""
+"""Declare an older opset, for builders that read no newer one."""
 
 from __future__ import annotations
 

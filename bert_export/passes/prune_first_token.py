@@ -25,12 +25,12 @@ __all__ = ["PruneFirstToken", "prune_tokens", "select_mask_row"]
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Where one token of every text is taken out.
+    """A node that takes one token of every text out of the encoder's result.
 
     Args:
-        states: (B, S, H).
-        index: The token's place: (1,), or (B, 1, 1) where it differs between texts.
-        taken: What is read: (B, H), or (B, 1, H).
+        states: The encoder's result, (B, S, H).
+        index: The token's position: (1,), or (B, 1, 1) where it differs between texts.
+        taken: The node's output: (B, H), or (B, 1, H).
     """
 
     states: ir.Value
@@ -50,14 +50,14 @@ class PruneFirstToken(GraphPass):
         x (B, S, H) ─┬> keys, values ────────────────────────────────┐
                      └> Gather (B, 1, H) -> queries ──────────────┴> Attention -> ... -> Gather
 
-    The rest of the layer is done for one token instead of S. A vector pooled at another place, one
-    per text, is treated the same; whatever reads more tokens is a refusal.
+    The rest of the layer is computed for one token instead of S. A head that reads another single
+    token of every text is pruned alike; one that reads more tokens is refused.
     """
 
     name = "prune_first_token"
 
     def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Find what takes one token out, and prune in front of it."""
+        """Find the nodes that take one token out, and prune in front of them."""
         graph = model.graph
         rewritten = 0
         refusals: list[Refusal] = []
@@ -65,11 +65,11 @@ class PruneFirstToken(GraphPass):
         for node in readers:
             if static_dim(node.inputs[0], 1) == 1:
                 continue  # pruned before
-            found = _match(graph, node)
-            if isinstance(found, Refusal):
-                refusals.append(found)
-            elif prune_tokens(graph, found.states, found.index):
-                _read_selected(graph, node, found)
+            reader = _match(graph, node)
+            if isinstance(reader, Refusal):
+                refusals.append(reader)
+            elif prune_tokens(graph, reader.states, reader.index):
+                _read_selected(graph, node, reader)
                 rewritten += 1
         if rewritten:
             graph.sort()  # an index may have been made after the layer that it now selects for

@@ -1,4 +1,4 @@
-"""Score the vocabulary at the tokens that are asked for, and nowhere else."""
+"""Score the vocabulary only at the tokens that are asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bert_export.passes.editing import (
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.prune_first_token import prune_tokens
 from bert_export.passes.row_selection import find_region, move_selection
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
@@ -22,7 +22,7 @@ _MASK_INPUT = "attention_mask"
 
 
 class PruneMaskedPositions(GraphPass):
-    """Give the graph an input that says which tokens are scored.
+    """Add an input that names the tokens to score, and compute the last layer for those alone.
 
     Before::
 
@@ -33,8 +33,9 @@ class PruneMaskedPositions(GraphPass):
         attention -> (B, S, H) -> Reshape (B * S, H) -> Gather(masked_positions) -> (M, H)
             -> dense, norms, feed-forward -> transform -> decoder -> (M, V)
 
-    The places are flat so that texts may have any number of them, and so that one ``Gather`` on the
-    first axis does it. Attention itself keeps all queries: they are one axis per text.
+    Positions count through the whole batch (``row * S + column``), so that texts may have any
+    number of them and one ``Gather`` on the first axis takes them. Attention keeps all queries,
+    which have an axis per text.
     """
 
     name = "prune_masked_positions"
@@ -93,12 +94,12 @@ class PruneLastPosition(GraphPass):
 
     After::
 
-        attention_mask -> last place of a 1 (B, 1, 1) ─┐
-        x (B, S, H) ─┬> keys, values                   │
-                     └────────────────────────────> GatherND (B, 1, H) -> queries -> Attention
+        attention_mask -> position of the last 1 (B, 1, 1) ─┐
+        x (B, S, H) ─┬> keys, values                        │
+                     └─────────────────────────────────> GatherND (B, 1, H) -> queries -> Attention
             -> ... -> Squeeze (B, H) -> transform -> decoder -> logits (B, V)
 
-    Padding may stand on either side: the place is the last that the attention mask keeps.
+    Padding may stand on either side: the position is the last 1 of the attention mask.
     """
 
     name = "prune_last_position"
@@ -143,13 +144,13 @@ def _scored(graph: ir.Graph) -> ir.Value | Refusal | None:
 
 
 def _last_place(graph: ir.Graph) -> ir.Value | None:
-    """The last place that the attention mask keeps, as (B, 1, 1)."""
+    """The position of the attention mask's last 1, as (B, 1, 1)."""
     mask = next((value for value in graph.inputs if value.name == _MASK_INPUT), None)
     if mask is None or mask.shape is None:
         return None
     first = graph[0]
     batch = mask.shape[0]
-    kept = insert_node(
+    position = insert_node(
         graph,
         first,
         "ArgMax",
@@ -163,7 +164,7 @@ def _last_place(graph: ir.Graph) -> ir.Value | None:
         graph,
         first,
         "Unsqueeze",
-        [kept, new_constant(graph, "last.axis", np.array([2], np.int64))],
+        [position, new_constant(graph, "last.axis", np.array([2], np.int64))],
         name="last.index",
         shape=[batch, 1, 1],
         dtype=ir.DataType.INT64,

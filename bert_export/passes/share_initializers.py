@@ -30,8 +30,8 @@ class ShareInitializers(GraphPass):
         words (V, H) ─┬> Gather
                       └> FusedMatMul(transB=1)
 
-    Names of weights are lost where they are shared: it runs last. The product reads the table as
-    it is stored, at the speed of a transposed copy.
+    Shared weights lose their names, so this pass runs last. The product reads the table as it is
+    stored, as fast as it would read a transposed copy.
 
     Args:
         standard: Write ``words -> Transpose -> MatMul`` instead, for engines that join the two

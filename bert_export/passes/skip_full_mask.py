@@ -59,9 +59,9 @@ class SkipFullMask(RulePass):
         attention_mask -> ReduceMin -> Cast(bool) = full                 once for all layers
         full -> If(then: q, k, v -> Attention, else: q, k, v, mask -> Attention) -> y
 
-    A mask that hides nothing changes no score, so both branches give the same numbers; the choice
-    costs a microsecond and saves a tenth of attention's time. It is per call: a batch of texts of
-    one length needs no mask. A causal mask always hides something and is left.
+    A mask that hides nothing changes no score, so both branches give the same numbers. The choice
+    costs a microsecond and saves a tenth of attention's time. It is made per call: a batch of texts
+    of one length needs no mask. A causal mask always hides something and stays.
     """
 
     name = "skip_full_mask"

@@ -1,1 +1,4 @@
-"""INT8 that says what it did: calibration input, observers, and the quantizer with its plan."""
+"""INT8: calibration, equalization, weights, mixed precision, and the quantized graph with its plan.
+
+``README.md`` beside this file describes the whole method.
+"""

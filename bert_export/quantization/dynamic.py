@@ -1,10 +1,10 @@
-"""Dynamic INT8: each call takes the range of an activation from the batch that it is given.
+"""Dynamic INT8: every call takes the range of an activation from its own batch.
 
-It needs no calibration, and it is what ONNX Runtime's own tool gives. The range spans the whole
-padded batch, so that a text's answer depends on the texts beside it: this form is there for
-comparison, and a plan that holds it says so. Only ONNX Runtime reads it::
+It needs no calibration, and ONNX Runtime's own tool writes it. The range spans the whole padded
+batch, so the answer to a text depends on the texts beside it. This form is there for comparison,
+and its plan says so. Only ONNX Runtime runs it::
 
-    x -> DynamicQuantizeLinear ─(levels, scale, zero point)─> MatMulIntegerToFloat(W) -> Add -> y
+    x -> DynamicQuantizeLinear ─(uint8, scale, zero point)─> MatMulIntegerToFloat(W) -> Add -> y
 
 Source: ONNX operator DynamicQuantizeLinear (opset 11); ONNX Runtime's contrib operator
 com.microsoft.MatMulIntegerToFloat.
@@ -31,12 +31,12 @@ _DOMAIN = "com.microsoft"
 def quantize_dynamically(
     model: ir.Model, groups: Mapping[str, Sequence[LinearLayer]], scheme: Scheme
 ) -> list[LayerPlan]:
-    """Rewrite linear layers, in place.
+    """Rewrite linear layers into the dynamic form, in place.
 
     Args:
         model: The float graph.
-        groups: Sites by the activation that they share.
-        scheme: Number formats; activations are uint8 in any case, as the operator has it.
+        groups: The layers by the activation that they share.
+        scheme: Number formats of the weights. Activations are uint8: the operator has no other.
 
     Returns:
         One plan entry per layer.
@@ -69,16 +69,16 @@ def quantize_dynamically(
             ],
         )
         graph.insert_before(members[0].node, quantize)
-        levels, scale, zero_point = quantize.outputs
+        quantized, scale, zero_point = quantize.outputs
         for layer in members:
-            weight, steps = quantize_weight(weight_of(layer), largest=scheme.weight_bound)
-            stored = new_constant(graph, f"{layer.name}.weight_int8", weight)
-            weight_scale = new_constant(graph, f"{layer.name}.weight_scale", steps)
+            weight, scales = quantize_weight(weight_of(layer), largest=scheme.weight_bound)
+            weight_int8 = new_constant(graph, f"{layer.name}.weight_int8", weight)
+            weight_scale = new_constant(graph, f"{layer.name}.weight_scale", scales)
             product = insert_node(
                 graph,
                 layer.node,
                 "MatMulIntegerToFloat",
-                [levels, stored, scale, weight_scale, zero_point],
+                [quantized, weight_int8, scale, weight_scale, zero_point],
                 name=f"{layer.name}.linear",
                 domain=_DOMAIN,
             )

@@ -1,10 +1,10 @@
-"""The linear layers that INT8 covers, grouped by the activation that they read."""
+"""The linear layers that INT8 covers, grouped by the activation they share, and Q/DQ for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from bert_export.bundle import LayerPlan
 from bert_export.errors import QuantizationError
 from bert_export.passes.editing import (
-    WEIGHT_SUFFIX,
     constant,
-    is_vector,
     new_constant,
-    sole_reader,
-    use_count,
 )
 from bert_export.quantization.weights.number_formats import AffineParameters
 from bert_export.tracing import linear_layers
@@ -26,12 +22,9 @@ from bert_export.tracing import linear_layers
 __all__ = [
     "QUANTIZED_PREFIXES",
     "LinearLayer",
-    "add_to_bias",
     "find_linear_layers",
     "group_linear_layers",
     "insert_quantize_dequantize",
-    "own_bias",
-    "set_constant",
     "weight_of",
 ]
 
@@ -41,7 +34,13 @@ _OUTSIDE = "outside encoder, pooler and vocabulary head"
 
 @dataclass(frozen=True, slots=True)
 class LinearLayer:
-    """A linear layer of the graph: its module's name, its MatMul and its input's name."""
+    """A linear layer of the graph.
+
+    Args:
+        name: Name of its module.
+        node: Its MatMul.
+        activation: Name of the value that it reads.
+    """
 
     name: str
     node: ir.Node
@@ -51,46 +50,50 @@ class LinearLayer:
 def find_linear_layers(
     model: ir.Model, excluded_layers: Mapping[str, str] | None = None
 ) -> tuple[list[LinearLayer], list[LayerPlan]]:
-    """Linear layers that INT8 covers, and a plan entry with a reason for each that stays float.
+    """Find the linear layers that INT8 covers.
 
     Args:
         model: The prepared float graph.
-        excluded_layers: Layers to leave in float, with the reason.
+        excluded_layers: Names of layers to leave in float, with the reason of each.
+
+    Returns:
+        The layers to quantize, and a plan entry with a reason for each that stays in float; both in
+        graph order.
 
     Raises:
-        QuantizationError: The graph has no linear layer inside the encoder, or none of the name
-            that is to stay float.
+        QuantizationError: The graph has no linear layer that INT8 covers, or no layer of an
+            excluded name.
     """
-    wanted = dict(excluded_layers or {})
+    unmatched = dict(excluded_layers or {})
     covered = 0
     layers: list[LinearLayer] = []
-    kept: list[LayerPlan] = []
+    float_layers: list[LayerPlan] = []
     for name, node in linear_layers(model.graph):
-        inside = name.startswith(QUANTIZED_PREFIXES)
-        covered += inside
-        reason = wanted.pop(name, None if inside else _OUTSIDE)
+        is_covered = name.startswith(QUANTIZED_PREFIXES)
+        covered += is_covered
+        reason = unmatched.pop(name, None if is_covered else _OUTSIDE)
         if reason is None:
             activation = cast("ir.Value", node.inputs[0])
             layers.append(LinearLayer(name, node, str(activation.name)))
         else:
-            kept.append(LayerPlan(layer=name, precision="fp32", reason=reason))
+            float_layers.append(LayerPlan(layer=name, precision="fp32", reason=reason))
     if not covered:
         raise QuantizationError(
             "graph has no linear layer to quantize",
             expected=f"MatMul nodes named after modules of {', '.join(QUANTIZED_PREFIXES)}",
             got="none",
         )
-    if wanted:
+    if unmatched:
         raise QuantizationError(
-            f"layer {next(iter(wanted))} cannot be left in float",
+            f"layer {next(iter(unmatched))} cannot be left in float",
             expected="the name of a linear layer of the graph",
-            got=", ".join(wanted),
+            got=", ".join(unmatched),
         )
-    return layers, kept
+    return layers, float_layers
 
 
 def group_linear_layers(layers: Sequence[LinearLayer]) -> dict[str, list[LinearLayer]]:
-    """Sites by the activation that they share, in graph order."""
+    """The layers by the activation that they share, in graph order."""
     groups: dict[str, list[LinearLayer]] = {}
     for layer in layers:
         groups.setdefault(layer.activation, []).append(layer)
@@ -113,15 +116,15 @@ def insert_quantize_dequantize(
     *,
     prefix: str,
 ) -> ir.Value:
-    """Quantize and dequantize what a node reads, right in front of it.
+    """Insert QuantizeLinear and DequantizeLinear in front of a node, for one of its inputs.
 
     Args:
-        graph: Where the node stands.
-        node: The reader; it is left as it is.
-        index: Of its input.
+        graph: The graph of the node.
+        node: The node. It still reads the float value afterwards; the caller rewires it.
+        index: Index of the input.
         parameters: Scale and zero point.
-        dtype: Of the levels, ``uint8`` or ``int8``.
-        prefix: Of the names of what is written.
+        dtype: Type of the quantized values, ``uint8`` or ``int8``.
+        prefix: Prefix of all new names.
 
     Returns:
         The dequantized value, of the input's shape and type.
@@ -130,12 +133,12 @@ def insert_quantize_dequantize(
     assert value is not None, "the caller saw it"
     scale = new_constant(graph, f"{prefix}scale", np.float32(parameters.scale))
     zero = new_constant(graph, f"{prefix}zero_point", np.array(parameters.zero_point, dtype))
-    levels = ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
+    quantized_type = ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
     quantize = ir.node(
         "QuantizeLinear",
         [value, scale, zero],
         name=f"{prefix}quantize",
-        outputs=[ir.Value(name=f"{prefix}quantized", shape=value.shape, type=levels)],
+        outputs=[ir.Value(name=f"{prefix}quantized", shape=value.shape, type=quantized_type)],
     )
     dequantize = ir.node(
         "DequantizeLinear",
@@ -145,56 +148,3 @@ def insert_quantize_dequantize(
     )
     graph.insert_before(node, [quantize, dequantize])
     return dequantize.outputs[0]
-
-
-def own_bias(graph: ir.Graph, product: ir.Node) -> ir.Value:
-    """The bias that is added to a product; one of zeros is put in where there is none.
-
-    Args:
-        graph: Where the product stands.
-        product: A linear layer's ``MatMul`` by a constant.
-
-    Returns:
-        An initializer (N,) that nothing else reads.
-    """
-    output = product.outputs[0]
-    add = sole_reader(output, "Add")
-    for value in () if add is None else add.inputs:
-        if value is not None and is_vector(value) and use_count(value) == 1:
-            return value
-    weight = constant(product.inputs[1])
-    assert weight is not None, "a linear layer's weight is constant"
-    name = f"{str(cast('ir.Value', product.inputs[1]).name).removesuffix(WEIGHT_SUFFIX)}.bias"
-    bias = new_constant(graph, name, np.zeros(weight.shape[1], dtype=np.float32))
-    readers = tuple(output.uses())
-    added = ir.node(
-        "Add",
-        [output, bias],
-        name=f"{product.name}.bias",
-        outputs=[ir.Value(name=f"{output.name}.biased", shape=output.shape, type=output.type)],
-    )
-    graph.insert_after(product, added)
-    for node, index in readers:
-        node.replace_input_with(index, added.outputs[0])
-    return bias
-
-
-def add_to_bias(graph: ir.Graph, product: ir.Node, by: NDArray[np.float64]) -> None:
-    """Add to the bias of a product, in place; see :func:`own_bias`.
-
-    Args:
-        graph: Where the product stands.
-        product: A linear layer's ``MatMul`` by a constant.
-        by: What is added, (N,); the sum is taken in double precision.
-    """
-    bias = own_bias(graph, product)
-    offsets = constant(bias)
-    assert offsets is not None, "own_bias gives a constant"
-    set_constant(bias, offsets + by)
-
-
-def set_constant(value: ir.Value, array: NDArray[np.floating[Any]]) -> None:
-    """Let an initializer hold another array, as float32; the old one, which clones share, stays."""
-    content = np.ascontiguousarray(array, dtype=np.float32)
-    value.const_value = ir.tensor(content, name=value.name)
-    value.shape = ir.Shape(array.shape)

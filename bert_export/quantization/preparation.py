@@ -1,10 +1,10 @@
-"""What calibration finds out about a float graph, once for all engines that it is brought to.
+"""Calibration of a float graph for INT8, once for all engines that are made of it.
 
-The float graph runs over the calibration rows, and every activation that a linear layer reads is
-profiled. From the profiles follow, in this order: how its channels are treated
-(:mod:`~bert_export.quantization.equalization.equalization`), the range of what is left, and the
-mean that the biases must keep. The graph itself is not touched:
-:func:`bert_export.quantization.quantizer.quantize_graph` applies all this to a clone.
+The float graph runs on the calibration rows, and every activation that a linear layer reads is
+profiled. From its profile follow, in this order, its equalization
+(:mod:`~bert_export.quantization.equalization.equalization`), its range after that, and the means
+that bias correction keeps. The graph itself stays as it is:
+:func:`bert_export.quantization.quantizer.quantize_graph` applies the results to a clone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -20,29 +21,29 @@ from numpy.typing import NDArray
 from bert_export.quantization.calibration.activation_profile import ActivationProfile, Profiler
 from bert_export.quantization.calibration.observers import make_observer
 from bert_export.quantization.calibration.ranges import collect_ranges, observe
-from bert_export.quantization.equalization.equalization import Equalization, choose_equalizations
+from bert_export.quantization.equalization.equalization import Equalization, search_equalizations
 from bert_export.quantization.linear_layers import find_linear_layers, group_linear_layers
 from bert_export.quantization.options import QuantizationOptions
 from bert_export.quantization.query_key import find_query_key_operands, largest_magnitude
 from bert_export.quantization.weights.bias_correction import Means
 from bert_export.quantization.weights.embeddings import TABLE
-from bert_export.quantization.weights.gptq import WeightRounder
+from bert_export.quantization.weights.gptq import GptqQuantizer
 from bert_export.quantization.weights.number_formats import affine_parameters, dequantize, quantize
 from bert_export.runtime.batching import Row
 
-__all__ = ["Preparation", "PreparedActivation", "prepare_int8"]
+__all__ = ["CalibratedActivation", "Preparation", "prepare_int8"]
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedActivation:
-    """How one activation is brought to INT8.
+class CalibratedActivation:
+    """How one activation is quantized.
 
     Args:
-        low, high: The range of its levels, once it is treated.
-        equalization: What is done to it before.
-        means: Of its treated channels; ``None`` where they were not measured.
-        sample: Levels of some tokens, uint8 (T, C), or (T, C + added) where units are split;
-            ``None`` where none were kept.
+        low, high: Its range after equalization.
+        equalization: What is done to its channels first.
+        means: Means of the equalized channels; ``None`` where they were not measured.
+        sample: Some of its tokens, equalized and quantized, uint8 (T, C), or (T, C + added) where
+            units are split; ``None`` where no sample is needed.
     """
 
     low: float
@@ -54,45 +55,52 @@ class PreparedActivation:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What :func:`prepare_int8` found.
+    """The results of calibration.
 
     Args:
-        options: That it was made with.
+        options: What it was asked to do.
         activations: By the activation's name in the graph.
-        scores: The largest magnitude of each attention's queries and keys, by their name.
-        rounder: Of the weights; it remembers them for the next engine.
+        query_key_magnitudes: The largest absolute value of each attention's queries and keys, by
+            their name in the graph.
+        gptq: Quantizes the weights, and remembers them for the next engine.
     """
 
     options: QuantizationOptions
-    activations: Mapping[str, PreparedActivation] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
-    rounder: WeightRounder = field(default_factory=WeightRounder, compare=False, repr=False)
+    activations: Mapping[str, CalibratedActivation] = field(default_factory=dict)
+    query_key_magnitudes: Mapping[str, float] = field(default_factory=dict)
+    gptq: GptqQuantizer = field(default_factory=GptqQuantizer, compare=False, repr=False)
 
     @property
     def equalizations(self) -> Mapping[str, Equalization]:
-        """Of each activation, by its name in the graph."""
+        """The equalization of each activation, by its name in the graph."""
         return {name: activation.equalization for name, activation in self.activations.items()}
 
     def with_excluded_layers(self, layers: Mapping[str, str]) -> Preparation:
-        """The same with further layers in float, each with its reason.
+        """The same results with further layers in float.
 
-        They must be all that read an activation: what was found of the others holds as it is. The
-        word embeddings may be among them.
+        Args:
+            layers: Names of the layers, with the reason of each. They must be all layers that read
+                an activation: the results for the others stay valid then. The word embeddings may
+                be among them.
         """
-        floats = {**self.options.excluded_layers, **layers}
-        table = floats.pop(TABLE, None) is None and self.options.embeddings
-        options = replace(self.options, excluded_layers=floats, embeddings=table)
+        excluded = {**self.options.excluded_layers, **layers}
+        embeddings = excluded.pop(TABLE, None) is None and self.options.embeddings
+        options = msgspec.structs.replace(
+            self.options, excluded_layers=excluded, embeddings=embeddings
+        )
         return replace(self, options=options)
 
     @classmethod
     def from_ranges(
-        cls, ranges: Mapping[str, tuple[float, float]], scores: Mapping[str, float] | None = None
+        cls,
+        ranges: Mapping[str, tuple[float, float]],
+        query_key_magnitudes: Mapping[str, float] | None = None,
     ) -> Preparation:
-        """Nothing but a range of each activation, and of queries and keys, by name in the graph."""
+        """Known ranges, of activations and of queries and keys by name, and no equalization."""
         return cls(
             QuantizationOptions(),
-            {name: PreparedActivation(low, high) for name, (low, high) in ranges.items()},
-            scores or {},
+            {name: CalibratedActivation(low, high) for name, (low, high) in ranges.items()},
+            query_key_magnitudes or {},
         )
 
 
@@ -107,11 +115,12 @@ def prepare_int8(
     """Calibrate a prepared float graph.
 
     Args:
-        model: As :func:`bert_export.passes.recipes.prepare` leaves it; not changed.
+        model: The graph, from :func:`bert_export.passes.prepare.prepare`; not changed.
         rows: Calibration rows.
-        options: What may be done. With ``mode="dynamic"`` nothing is to be found out.
-        integer_query_key: Whether queries and keys are observed too, for a scheme that wants them.
-        settings: ``folder``, ``pad_id``, ``shape_feeds``, ``threads`` and ``advance`` of
+        options: What may be done. Dynamic mode needs no calibration: the result is empty.
+        integer_query_key: Whether to measure queries and keys, for engines that multiply them in
+            int8.
+        settings: ``folder``, ``feeds``, ``threads`` and ``advance`` of
             :func:`bert_export.quantization.calibration.ranges.observe`.
 
     Raises:
@@ -120,17 +129,19 @@ def prepare_int8(
     groups = group_linear_layers(find_linear_layers(model, options.excluded_layers)[0])
     if options.mode == "dynamic":
         return Preparation(options)
+    # First run: profiles of what linear layers read, magnitudes of queries and keys.
     profilers = {name: Profiler() for name in groups}
     operands = find_query_key_operands(model) if integer_query_key else ()
-    scores = {operand.name: 0.0 for operand in operands}
-    for name, values in observe(model, (*groups, *scores), rows, **settings):
-        if name in scores:
-            scores[name] = max(scores[name], largest_magnitude(values))
+    magnitudes = {operand.name: 0.0 for operand in operands}
+    for name, values in observe(model, (*groups, *magnitudes), rows, **settings):
+        if name in magnitudes:
+            magnitudes[name] = max(magnitudes[name], largest_magnitude(values))
         else:
             profilers[name].observe(values)
     profiles = {name: profiler.profile() for name, profiler in profilers.items()}
-    equalizations = choose_equalizations(groups, profiles, options)
-    if options.observer == "min-max":  # the profiles hold it, wherever a channel is moved
+    equalizations = search_equalizations(groups, profiles, options)
+    # Ranges after equalization: the profiles know the extremes, other observers need a second run.
+    if options.observer == "min-max":
         ranges = {name: _extremes(profiles[name], equalizations[name]) for name in groups}
     else:
         ranges = collect_ranges(
@@ -138,39 +149,43 @@ def prepare_int8(
             tuple(groups),
             rows,
             make_observer=lambda: make_observer(options.observer),
-            moves={name: equalization.move for name, equalization in equalizations.items()},
+            transforms={
+                name: equalization.shift_and_scale for name, equalization in equalizations.items()
+            },
             **settings,
         )
     return Preparation(
         options,
         {
-            name: _prepared(profiles[name], ranges[name], equalizations[name], options)
+            name: _calibrated(profiles[name], ranges[name], equalizations[name], options)
             for name in groups
         },
-        scores,
+        magnitudes,
     )
 
 
 def _extremes(profile: ActivationProfile, equalization: Equalization) -> tuple[float, float]:
-    return float(equalization.move(profile.low).min()), float(equalization.move(profile.high).max())
+    """The smallest and the largest value after equalization."""
+    low, high = map(equalization.shift_and_scale, (profile.low, profile.high))  # (C,) each
+    return float(low.min()), float(high.max())
 
 
-def _prepared(
+def _calibrated(
     profile: ActivationProfile,
     bounds: tuple[float, float],
     equalization: Equalization,
     options: QuantizationOptions,
-) -> PreparedActivation:
+) -> CalibratedActivation:
     low, high = (equalization.headroom * bound for bound in bounds)
     if equalization.channel_splitting is not None:
         high = equalization.channel_splitting.bound
-    sample = equalization.move(profile.sample)
+    sample = equalization.shift_and_scale(profile.sample)
     parameters = affine_parameters(low, high)
-    levels = quantize(equalization.split(sample), parameters)
-    return PreparedActivation(
+    quantized = quantize(equalization.split(sample), parameters)
+    return CalibratedActivation(
         low=low,
         high=high,
         equalization=equalization,
-        means=Means(sample.mean(axis=0), dequantize(levels, parameters).mean(axis=0)),
-        sample=levels if options.gptq else None,
+        means=Means(sample.mean(axis=0), dequantize(quantized, parameters).mean(axis=0)),
+        sample=quantized if options.gptq else None,
     )

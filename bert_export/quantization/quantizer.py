@@ -1,8 +1,8 @@
-"""The quantizer: linear layers of a float graph into explicit Q/DQ form, and the plan of it.
+"""The quantizer: rewrites the linear layers of a float graph into explicit Q/DQ form.
 
-The form is the standard one that every engine reads: the activation goes through QuantizeLinear
-and DequantizeLinear with one scale, the weight is stored in int8 behind a DequantizeLinear with
-one scale per output channel. A target's recipe lowers it further.
+Every engine reads this standard form: the activation goes through QuantizeLinear and
+DequantizeLinear with one scale, and the weight is stored in int8 behind a DequantizeLinear with one
+scale per output channel. A target's recipe lowers it further.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bert_export.quantization.linear_layers import (
     weight_of,
 )
 from bert_export.quantization.options import QuantizationOptions
-from bert_export.quantization.preparation import Preparation, PreparedActivation
+from bert_export.quantization.preparation import CalibratedActivation, Preparation
 from bert_export.quantization.query_key import (
     find_query_key_operands,
     quantize_operand,
@@ -36,6 +36,7 @@ from bert_export.quantization.query_key import (
 )
 from bert_export.quantization.weights.bias_correction import correct_bias
 from bert_export.quantization.weights.embeddings import quantize_embeddings
+from bert_export.quantization.weights.gptq import QuantizedWeight
 from bert_export.quantization.weights.number_formats import (
     SCHEMES,
     AffineParameters,
@@ -66,84 +67,84 @@ def quantize_graph(
     """Rewrite linear layers into Q/DQ form, in place.
 
     Args:
-        model: A clone of the float graph that was prepared.
-        preparation: What calibration found.
+        model: A clone of the float graph that was calibrated.
+        preparation: The results of calibration.
         scheme: Number formats.
-        excluded_layers: Layers to leave in float besides those of the preparation's options, with
-            the reason. What was found of the others holds as it is, so that a search calibrates
-            once.
+        excluded_layers: Layers to leave in float besides those of the options, with the reason of
+            each. The results for the others stay valid, so a search calibrates once.
 
     Returns:
-        One plan entry per linear layer of the graph, first those in int8, in graph order; then one
-        for the word embeddings, where they are asked for.
+        The plan: one entry per linear layer, first those in int8, each part in graph order; then
+        one for the word embeddings, where the options ask for them.
 
     Raises:
-        QuantizationError: The graph has nothing to quantize, or no layer of such a name.
+        QuantizationError: The graph has nothing to quantize, or no layer of an excluded name.
     """
     graph = model.graph
     options = preparation.options
-    layers, kept = find_linear_layers(model, {**options.excluded_layers, **(excluded_layers or {})})
+    layers, float_layers = find_linear_layers(
+        model, {**options.excluded_layers, **(excluded_layers or {})}
+    )
     groups = group_linear_layers(layers)
     if options.mode == "dynamic":
         dynamic = quantize_dynamically(model, groups, scheme)
-        return [*dynamic, *kept, *_embeddings(model, options, scheme)]
-    operands = (
-        find_query_key_operands(model) if scheme.integer_query_key else ()
-    )  # as they were observed
-    apply_equalizations(graph, groups, preparation.equalizations)  # before any layer is quantized
+        return [*dynamic, *float_layers, *_embeddings(model, options, scheme)]
+    # Queries and keys are looked up by the names that calibration saw, which equalization changes.
+    operands = find_query_key_operands(model) if scheme.integer_query_key else ()
+    # All activations are equalized before any layer is quantized.
+    apply_equalizations(graph, groups, preparation.equalizations)
     plan: dict[str, LayerPlan] = {}
     for name, members in groups.items():
-        prepared = preparation.activations[name]
-        means = prepared.means if options.bias_correction else None
-        parameters = scheme.parameters(prepared.low, prepared.high)
-        value = insert_quantize_dequantize(
+        activation = preparation.activations[name]
+        parameters = scheme.parameters(activation.low, activation.high)
+        dequantized = insert_quantize_dequantize(
             graph, members[0].node, 0, parameters, scheme.activation_type, prefix=f"{name}."
         )
-        for layer, (levels, scales) in zip(
-            members, _round_weights(preparation, name, members, scheme), strict=True
-        ):
-            if means is not None:
-                correct_bias(graph, layer, levels * scales, means)
-            _insert_weight(graph, layer, levels, scales)
-            layer.node.replace_input_with(0, value)
-            plan[layer.name] = _entry(layer, parameters, prepared, options)
+        quantized_weights = _quantize_weights(preparation, name, members, scheme)
+        for layer, (quantized, scales) in zip(members, quantized_weights, strict=True):
+            if options.bias_correction and activation.means is not None:
+                correct_bias(graph, layer, quantized * scales, activation.means)
+            _insert_weight(graph, layer, quantized, scales)
+            layer.node.replace_input_with(0, dequantized)
+            plan[layer.name] = _plan_entry(layer, parameters, activation, options)
     for pair in query_key_pairs(operands, {layer.name for layer in layers}):
         for operand in pair:
-            scale = quantize_operand(graph, operand, preparation.scores[operand.name])
+            magnitude = preparation.query_key_magnitudes[operand.name]
+            scale = quantize_operand(graph, operand, magnitude)
             plan[operand.layer] = replace(plan[operand.layer], output_scale=scale)
     remove_unused(graph)
-    quantized = [plan[layer.name] for layer in layers]
-    return [*quantized, *kept, *_embeddings(model, options, scheme)]
+    int8_layers = [plan[layer.name] for layer in layers]
+    return [*int8_layers, *float_layers, *_embeddings(model, options, scheme)]
 
 
 def _embeddings(
     model: ir.Model, options: QuantizationOptions, scheme: Scheme
 ) -> tuple[LayerPlan, ...]:
-    """The word embeddings, once the layers are done: a float decoder would share the table."""
+    """Quantize the word embeddings, after the layers: a float decoder would share the table."""
     return (quantize_embeddings(model, scheme),) if options.embeddings else ()
 
 
-def _round_weights(
+def _quantize_weights(
     preparation: Preparation, activation: str, members: Sequence[LinearLayer], scheme: Scheme
-) -> list[tuple[NDArray[np.int8], NDArray[np.float32]]]:
-    """Levels and scales of the weights that read an activation."""
+) -> list[QuantizedWeight]:
+    """The weights of the layers that read an activation: by GPTQ, or without it to nearest."""
     weights, largest = [weight_of(layer) for layer in members], scheme.weight_bound
     sample = preparation.activations[activation].sample
     if sample is None:
         return [quantize_weight(weight, largest=largest) for weight in weights]
-    return preparation.rounder.round(activation, sample, weights, largest=largest)
+    return preparation.gptq.quantize(activation, sample, weights, largest=largest)
 
 
 def _insert_weight(
-    graph: ir.Graph, layer: LinearLayer, levels: NDArray[np.int8], scales: NDArray[np.float32]
+    graph: ir.Graph, layer: LinearLayer, quantized: NDArray[np.int8], scales: NDArray[np.float32]
 ) -> None:
-    """Store a layer's weight in int8, levels (K, N), behind a DequantizeLinear."""
+    """Store a layer's weight in int8, (K, N), behind a DequantizeLinear."""
     weight = cast("ir.Value", layer.node.inputs[1])
-    stored = new_constant(graph, f"{layer.name}.weight_int8", levels)
-    scale = new_constant(graph, f"{layer.name}.weight_scale", scales)
+    weight_int8 = new_constant(graph, f"{layer.name}.weight_int8", quantized)
+    weight_scale = new_constant(graph, f"{layer.name}.weight_scale", scales)
     dequantize = ir.node(
         "DequantizeLinear",
-        [stored, scale],
+        [weight_int8, weight_scale],
         {"axis": 1},
         name=f"{layer.name}.dequantize",
         outputs=[ir.Value(name=f"{layer.name}.weight_dequantized", type=weight.type)],
@@ -152,14 +153,14 @@ def _insert_weight(
     layer.node.replace_input_with(1, dequantize.outputs[0])
 
 
-def _entry(
+def _plan_entry(
     layer: LinearLayer,
     parameters: AffineParameters,
-    prepared: PreparedActivation,
+    activation: CalibratedActivation,
     options: QuantizationOptions,
 ) -> LayerPlan:
-    equalization = prepared.equalization
-    smoothquant, channel_splitting = equalization.smoothquant, equalization.channel_splitting
+    equalization = activation.equalization
+    smoothquant, splitting = equalization.smoothquant, equalization.channel_splitting
     return LayerPlan(
         layer=layer.name,
         precision="int8",
@@ -168,7 +169,7 @@ def _entry(
         channel_shifted=equalization.shifts is not None,
         smoothquant=None if smoothquant is None else smoothquant.strength,
         smoothquant_folded=None if smoothquant is None else smoothquant.folded,
-        split_channels=0 if channel_splitting is None else channel_splitting.added,
-        gptq=prepared.sample is not None,
-        bias_corrected=options.bias_correction and prepared.means is not None,
+        split_channels=0 if splitting is None else splitting.added,
+        gptq=activation.sample is not None,
+        bias_corrected=options.bias_correction and activation.means is not None,
     )

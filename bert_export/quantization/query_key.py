@@ -1,14 +1,14 @@
-"""Queries and keys in int8, for engines whose attention multiplies them so.
+"""Queries and keys in INT8, for engines whose attention multiplies them as integers.
 
-Both are read by one product and by nothing else, so that explicit Q/DQ right behind the layers that
-make them is all it takes::
+Nothing but one product reads either. It is therefore enough to insert explicit Q/DQ behind the
+layers that compute them::
 
     query -> Q -> DQ ─┐                      key -> Q -> DQ ─┐
                       └> Attention scores <──────────────────┘
 
-The scales are symmetric: in OpenVINO (MiniLM, processor time of one thread, paired runs) that took
-2 to 4 % less from 1x128 on, and as long at 1x16; with uint8 and a zero point 8 % more. The mean
-cosine of embeddings with float stayed within 0.0001.
+The scales are symmetric. Measured in OpenVINO (MiniLM, processor time of one thread, paired runs),
+this takes 2 to 4 % less time from 1x128 on, and as much at 1x16; uint8 with a zero point took 8 %
+more. The mean cosine of embeddings with float stayed within 0.0001.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "query_key_pairs",
 ]
 
-_OPERANDS = (0, 1)  # of Attention: queries and keys
+_OPERANDS = (0, 1)  # inputs of Attention: queries and keys
 _FORMAT = Scheme("int8", 8, symmetric=True)
 
 
@@ -42,10 +42,10 @@ class QueryKeyOperand:
     """The queries or the keys of an attention.
 
     Args:
-        layer: The module that makes them.
+        layer: Name of the module that computes them.
         node: The attention.
-        index: Which of its inputs they are.
-        name: Of the value in the prepared graph.
+        index: Index of the attention's input: 0 for queries, 1 for keys.
+        name: Name of the value in the prepared float graph.
     """
 
     layer: str
@@ -55,8 +55,8 @@ class QueryKeyOperand:
 
 
 def find_query_key_operands(model: ir.Model) -> tuple[QueryKeyOperand, ...]:
-    """Queries and keys of every fused attention that come out of linear layers, in graph order."""
-    found = []
+    """The queries and keys of every fused attention that linear layers compute, in graph order."""
+    operands = []
     for node in model.graph:
         if node.op_type != "Attention" or node.domain:
             continue
@@ -64,39 +64,39 @@ def find_query_key_operands(model: ir.Model) -> tuple[QueryKeyOperand, ...]:
             value = node.inputs[index]
             layer = module_name(linear_layer(value))
             if value is not None and layer is not None:
-                found.append(QueryKeyOperand(layer, node, index, str(value.name)))
-    return tuple(found)
+                operands.append(QueryKeyOperand(layer, node, index, str(value.name)))
+    return tuple(operands)
 
 
 def query_key_pairs(
     operands: Sequence[QueryKeyOperand], layers: set[str]
 ) -> list[tuple[QueryKeyOperand, QueryKeyOperand]]:
-    """Queries and keys that meet, where the layers that make them are among ``layers``."""
+    """The queries and keys of each attention for which ``layers`` has both modules."""
     return [
-        (left, right)
-        for left, right in pairwise(operands)
-        if left.node is right.node and {left.layer, right.layer} <= layers
+        (query, key)
+        for query, key in pairwise(operands)
+        if query.node is key.node and {query.layer, key.layer} <= layers
     ]
 
 
 def largest_magnitude(values: NDArray[np.float32]) -> float:
-    """Of a batch of queries or keys, padding already removed."""
+    """The largest absolute value of a batch of queries or keys, padding already removed."""
     return float(np.abs(values).max(initial=0.0))
 
 
 def quantize_operand(graph: ir.Graph, operand: QueryKeyOperand, magnitude: float) -> float:
-    """Put Q/DQ in front of the attention, in place.
+    """Insert Q/DQ between queries or keys and their attention, in place.
 
     Args:
-        graph: Where it stands.
-        operand: Queries or keys.
-        magnitude: Their largest on the calibration set.
+        graph: The graph of the attention.
+        operand: The queries or the keys.
+        magnitude: Their largest absolute value on the calibration set.
 
     Returns:
         The scale.
     """
     parameters = _FORMAT.parameters(-magnitude, magnitude)
-    value = insert_quantize_dequantize(
+    dequantized = insert_quantize_dequantize(
         graph,
         operand.node,
         operand.index,
@@ -104,5 +104,5 @@ def quantize_operand(graph: ir.Graph, operand: QueryKeyOperand, magnitude: float
         _FORMAT.activation_type,
         prefix=f"{operand.layer}.output_",
     )
-    operand.node.replace_input_with(operand.index, value)
+    operand.node.replace_input_with(operand.index, dequantized)
     return parameters.scale

@@ -1,30 +1,31 @@
-"""The child that exports a variant, so that PyTorch's memory is gone when bundles are timed.
+"""A variant's export in a process of its own: PyTorch's memory is gone when bundles are timed.
 
-``python -m bert_export.report.exporting REQUEST CHANNEL``: REQUEST holds the arguments of
-:func:`bert_export.exporter.export`; every stage is a line on CHANNEL, the last one has ``done``.
+The module is that process's worker too; see :mod:`bert_export.measuring.serving`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from bert_export.measuring.child import Child
-from bert_export.measuring.memory import peak_bytes
-from bert_export.measuring.once import answer_once, send
+import msgspec
 
-__all__ = ["export_apart", "main"]
+from bert_export.bundle import ExportRequest
+from bert_export.errors import BertExportError
+from bert_export.measuring.child import call_apart
 
-_MODULE = "bert_export.report.exporting"
-_PATIENCE = 3600.0
+__all__ = ["EXPECTED_ERRORS", "export_apart", "export_bundle"]
+
+EXPECTED_ERRORS = (BertExportError,)
 
 
-def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, int]:
+def export_apart(request: ExportRequest, output: Path, *, threads: int) -> tuple[float, int]:
     """Export in a child.
 
     Args:
-        request: Arguments of :func:`bert_export.exporter.export`, JSON values.
+        request: What is exported.
+        output: The bundle's folder.
         threads: Of every thread pool in the child.
 
     Returns:
@@ -33,38 +34,18 @@ def export_apart(request: Mapping[str, Any], *, threads: int) -> tuple[float, in
     Raises:
         MeasurementError: The export failed; it says why.
     """
-    begun = time.monotonic()
-    with Child(_MODULE, threads=threads) as child:
-        reply = child.ask(request, patience=_PATIENCE)
-        while not reply.get("done"):
-            reply = child.reply(patience=_PATIENCE)
-        return time.monotonic() - begun, reply["peak_bytes"]
+    job = call_apart(
+        "bert_export.report.exporting",
+        "export_bundle",
+        {"request": msgspec.to_builtins(request), "output": str(output)},
+        threads=threads,
+    )
+    return job.seconds, job.peak_bytes
 
 
-class _Listener:
-    """Tells the parent that the export is alive."""
+def export_bundle(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Export once; the message holds what :func:`export_apart` is given."""
+    from bert_export.exporter import export_request
 
-    def start(self, stage: str) -> None:
-        send({"stage": stage})
-
-    def advance(self, done: int, total: int) -> None:
-        """A variant's stages are short enough to be named alone."""
-
-    def finish(self, stage: object) -> None:
-        """The next stage's start says as much."""
-
-
-def _export(request: dict[str, Any]) -> dict[str, Any]:
-    from bert_export.exporter import export
-
-    export(**request, listener=_Listener())
-    return {"done": True, "peak_bytes": peak_bytes()}
-
-
-def main() -> None:
-    """Export once and say what it took."""
-    answer_once(_export)
-
-
-if __name__ == "__main__":
-    main()
+    export_request(msgspec.convert(message["request"], ExportRequest), output=message["output"])
+    return {}

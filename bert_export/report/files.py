@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
+from bert_export.bundle import write_whole
 from bert_export.errors import InputError
 
-__all__ = ["write_whole"]
+__all__ = ["write_report_file"]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place first, and put it there in one step.
+def write_report_file(path: Path, content: bytes) -> None:
+    """Write a file of a report, whole or not at all.
 
     Raises:
         InputError: The disk is full, the folder is gone, and the like; nothing is left behind.
     """
-    temporary: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise InputError(
             f"report file {path} cannot be written",
@@ -32,6 +25,3 @@ def write_whole(path: Path, content: bytes) -> None:
             got=error.strerror or str(error),
             fix="Make room, then run the same command again",
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

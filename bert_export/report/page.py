@@ -20,7 +20,7 @@ from markupsafe import Markup
 from bert_export.measuring.timing import Timing
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report import wording
-from bert_export.report.files import write_whole
+from bert_export.report.files import write_report_file
 from bert_export.report.markdown import markdown_table
 from bert_export.report.schema import Report, Variant
 
@@ -42,7 +42,7 @@ _PARTS = {
 def write_page(report: Report, folder: Path) -> Path:
     """Write ``report.html``; gives its path."""
     path = folder / PAGE
-    write_whole(path, render_page(report).encode())
+    write_report_file(path, render_page(report).encode())
     return path
 
 
@@ -156,14 +156,15 @@ def _headline(report: Report) -> str:
     chosen, reference = report.choice(shape), report.variant(report.reference)
     if chosen is None or reference is None:
         return _no_choice(report)
-    own, theirs = chosen.latency(shape), reference.latency(shape)
-    answers = f"{chosen.name} answers {shape} in {wording.milliseconds(own)} ms"
+    answers = f"{chosen.name} answers {shape} in {wording.milliseconds(chosen.latency(shape))} ms"
     limit = wording.points(report, report.max_drop)
-    if chosen is reference or not own or not theirs:
+    ratio = chosen.speed_up(shape)
+    if ratio is None:
         return f"{answers}; no other variant that loses at most {limit} is faster."
     change = wording.drop_text(report, chosen)
     return (
-        f"{answers}, {theirs / own:.1f} times as fast as {reference.name}, at "
+        f"{answers}, {ratio.value:.1f} times as fast as {reference.name} "
+        f"(95 % interval {ratio.low:.2f} to {ratio.high:.2f}), at "
         f"{wording.quality_text(report, report.quality(chosen))} "
         f"{wording.quality_name(report)} ({change})."
     )
@@ -235,9 +236,12 @@ def _milliseconds(figure: float) -> str:
     return f"{wording.milliseconds(figure)} ms"
 
 
-def _tail(variant: Variant, label: str) -> str:
+def _note(variant: Variant, label: str) -> str:
+    """The long calls, and the speed beside the reference's."""
     summary = variant.measured.timings[label].summary
-    return f"p95 {wording.milliseconds(summary.p95)}, p99 {wording.milliseconds(summary.p99)}"
+    text = f"p95 {wording.milliseconds(summary.p95)}, p99 {wording.milliseconds(summary.p99)}"
+    ratio = variant.speed_up(label)
+    return text if ratio is None else f"{wording.times(ratio)}, {text}"
 
 
 def _shape_bars(report: Report, shape: str) -> dict[str, Any]:
@@ -246,7 +250,7 @@ def _shape_bars(report: Report, shape: str) -> dict[str, Any]:
         shape,
         lambda one: one.latency(shape),
         _milliseconds,
-        lambda one: _tail(one, shape),
+        lambda one: _note(one, shape),
     )
 
 
@@ -277,7 +281,7 @@ def _answer_bars(report: Report) -> Iterator[dict[str, Any]]:
         "One text a call",
         lambda one: one.latency(ONE_TEXT),
         _milliseconds,
-        lambda one: _tail(one, ONE_TEXT),
+        lambda one: _note(one, ONE_TEXT),
     )
 
     def value(variant: Variant) -> float | None:
@@ -351,9 +355,9 @@ def _table(report: Report) -> dict[str, Any]:
             ),
         ),
     ]
-    columns += [
-        _timing_column(shape, figure) for shape in shapes for figure in ("p50", "p95", "p99")
-    ]
+    for shape in shapes:
+        columns += [_timing_column(shape, figure) for figure in ("p50", "p95", "p99")]
+        columns.append(_speed_column(report, shape))
     if report.conditions.texts:
         columns += [_timing_column(ONE_TEXT, figure) for figure in ("p50", "p95")]
         columns.append(("texts/s", lambda one: _pair(_texts_rate(one), wording.rate)))
@@ -399,3 +403,13 @@ def _timing_column(
         )
 
     return f"{label} {figure}, ms", value
+
+
+def _speed_column(
+    report: Report, label: str
+) -> tuple[str, Callable[[Variant], tuple[float | None, str]]]:
+    def value(variant: Variant) -> tuple[float | None, str]:
+        ratio = variant.speed_up(label)
+        return None if ratio is None else ratio.value, wording.speed_text(report, variant, label)
+
+    return f"{label} speed", value

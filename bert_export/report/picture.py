@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bert_export.report import wording
-from bert_export.report.files import write_whole
+from bert_export.report.files import write_report_file
 from bert_export.report.schema import Report, Variant
 
 __all__ = ["PICTURES", "draw_report", "write_picture"]
@@ -49,7 +49,7 @@ def write_picture(report: Report, folder: Path) -> tuple[Path, ...]:
             metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
             drawn = BytesIO()
             figure.savefig(drawn, format=path.suffix[1:], dpi=_DPI, metadata=metadata)
-            write_whole(path, drawn.getvalue())
+            write_report_file(path, drawn.getvalue())
     return paths
 
 

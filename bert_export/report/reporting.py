@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bert_export.bundle import MANIFEST, read_manifest
+from bert_export.bundle import MANIFEST, ExportRequest, read_manifest
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.errors import (
     BertExportError,
@@ -27,15 +27,9 @@ from bert_export.errors import (
     one_line,
 )
 from bert_export.evaluation.scorer import gold_labels
-from bert_export.measuring.bench import mask_a_word
+from bert_export.measuring.bundles import BundleEngine, mask_a_word, time_bundles
 from bert_export.measuring.machine import describe_machine, installed_versions
-from bert_export.measuring.timing import (
-    Conditions,
-    Contender,
-    Listener,
-    conditions,
-    time_contenders,
-)
+from bert_export.measuring.timing import Conditions, Listener, conditions
 from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes, pick_records
 from bert_export.quantization.calibration.rows import built_in_folder
 from bert_export.report.exporting import export_apart
@@ -47,8 +41,13 @@ from bert_export.report.schema import (
     write_report,
 )
 from bert_export.report.scores import score_apart
-from bert_export.report.variants import FOLDER, INT8_OPTIONS, describe_bundle, plan_variants
-from bert_export.tasks import LABELS, Task, find_task
+from bert_export.report.variants import (
+    FOLDER,
+    describe_bundle,
+    plan_variants,
+    variant_request,
+)
+from bert_export.tasks import LABELS, CheckpointFacts, Task, find_task
 
 __all__ = ["DEFAULT_MAX_DROP", "make_report"]
 
@@ -68,15 +67,10 @@ def make_report(
     data: str | Path | None = None,
     targets: Sequence[str] = (),
     precisions: Sequence[str] = (),
-    shapes: str = SHAPES,
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
     calibration: str | None = None,
-    texts: int = 64,
-    threads: int | None = None,
-    seconds: float = 4.0,
-    tolerance: float = 0.02,
-    cold_starts: int = 5,
+    under: Conditions | None = None,
     command: str = "",
 ) -> Report:
     """Compare a checkpoint's variants, and write ``report.json``, the page and the picture.
@@ -90,18 +84,13 @@ def make_report(
             quality. The task's built-in set when ``None``.
         targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
             machine has the device for.
-        precisions: Those wanted; each target's own where none is named.
-        shapes: Such as ``1x16,8x128``.
+        precisions: Those to compare; each target's own where none is named.
         max_drop: The loss that still counts as the same answers.
         eval_data: What INT8 variants choose their layers on, so that they keep ``max_drop``; they
             are exported without a search when ``None``. Not ``data``: a score on what was searched
             on says too much.
         calibration: Of INT8 variants: a built-in set or a file; the task's own set when ``None``.
-        texts: Records that whole answers are timed with at most; 0 times the graphs alone.
-        threads: Inside an operator, and cores that a child is pinned to; all when ``None``.
-        seconds: Of measuring per variant and workload at most.
-        tolerance: Share of the median that half its 95 % interval may be wide.
-        cold_starts: Fresh processes per variant.
+        under: What holds while variants are timed; the usual conditions when ``None``.
         command: As the reader can type it to get the same.
 
     Returns:
@@ -113,36 +102,34 @@ def make_report(
         KeyboardInterrupt: After what is there was written.
     """
     _check_extra()
-    chosen, folder, wanted = find_task(task), Path(output), parse_shapes(shapes)
+    chosen, folder = find_task(task), Path(output)
+    under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
+    shapes = parse_shapes(",".join(under.shapes))
     if chosen.demo is None and model == "demo":
         raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
     _check_drop(max_drop)
     dataset, record = _read_data(chosen, data)
-    int8: dict[str, Any] = {} if calibration is None else {"calibration": calibration}
-    if eval_data is not None:
-        loss = DEFAULT_MAX_DROP if max_drop is None else max_drop
-        int8 |= {"max_drop": loss, "eval_data": str(eval_data)}
-    request = {"task": task, "model": model, INT8_OPTIONS: int8}
+    drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
+    request = ExportRequest(
+        task=task,
+        model=model,
+        calibration=calibration,
+        max_drop=None if eval_data is None else drop,
+        eval_data=None if eval_data is None else str(eval_data),
+    )
     variants = plan_variants(request, targets=targets, precisions=precisions)
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=task,
-        metric=chosen.metric,
+        metric=chosen.metric(CheckpointFacts()),
         reference=_reference(variants),
-        main_shape=_main_shape(wanted),
-        max_drop=DEFAULT_MAX_DROP if max_drop is None else max_drop,
+        main_shape=_main_shape(shapes),
+        max_drop=drop,
         data=record,
         machine=describe_machine(),
         versions=installed_versions(),
-        conditions=conditions(
-            shapes=wanted,
-            threads=threads,
-            texts=texts,
-            seconds=seconds,
-            tolerance=tolerance,
-            cold_starts=cold_starts,
-        ),
+        conditions=under,
         variants=variants,
     )
     _make_folder(folder)
@@ -151,11 +138,11 @@ def make_report(
     try:
         work.export(request)
         work.score()
-        work.time(wanted, dataset)
+        work.time(shapes, dataset)
         _check_any(report)
         report.complete = True
     finally:
-        report.main_shape = _main_shape(_timed(report, wanted) or wanted)
+        report.main_shape = _main_shape(_timed(report, shapes) or shapes)
         write_report(folder, report)
         _draw(report, folder)
     return report
@@ -275,7 +262,7 @@ class _Work:
     listener: Listener
     begun: float = field(default_factory=time.monotonic)
 
-    def export(self, request: Mapping[str, Any]) -> None:
+    def export(self, request: ExportRequest) -> None:
         """Make the bundles that are not there."""
         for index, variant in enumerate(self.report.variants):
             self.listener.begin(
@@ -283,21 +270,15 @@ class _Work:
             )
             self._guard(variant, lambda one: self._export(one, request))
 
-    def _export(self, variant: Variant, request: Mapping[str, Any]) -> None:
+    def _export(self, variant: Variant, shared: ExportRequest) -> None:
         bundle = self.folder / variant.bundle
         if not (bundle / MANIFEST).is_file():
-            own = {
-                "output": str(bundle),
-                "precision": variant.precision,
-                "targets": [variant.target],
-                "threads": self.report.conditions.threads,
-            }
-            shared = dict(request)
-            int8 = shared.pop(INT8_OPTIONS)
-            if variant.precision == "int8":
-                own |= int8
+            threads = self.report.conditions.threads
+            request = msgspec.structs.replace(
+                variant_request(shared, variant.target, variant.precision), threads=threads
+            )
             variant.export_seconds, variant.export_bytes = export_apart(
-                {**shared, **own}, threads=self.report.conditions.threads
+                request, bundle, threads=threads
             )
         self.report.model = describe_bundle(variant, read_manifest(bundle))
 
@@ -327,16 +308,18 @@ class _Work:
             return
         under = self.report.conditions
         records = pick_records(dataset.records, max(under.texts, _LEAST_RECORDS))
-        if self.report.task == "fill-mask":
+        if find_task(self.report.task).masked_texts:
             mask = read_manifest(self.folder / whole[0].bundle).tokenizer.mask_token
             records = [mask_a_word(record, mask) for record in records]
-        time_contenders(
-            [Contender(one.name, self.folder / one.bundle, one.target) for one in whole],
+        # The reference first: the others' speed-ups are over it.
+        timed = sorted(whole, key=lambda variant: variant.name != self.report.reference)
+        time_bundles(
+            [BundleEngine(one.name, self.folder / one.bundle, one.target) for one in timed],
             shapes=shapes,
             under=under,
             records=records,
             listener=self,
-            results={one.name: one.measured for one in whole},
+            results={one.name: one.measured for one in timed},
         )
 
     def begin(self, what: str, *, done: int, total: int) -> None:

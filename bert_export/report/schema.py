@@ -14,8 +14,9 @@ import msgspec
 
 from bert_export.bundle import FileRecord
 from bert_export.errors import InputError
+from bert_export.measuring.ratios import Ratio
 from bert_export.measuring.timing import Conditions, Measured
-from bert_export.report.files import write_whole
+from bert_export.report.files import write_report_file
 
 __all__ = [
     "REPORT",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 REPORT = "report.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _ROUNDING = 1e-9
 
 
@@ -137,6 +138,10 @@ class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         starts = self.measured.first_answers
         return median(starts) if starts else None
 
+    def speed_up(self, label: str) -> Ratio | None:
+        """How many times as fast it does a workload as the reference; ``None`` for that itself."""
+        return self.measured.speed_ups.get(label)
+
     def latency(self, label: str) -> float | None:
         """Median seconds of a workload."""
         timing = self.measured.timings.get(label)
@@ -238,7 +243,7 @@ class _Version(msgspec.Struct):
 def write_report(folder: Path, report: Report) -> None:
     """Write ``report.json``, replacing it in one step."""
     text = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    write_whole(folder / REPORT, text + b"\n")
+    write_report_file(folder / REPORT, text + b"\n")
 
 
 def read_report(folder: Path) -> Report | None:

@@ -1,6 +1,6 @@
-"""A variant's score, taken in a child so that a crashing engine costs a row and no more.
+"""A variant's score, taken in a process of its own: an engine that crashes costs a row and no more.
 
-``python -m bert_export.report.scores REQUEST CHANNEL``; the reply holds a :class:`Score`.
+The module is that process's worker too; see :mod:`bert_export.measuring.serving`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import Any
 
 import msgspec
 
-from bert_export.measuring.child import Child
-from bert_export.measuring.once import answer_once
+from bert_export.errors import BertExportError
+from bert_export.measuring.child import call_apart
 from bert_export.report.schema import Score
 
-__all__ = ["main", "score_apart"]
+__all__ = ["EXPECTED_ERRORS", "score", "score_apart"]
 
-_MODULE = "bert_export.report.scores"
-_PATIENCE = 7200.0
+EXPECTED_ERRORS = (BertExportError,)
 
 
 def score_apart(
@@ -44,38 +43,32 @@ def score_apart(
         "against": None if against is None else str(against),
         "threads": threads,
     }
-    with Child(_MODULE, threads=threads) as child:
-        return msgspec.convert(child.ask(request, patience=_PATIENCE), Score)
+    return msgspec.convert(
+        call_apart("bert_export.report.scores", "score", request, threads=threads).reply, Score
+    )
 
 
-def _score(request: Mapping[str, Any]) -> dict[str, Any]:
+def score(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Score once; the request is that of :func:`score_apart`, the reply a :class:`Score`."""
     from bert_export.evaluation import evaluate
 
-    found = evaluate(
+    evaluation = evaluate(
         request["bundle"],
         request["data"],
         target=request["target"],
         against=request["against"],
         threads=request["threads"],
     )
-    reference = found.reference
-    score = Score(
-        metric=found.metric,
-        scores=dict(found.scores),
-        agreement=None if reference is None else reference.agreement,
-        agreement_kind="" if reference is None else reference.kind,
-        seconds=found.seconds,
-        output_error=None if reference is None else reference.output_error,
-        gain_error=None if reference is None else reference.gain_error,
+    reference = evaluation.reference
+    reply: dict[str, Any] = msgspec.to_builtins(
+        Score(
+            metric=evaluation.metric,
+            scores=dict(evaluation.scores),
+            agreement=None if reference is None else reference.agreement,
+            agreement_kind="" if reference is None else reference.kind,
+            seconds=evaluation.seconds,
+            output_error=None if reference is None else reference.output_error,
+            gain_error=None if reference is None else reference.gain_error,
+        )
     )
-    reply: dict[str, Any] = msgspec.to_builtins(score)
     return reply
-
-
-def main() -> None:
-    """Score once."""
-    answer_once(_score)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,36 +7,32 @@ changed checkpoint or setting does not.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from bert_export.bundle import Manifest
+import msgspec
+
+from bert_export.bundle import ExportRequest, Manifest
 from bert_export.errors import InputError
 from bert_export.measuring.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
 
-__all__ = ["FOLDER", "INT8_OPTIONS", "default_targets", "describe_bundle", "plan_variants"]
+__all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants", "variant_request"]
 
 FOLDER = "variants"
 
-INT8_OPTIONS = "int8"
-"""Key of an export's request: what INT8 variants are told besides."""
-
 _DIGITS = 12
-_WITHOUT_GPU = ("onnxruntime", "openvino")
 _DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
 
 
 def plan_variants(
-    request: Mapping[str, Any], *, targets: Sequence[str], precisions: Sequence[str]
+    request: ExportRequest, *, targets: Sequence[str], precisions: Sequence[str]
 ) -> list[Variant]:
     """The variants to compare, float ones first.
 
     Args:
-        request: Arguments of the export that all share: ``task``, ``model`` and further ones.
+        request: What all share, with the options of INT8 for those that are in INT8.
         targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
             machine has the device for.
         precisions: Those wanted; each target's own where none is named.
@@ -60,16 +56,24 @@ def plan_variants(
                 expected=f"one of {', '.join(known)}",
                 got=precision,
             )
-    read = [request["model"], *request.get(INT8_OPTIONS, {}).values()]
-    state = {"request": dict(request), "files": [_fingerprint(str(name)) for name in read]}
-    return [_variant(target, precision, state) for target, precision in pairs]
+    names = (request.model, request.calibration, request.eval_data)
+    files = [_fingerprint(name) for name in names if name is not None]
+    return [
+        _variant(target, precision, variant_request(request, target, precision), files)
+        for target, precision in pairs
+    ]
+
+
+def variant_request(request: ExportRequest, target: str, precision: str) -> ExportRequest:
+    """The request of one variant; options of INT8 are for INT8 alone."""
+    return request.for_targets([target], precision)
 
 
 def default_targets() -> tuple[str, ...]:
     """Targets of this machine's devices: those for a GPU only where one is there."""
     if any(_DEVICES.glob(_GPU)):
         return tuple(TARGETS)
-    return tuple(name for name in TARGETS if name in _WITHOUT_GPU)
+    return tuple(name for name, target in TARGETS.items() if not target.gpu)
 
 
 def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:
@@ -92,12 +96,15 @@ def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:
     )
 
 
-def _variant(target: str, precision: str, state: Mapping[str, Any]) -> Variant:
-    versions = installed_versions()
-    text = json.dumps(
-        {**state, "engine": [target, precision], "versions": versions}, sort_keys=True
-    )
-    digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+def _variant(
+    target: str,
+    precision: str,
+    request: ExportRequest,
+    files: Sequence[list[tuple[str, int, int]]],
+) -> Variant:
+    state = {"request": request, "files": files, "versions": installed_versions()}
+    text = msgspec.json.encode(state, order="sorted")
+    digest = hashlib.sha256(text).hexdigest()[:_DIGITS]
     return Variant(
         name=f"{target} {precision}",
         target=target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bert_export.measuring.ratios import Ratio
 from bert_export.report.schema import Report, Variant
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "rate",
     "seconds",
     "size",
+    "speed_text",
+    "times",
 ]
 
 DASH = "–"
@@ -28,6 +31,13 @@ def milliseconds(seconds: float | None) -> str:
         return DASH
     value = 1000 * seconds
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def times(ratio: Ratio | None) -> str:
+    """A ratio and its 95 % interval."""
+    if ratio is None:
+        return DASH
+    return f"{ratio.value:.2f} × ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def rate(value: float | None) -> str:
@@ -80,6 +90,13 @@ def drop_text(report: Report, variant: Variant) -> str:
     text = f"{scale * change:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
     error = None if variant.score is None else variant.score.gain_error
     return text if error is None else f"{text} \N{PLUS-MINUS SIGN} {scale * error:.{digits}f}"
+
+
+def speed_text(report: Report, variant: Variant, label: str) -> str:
+    """How many times as fast a variant is as the reference, with the 95 % interval."""
+    if variant.name == report.reference:
+        return "reference" if variant.latency(label) is not None else DASH
+    return times(variant.speed_up(label))
 
 
 def error_text(variant: Variant) -> str:

@@ -9,31 +9,36 @@ is still being read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
-from tokenizers import Encoding
 
-from bert_export.runtime.checks import check_whole
-from bert_export.runtime.sessions.session import Array, Feeds, Outputs
+from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.runtime.sessions.session import Array, Outputs
 
 __all__ = [
     "CHUNK",
     "FIRST_CHUNK",
     "TOKEN_BUDGET",
-    "Batching",
+    "Advance",
     "Row",
+    "answer_items",
     "batch_rows",
+    "chunks",
     "pad_rows",
     "row_from_encoding",
+    "run_in_batches",
     "split_outputs",
 ]
 
 Item = TypeVar("Item")
-Reduced = TypeVar("Reduced")
+Result = TypeVar("Result")
 Answer = TypeVar("Answer")
+
+Advance = Callable[[int, int], None]
+"""Hears (rows done, rows in all)."""
 
 FIRST_CHUNK = 64
 """Items that are read before the first answer."""
@@ -60,14 +65,14 @@ class Row:
 
     input_ids: Array
     token_type_ids: Array
-    encoding: Encoding
+    encoding: Encoded
     extra: dict[str, Array] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
 
-def row_from_encoding(encoding: Encoding) -> Row:
+def row_from_encoding(encoding: Encoded) -> Row:
     """The row that holds an encoding's ids and types."""
     return Row(
         np.asarray(encoding.ids, dtype=np.int64),  # (S,)
@@ -108,13 +113,18 @@ def batch_rows(
     return batches
 
 
-def pad_rows(rows: Sequence[Row], *, pad_id: int) -> dict[str, Array]:
-    """Pad rows on the right to their longest.
+def pad_rows(rows: Sequence[Row], *, pad_id: int, length: int | None = None) -> dict[str, Array]:
+    """Pad rows on the right.
+
+    Args:
+        rows: One at least, all with the same extras.
+        pad_id: Id of ``[PAD]``.
+        length: Tokens of the padded rows; the longest row's when ``None``.
 
     Returns:
         ``input_ids``, ``attention_mask``, ``token_type_ids`` and the rows' extras, int64 (B, S).
     """
-    shape = (len(rows), max(map(len, rows)))
+    shape = (len(rows), max(map(len, rows)) if length is None else length)
     feeds = {
         "input_ids": np.full(shape, pad_id, dtype=np.int64),
         "attention_mask": np.zeros(shape, dtype=np.int64),
@@ -150,85 +160,89 @@ def split_outputs(
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batching:
-    """Takes items through a graph.
+def run_in_batches(
+    rows: Sequence[Row],
+    run: Callable[[Sequence[Row]], Sequence[Result]],
+    *,
+    lengths: Sequence[int] | None = None,
+    token_budget: int = TOKEN_BUDGET,
+    max_rows: int | None = None,
+    sort: bool = True,
+    advance: Advance | None = None,
+) -> list[Result]:
+    """Run rows batch by batch, and put what comes of them in the rows' order.
 
     Args:
-        run: The graph: feeds of (B, S) to named outputs.
-        pad_id: Id of ``[PAD]``.
-        split: A batch's rows and outputs to each row's own; see :func:`split_outputs`.
-        token_budget, max_rows, sort: See :func:`batch_rows`.
-        first_chunk: Items of the first chunk; each chunk may be 8 times the one before.
-        chunk: Rows of any later chunk, as far as the rows of the items before it tell.
+        rows: In any order and of any length.
+        run: The rows of a batch to a result for each.
+        lengths: Tokens that each row counts as; its own when ``None``.
+        token_budget: See :func:`batch_rows`.
+        max_rows: The same.
+        sort: The same.
+        advance: Called with (rows done, rows in all) after every batch.
     """
+    results: list[Any] = [None] * len(rows)
+    done = 0
+    for batch in batch_rows(
+        [len(row) for row in rows] if lengths is None else lengths,
+        token_budget=token_budget,
+        max_rows=max_rows,
+        sort=sort,
+    ):
+        for index, result in zip(batch, run([rows[index] for index in batch]), strict=True):
+            results[index] = result
+        done += len(batch)
+        if advance is not None:
+            advance(done, len(rows))
+    return results
 
-    run: Callable[[Feeds], Outputs]
-    pad_id: int
-    split: Callable[[Sequence[Row], Outputs], Sequence[Outputs]]
-    token_budget: int = TOKEN_BUDGET
-    max_rows: int | None = None
-    sort: bool = True
-    first_chunk: int = FIRST_CHUNK
-    chunk: int = CHUNK
 
-    def with_budget(self, token_budget: int) -> Batching:
-        """The same batching under another token budget.
+def chunks(
+    items: Iterable[Item],
+    encode: Callable[[Sequence[Item]], Sequence[Sequence[Row]]],
+    *,
+    first: int = FIRST_CHUNK,
+    most: int = CHUNK,
+) -> Iterator[tuple[Sequence[Item], Sequence[Sequence[Row]]]]:
+    """Read items chunk by chunk, each chunk with the rows of its items.
 
-        Raises:
-            InputError: The budget is below 1.
-        """
-        return replace(self, token_budget=check_whole("token_budget", token_budget, least=1))
+    Args:
+        items: Any iterable.
+        encode: Items to the rows of each.
+        first: Items of the first chunk; each chunk may be 8 times the one before.
+        most: Rows of any later chunk, as far as the rows of the items before it tell.
+    """
+    iterator, size = iter(items), first
+    while chunk := list(islice(iterator, size)):
+        rows_of = encode(chunk)
+        yield chunk, rows_of
+        rows = sum(map(len, rows_of))
+        size = max(1, min(_GROWTH * len(chunk), most * len(chunk) // max(1, rows)))
 
-    def with_rows(self, max_rows: int | None) -> Batching:
-        """The same batching with at most that many rows a batch."""
-        return replace(self, max_rows=max_rows)
 
-    def next_chunk(self, items: int, rows: int) -> int:
-        """How many items to read behind a chunk of so many, which made so many rows."""
-        return max(1, min(_GROWTH * items, self.chunk * items // max(1, rows)))
+def answer_items(
+    items: Iterable[Item],
+    *,
+    encode: Callable[[Sequence[Item]], Sequence[Sequence[Row]]],
+    run: Callable[[Sequence[Row]], Sequence[Result]],
+    decode: Callable[[Item, Sequence[Row], Sequence[Result]], Answer],
+    first: int = FIRST_CHUNK,
+    most: int = CHUNK,
+) -> Iterator[Answer]:
+    """Answer items in order, while they are read.
 
-    def answers(
-        self,
-        items: Iterable[Item],
-        *,
-        encode: Callable[[Sequence[Item]], Sequence[Sequence[Row]]],
-        reduce: Callable[[Row, Outputs], Reduced],
-        decode: Callable[[Item, Sequence[Row], Sequence[Reduced]], Answer],
-    ) -> Iterator[Answer]:
-        """Answer items in order.
-
-        Args:
-            items: Any iterable; read a chunk at a time.
-            encode: Items to the rows of each.
-            reduce: A row and its outputs, batch axis and padding removed, to what ``decode`` keeps
-                of them; called as soon as the batch has run, so that large outputs do not pile up.
-            decode: An item, its rows and what was kept of each, to its answer.
-        """
-        iterator, size = iter(items), self.first_chunk
-        while chunk := list(islice(iterator, size)):
-            rows_of = encode(chunk)
-            rows = [row for rows in rows_of for row in rows]
-            kept: list[Any] = [None] * len(rows)
-            for batch in batch_rows(
-                [len(row) for row in rows],
-                token_budget=self.token_budget,
-                max_rows=self.max_rows,
-                sort=self.sort,
-            ):
-                own = self._reduced([rows[index] for index in batch], reduce)
-                for index, value in zip(batch, own, strict=True):
-                    kept[index] = value
-            start = 0
-            for item, rows_of_item in zip(chunk, rows_of, strict=True):
-                stop = start + len(rows_of_item)
-                yield decode(item, rows_of_item, kept[start:stop])
-                start = stop
-            size = self.next_chunk(len(chunk), len(rows))
-
-    def _reduced(
-        self, rows: Sequence[Row], reduce: Callable[[Row, Outputs], Reduced]
-    ) -> list[Reduced]:
-        """One batch; its outputs, which may be large, are gone when the next one runs."""
-        outputs = self.run(pad_rows(rows, pad_id=self.pad_id))
-        return [reduce(row, own) for row, own in zip(rows, self.split(rows, outputs), strict=True)]
+    Args:
+        items: Any iterable; read a chunk at a time.
+        encode: Items to the rows of each.
+        run: Rows, in any order and of any length, to what ``decode`` needs of each.
+        decode: An item, its rows and their results, to its answer.
+        first: See :func:`chunks`.
+        most: The same.
+    """
+    for chunk, rows_of in chunks(items, encode, first=first, most=most):
+        results = run(list(chain.from_iterable(rows_of)))
+        start = 0
+        for item, rows in zip(chunk, rows_of, strict=True):
+            stop = start + len(rows)
+            yield decode(item, rows, results[start:stop])
+            start = stop

@@ -5,13 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from bert_export.errors import InputError, shown
 
-__all__ = ["check_flag", "check_mapping", "check_number", "check_whole", "check_whole_or_none"]
+__all__ = [
+    "check_flag",
+    "check_mapping",
+    "check_number",
+    "check_whole",
+    "check_whole_or_none",
+    "or_default",
+]
+
+Value = TypeVar("Value")
+
+
+def or_default(value: Value | UnsetType, default: Value) -> Value:
+    """The value of an option, or its default where the call leaves it out."""
+    return default if value is UNSET else value
 
 
 def check_whole(name: str, value: object, *, least: int) -> int:

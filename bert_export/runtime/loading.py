@@ -12,7 +12,7 @@ from bert_export.bundle import Manifest, read_manifest, verify_files
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
-from bert_export.runtime.sessions import open_session, takes
+from bert_export.runtime.sessions import has_option, open_session
 from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
@@ -94,10 +94,17 @@ def load(
 def open_pipeline(
     task: Task, manifest: Manifest, tokenizer: Tokenizer, session: Session, **batching: Any
 ) -> Pipeline[Any, Any, Any]:
-    """The task's pipeline over an opened session; only that pipeline's module is imported."""
+    """The task's pipeline over an opened session; only that pipeline's module is imported.
+
+    The session is closed where there is no pipeline over it.
+    """
     module, name = task.pipeline.split(":")
     pipeline = getattr(import_module(f"bert_export.runtime.pipelines.{module}"), name)
-    return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+    try:
+        return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+    except BaseException:
+        session.close()
+        raise
 
 
 def threads_for(path: str | Path, target: str | None, threads: int) -> int | None:
@@ -107,7 +114,7 @@ def threads_for(path: str | Path, target: str | None, threads: int) -> int | Non
         BundleError: The bundle's default target is asked for, and there is no bundle.
     """
     wanted = read_manifest(_check_path(path)).default_target if target is None else target
-    return threads if takes(wanted, "threads") else None
+    return threads if has_option(wanted, "threads") else None
 
 
 def _check_path(path: object) -> Path:

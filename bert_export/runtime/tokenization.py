@@ -8,29 +8,25 @@ by several threads of the ``tokenizers`` library; a process that forks afterward
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Literal, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 import tokenizers
 from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
-from bert_export.bundle import TokenizerRecord
+from bert_export.bundle import TokenizerRecord, write_whole
 from bert_export.errors import InputError, TokenizerError, shown
+from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.tasks.postprocessing import Truncation
 
-__all__ = ["Text", "Tokenizer", "Truncation"]
+__all__ = ["Text", "Tokenizer"]
 
 Text: TypeAlias = str | tuple[str, str] | Sequence[str]
 """A text, a pair of texts, or the words of a text that is split already."""
-
-Truncation: TypeAlias = Literal["longest_first", "only_first", "only_second", "none"]
-"""Which text of a pair gives way when both do not fit; ``none``: too long is an error."""
 
 _TRUNCATIONS = ("longest_first", "only_first", "only_second", "none")
 _CACHED_SETTINGS = 16
@@ -135,6 +131,21 @@ class Tokenizer:
         return self.record.mask_token
 
     @property
+    def required_mask_id(self) -> int:
+        """Id of the token that stands for a hidden word.
+
+        Raises:
+            TokenizerError: The vocabulary has none.
+        """
+        if self.mask_id is None:
+            raise TokenizerError(
+                f"tokenizer {self.record.file} has no mask token",
+                expected=f"{self.mask_token} in the vocabulary",
+                got="a vocabulary without it",
+            )
+        return self.mask_id
+
+    @property
     def unk_token(self) -> str:
         """Text of the token that stands for an unknown word."""
         return self.record.unk_token
@@ -204,6 +215,14 @@ class Tokenizer:
                 text = text.replace(spaced, spaced.strip(" "))
         return text
 
+    def spell(self, ids: Iterable[int], *, skip_special_tokens: bool) -> str:
+        """As :meth:`decode`, with spaces cleaned up where the checkpoint's tokenizer does so."""
+        return self.decode(
+            ids,
+            skip_special_tokens=skip_special_tokens,
+            clean_up=self.record.clean_up_tokenization_spaces,
+        )
+
     def encode(
         self,
         texts: Sequence[Text],
@@ -214,7 +233,7 @@ class Tokenizer:
         windows: bool = False,
         add_special_tokens: bool = True,
         is_split_into_words: bool = False,
-    ) -> list[list[Encoding]]:
+    ) -> list[list[Encoded]]:
         """Encode texts, pairs of texts or lists of words.
 
         Args:
@@ -247,7 +266,7 @@ class Tokenizer:
         if truncation == "none":
             whole = self._run(self._backend, prepared, add_special_tokens=add_special_tokens)
             _refuse_longer(prepared, whole, limit)
-            return [[encoding] for encoding in whole]
+            return [[_LibraryEncoding(encoding)] for encoding in whole]
         paired = any(isinstance(text, tuple) for text in prepared)
         added = self._backend.num_special_tokens_to_add(paired) if add_special_tokens else 0
         if limit < max(added, 1):
@@ -269,8 +288,11 @@ class Tokenizer:
             add_special_tokens=add_special_tokens,
         )
         if windows:
-            return [[encoding, *encoding.overflowing] for encoding in encodings]
-        return [[encoding] for encoding in encodings]
+            return [
+                [_LibraryEncoding(window) for window in (encoding, *encoding.overflowing)]
+                for encoding in encodings
+            ]
+        return [[_LibraryEncoding(encoding)] for encoding in encodings]
 
     def build_inputs_with_special_tokens(
         self, ids0: Sequence[int], ids1: Sequence[int] | None = None
@@ -337,17 +359,7 @@ class Tokenizer:
                 expected="ids without gaps and tokens without line ends",
                 got=f"{len(tokens)} tokens, last id {last}",
             )
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        work = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(f"{token}\n".encode() for token in tokens)
-            work.chmod(0o644)
-            work.replace(target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                work.unlink()
-            raise
+        write_whole(target, "".join(f"{token}\n" for token in tokens).encode())
         return (str(target),)
 
     def _limit(self, max_length: int | None) -> int:
@@ -435,6 +447,29 @@ class Tokenizer:
             _refuse_surrogates(prepared)
             raise InputError("texts cannot be tokenized", got=str(error)) from error
         return encodings
+
+
+class _LibraryEncoding(Encoded):
+    """An encoding of the ``tokenizers`` library, whose fields are read when they are asked for.
+
+    To read all of them takes longer than to tokenize the text, and most tasks need two.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.__dict__["_encoding"] = encoding
+
+    def __getattr__(self, name: str) -> Any:
+        """Read a field, once."""
+        if name not in Encoded.__dataclass_fields__:
+            raise AttributeError(name)
+        value = getattr(self._encoding, name)
+        if name == "overflowing":
+            value = tuple(map(_LibraryEncoding, value))
+        self.__dict__[name] = value
+        return value
+
+    def __len__(self) -> int:
+        return len(self._encoding)
 
 
 def _require(backend: tokenizers.Tokenizer, record: TokenizerRecord, token: str) -> int:

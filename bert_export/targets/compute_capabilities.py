@@ -39,21 +39,21 @@ GPUS: Mapping[str, tuple[str, ...]] = {
 _MAKER = re.compile(r"nvidia|geforce|tesla|quadro|jetson|[^a-z0-9]")
 
 
-def find_capabilities(wanted: Iterable[str], nameable: Sequence[str]) -> tuple[str, ...]:
+def find_capabilities(names: Iterable[str], nameable: Sequence[str]) -> tuple[str, ...]:
     """Compute capabilities that a user named, each once and in rising order.
 
     Args:
-        wanted: Names of GPUs (``a10``, ``RTX 4090``) or capabilities (``86``, ``sm_86``, ``8.6``).
+        names: Names of GPUs (``a10``, ``RTX 4090``) or capabilities (``86``, ``sm_86``, ``8.6``).
         nameable: Capabilities that the builder can build for, such as ``SM86``.
 
     Raises:
         InputError: A name is unknown, or the builder cannot build for it.
     """
-    found = {_find(name, nameable) for name in wanted}
-    return tuple(sorted(found, key=lambda capability: int(capability[2:])))
+    capabilities = {_find_capability(name, nameable) for name in names}
+    return tuple(sorted(capabilities, key=lambda capability: int(capability[2:])))
 
 
-def _find(name: str, nameable: Sequence[str]) -> str:
+def _find_capability(name: str, nameable: Sequence[str]) -> str:
     short = _MAKER.sub("", name.lower())
     number = re.fullmatch(r"(?:sm|compute)?(\d{2,3})", short)
     capability = (
@@ -61,18 +61,18 @@ def _find(name: str, nameable: Sequence[str]) -> str:
         if number
         else next((sm for sm, names in GPUS.items() if short in names), None)
     )
-    there = ", ".join(f"{sm} ({', '.join(GPUS.get(sm, ())[:2])} ...)" for sm in nameable)
+    choices = ", ".join(f"{sm} ({', '.join(GPUS.get(sm, ())[:2])} ...)" for sm in nameable)
     if capability is None:
         raise InputError(
             f"GPU {name!r} is unknown",
-            expected=f"a capability or a GPU of {there}",
+            expected=f"a capability or a GPU of {choices}",
             got=name,
             fix="Name its compute capability, as nvidia-smi --query-gpu=compute_cap prints it",
         )
     if capability not in nameable:
         raise InputError(
             f"compute capability {capability} cannot be named to this builder",
-            expected=f"one of {there}",
+            expected=f"one of {choices}",
             got=name if capability.lower() in short else f"{name}, which is {capability}",
             fix="Run bert-export build with --target tensorrt on a machine that has that GPU",
         )

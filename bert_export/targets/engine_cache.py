@@ -1,4 +1,4 @@
-"""Engines that were built once are taken from here, as long as nothing that made them changed."""
+"""A cache of built engines, each found by the hash of everything that it was built from."""
 
 from __future__ import annotations
 
@@ -7,32 +7,53 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bert_export.bundle import hash_file
+import msgspec
+
+from bert_export.bundle import hash_file, write_whole
 from bert_export.errors import InputError, one_line
 from bert_export.targets.profiles import Profile
 from bert_export.targets.weights import WEIGHTS_FILE
 
-__all__ = ["CACHE_VARIABLE", "EngineCache", "default_cache_folder", "engine_key"]
+__all__ = ["CACHE_VARIABLE", "BuildFacts", "EngineCache", "default_cache_folder", "engine_key"]
 
 CACHE_VARIABLE = "BERT_EXPORT_CACHE"
 """Environment variable: the folder of the cache."""
 
-_SAID = frozenset({"attention_layers", "device_memory", "seconds", "warnings"})
-"""What a builder says of every engine."""
+
+class BuildFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a builder tells of an engine.
+
+    Args:
+        attention_layers: Layers whose attention the builder recognized as one pattern.
+        device_memory: Bytes of activations that the engine needs at its largest shapes.
+        seconds: Wall time of the build.
+        warnings: Warnings of its log, each once.
+    """
+
+    attention_layers: int
+    device_memory: int | None
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file beside a cached engine."""
+
+    facts: BuildFacts
+    sha256: str
 
 
 def default_cache_folder() -> Path:
-    """Where engines are kept: :data:`CACHE_VARIABLE`, or the user's cache folder."""
+    """The folder of cached engines: :data:`CACHE_VARIABLE`, or one in the user's cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else _users_folder()
 
 
 def _users_folder() -> Path:
-    """The user's cache folder; one of temporary files for a user without a home."""
+    """The user's cache folder; a temporary one for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         cache = Path(base) if base else Path.home() / ".cache"
@@ -51,10 +72,10 @@ def engine_key(
     """Hash of all that an engine depends on (hex).
 
     Args:
-        graph: The graph file, whose bytes count, and those of the weights beside it.
-        builder: Module and version.
+        graph: The graph file; its bytes and those of the weights beside it are hashed.
+        builder: Module and version of the builder.
         built_for: Compute capabilities, or name and driver of this machine's GPU.
-        profiles: In order.
+        profiles: The optimization profiles, in order.
     """
     weights = graph.with_name(WEIGHTS_FILE)
     facts = {
@@ -69,28 +90,26 @@ def engine_key(
 
 
 class EngineCache:
-    """A folder of engines, each with what its builder said; several processes may share it.
+    """A folder of engines and their :class:`BuildFacts`; several processes may share it.
 
     Args:
-        folder: Made before the first engine is built.
+        folder: The folder; it is made before the first engine is built.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, key: str) -> tuple[bytes, dict[str, Any]] | None:
-        """The engine of a key and what its builder said; ``None`` where it is not whole."""
+    def read(self, key: str) -> tuple[bytes, BuildFacts] | None:
+        """The engine of a key with its facts; ``None`` where there is none, or a damaged one."""
         try:
-            said = json.loads(self._said(key).read_bytes())
-            plan = self._plan(key).read_bytes()
+            entry = msgspec.json.decode(self._facts_file(key).read_bytes(), type=_Entry)
+            plan = self._plan_file(key).read_bytes()
         except (OSError, ValueError):  # not there, or cut off by a full disk
             return None
-        if not isinstance(said, dict) or said.pop("sha256", None) != _sha256(plan):
-            return None
-        return (plan, said) if said.keys() == _SAID else None
+        return (plan, entry.facts) if entry.sha256 == _sha256(plan) else None
 
     def prepare(self) -> None:
-        """Make the folder, ahead of a build whose engine could not be kept.
+        """Make the folder before the build, so that no engine is built that cannot be kept.
 
         Raises:
             InputError: It cannot be made, and the user named it.
@@ -107,17 +126,17 @@ class EngineCache:
                 fix=f"Name another with --engine-cache or {CACHE_VARIABLE}",
             ) from error
 
-    def write(self, key: str, plan: bytes, said: Mapping[str, Any]) -> None:
+    def write(self, key: str, plan: bytes, facts: BuildFacts) -> None:
         """Keep an engine; a reader sees it whole or not at all.
 
         Warns:
-            RuntimeWarning: The disk does not let it be kept; it was built, and is no worse for it.
+            RuntimeWarning: The folder cannot be written to. The engine itself is built and fine.
         """
-        record = dict(said) | {"sha256": _sha256(plan)}
+        entry = _Entry(facts, _sha256(plan))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._replace(self._plan(key), plan)
-            self._replace(self._said(key), json.dumps(record, sort_keys=True).encode())
+            write_whole(self._plan_file(key), plan)
+            write_whole(self._facts_file(key), msgspec.json.encode(entry))
         except OSError as error:
             warnings.warn(
                 f"engine cache {self.folder} cannot be written: got {one_line(error)}. The next "
@@ -126,20 +145,10 @@ class EngineCache:
                 stacklevel=2,
             )
 
-    def _replace(self, path: Path, content: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    def _plan(self, key: str) -> Path:
+    def _plan_file(self, key: str) -> Path:
         return self.folder / f"{key}.engine"
 
-    def _said(self, key: str) -> Path:
+    def _facts_file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
 

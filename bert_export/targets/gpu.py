@@ -1,4 +1,4 @@
-"""What GPU this machine has, as its driver says."""
+"""The GPU of this machine, as its driver's tool ``nvidia-smi`` describes it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class Gpu:
 
     Args:
         name: Such as ``NVIDIA A10``.
-        capability: Such as ``SM86``.
-        driver: Its version.
-        memory: In MiB; ``None`` where the driver does not say, as for memory that is shared.
+        capability: Compute capability, such as ``SM86``.
+        driver: Version of the driver.
+        memory: MiB; ``None`` where the driver does not say, as for memory shared with the
+            processor.
     """
 
     name: str
@@ -35,8 +36,8 @@ class Gpu:
 def find_gpu() -> Gpu | None:
     """The first NVIDIA GPU that ``CUDA_VISIBLE_DEVICES`` leaves.
 
-    ``None`` where there is none, or where the driver's own tool is absent, fails, takes too long or
-    answers oddly.
+    ``None`` where there is none, or where the driver's tool is absent, fails, takes too long or
+    prints something unexpected.
     """
     tool = shutil.which("nvidia-smi")
     visible = os.environ.get(_VISIBLE)
@@ -57,7 +58,7 @@ def find_gpu() -> Gpu | None:
 
 
 def _ask(tool: str, gpu: str | None) -> subprocess.CompletedProcess[str] | None:
-    """What the tool says of a GPU, or of all; it does not take the name of a GPU's part (MIG)."""
+    """Ask the tool about one GPU, or about all: it does not take the name of a part (MIG)."""
     named = [] if gpu is None or gpu.startswith("MIG-") else [f"--id={gpu}"]
     try:
         return subprocess.run(  # noqa: S603  # a fixed query to the driver's tool

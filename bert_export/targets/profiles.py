@@ -1,8 +1,8 @@
-"""Optimization profiles: for which batch sizes and lengths an engine's kernels are chosen.
+"""Optimization profiles: the batch sizes and lengths that an engine's kernels are chosen for.
 
-A builder wants, for every dynamic axis, the smallest, the usual and the largest size. One profile
-from 1 to 512 tokens must serve both ends with the same kernels; several, one per bucket of lengths,
-let each be chosen for its own sizes, at the price of a larger engine.
+A builder asks for the smallest, the usual and the largest size of every dynamic axis. One profile
+from 1 to 512 tokens must serve both ends with the same kernels. With several profiles, one per
+bucket of lengths, kernels are chosen for each bucket, but the engine is larger.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHOICES = (1, 4, 16)
 _USUAL_LENGTH = 128
 _MOST_BUCKETS = 3
 _MOST = 1 << 20
-"""Of any size: the product with the longest row stays within what a builder counts."""
+"""Largest size: its product with the longest row stays below 2**31."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 

@@ -1,9 +1,9 @@
 """Run a graph of FP16 or BF16 tensors on a processor that computes in FP32.
 
-ONNX Runtime's CPU provider takes FP16 as it is: it computes in FP32 and rounds every result. It has
-no BF16 at all; such a graph is run as its FP32 twin, in which a pair of casts rounds every value
-that the graph declares as BF16. Either way the very tensors, scales and casts of the written file
-are what is tried.
+ONNX Runtime's CPU provider runs FP16 graphs as they are: it computes in FP32 and rounds every
+result. It has no BF16. A BF16 graph is run as its FP32 twin, in which a pair of casts rounds every
+value that the graph declares as BF16. Either way the tensors, scales and casts of the written file
+are tested.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def open_rounded(path: Path, *, threads: int | None = None) -> OnnxRuntimeSessio
     """Open a written graph, or its FP32 twin where it holds BF16.
 
     Args:
-        path: Of the graph; its weights lie beside it.
+        path: The graph file; its weights lie beside it.
         threads: Threads inside an operator.
     """
     model = ir.load(path)
@@ -40,7 +40,7 @@ def open_rounded(path: Path, *, threads: int | None = None) -> OnnxRuntimeSessio
 
 
 def float32_twin(model: ir.Model) -> int:
-    """Let every BF16 value be FP32 that was rounded to BF16, in place; gives how many there were.
+    """Turn every BF16 value into FP32 rounded to BF16, in place; gives how many there were.
 
     Before::
 

@@ -1,9 +1,8 @@
 """Build an engine from a graph file, with TensorRT or TensorRT for RTX.
 
-Both modules have the same interface. The difference that matters: TensorRT for RTX compiles for
-named compute capabilities on any machine, TensorRT times kernels on the GPU of the machine that it
-runs on. A builder says only in its log why it failed, so the log is captured and its errors become
-ours.
+Both modules have the same interface. TensorRT for RTX compiles for named compute capabilities on
+any machine; TensorRT times kernels on the GPU of the machine that it runs on. A builder tells only
+in its log why it failed, so the log is captured and its errors are raised.
 """
 
 from __future__ import annotations
@@ -12,22 +11,23 @@ import functools
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, MissingExtraError, TargetError, one_line
+from bert_export.target_table import TARGETS, Builder, find_target
 from bert_export.targets.compute_capabilities import find_capabilities
-from bert_export.targets.engine_cache import EngineCache, engine_key
+from bert_export.targets.engine_cache import BuildFacts, EngineCache, engine_key
 from bert_export.targets.gpu import find_gpu
 from bert_export.targets.profiles import Profile
 
 __all__ = [
-    "MODULES",
     "BuiltEngine",
     "build_engine",
     "builder_version",
@@ -35,13 +35,10 @@ __all__ = [
     "nameable_capabilities",
 ]
 
-MODULES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""By target: the module that builds, also the name of its package."""
-
 _ATTENTION = re.compile(r"Found (\S+)\.attention\.weights to be part of self-attention pattern")
 _SCRATCH = re.compile(r"Total Activation Memory: (\d+) bytes")
 _EXPECTED = re.compile(r"Make sure input \S+ has Int64 binding")
-"""Said of every input that is int64, which ids are."""
+"""A warning about every int64 input, which ids are."""
 _ERRORS = ("ERROR", "INTERNAL_ERROR")
 _BUILDING = threading.Lock()
 """The library keeps one logger per process, so one build at a time has it."""
@@ -49,17 +46,14 @@ _BUILDING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """A serialized engine and what its builder said.
+    """A serialized engine and what its builder tells of it.
 
     Args:
         plan: The engine's bytes.
         builder: Module and version; an engine runs with no other.
-        capabilities: That it was built for; empty for the GPU of this machine.
+        capabilities: Compute capabilities that it was built for; empty for the GPU of this machine.
         profiles: Its optimization profiles, in order.
-        attention_layers: Layers whose attention the builder recognized as one pattern.
-        device_memory: Bytes of activations that it needs at its largest shapes.
-        warnings: Lines of the log.
-        seconds: Wall time of the build, when it was made.
+        facts: What the builder tells of it.
         cached: Whether it came from the cache.
     """
 
@@ -67,10 +61,7 @@ class BuiltEngine:
     builder: str
     capabilities: tuple[str, ...]
     profiles: tuple[Profile, ...]
-    attention_layers: int
-    device_memory: int | None
-    warnings: tuple[str, ...]
-    seconds: float
+    facts: BuildFacts
     cached: bool = False
 
 
@@ -88,10 +79,10 @@ def build_engine(
     Args:
         graph: The graph file; its weights lie beside it.
         inputs: Of the graph, in order.
-        target: ``tensorrt`` or ``tensorrt-rtx``.
+        target: One whose row has a builder.
         profiles: At least one.
-        gpus: Names or compute capabilities of the GPUs that the engine is for: of
-            ``tensorrt-rtx`` at least one, of ``tensorrt`` none.
+        gpus: Names or compute capabilities of the GPUs that the engine is for: at least one where
+            the builder is for named GPUs, none where it is not.
         cache: Where engines are kept.
 
     Raises:
@@ -109,23 +100,26 @@ def build_engine(
     key = engine_key(graph, builder=builder, built_for=built_for, profiles=profiles)
     if not built_for:  # a GPU that nobody can name: its engines are not another's
         cache = None
-    if cache is not None and (found := cache.read(key)) is not None:
-        plan, said = found
-        return _described(plan, said, builder, capabilities, profiles, cached=True)
+    engine = partial(
+        BuiltEngine, builder=builder, capabilities=capabilities, profiles=tuple(profiles)
+    )
+    if cache is not None and (entry := cache.read(key)) is not None:
+        plan, facts = entry
+        return engine(plan=plan, facts=facts, cached=True)
     if cache is not None:
         cache.prepare()
     start = time.perf_counter()
     with _captured(module) as log:
         plan = _build(module, log, graph, inputs, target, profiles, capabilities)
-    said = {
-        "attention_layers": len(set(log.find(_ATTENTION))),
-        "device_memory": max(map(int, log.find(_SCRATCH)), default=None),
-        "warnings": [line for line in log.lines("WARNING") if not _EXPECTED.search(line)],
-        "seconds": round(time.perf_counter() - start, 3),
-    }
+    facts = BuildFacts(
+        attention_layers=len(set(log.find(_ATTENTION))),
+        device_memory=max(map(int, log.find(_SCRATCH)), default=None),
+        warnings=tuple(line for line in log.lines("WARNING") if not _EXPECTED.search(line)),
+        seconds=round(time.perf_counter() - start, 3),
+    )
     if cache is not None:
-        cache.write(key, plan, said)
-    return _described(plan, said, builder, capabilities, profiles, cached=False)
+        cache.write(key, plan, facts)
+    return engine(plan=plan, facts=facts)
 
 
 def builder_version(target: str) -> str:
@@ -134,7 +128,7 @@ def builder_version(target: str) -> str:
     Raises:
         MissingExtraError: It is not installed.
     """
-    return f"{MODULES[target]} {_import_builder(target).__version__}"
+    return f"{_builder(target).module} {_import_builder(target).__version__}"
 
 
 def nameable_capabilities(target: str) -> tuple[str, ...]:
@@ -144,12 +138,32 @@ def nameable_capabilities(target: str) -> tuple[str, ...]:
     return tuple(name for name in members if name.startswith("SM"))
 
 
+def _builder(target: str) -> Builder:
+    """The builder of a target's row.
+
+    Raises:
+        InputError: No target is called so, or it has none.
+    """
+    builder = find_target(target).builder
+    if builder is None:
+        raise InputError(
+            f"target {target} has no engine to build", expected="one that has a builder"
+        )
+    return builder
+
+
+def _for_named_gpus() -> list[str]:
+    """Targets whose builder compiles for GPUs that are named."""
+    builders = {name: target.builder for name, target in TARGETS.items()}
+    return [name for name, builder in builders.items() if builder and builder.for_named_gpus]
+
+
 def _import_builder(target: str) -> Any:
     try:
-        return import_module(MODULES[target])
+        return import_module(_builder(target).module)
     except ImportError as error:  # also a library of the GPU's driver that is not there
         raise MissingExtraError(
-            f"building an engine for {target} ({error})", extra=target
+            f"building an engine for {target} ({error})", extra=find_target(target).extra or target
         ) from error
 
 
@@ -160,8 +174,8 @@ def check_capabilities(target: str, gpus: Sequence[str]) -> tuple[str, ...]:
         MissingExtraError: The builder is not installed.
         InputError: A GPU is unknown, or the builder cannot be told of it.
     """
-    module = _import_builder(target)
-    if hasattr(module.IBuilderConfig, "num_compute_capabilities"):
+    _import_builder(target)
+    if _builder(target).for_named_gpus:
         if not gpus:
             raise InputError(
                 f"target {target} is not told for which GPU",
@@ -175,7 +189,7 @@ def check_capabilities(target: str, gpus: Sequence[str]) -> tuple[str, ...]:
             f"target {target} builds for the GPU of the machine that it runs on",
             expected="no --sm",
             got=", ".join(gpus),
-            fix="Drop --sm, or use --target tensorrt-rtx",
+            fix=f"Drop --sm, or use --target {' or '.join(_for_named_gpus())}",
         )
     return ()
 
@@ -265,30 +279,8 @@ def _parse_error(parser: Any, log: _Log, graph: Path, target: str) -> TargetErro
     )
 
 
-def _described(
-    plan: bytes,
-    said: Mapping[str, Any],
-    builder: str,
-    capabilities: Sequence[str],
-    profiles: Sequence[Profile],
-    *,
-    cached: bool,
-) -> BuiltEngine:
-    return BuiltEngine(
-        plan=plan,
-        builder=builder,
-        capabilities=tuple(capabilities),
-        profiles=tuple(profiles),
-        attention_layers=said["attention_layers"],
-        device_memory=said["device_memory"],
-        warnings=tuple(said["warnings"]),
-        seconds=said["seconds"],
-        cached=cached,
-    )
-
-
 class _Log:
-    """What a builder says during one build."""
+    """The log of one build."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, str]] = []
@@ -314,7 +306,7 @@ class _Log:
 
 @functools.cache
 def _logger(module: Any) -> Any:
-    """The process' one logger of a module; it writes to the build that is under way."""
+    """The one logger that a module has in a process; it writes to the log of the current build."""
 
     class Logger(module.ILogger):  # type: ignore[misc]  # the module is only known at run time
         def __init__(self) -> None:
@@ -330,7 +322,7 @@ def _logger(module: Any) -> Any:
 
 @contextmanager
 def _captured(module: Any) -> Iterator[_Log]:
-    """The log of one build."""
+    """Capture the log of one build."""
     with _BUILDING:
         logger = _logger(module)
         logger.log_of_build = log = _Log()

@@ -1,8 +1,8 @@
-"""The one file of weights of a bundle: every tensor once, whatever graphs name it.
+"""The one file of weights of a bundle: every distinct tensor once, for all its graphs.
 
 Graphs of several targets hold mostly the same tensors: the same INT8 weights behind other
-operators, the same tables and norms. Each is stored under its content, and every graph refers to
-its place by ONNX's external data.
+operators, the same tables and norms. A tensor is found again by the hash of its content, and every
+graph refers to its offset in the file by ONNX's external data.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["WEIGHTS_FILE", "WeightStore"]
 
 _EXTERNAL_FROM_BYTES = 1024
 _PAGE, _LINE = 4096, 64
-"""Where a tensor may begin: large ones on a page, so that they can be mapped; small ones on a cache
-line."""
+"""Offsets are multiples of these: of a page for large tensors, so that they can be mapped, and of a
+cache line for small ones."""
 _LARGE = 1 << 20
 
 
@@ -30,8 +30,8 @@ class WeightStore:
     """Writes graphs whose weights share one file.
 
     Args:
-        folder: Of the bundle that is being written.
-        graphs: Files in it whose weights are stored already and stay where they are.
+        folder: The bundle that is being written.
+        graphs: Graph files in it whose weights are stored already and stay where they are.
 
     Example::
 
@@ -41,12 +41,12 @@ class WeightStore:
 
     def __init__(self, folder: Path, *, graphs: Sequence[str] = ()) -> None:
         self._folder = folder
-        self._places: dict[bytes, int] = {}
+        self._offsets: dict[bytes, int] = {}
         for name in graphs:
             for value in _initializers(ir.load(folder / name)):
                 tensor = value.const_value
                 if isinstance(tensor, ir.ExternalTensor):
-                    self._places.setdefault(_key(tensor.tobytes()), tensor.offset or 0)
+                    self._offsets.setdefault(_key(tensor.tobytes()), tensor.offset or 0)
                     tensor.release()
         self._file = (folder / WEIGHTS_FILE).open("ab" if graphs else "wb")
 
@@ -56,36 +56,36 @@ class WeightStore:
         return self._file.tell()
 
     def save(self, model: ir.Model, name: str) -> None:
-        """Write a graph file; tensors that are not small go to the shared file.
+        """Write a graph file; its larger tensors go to the shared file.
 
         Args:
-            model: The graph; its tensors are as before afterwards.
-            name: Of the graph file.
+            model: The graph; it is unchanged afterwards.
+            name: Name of the graph file.
         """
-        kept: list[tuple[ir.Value, ir.TensorProtocol]] = []
+        moved: list[tuple[ir.Value, ir.TensorProtocol]] = []
         try:
             for value in _initializers(model):
                 tensor = value.const_value
                 if tensor is not None and tensor.nbytes >= _EXTERNAL_FROM_BYTES:
-                    kept.append((value, tensor))
+                    moved.append((value, tensor))
                     value.const_value = self._store(str(value.name), tensor)
             self._file.flush()
             ir.save(model, self._folder / name)
         finally:
-            for value, tensor in kept:
+            for value, tensor in moved:
                 value.const_value = tensor
 
     def _store(self, name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
         data = tensor.tobytes()
         key = _key(data)
-        if key not in self._places:
+        if key not in self._offsets:
             step = _PAGE if len(data) >= _LARGE else _LINE
             self._file.write(bytes(-self._file.tell() % step))
-            self._places[key] = self._file.tell()
+            self._offsets[key] = self._file.tell()
             self._file.write(data)
         return ir.ExternalTensor(
             WEIGHTS_FILE,
-            self._places[key],
+            self._offsets[key],
             len(data),
             tensor.dtype,
             shape=ir.Shape(tensor.shape.numpy()),
@@ -110,6 +110,6 @@ def _key(data: bytes) -> bytes:
 
 
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:
-    """Of the graph and of the branches inside it."""
+    """Initializers of the graph and of the branches inside it."""
     for graph in model.graphs():
         yield from graph.initializers.values()

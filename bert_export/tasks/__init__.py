@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bert_export.errors import TaskError
 from bert_export.tasks import (
     feature_extraction,
@@ -16,9 +18,31 @@ from bert_export.tasks import (
     token_classification,
     zero_shot_classification,
 )
-from bert_export.tasks.task import LABELS, Output, Task
+from bert_export.tasks.checkpoint_facts import CheckpointFacts, SentenceFacts
+from bert_export.tasks.interface import (
+    MASKED_POSITIONS,
+    GraphInterface,
+    GraphTensor,
+    ScoredPositions,
+)
+from bert_export.tasks.postprocessing import PostProcessing
+from bert_export.tasks.task import LABELS, AgreementKind, Task
 
-__all__ = ["LABELS", "TASKS", "Output", "Task", "find_task"]
+__all__ = [
+    "LABELS",
+    "MASKED_POSITIONS",
+    "TASKS",
+    "AgreementKind",
+    "CheckpointFacts",
+    "GraphInterface",
+    "GraphTensor",
+    "PostProcessing",
+    "ScoredPositions",
+    "SentenceFacts",
+    "Task",
+    "default_task",
+    "find_task",
+]
 
 TASKS: dict[str, Task] = {
     module.TASK.name: module.TASK
@@ -50,3 +74,19 @@ def find_task(name: str) -> Task:
         raise TaskError(
             f"task {name!r} is unknown", expected=f"one of {', '.join(TASKS)}", got=repr(name)
         ) from None
+
+
+def default_task(architectures: Sequence[str], *, sentence_modules: bool) -> Task | None:
+    """The task that a checkpoint was trained for; ``None`` where it does not say.
+
+    Args:
+        architectures: Of its config, without the prefixes of other frameworks.
+        sentence_modules: Whether sentence-transformers wrote it.
+    """
+    if sentence_modules:
+        return next(task for task in TASKS.values() if task.sentence_modules)
+    for architecture in architectures:
+        for task in TASKS.values():
+            if architecture in task.architectures:
+                return task
+    return None

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from bert_export.tasks.task import Output, Task
+from bert_export.tasks.interface import BATCH, SEQUENCE, GraphInterface, GraphTensor, token_inputs
+from bert_export.tasks.postprocessing import Count, TextPostProcessing
+from bert_export.tasks.task import Task, always
 
-__all__ = ["MASKED_POSITIONS", "TASK"]
+__all__ = ["TASK", "FillMaskPostProcessing"]
 
-MASKED_POSITIONS = "masked_positions"
-"""Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
+
+class FillMaskPostProcessing(TextPostProcessing, frozen=True, kw_only=True):
+    """How many words are reported, and how texts are cut: cutting one could lose a mask.
+
+    Args:
+        top_k: Candidates per mask, best first.
+    """
+
+    top_k: Count = 5
+
 
 TASK = Task(
     name="fill-mask",
     summary="the words that fit behind [MASK]",
     head="BertForMaskedLM",
     architectures=("BertForMaskedLM",),
-    outputs=(Output("logits", ("batch", "sequence", "vocabulary")),),
+    interface=always(
+        GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, SEQUENCE, "vocabulary")),))
+    ),
+    scored_positions="masks",
+    masked_texts=True,
+    postprocessing=FillMaskPostProcessing,
     pipeline="fill_mask:FillMaskPipeline",
-    metric="masked-token accuracy",
-    agreement="mask",
+    scorer=always("words:MaskedWordScorer"),
+    metric=always("masked-token accuracy"),
+    agreement=always("mask"),
+    shortest_row=3,
     required=("text",),
     demo="gutenberg",
     example={"text": "She opened the old [MASK] and began to read."},

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from bert_export.tasks.task import Output, Task
+from bert_export.tasks.interface import (
+    BATCH,
+    CHOICES,
+    SEQUENCE,
+    GraphInterface,
+    GraphTensor,
+    token_inputs,
+)
+from bert_export.tasks.postprocessing import PostProcessing, Truncation
+from bert_export.tasks.task import Task, always
 
-__all__ = ["TASK"]
+__all__ = ["TASK", "MultipleChoicePostProcessing"]
+
+
+class MultipleChoicePostProcessing(PostProcessing, frozen=True, kw_only=True):
+    """How pairs are cut.
+
+    Args:
+        truncation: Which of prompt and choice gives way.
+    """
+
+    truncation: Truncation = "longest_first"
+
 
 TASK = Task(
     name="multiple-choice",
     summary="which of several continuations fits a prompt",
     head="BertForMultipleChoice",
     architectures=("BertForMultipleChoice",),
-    outputs=(Output("logits", ("batch", "choices")),),
+    interface=always(
+        GraphInterface(
+            token_inputs(axes=(BATCH, CHOICES, SEQUENCE)),
+            (GraphTensor("logits", (BATCH, CHOICES)),),
+        )
+    ),
+    scored_positions="first_token",
+    postprocessing=MultipleChoicePostProcessing,
     pipeline="multiple_choice:MultipleChoicePipeline",
-    metric="choice accuracy",
-    agreement="label",
+    scorer=always("choices:ChoiceScorer"),
+    metric=always("choice accuracy"),
+    agreement=always("label"),
+    shortest_row=5,
     required=("prompt", "choices"),
     optional=("label",),
     demo="codah",

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from bert_export.tasks.task import Output, Task
+from bert_export.tasks.interface import BATCH, GraphInterface, GraphTensor, token_inputs
+from bert_export.tasks.postprocessing import PostProcessing, Truncation
+from bert_export.tasks.task import Task, always
 
-__all__ = ["TASK"]
+__all__ = ["TASK", "NextSentencePredictionPostProcessing"]
+
+
+class NextSentencePredictionPostProcessing(PostProcessing, frozen=True, kw_only=True):
+    """How pairs are cut.
+
+    Args:
+        truncation: Which text gives way.
+    """
+
+    truncation: Truncation = "longest_first"
+
 
 TASK = Task(
     name="next-sentence-prediction",
     summary="whether the second text follows the first",
     head="BertForNextSentencePrediction",
     architectures=("BertForNextSentencePrediction",),
-    outputs=(Output("logits", ("batch", 2)),),
+    interface=always(GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, 2)),))),
+    scored_positions="first_token",
+    postprocessing=NextSentencePredictionPostProcessing,
     pipeline="next_sentence_prediction:NextSentencePredictionPipeline",
-    metric="accuracy",
-    agreement="label",
+    scorer=always("choices:NextSentenceScorer"),
+    metric=always("next-sentence accuracy"),
+    agreement=always("label"),
+    shortest_row=5,
     required=("text", "text_pair"),
     optional=("label",),
     demo="gutenberg",

@@ -1,29 +1,39 @@
-"""What a task is: the facts that the command line, tests and documentation derive from."""
+"""What a task is: all that the export, the runtime, the evaluation and the tables know of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-__all__ = ["LABELS", "Output", "Task"]
+from bert_export.tasks.checkpoint_facts import CheckpointFacts
+from bert_export.tasks.interface import GraphInterface, GraphTensor, ScoredPositions
+from bert_export.tasks.postprocessing import PostProcessing
+
+__all__ = ["LABELS", "AgreementKind", "Task", "always", "tokenizer_max_length"]
+
+Value = TypeVar("Value")
 
 LABELS = ("label", "labels", "tags", "answers", "score")
 """Fields that tell the answer to a record, which is then scored and not read."""
 
+AgreementKind = Literal["label", "token", "mask", "span", "sign", "concordance", "cosine"]
+"""What "the same answer" means when two precisions are compared.
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One named output of a task's graph.
+``label``: arg-max over the last axis. ``token``: the same of every unpadded token. ``mask``: the
+first of all words per mask. ``span``: arg-max over the sequence. ``sign``: each label of a
+multi-label head. ``concordance``: of numbers, shift and scale included. ``cosine``: of each vector.
+"""
 
-    Args:
-        name: The ONNX name, the field's standard term.
-        shape: Symbolic axes (``"batch"``, ``"sequence"``, ...); an ``int`` or a name that the
-            checkpoint fixes (``"labels"``, ``"hidden"``, ``"vocabulary"``).
-    """
 
-    name: str
-    shape: tuple[str | int, ...]
+def always(value: Value) -> Callable[[CheckpointFacts], Value]:
+    """What is the same for every checkpoint."""
+    return lambda _: value
+
+
+def tokenizer_max_length(facts: CheckpointFacts) -> int | None:
+    """The longest row as the tokenizer's files say."""
+    return facts.max_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +46,18 @@ class Task:
         head: Class in :mod:`bert_export.models.heads` that is traced.
         architectures: ``architectures`` entries of ``config.json`` (without a ``TF`` or ``Flax``
             prefix) whose checkpoints default to this task.
-        outputs: The graph's outputs, in order.
+        sentence_modules: Whether checkpoints of sentence-transformers default to this task.
+        interface: Inputs and outputs of the head that a checkpoint has, before any pass.
+        scored_positions: Whose tokens' states the head reads; passes leave out what the others
+            would cost.
+        masked_texts: Whether texts carry masks: words are hidden in those that have none.
+        postprocessing: The parameters of the answers, with their defaults.
         pipeline: ``module:Class`` of the runtime pipeline below ``bert_export.runtime.pipelines``.
+        scorer: ``module:Class`` below ``bert_export.evaluation`` that scores the answers.
         metric: The figure that a labelled set is scored with.
-        agreement: What "the same answer" means when two precisions are compared:
-            ``"label"`` (arg-max over the last axis), ``"span"`` (arg-max over the sequence),
-            ``"token"`` (arg-max per unpadded token), ``"mask"`` (the first of all words per mask),
-            ``"sign"`` (each label of a multi-label head), ``"cosine"`` (of each vector).
+        agreement: What "the same answer" means when two precisions are compared.
+        shortest_row: Tokens of the shortest row that holds a token of each text.
+        max_length: Longest row as the checkpoint's files say; ``None`` where they do not.
         required: Fields that every record of a calibration or evaluation file has.
         optional: Fields that a record may have.
         demo: Name of the demonstration checkpoint, ``None`` where there is none.
@@ -54,12 +69,29 @@ class Task:
     summary: str
     head: str
     architectures: tuple[str, ...] = ()
-    outputs: tuple[Output, ...]
+    sentence_modules: bool = False
+    interface: Callable[[CheckpointFacts], GraphInterface]
+    scored_positions: ScoredPositions
+    masked_texts: bool = False
+    postprocessing: type[PostProcessing]
     pipeline: str
-    metric: str
-    agreement: str
+    scorer: Callable[[CheckpointFacts], str]
+    metric: Callable[[CheckpointFacts], str]
+    agreement: Callable[[CheckpointFacts], AgreementKind]
+    shortest_row: int
+    max_length: Callable[[CheckpointFacts], int | None] = tokenizer_max_length
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     demo: str | None
     example: Mapping[str, Any]
     example_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> tuple[GraphTensor, ...]:
+        """The graph's outputs, in order, where the checkpoint has all of the head."""
+        return self.interface(CheckpointFacts()).outputs
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the head scores labels that the config names."""
+        return any("labels" in output.shape for output in self.outputs)

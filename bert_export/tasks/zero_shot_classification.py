@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from bert_export.tasks.task import Output, Task
+from bert_export.tasks.interface import BATCH, GraphInterface, GraphTensor, token_inputs
+from bert_export.tasks.postprocessing import Truncation
+from bert_export.tasks.task import Task, always
+from bert_export.tasks.text_classification import ClassifierPostProcessing, agreement_of_labels
 
-__all__ = ["TASK"]
+__all__ = ["TASK", "ZeroShotClassificationPostProcessing"]
+
+
+class ZeroShotClassificationPostProcessing(ClassifierPostProcessing, frozen=True, kw_only=True):
+    """How hypotheses are phrased, weighed and cut.
+
+    Args:
+        hypothesis_template: The hypothesis, with a placeholder for the label.
+        multi_label: Whether every label is scored for itself.
+        truncation: Which text gives way: never the hypothesis.
+    """
+
+    hypothesis_template: str = "This example is {}."
+    multi_label: bool = False
+    truncation: Truncation = "only_first"
+
 
 TASK = Task(
     name="zero-shot-classification",
     summary="labels given at call time, scored by an NLI head",
     head="BertForSequenceClassification",
-    outputs=(Output("logits", ("batch", "labels")),),
+    interface=always(GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, "labels")),))),
+    scored_positions="first_token",
+    postprocessing=ZeroShotClassificationPostProcessing,
     pipeline="zero_shot_classification:ZeroShotClassificationPipeline",
-    metric="accuracy",
-    agreement="label",
+    scorer=always("choices:ZeroShotScorer"),
+    metric=always("accuracy"),
+    agreement=agreement_of_labels,
+    shortest_row=5,
     required=("text", "candidate_labels"),
     optional=("label",),
     demo="taxinli",

@@ -6,13 +6,13 @@ To add one, add a row; to add a block, write its module and a line to ``BLOCKS``
 
 from __future__ import annotations
 
-from forms.attention import ATTENTION, MASK
-from forms.form import Block, Size
-from forms.gelu import GELU
-from forms.linear import FP32_BLOCKS
-from forms.linear_int8 import INT8_BLOCKS
-from forms.normalization import NORMALIZATION
-from forms.projected_attention import PROJECTED_ATTENTION
+from scripts.forms.attention import ATTENTION, MASK
+from scripts.forms.form import Block, Size
+from scripts.forms.gelu import GELU
+from scripts.forms.linear import FP32_BLOCKS
+from scripts.forms.linear_int8 import INT8_BLOCKS
+from scripts.forms.normalization import NORMALIZATION
+from scripts.forms.projected_attention import PROJECTED_ATTENTION
 
 __all__ = ["BLOCKS", "SIZES"]
 

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache, partial
 import numpy as np
 import onnx_ir as ir
 
-from forms.form import (
+from scripts.forms.form import (
     CONTRIB,
     Array,
     Block,

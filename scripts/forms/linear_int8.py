@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from forms.form import CONTRIB, Array, Drawing, Operand
-from forms.linear import FOLDED, LAYERS, Layer, LinearForm, flat, linear_block, unflat
+from scripts.forms.form import CONTRIB, Array, Drawing, Operand
+from scripts.forms.linear import FOLDED, LAYERS, Layer, LinearForm, flat, linear_block, unflat
 
 __all__ = ["INT8_BLOCKS", "quantized_input", "static"]
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from forms.form import (
+from scripts.forms.form import (
     CONTRIB,
     Array,
     Block,

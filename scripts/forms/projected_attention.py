@@ -8,10 +8,21 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from forms.attention import MASKS, PADDED, attend, padding_masks, standard
-from forms.form import CONTRIB, Block, Drawing, Form, Operand, Problem, Size, Spec, Workload, fill
-from forms.linear import QKV, Kind, matmul_add, merge_layers, merged
-from forms.linear_int8 import quantized_input, static
+from scripts.forms.attention import MASKS, PADDED, attend, padding_masks, standard
+from scripts.forms.form import (
+    CONTRIB,
+    Block,
+    Drawing,
+    Form,
+    Operand,
+    Problem,
+    Size,
+    Spec,
+    Workload,
+    fill,
+)
+from scripts.forms.linear import QKV, Kind, matmul_add, merge_layers, merged
+from scripts.forms.linear_int8 import quantized_input, static
 
 __all__ = ["PROJECTED_ATTENTION"]
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from statistics import geometric_mean
 from typing import Any, NamedTuple
 
-from measuring.figures import Samples
-from measuring.report import Report, Section
-
-from forms.form import Block
-from forms.timing import Case, Row
+from bert_export.measuring.ratios import paired_ratio
+from scripts.benchmarks.common.report import Report, Section
+from scripts.forms.form import Block
+from scripts.forms.timing import Case, Row
 
 __all__ = ["Choice", "Outcome", "Results", "as_markdown", "as_report", "check_choices"]
 
@@ -49,10 +48,14 @@ class Outcome:
         return min(timed, key=lambda other: other.median(case) or 0.0, default=None)
 
     def ratio(self, row: Row, case: Case) -> float | None:
-        """A row's time over the fastest one's."""
+        """A row's time over the fastest one's, from rounds in which both had a turn."""
         fastest = self.fastest(row, case)
-        mine, best = row.median(case), None if fastest is None else fastest.median(case)
-        return None if mine is None or best is None else mine / best
+        if fastest is None or case not in row.microseconds:
+            return None
+        if fastest is row:
+            return 1.0
+        ratio = paired_ratio([row.microseconds[case]], [fastest.microseconds[case]])
+        return None if ratio is None else ratio.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Results:
     """All that a run found.
 
     Args:
-        machine, versions, settings: See :class:`measuring.report.Report`.
+        machine, versions, settings: See :class:`scripts.benchmarks.common.report.Report`.
         command: What reproduces it.
         call_cost: Microseconds of a call that does nothing.
         outcomes: One per block.
@@ -95,19 +98,20 @@ def check_choices(chosen: Choices, blocks: Sequence[Block]) -> None:
 
 def as_report(results: Results) -> Report:
     """For the terminal and for JSON."""
-    samples = {
-        f"{outcome.block.name} | {row.form.variant} | {row.form.name}": Samples(
-            {f"{case}, µs": values for case, values in row.microseconds.items()}
-        )
+    figures = {
+        f"{outcome.block.name} | {row.form.variant} | {row.form.name}": {
+            f"{case}, µs": values for case, values in row.microseconds.items()
+        }
         for outcome in results.outcomes
         for row in outcome.rows
         if row.microseconds
     }
     sections = [
         Section(
-            outcome.block.name,
-            ("variant", "form", *map(str, outcome.cases)),
-            [
+            part=None,
+            title=outcome.block.name,
+            header=("variant", "form", *map(str, outcome.cases)),
+            rows=[
                 (
                     row.form.variant,
                     f"{row.form.name} (ours)" if results.is_chosen(outcome, row) else row.form.name,
@@ -130,13 +134,12 @@ def as_report(results: Results) -> Report:
         for line in _verdicts(results, outcome)
     ]
     return Report(
-        benchmark="measure_forms",
+        benchmark="forms",
         machine=results.machine,
         versions=results.versions,
         settings={**results.settings, "µs of an empty call": round(results.call_cost, 2)},
         sections=sections,
-        samples=samples,
-        bounds=(),
+        figures=figures,
         notes=(*refusals, *verdicts),
     )
 
@@ -166,11 +169,11 @@ def as_markdown(results: Results) -> str:
         "",
         "Microseconds of a call: the forms of a block take turns, each turn has the median of its",
         f"calls, the table the median over turns; a call that does nothing takes {empty} µs. In",
-        f"brackets: times the fastest of the same variant, which has a {_FASTEST}. **Bold**: what",
-        "our recipes emit. The error is relative to a float32 reference (root mean square). The",
-        "last column has what ONNX Runtime runs once it has optimized the graph, at the basic",
-        "level or at the level named. Weights stay in the caches from call to call; in a whole",
-        "model they may not.",
+        f"brackets: times the fastest of the same variant, which has a {_FASTEST}, from turns of",
+        "the same round. **Bold**: what our recipes emit. The error is relative to a float32",
+        "reference (root mean square). The last column has what ONNX Runtime runs once it has",
+        "optimized the graph, at the basic level or at the level named. Weights stay in the caches",
+        "from call to call; in a whole model they may not.",
     ]
     for outcome in results.outcomes:
         lines += ["", f"## {outcome.block.name}", "", outcome.block.what, ""]

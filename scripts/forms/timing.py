@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,9 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from forms.form import Array, Block, Drawing, Form, Level, Problem, Size, Workload
+from bert_export.measuring.schedule import laps
+from bert_export.measuring.serving import take_turn
+from scripts.forms.form import Array, Block, Drawing, Form, Level, Problem, Size, Workload
 
 __all__ = ["Case", "Pace", "Row", "call_cost", "measure_block", "share_threads"]
 
@@ -235,31 +237,23 @@ def _root_mean_square(array: Array) -> float:
 
 
 def _take_turns(calls: Mapping[int, Callable[[], None]], pace: Pace) -> dict[int, list[float]]:
-    """Rounds of A B C A B C; the median microseconds of a call, by round."""
+    """Mirrored rounds; the median microseconds of a call, by round."""
     times: dict[int, list[float]] = {index: [] for index in calls}
     counts: dict[int, tuple[int, int]] = {}
     for index, call in calls.items():
-        call()
-        quickest = min(_clock(call) for _ in range(_WARM_CALLS))
+        quickest = min(take_turn([call], start=0, count=_WARM_CALLS, warm_ups=1))
         if quickest > _SLOW_SECONDS:
             counts[index] = (0, 1)
         else:
             enough = int(pace.seconds / max(quickest, _LEAST_SECONDS))
             counts[index] = (_WARM_CALLS, max(pace.calls, enough))
+    orders = laps(tuple(calls), random.Random(0))
     for _ in range(pace.rounds):
-        for index, call in calls.items():
+        for index in next(orders):
             warm, counted = counts[index]
-            for _ in range(warm):
-                call()
-            taken = [_clock(call) for _ in range(counted)]
+            taken = take_turn([calls[index]], start=0, count=counted, warm_ups=warm)
             times[index].append(median(taken) * _MICROSECOND)
     return times
-
-
-def _clock(call: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def _ortvalue(array: Array) -> onnxruntime.OrtValue:

@@ -1,1 +1,4 @@
-"""The graphs that we emit, as text that is reviewed: see graphs/README.md."""
+"""What is written once and then reviewed: the graphs that we emit, and vectors of answers.
+
+See ``graphs/README.md`` and ``tests/vectors/README.md``.
+"""

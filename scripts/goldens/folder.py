@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from bert_export.passes.recipes import distinct_recipes
 from bert_export.tasks import TASKS
-from goldens.text import graph_text
-from goldens.tiny import TinyTrace
+from scripts.goldens.recipes import distinct_recipes
+from scripts.goldens.text import graph_text
+from scripts.goldens.tiny import TinyTrace
 
 __all__ = ["GRAPHS", "UPDATE", "diff", "expected_files", "stale_files", "traced_elsewhere"]
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
-UPDATE = "python scripts/update_graphs.py"
+UPDATE = "python scripts/goldens/update_graphs.py"
 _SUFFIX = ".onnx.txt"
 
 

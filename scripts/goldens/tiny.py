@@ -12,12 +12,13 @@ from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles
 from bert_export.models import HEADS, BertConfig, load_head
 from bert_export.models.heads import BertForSentenceEmbedding
-from bert_export.passes.recipes import lower, prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import find_linear_layers, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
-from bert_export.targets import TARGETS
-from bert_export.tasks import Task
+from bert_export.targets import TARGETS, load_target
+from bert_export.targets.lowering import lower
+from bert_export.tasks import CheckpointFacts, Task
 from bert_export.tracing import trace
 
 __all__ = ["SIZES", "TinyTrace"]
@@ -46,14 +47,11 @@ class TinyTrace:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        head = load_head(task.head, _checkpoint(task))
-        choices = any("choices" in output.shape for output in task.outputs)
-        axes = ("batch", "choices", "sequence") if choices else ("batch", "sequence")
-        shapes = {output.name: output.shape for output in task.outputs}
+        interface = task.interface(CheckpointFacts())
         model = trace(
-            head,
-            inputs=tuple((name, axes) for name in head.inputs),
-            outputs=tuple((name, shapes[name]) for name in head.outputs),
+            load_head(task.head, _checkpoint(task)),
+            inputs=interface.input_axes,
+            outputs=interface.output_axes,
             max_length=SIZES["max_position_embeddings"],
         )
         self._traced = ir.serde.serialize_model(model)
@@ -77,7 +75,7 @@ class TinyTrace:
             activations = dict.fromkeys(site.activation for site in sites)
             # Ranges that no calibration can blur, all unlike so that no two scales are shared.
             ranges = {name: (-1.0, 1.0 + index / 8) for index, name in enumerate(activations)}
-            scheme = TARGETS[target].load().scheme(_PROCESSOR)
+            scheme = load_target(TARGETS[target]).scheme(_PROCESSOR)
             scores = {
                 operand.name: 2.0 + index / 8
                 for index, operand in enumerate(find_query_key_operands(model))

@@ -59,7 +59,7 @@ def test_both_versions_are_there() -> None:
     assert versions == set(range(1, SCHEMA_VERSION))
 
 
-@pytest.mark.filterwarnings("ignore:INT8 bundle was made:RuntimeWarning")  # INT8 may be of another processor
+@pytest.mark.filterwarnings("ignore:INT8 bundle was made:RuntimeWarning")
 def test_a_bundle_answers_as_the_code_of_its_time_did(bundle: Path) -> None:
     calls = json.loads((OLDER / f"{bundle.name}.answers.json").read_text(encoding="utf-8"))
     for engine in read_manifest(bundle).engines:

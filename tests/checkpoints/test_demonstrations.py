@@ -1,4 +1,4 @@
-"""The adapters that are shipped: complete cards, small files, and answers that training gave."""
+"""The shipped adapters: complete cards, small files, and the answers that they learned."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_card_is_complete(name: str) -> None:
         assert isinstance(card[field], str), field
         assert card[field], field
     assert isinstance(card["seed"], int)
-    assert card["command"].endswith(f"train_demo.py {name}")
+    assert card["command"].endswith(f"train.py {name}")
     score = card["score"]
     assert isinstance(score["metric"], str)
     assert -1 <= score["value"] <= 1
@@ -178,8 +178,8 @@ def test_gutenberg_fills_masks() -> None:
     }
     encodings = gutenberg.encode(*texts)
     words, _ = gutenberg.run(encodings)
-    places = [encoding.tokens.index("[MASK]") for encoding in encodings]
-    best = [int(words[row, place].argmax()) for row, place in enumerate(places)]
+    positions = [encoding.tokens.index("[MASK]") for encoding in encodings]
+    best = [int(words[row, position].argmax()) for row, position in enumerate(positions)]
     assert [gutenberg.tokenizer.id_to_token(index) for index in best] == list(texts.values())
 
 
@@ -188,8 +188,8 @@ def test_gutenberg_prefers_what_follows() -> None:
     gutenberg = _Demonstration("gutenberg")
     text = "He knocked three times at the door and waited for an answer."
     follows = "At last the door was opened by an old woman, who asked him what he wanted."
-    other = "The regiments of the left flank crossed the river under the fire of the French guns."
-    _, pairs = gutenberg.run(gutenberg.encode((text, follows), (text, other)))
+    unrelated = "The regiments of the left flank crossed the river under fire of the French guns."
+    _, pairs = gutenberg.run(gutenberg.encode((text, follows), (text, unrelated)))
     margins = (pairs[:, 0] - pairs[:, 1]).tolist()  # index 0 means "is next"
     assert margins[0] > 0.5
     assert margins[0] > margins[1] + 0.5
@@ -235,8 +235,10 @@ def test_codah_chooses_what_makes_sense() -> None:
 def test_nlupp_gives_several_labels() -> None:
     nlupp = _Demonstration("nlupp")
     scores = nlupp.logits("I lost my debit card and want to cancel it")[0]
-    given = {label for label, score in zip(nlupp.labels, scores.tolist(), strict=True) if score > 0}
-    assert given == {"lost_stolen", "debit", "card", "cancel_close_leave_freeze"}
+    labels = {
+        label for label, score in zip(nlupp.labels, scores.tolist(), strict=True) if score > 0
+    }
+    assert labels == {"lost_stolen", "debit", "card", "cancel_close_leave_freeze"}
 
 
 @needs_base
@@ -253,8 +255,8 @@ def test_stsb_ranks_pairs_on_its_scale() -> None:
 
 
 def test_no_stray_files() -> None:
-    found = {path.relative_to(DEMONSTRATIONS) for path in DEMONSTRATIONS.rglob("*")}
+    paths = {path.relative_to(DEMONSTRATIONS) for path in DEMONSTRATIONS.rglob("*")}
     expected = {Path("README.md")}
     for name in NAMES:
         expected |= {Path(name), Path(name) / ADAPTER, Path(name) / CARD}
-    assert found == expected
+    assert paths == expected

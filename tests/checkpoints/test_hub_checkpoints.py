@@ -80,7 +80,7 @@ def test_hub_ids_are_told_from_paths(model: str, is_id: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "chosen"),
+    ("names", "fetched"),
     [
         (["model.safetensors", "pytorch_model.bin"], ["model.safetensors"]),
         (["pytorch_model.bin", "tf_model.h5"], ["pytorch_model.bin"]),
@@ -92,5 +92,5 @@ def test_hub_ids_are_told_from_paths(model: str, is_id: bool) -> None:
         ),
     ],
 )
-def test_only_one_weight_format_is_fetched(names: list[str], chosen: list[str]) -> None:
-    assert weight_files(names) == chosen
+def test_only_one_weight_format_is_fetched(names: list[str], fetched: list[str]) -> None:
+    assert weight_files(names) == fetched

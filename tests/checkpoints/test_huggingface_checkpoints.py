@@ -28,7 +28,7 @@ WORDS = "bert.embeddings.word_embeddings.weight"
 
 
 def _foreign_name(name: str) -> str:
-    """As the oldest checkpoints have it: no prefix, gamma and beta."""
+    """The name in the oldest checkpoints: without prefix, gamma and beta for weight and bias."""
     name = name.removeprefix("bert.")
     name = re.sub(r"LayerNorm\.weight$", "LayerNorm.gamma", name)
     return re.sub(r"LayerNorm\.bias$", "LayerNorm.beta", name)
@@ -81,8 +81,8 @@ def test_shards_equal_one_file(tmp_path: Path, safe: bool) -> None:
     assert len(load_checkpoint(str(tmp_path)).tensors) >= len(set(model.state_dict())) - 2
     tensors = load_checkpoint(str(tmp_path)).tensors
     tied = {name for name in tensors if "predictions.decoder" in name}
-    kept = {name: tensor for name, tensor in tensors.items() if name not in tied}
-    assert hash_tensors(kept) == digest
+    untied = {name: tensor for name, tensor in tensors.items() if name not in tied}
+    assert hash_tensors(untied) == digest
 
 
 def test_safetensors_come_before_pickles(pretraining: Path) -> None:
@@ -153,20 +153,20 @@ def test_other_architecture_is_refused(pretraining: Path) -> None:
         load_checkpoint(str(pretraining))
 
 
-@pytest.mark.parametrize("kept", [0, 5, 100, 3000])
-def test_truncated_safetensors_are_one_clear_error(pretraining: Path, kept: int) -> None:
+@pytest.mark.parametrize("size", [0, 5, 100, 3000])
+def test_truncated_safetensors_are_one_clear_error(pretraining: Path, size: int) -> None:
     path = pretraining / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read: expected a com"):
         load_checkpoint(str(pretraining))
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("kept", [0, 10, 2000])
-def test_truncated_pickle_is_one_clear_error(pretraining: Path, kept: int, zipped: bool) -> None:
+@pytest.mark.parametrize("size", [0, 10, 2000])
+def test_truncated_pickle_is_one_clear_error(pretraining: Path, size: int, zipped: bool) -> None:
     _as_pickle(pretraining, _use_new_zipfile_serialization=zipped)
     path = pretraining / "pytorch_model.bin"
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin cannot be read") as raised:
         load_checkpoint(str(pretraining))
     assert "\n" not in str(raised.value)

@@ -56,7 +56,7 @@ FORMS: list[dict[str, dict[str, Any]]] = [
         "special_tokens_map.json": {"additional_special_tokens": ["[X1]"]},
     },
 ]
-# What makes a model that is told no segments, as the original's DistilBERT.
+# Settings of models without token types, such as the original's DistilBERT.
 UNTYPED: list[dict[str, Any]] = [
     {"tokenizer_class": "BertTokenizer", "model_input_names": ["input_ids", "attention_mask"]},
     {"tokenizer_class": "DistilBertTokenizer", "model_input_names": ["input_ids"]},
@@ -166,7 +166,7 @@ def _store_processor(folder: Path, processor: processors.PostProcessor | None) -
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("settings", UNTYPED, ids=json.dumps)
-def test_both_segments_are_of_type_0_where_the_model_is_told_none(
+def test_both_segments_are_of_type_0_where_the_model_takes_no_types(
     settings: dict[str, Any], place: str, tmp_path: Path
 ) -> None:
     _write_pairs(tmp_path, settings, place)
@@ -191,7 +191,7 @@ def test_both_segments_are_of_type_0_where_the_model_is_told_none(
     ],
     ids=json.dumps,
 )
-def test_second_segment_is_of_type_1_where_the_model_is_told(
+def test_the_second_segment_is_of_type_1_where_the_model_takes_types(
     settings: dict[str, Any], place: str, tmp_path: Path
 ) -> None:
     _write_pairs(tmp_path, settings, place)
@@ -235,13 +235,13 @@ def pairs(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[tuple[transformers.BertTokenizerFast, Tokenizer]]:
     """Original and ours, for three settings."""
-    made = []
+    tokenizers = []
     for index in (0, 1, 6):
         folder = tmp_path_factory.mktemp("tokenizer")
         _write(folder, FORMS[index], stored=False)
         ours = Tokenizer.from_str(read_tokenizer(folder, vocab_size=ROWS).json)
-        made.append((transformers.BertTokenizerFast.from_pretrained(folder), ours))
-    return made
+        tokenizers.append((transformers.BertTokenizerFast.from_pretrained(folder), ours))
+    return tokenizers
 
 
 @given(text=NASTY, pair=st.none() | NASTY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from click.testing import CliRunner, Result
 
 from bert_export.cli import main
 from bert_export.exporter import Export
-from bert_export.measuring.timing import Measured
 
-BRIEF = ("--shapes", "1x8", "--seconds", "0.1", "--texts", "4", "--cold-starts", "1")
+BRIEF = (
+    *("--shapes", "1x8", "--seconds", "0.1", "--texts", "4"),
+    *("--cold-starts", "1", "--lifetimes", "1"),
+)
 
 
 def invoke(*arguments: str) -> Result:
@@ -40,24 +43,30 @@ def test_bench_as_json(classifier: str) -> None:
     (entry,) = told["entries"]
     assert (entry["target"], entry["precision"]) == ("onnxruntime", "fp32")
     timing = entry["measured"]["timings"]["1x8"]
-    runs = [run for turn in timing["rounds"] for run in turn]
-    assert timing["summary"]["runs"] == len(runs)
-    assert min(runs) <= timing["summary"]["p50"] <= max(runs)
+    calls = [call for lifetime in timing["lifetimes"] for turn in lifetime for call in turn]
+    assert timing["summary"]["calls"] == len(calls)
+    assert min(calls) <= timing["summary"]["p50"] <= max(calls)
     assert told["conditions"]["shapes"] == ["1x8"]
     assert told["machine"]["cpu"]
+    assert told["machine"]["processor"]
     assert told["versions"]["onnxruntime"]
     assert entry["bytes"] == sum(
         file.stat().st_size for file in Path(classifier).iterdir() if file.name != "manifest.json"
     )
 
 
-def test_first_answer_is_the_median(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(_: object, *, results: dict[str, Measured], **__: object) -> None:
-        for result in results.values():
-            result.first_answers = [0.4, 0.1, 0.2, 0.3]
-
-    monkeypatch.setattr("bert_export.measuring.bench.time_contenders", start)
-    assert "0.250 s" in invoke(classifier, *BRIEF).stdout
+def test_others_are_compared_with_the_baseline(classifier: str, tmp_path: Path) -> None:
+    for name in ("one copy", "other copy"):
+        shutil.copytree(classifier, tmp_path / name)
+    bundles = [str(tmp_path / "one copy"), str(tmp_path / "other copy")]
+    result = invoke(*bundles, *BRIEF, "--texts", "0", "--baseline", "other copy", "--json")
+    told = json.loads(result.stdout)
+    assert [entry["name"] for entry in told["entries"]] == ["other copy", "one copy"]
+    first, second = (entry["measured"]["speed_ups"] for entry in told["entries"])
+    assert first == {}
+    assert second["1x8"]["low"] <= second["1x8"]["value"] <= second["1x8"]["high"]
+    printed = invoke(*bundles, *BRIEF, "--texts", "0").stdout
+    assert "times as fast as one copy" in " ".join(printed.split())
 
 
 def test_quiet_prints_nothing(classifier: str) -> None:
@@ -79,6 +88,7 @@ def test_reasons_are_printed(classifier: str) -> None:
         (["--tolerance", "inf"], "tolerance is out of bounds"),
         (["--threads", "4096"], "threads do not fit this machine"),
         (["--target", "none"], "none"),
+        (["--baseline", "none"], "baseline none is none of the contenders"),
         (["--data", "none.jsonl"], "none.jsonl"),
     ],
 )

@@ -15,36 +15,24 @@ from click.testing import CliRunner, Result
 import bert_export
 from bert_export.bundle import (
     AutoTargetRecord,
-    BuildRecord,
     CandidateRecord,
-    EngineRecord,
     read_manifest,
     verify_files,
     write_manifest,
 )
 from bert_export.cli import main
-from bert_export.errors import BundleError, CheckpointError, InputError
 from bert_export.exporter import Export
-from bert_export.exporter.add_targets import build
 from bert_export.targets.weights import WEIGHTS_FILE
-from tests.support import built_record
 
 pytest.importorskip("openvino")
 
 HEAD = ("text-classification", "BertForSequenceClassification")
 LABELS = {"num_labels": 3}
-BUILT = built_record("tensorrt-rtx.engine")
 
 
 @pytest.fixture
 def bundle(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
     return copied(tiny_export(*HEAD, **LABELS), tmp_path)
-
-
-@pytest.fixture
-def bundle_rtx(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
-    """Of a target with a builder of its own, which has made no engine yet."""
-    return copied(tiny_export(*HEAD, targets=("tensorrt-rtx",), **LABELS), tmp_path)
 
 
 @pytest.fixture
@@ -54,12 +42,6 @@ def bundle_int8(tiny_export: Callable[..., Export], tmp_path: Path) -> Path:
 
 def copied(done: Export, folder: Path) -> Path:
     return Path(shutil.copytree(done.path, folder / "bundle"))
-
-
-def finish(folder: Path, engine: EngineRecord) -> EngineRecord:
-    """A builder that is done at once."""
-    (folder / BUILT.file).write_bytes(b"built")
-    return msgspec.structs.replace(engine, build=BuildRecord(engine=BUILT))
 
 
 def run(*arguments: str | Path) -> Result:
@@ -129,17 +111,6 @@ class TestAdds:
         assert after[WEIGHTS_FILE] == before[WEIGHTS_FILE]
         assert len(read_manifest(bundle).engines) == 1
 
-    def test_one_target_may_be_a_string(self, bundle: Path) -> None:
-        assert len(build(bundle, "openvino").manifest.engines) == 2
-
-    def test_a_builder_finishes_what_is_there(self, bundle_rtx: Path) -> None:
-        done = build(bundle_rtx, ["tensorrt-rtx"], finish=finish)
-        assert done.stages == ()  # nothing was exported again
-        manifest = read_manifest(bundle_rtx)
-        verify_files(bundle_rtx, manifest)
-        assert manifest.engine().build.engine == BUILT
-        assert manifest.files[BUILT.file].bytes == len(b"built")
-
     @pytest.mark.parametrize(
         ("arguments", "kept"),
         [(("--target", "openvino"), True), (("--target", "onnxruntime", "--force"), False)],
@@ -168,12 +139,6 @@ class TestAdds:
         for target in ("onnxruntime", "openvino"):
             with bert_export.load(bundle, target=target) as pipeline:
                 assert pipeline.ask({"text": "a b"})[0]["label"].startswith("LABEL_")
-
-    def test_an_engine_goes_with_the_graph_it_was_built_of(self, bundle_rtx: Path) -> None:
-        build(bundle_rtx, ["tensorrt-rtx"], finish=finish)
-        assert BUILT.file in content(bundle_rtx)
-        build(bundle_rtx, ["tensorrt-rtx"], force=True)
-        assert BUILT.file not in content(bundle_rtx)
 
     def test_what_a_user_laid_beside_it_stays(self, bundle: Path) -> None:
         (bundle / "NOTES.md").write_text("mine")
@@ -226,81 +191,6 @@ class TestRefuses:
         assert done.exit_code == 1
         assert "is the folder that this command runs in" in done.stderr
         assert content(bundle) == before
-
-    def test_no_target(self, bundle: Path) -> None:
-        with pytest.raises(InputError, match="targets is empty"):
-            build(bundle, [])
-
-    def test_other_weights(self, bundle: Path, tiny: Callable[..., Path]) -> None:
-        before = content(bundle)
-        other = tiny("BertForSequenceClassification", num_labels=4)
-        with pytest.raises(CheckpointError, match="is not the one that the bundle was made of"):
-            build(bundle, ["openvino"], model=str(other))
-        assert content(bundle) == before
-
-    def test_another_tokenizer(
-        self, bundle: Path, tiny: Callable[..., Path], tmp_path: Path
-    ) -> None:
-        before = content(bundle)
-        model = Path(shutil.copytree(tiny(HEAD[1], **LABELS), tmp_path / "other"))
-        path = model / "tokenizer_config.json"
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        settings["clean_up_tokenization_spaces"] = not settings.get(
-            "clean_up_tokenization_spaces", False
-        )
-        path.write_text(json.dumps(settings), encoding="utf-8")
-        with pytest.raises(BundleError, match="would give the bundle another tokenizer"):
-            build(bundle, ["openvino"], model=str(model))
-        assert content(bundle) == before
-
-    def test_a_damaged_bundle(self, bundle: Path) -> None:
-        (bundle / WEIGHTS_FILE).write_bytes(b"")
-        with pytest.raises(BundleError, match="wrong size"):
-            build(bundle, ["openvino"])
-
-    def test_a_failing_builder(self, bundle_rtx: Path) -> None:
-        before = content(bundle_rtx)
-
-        def fail(folder: Path, engine: EngineRecord) -> EngineRecord:
-            (folder / "half.engine").write_bytes(b"half")
-            raise InputError("builder is out of memory", got=engine.target)
-
-        with pytest.raises(InputError, match="out of memory"):
-            build(bundle_rtx, ["tensorrt-rtx"], finish=fail)
-        assert content(bundle_rtx) == before
-
-    def test_a_bundle_that_changes_meanwhile(self, bundle_rtx: Path) -> None:
-        def interrupted(folder: Path, engine: EngineRecord) -> EngineRecord:
-            build(bundle_rtx, ["openvino"])
-            return finish(folder, engine)
-
-        with pytest.raises(
-            BundleError, match=r"changed while it was built for tensorrt-rtx.*again"
-        ):
-            build(bundle_rtx, ["tensorrt-rtx"], finish=interrupted)
-        manifest = read_manifest(bundle_rtx)
-        verify_files(bundle_rtx, manifest)
-        assert [engine.target for engine in manifest.engines] == ["tensorrt-rtx", "openvino"]
-
-    def test_another_precision_of_what_is_finished(self, bundle_rtx: Path) -> None:
-        with pytest.raises(InputError, match=r"expected fp32, got bf16\. Pass --force"):
-            build(bundle_rtx, ["tensorrt-rtx"], precision="bf16", finish=finish)
-
-    def test_what_is_served_beside_what_is_finished(self, bundle: Path) -> None:
-        with pytest.raises(InputError, match="serves the target onnxruntime already"):
-            build(bundle, ["onnxruntime", "tensorrt-rtx"], finish=finish)
-
-    def test_other_calibration_text(self, bundle_int8: Path) -> None:
-        manifest = read_manifest(bundle_int8)
-        engine = manifest.engines[0]
-        assert engine.quantization is not None
-        assert engine.quantization.calibration is not None
-        text = msgspec.structs.replace(engine.quantization.calibration, sha256="0" * 64)
-        plan = msgspec.structs.replace(engine.quantization, calibration=text)
-        engines = (msgspec.structs.replace(engine, quantization=plan),)
-        write_manifest(bundle_int8, msgspec.structs.replace(manifest, engines=engines))
-        with pytest.raises(BundleError, match="would give the bundle other calibration text"):
-            build(bundle_int8, ["openvino"])
 
 
 def int8_of(path: Path) -> set[bytes]:

@@ -19,7 +19,7 @@ ROW = {"prompt": "the cat", "choices": ["sat", "run", "on"]}
 
 @pytest.fixture
 def bundle(tiny_export: Callable[..., Export]) -> str:
-    return str(tiny_export("multiple-auto_target", "BertForMultipleChoice").path)
+    return str(tiny_export("multiple-choice", "BertForMultipleChoice").path)
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def labelled(tmp_path: Path) -> str:
 def test_a_table_names_what_was_compared(bundle: str, labelled: str) -> None:
     done = CliRunner().invoke(main, ["evaluate", bundle, labelled, "--against", bundle])
     assert done.exit_code == 0, done.output
-    assert "multiple-auto_target: 6 examples of" in done.output
+    assert "multiple-choice: 6 examples of" in done.output
     assert "cut to" not in done.output
-    assert "auto_target accuracy" in done.output
+    assert "choice accuracy" in done.output
     assert "0.3333 ± 0.2108" in done.output
-    assert "auto_target accuracy gained" in done.output
+    assert "choice accuracy gained" in done.output
     assert "+0.0000 ± 0.0000" in done.output
     assert "share of equal choices" in done.output
     assert "1.0000" in done.output
@@ -65,8 +65,8 @@ def test_quiet_is_one_figure_and_json_one_object(bundle: str, labelled: str) -> 
     assert (done.exit_code, done.output) == (0, "0.3333\n")
     done = CliRunner().invoke(main, ["evaluate", bundle, labelled, "--json"])
     found = json.loads(done.output)
-    assert found["metric"] == "auto_target accuracy"
-    assert found["scores"] == {"auto_target accuracy": pytest.approx(1 / 3)}
+    assert found["metric"] == "choice accuracy"
+    assert found["scores"] == {"choice accuracy": pytest.approx(1 / 3)}
     assert found["standard_error"] == pytest.approx(0.2108, abs=1e-4)
     assert len(found["replicates"]) == found["examples"] == 6
     assert found["reference"] is None

@@ -1,4 +1,4 @@
-"""Masks as in pre-training, and masks that a head is scored on."""
+"""Masks as in pre-training, and masks for scoring."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def test_masking_follows_the_paper() -> None:
     corrupted = mask_tokens(ids, special, mask_id=103, vocab_size=900, rng=np.random.default_rng(0))
     changed = corrupted != ids
     assert not changed[special].any()
-    chosen = 0.15 * (~special).sum()
-    assert (corrupted == 103).sum() == pytest.approx(0.8 * chosen, rel=0.03)
-    assert (changed & (corrupted != 103)).sum() == pytest.approx(0.1 * chosen, rel=0.12)
+    drawn = 0.15 * (~special).sum()
+    assert (corrupted == 103).sum() == pytest.approx(0.8 * drawn, rel=0.03)
+    assert (changed & (corrupted != 103)).sum() == pytest.approx(0.1 * drawn, rel=0.12)
     np.testing.assert_array_equal(ids, np.arange(1000, 41_000))
 
 
 def test_masking_a_row_of_special_tokens_changes_nothing() -> None:
     ids = np.array([101, 102], dtype=np.int64)
     rng = np.random.default_rng(0)
-    same = mask_tokens(ids, np.ones(2, dtype=bool), mask_id=103, vocab_size=9, rng=rng)
-    np.testing.assert_array_equal(same, ids)
+    corrupted = mask_tokens(ids, np.ones(2, dtype=bool), mask_id=103, vocab_size=9, rng=rng)
+    np.testing.assert_array_equal(corrupted, ids)
 
 
 def test_hidden_tokens_are_masks_and_nothing_else_changes() -> None:

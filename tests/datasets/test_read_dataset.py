@@ -1,4 +1,4 @@
-"""Data files of every kind: equal records from each, and errors that name file, row and field."""
+"""Data files of every kind: equal records from each, errors that name file, row and field."""
 
 from __future__ import annotations
 
@@ -108,38 +108,38 @@ def test_every_kind_of_file_gives_the_same_records(task: str, tmp_path: Path) ->
         write_parquet(tmp_path / "a.parquet", records),
         write_saved(tmp_path / "saved", records),
     ):
-        found = read_dataset(find_task(task), path)
-        assert len(found) == len(records)
-        for got, wanted in zip(found.records, records, strict=True):
-            assert got.keys() == wanted.keys()
-            for name, value in wanted.items():
-                assert str(got[name]) == str(value), (path, name)
+        dataset = read_dataset(find_task(task), path)
+        assert len(dataset) == len(records)
+        for read, written in zip(dataset.records, records, strict=True):
+            assert read.keys() == written.keys()
+            for name, value in written.items():
+                assert str(read[name]) == str(value), (path, name)
 
 
 def test_places_and_hash_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one"}\n\n{"text": "two", "id": 7}\r\n', encoding="utf-8-sig")
-    found = read_dataset(find_task("fill-mask"), path)
-    assert found == DataSet(
+    dataset = read_dataset(find_task("fill-mask"), path)
+    assert dataset == DataSet(
         str(path),
         hashlib.sha256(path.read_bytes()).hexdigest(),
         ({"text": "one"}, {"text": "two"}),
         ("line 1", "line 3"),
     )
-    assert found.place(1) == f"{path} line 3"
+    assert dataset.place(1) == f"{path} line 3"
 
 
 def test_a_saved_directory_has_parts_names_and_one_hash(tmp_path: Path) -> None:
     records = [{"text": str(number), "label": number % 2} for number in range(7)]
     task = find_task("text-classification")
-    found = read_dataset(task, write_saved(tmp_path / "saved", records, parts=3))
-    assert [record["text"] for record in found.records] == list("0123456")
-    assert found.places == tuple(f"row {number}" for number in range(1, 8))
-    assert found.class_names == {"label": ("no", "yes")}
+    dataset = read_dataset(task, write_saved(tmp_path / "saved", records, parts=3))
+    assert [record["text"] for record in dataset.records] == list("0123456")
+    assert dataset.places == tuple(f"row {number}" for number in range(1, 8))
+    assert dataset.class_names == {"label": ("no", "yes")}
     again = read_dataset(task, write_saved(tmp_path / "again", records, parts=3))
-    assert again.sha256 == found.sha256
+    assert again.sha256 == dataset.sha256
     (tmp_path / "again" / "dataset_info.json").write_text("{}", encoding="utf-8")
-    assert read_dataset(task, tmp_path / "again").sha256 != found.sha256
+    assert read_dataset(task, tmp_path / "again").sha256 != dataset.sha256
 
 
 def test_class_names_of_parquet(tmp_path: Path) -> None:
@@ -151,19 +151,19 @@ def test_class_names_of_parquet(tmp_path: Path) -> None:
     parquet.write_table(
         table.replace_schema_metadata({"huggingface": note}), tmp_path / "a.parquet"
     )
-    found = read_dataset(find_task("token-classification"), tmp_path / "a.parquet")
-    assert found.class_names == {"tags": ("O", "B-x")}
-    assert found.records == ({"tokens": ["a"], "tags": [1]},)
+    dataset = read_dataset(find_task("token-classification"), tmp_path / "a.parquet")
+    assert dataset.class_names == {"tags": ("O", "B-x")}
+    assert dataset.records == ({"tokens": ["a"], "tags": [1]},)
 
 
 def test_running_text_becomes_pairs(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_text("\n".join(f"passage {number}" for number in range(41)), encoding="utf-8")
-    found = read_dataset(find_task("pretraining"), path)
-    assert found == read_dataset(find_task("pretraining"), path)
-    assert len(found) == 20
-    assert sum(record["label"] for record in found.records) == 10
-    for index, record in enumerate(found.records):
+    dataset = read_dataset(find_task("pretraining"), path)
+    assert dataset == read_dataset(find_task("pretraining"), path)
+    assert len(dataset) == 20
+    assert sum(record["label"] for record in dataset.records) == 10
+    for index, record in enumerate(dataset.records):
         assert record["text"] == f"passage {2 * index}"
         follows = record["text_pair"] == f"passage {2 * index + 1}"
         assert follows == bool(record["label"])
@@ -203,17 +203,17 @@ MALFORMED = [
 @pytest.mark.parametrize(
     "text", ["\n\ntext,label\na,b\n", "text,label,,\na,b,,\n", "\ufefftext,label\r\n\r\na,b\r\n"]
 )
-def test_what_spreadsheets_leave_behind_is_no_data(text: str, tmp_path: Path) -> None:
+def test_what_spreadsheets_add_is_ignored(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
-    found = read_dataset(find_task("text-classification"), tmp_path / "a.csv")
-    assert found.records == ({"text": "a", "label": "b"},)
+    dataset = read_dataset(find_task("text-classification"), tmp_path / "a.csv")
+    assert dataset.records == ({"text": "a", "label": "b"},)
 
 
 def test_a_cell_may_be_a_whole_document(tmp_path: Path) -> None:
     text = "a, b " * 50_000
     (tmp_path / "a.csv").write_text(f'text\n"{text}"\n', encoding="utf-8")
-    found = read_dataset(find_task("fill-mask"), tmp_path / "a.csv")
-    assert found.records[0]["text"] == text
+    dataset = read_dataset(find_task("fill-mask"), tmp_path / "a.csv")
+    assert dataset.records[0]["text"] == text
 
 
 @pytest.mark.parametrize(("task", "name", "data", "message"), MALFORMED)
@@ -247,7 +247,7 @@ def test_a_malformed_directory_is_named(tmp_path: Path) -> None:
         read_dataset(task, tmp_path)
 
 
-def test_a_table_without_a_wanted_column_says_what_it_has(tmp_path: Path) -> None:
+def test_a_table_without_columns_of_the_task_says_what_it_has(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", [{"sentence": "a", "idx": 1}])
     with pytest.raises(DatasetError, match="expected text, got sentence, idx"):
         read_dataset(find_task("fill-mask"), path)
@@ -260,11 +260,11 @@ def test_no_file_content_breaks_the_reader(
     path = tmp_path_factory.mktemp("fuzz") / f"a{suffix}"
     path.write_bytes(data)
     try:
-        found = read_dataset(find_task("fill-mask"), path)
+        dataset = read_dataset(find_task("fill-mask"), path)
     except DatasetError as error:
         assert path.name in str(error)  # noqa: PT017 - either outcome is right
     else:
-        assert all(isinstance(record["text"], str) for record in found.records)
+        assert all(isinstance(record["text"], str) for record in dataset.records)
 
 
 VALUES = st.recursive(
@@ -291,7 +291,7 @@ def test_no_value_breaks_the_fields(
         assert record.keys() <= row.keys()
 
 
-def test_arrow_is_asked_for_by_its_extra(tmp_path: Path) -> None:
+def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     program = (
         "import sys; sys.modules['pyarrow'] = None\n"

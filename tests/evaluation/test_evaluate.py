@@ -14,7 +14,6 @@ import bert_export
 from bert_export.datasets import DataSet
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation import evaluate
-from bert_export.evaluation.scorers import SCORERS
 from bert_export.exporter import Export
 from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -86,8 +85,8 @@ def open_model(task: str, folder: Path) -> Pipeline[Any, Any, Any]:
     return open_tiny(task, folder)
 
 
-def test_the_table_has_every_task() -> None:
-    assert set(SCORERS) == set(TASKS) == set(CLASSES)
+def test_every_task_is_tried() -> None:
+    assert set(TASKS) == set(CLASSES)
     assert bert_export.evaluate is evaluate
 
 

@@ -28,7 +28,7 @@ def examples_of(gold: object, records: int) -> Examples:
 def replicates(answers: Sequence[int], *, seed: int = 0) -> tuple[float, ...]:
     """Of answers that are right where they are 1."""
     examples = examples_of([1] * len(answers), len(answers))
-    return leave_out_groups(ChoiceScorer(), examples, answers, seed)
+    return leave_out_groups(ChoiceScorer("choice accuracy"), examples, answers, seed)
 
 
 @given(st.lists(st.integers(0, 1), min_size=2, max_size=GROUPS))
@@ -74,7 +74,7 @@ def test_a_pair_of_texts_is_left_out_whole() -> None:
     angles = [0.0, 0.1, 0.0, 0.2, 0.0, 0.3, 0.0, 0.15]
     vectors = [np.array([math.cos(a), math.sin(a)], dtype=np.float32) for a in angles]
     gold = [ScoredPair(2 * n, 2 * n + 1, score) for n, score in enumerate((3.0, 2.0, 1.0, 0.0))]
-    scorer: Scorer = EmbeddingScorer()
+    scorer: Scorer = EmbeddingScorer("Spearman correlation")
     assert scorer.score(gold, vectors)[scorer.metric] < 0.5
     kept = scorer.keep(gold, vectors, [0, 1, 2])
     assert scorer.score(*kept)[scorer.metric] == pytest.approx(1)
@@ -84,8 +84,8 @@ def test_a_pair_of_texts_is_left_out_whole() -> None:
 def test_both_heads_of_pretraining_leave_out_the_same_texts() -> None:
     gold = PretrainingGold([np.array([n]) for n in range(3)], [True, False, True])
     answers = [(np.array([0]), True), (np.array([9]), False), (np.array([2]), False)]
-    some, given = PretrainingScorer().keep(gold, answers, [0, 2])
-    assert PretrainingScorer().score(some, given) == {
+    some, given = PretrainingScorer("masked-token accuracy").keep(gold, answers, [0, 2])
+    assert PretrainingScorer("masked-token accuracy").score(some, given) == {
         "masked-token accuracy": 1.0,
         "masked tokens": 2.0,
         "next-sentence accuracy": 0.5,

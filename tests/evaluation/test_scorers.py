@@ -49,7 +49,7 @@ def test_word_f1_is_a_symmetric_share(left: str, right: str) -> None:
 
 def test_spans_take_the_best_of_the_given_answers() -> None:
     gold = [("the red cat", "cat"), ("",), ("dog",)]
-    figures = SpanScorer().score(gold, ["Cat", "mouse", "dog house"])
+    figures = SpanScorer("answer F1").score(gold, ["Cat", "mouse", "dog house"])
     assert figures["answer F1"] == pytest.approx((1 + 0 + 2 / 3) / 3)
     assert figures["exact match"] == pytest.approx(1 / 3)
     assert figures["answered F1"] == pytest.approx((1 + 2 / 3) / 2)
@@ -66,7 +66,7 @@ def test_answers_without_a_word_that_counts_are_none(
     answers = {"text": texts, "answer_start": [0] * len(texts)}
     path.write_text(json.dumps({"question": "q", "context": "c", "answers": answers}))
     data = read_dataset(find_task("question-answering"), path)
-    assert SpanScorer().gold(cast("AnyPipeline", None), data) == [gold]
+    assert SpanScorer("answer F1").gold(cast("AnyPipeline", None), data) == [gold]
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,16 @@ def test_other_labels_are_refused(value: str | float) -> None:
 def test_entities_count_whole() -> None:
     gold = [["B-x", "I-x", "O", "B-y"], ["O", "B-x"]]
     answers = [["B-x", "O", "O", "B-y"], ["B-x", "B-x"]]
-    figures = TaggingScorer().score(gold, answers)
+    figures = TaggingScorer("entity F1").score(gold, answers)
     assert figures["precision"] == pytest.approx(2 / 4)
     assert figures["recall"] == pytest.approx(2 / 3)
     assert figures["entity F1"] == pytest.approx(4 / 7)
-    assert TaggingScorer().score([["O"]], [["O"]])["entity F1"] == 1
-    assert TaggingScorer().score([["O"]], [["B-x"]])["entity F1"] == 0
+    assert TaggingScorer("entity F1").score([["O"]], [["O"]])["entity F1"] == 1
+    assert TaggingScorer("entity F1").score([["O"]], [["B-x"]])["entity F1"] == 0
 
 
 def test_tags_without_a_prefix_are_entities() -> None:
-    score = TaggingScorer().score
+    score = TaggingScorer("entity F1").score
     for kind in ("ORG", "PER", "BRAND", "EVENT", "SPORT", "IDEA", "organization", "x-y"):
         assert score([[kind, "O"]], [[kind, "O"]])["entity F1"] == 1
         assert score([[kind, "O"]], [["O", "O"]])["recall"] == 0
@@ -105,30 +105,32 @@ def test_tags_without_a_prefix_are_entities() -> None:
 
 @pytest.mark.parametrize("tag", ["O", "B-ORG", "I-ORG", "ORG", "B", "PER"])
 def test_no_tag_warns(tag: str) -> None:
-    assert TaggingScorer().score([[tag]], [[tag]])["entity F1"] == 1  # a warning is an error
+    assert (
+        TaggingScorer("entity F1").score([[tag]], [[tag]])["entity F1"] == 1
+    )  # a warning is an error
 
 
 def test_labels_of_neither_side_are_no_part_of_the_average() -> None:
     gold = np.zeros((2, 10), dtype=bool)
     gold[:, 3] = True
     nothing = list(np.zeros((2, 10), dtype=bool))
-    assert MultiLabelScorer().score(gold, nothing) == {
+    assert MultiLabelScorer("micro F1").score(gold, nothing) == {
         "micro F1": 0.0,
         "macro F1": 0.0,
         "exact match": 0.0,
     }
-    both = MultiLabelScorer().score(np.stack(nothing), nothing)
+    both = MultiLabelScorer("micro F1").score(np.stack(nothing), nothing)
     assert both == {"micro F1": 1.0, "macro F1": 1.0, "exact match": 1.0}
 
 
 def test_single_and_several_labels() -> None:
-    assert SingleLabelScorer().score([0, 0, 1, 2], [0, 1, 1, 1]) == {
+    assert SingleLabelScorer("accuracy").score([0, 0, 1, 2], [0, 1, 1, 1]) == {
         "accuracy": 0.5,
         "macro F1": pytest.approx((2 / 3 + 1 / 2 + 0) / 3),
     }
     gold = np.array([[1, 0], [1, 1], [0, 0]], dtype=bool)
     answers = list(np.array([[1, 0], [0, 1], [0, 1]], dtype=bool))
-    figures = MultiLabelScorer().score(gold, answers)
+    figures = MultiLabelScorer("micro F1").score(gold, answers)
     assert figures["micro F1"] == pytest.approx(2 * 2 / (3 + 3))
     assert figures["exact match"] == pytest.approx(1 / 3)
 
@@ -136,7 +138,7 @@ def test_single_and_several_labels() -> None:
 def test_masks_of_the_text_itself_do_not_count() -> None:
     gold = [np.array([5, 6]), np.array([-1]), np.array([], dtype=np.int64)]
     answers = [np.array([5, 7]), np.array([9]), np.array([], dtype=np.int64)]
-    assert MaskedWordScorer().score(gold, answers) == {
+    assert MaskedWordScorer("masked-token accuracy").score(gold, answers) == {
         "masked-token accuracy": 0.5,
         "masked tokens": 2.0,
     }

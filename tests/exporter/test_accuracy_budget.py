@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from bert_export import load
+from bert_export.bundle import SearchRecord
 from bert_export.cli import main
 from bert_export.datasets import read_dataset
-from bert_export.errors import BudgetError, DatasetError, InputError
+from bert_export.errors import BudgetError
 from bert_export.evaluation import evaluate
 from bert_export.exporter import Export, export
-from bert_export.exporter.accuracy_budget import REASON, Budget
+from bert_export.exporter.accuracy_budget import (
+    REASON,
+    Budget,
+    _search_for_targets,
+    keep_budget,
+    keep_known_layers,
+)
+from bert_export.exporter.calibrate import Calibrated, calibrate
+from bert_export.exporter.float_graph import FloatGraph
+from bert_export.exporter.progress import Progress
+from bert_export.exporter.refusal import Refusals
 from bert_export.quantization.mixed_precision.search import MAX_FLOAT_SHARE
 from bert_export.quantization.options import QuantizationOptions
+from bert_export.quantization.weights.embeddings import TABLE
+from bert_export.targets import TARGETS, Target
 from bert_export.tasks import find_task
+from tests.exporter import reversing
 
 pytestmark = pytest.mark.long
 
@@ -154,7 +169,7 @@ def test_a_budget_out_of_reach_writes_nothing_unless_told(
     arguments |= {"output": arguments["output"].with_name("none"), "eval_data": labelled}
     arguments["model"] = str(spoil(Path(arguments["model"]), labelled.with_name("spoilt")))
     only = "bert.encoder.layer.0.attention.output.dense"  # more than half of the work in INT8
-    arguments["quantization"] = replace(
+    arguments["quantization"] = msgspec.structs.replace(
         PLAIN, excluded_layers={layer: "told so" for layer in LINEAR_LAYERS if layer != only}
     )
     with pytest.raises(BudgetError, match=r"points at best, .* pass --keep-best"):
@@ -176,36 +191,125 @@ def test_a_drop_of_just_the_budget_keeps_it(examples: int, points: float, texts:
         assert right / examples - (right - lost - 1) / examples > budget.allowed
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_drop": 0.1}, "is incomplete: .* got no data"),
-        ({"eval_data": "a.jsonl"}, "is incomplete: .* got no drop"),
-        ({"max_drop": 0.1, "eval_data": "a.jsonl", "precision": "fp32"}, "has no use in fp32"),
-        (
-            {
-                "max_drop": 0.1,
-                "eval_data": "a.jsonl",
-                "quantization": QuantizationOptions(mode="dynamic"),
-            },
-            "max_drop has no use for dynamic INT8",
-        ),
-    ],
-)
-def test_options_that_do_not_belong_together(
-    options: dict[str, Any], message: str, arguments: dict[str, Any]
-) -> None:
-    with pytest.raises(InputError, match=message):
-        export(**arguments | options)
+ONNXRUNTIME, OPENVINO = TARGETS["onnxruntime"], TARGETS["openvino"]
+REVERSING = replace(OPENVINO, module="tests.exporter.reversing", precisions=("fp32", "int8"))
+"""In the place of OpenVINO, a target whose answers are never those of float."""
 
 
-def test_data_and_drop_are_checked_before_anything_is_traced(
-    arguments: dict[str, Any], texts: Path
-) -> None:
-    with pytest.raises(InputError, match="max_drop is out of bounds"):
-        export(**arguments, max_drop=5, eval_data=texts)
-    with pytest.raises(DatasetError, match="cannot be read"):
-        export(**arguments, max_drop=0.5, eval_data=texts.with_name("none.txt"))
+@pytest.fixture
+def calibrated(graph_of: Callable[..., FloatGraph], tmp_path: Path) -> Callable[..., Calibrated]:
+    """The shared classifier in INT8, calibrated for some targets."""
+
+    def make(*targets: Target, **options: Any) -> Calibrated:
+        return calibrate(
+            graph_of(precision="int8", **options),
+            targets,
+            folder=tmp_path,
+            progress=Progress(),
+            refusals=Refusals(),
+        )
+
+    return make
+
+
+class TestStage:
+    """The search as a step from one value to the next."""
+
+    def keep(
+        self, calibrated: Calibrated, folder: Path, *, tolerated: bool = False
+    ) -> tuple[Calibrated, Refusals]:
+        refusals = Refusals(tolerated=tolerated)
+        kept = keep_budget(calibrated, folder=folder, progress=Progress(), refusals=refusals)
+        return kept, refusals
+
+    def test_without_a_budget_nothing_is_done(
+        self, calibrated: Callable[..., Calibrated], tmp_path: Path
+    ) -> None:
+        start = calibrated(ONNXRUNTIME)
+        assert self.keep(start, tmp_path)[0] is start
+
+    def test_a_target_that_breaks_it_is_an_error_where_it_is_named(
+        self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
+    ) -> None:
+        start = calibrated(ONNXRUNTIME, REVERSING, max_drop=0.3, eval_data=str(texts))
+        with pytest.raises(BudgetError, match=r"points at best, .* pass --keep-best") as caught:
+            self.keep(start, tmp_path)
+        assert isinstance(caught.value.search, SearchRecord)
+        assert not caught.value.search.met
+
+    def test_a_target_that_breaks_it_is_left_out_where_that_is_tolerated(
+        self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
+    ) -> None:
+        start = calibrated(ONNXRUNTIME, REVERSING, max_drop=0.3, eval_data=str(texts))
+        reversing.opened.clear()
+        kept, refusals = self.keep(start, tmp_path, tolerated=True)
+        assert kept.targets == (ONNXRUNTIME,)
+        assert kept.search is not None
+        assert kept.search.met
+        ((refusal),) = refusals.refusals
+        assert refusal.target == "openvino"
+        assert isinstance(refusal.error, BudgetError)
+        # Two searches ask it, and the second remembers what the first has measured.
+        assert isinstance(refusal.error.search, SearchRecord)
+        assert len(reversing.opened) == len(refusal.error.search.path)
+        assert [path.name for path in tmp_path.iterdir()] == ["plain.jsonl"]
+
+    def test_the_best_is_taken_where_that_is_asked_for(
+        self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
+    ) -> None:
+        options = {"max_drop": 0.3, "eval_data": str(texts), "keep_best": True}
+        kept, _ = self.keep(calibrated(REVERSING, **options), tmp_path)
+        assert kept.search is not None
+        assert not kept.search.met
+        excluded = kept.preparation.options.excluded_layers
+        assert set(kept.search.excluded_layers) - {TABLE} == set(excluded)
+
+    def test_known_layers_are_measured_in_a_new_engine(
+        self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
+    ) -> None:
+        options = {"max_drop": 0.3, "eval_data": str(texts), "keep_best": True}
+        search = self.keep(calibrated(REVERSING, **options), tmp_path)[0].search
+        assert search is not None
+        known = msgspec.structs.replace(search, chosen=1)
+        assert known.excluded_layers
+        start = calibrated(ONNXRUNTIME, **options | {"keep_best": False})
+        found = keep_known_layers(start, known, folder=tmp_path, progress=Progress())
+        assert found.search is not None
+        assert found.search.met
+        assert found.search.excluded_layers == known.excluded_layers
+        assert found.search.path[0].score > known.path[known.chosen].score
+        options_ = found.preparation.options
+        assert {*options_.excluded_layers, TABLE} == {*known.excluded_layers, TABLE}
+        assert options_.embeddings is (TABLE not in known.excluded_layers)
+
+    def test_a_new_engine_that_breaks_the_budget_is_refused(
+        self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
+    ) -> None:
+        options = {"max_drop": 0.3, "eval_data": str(texts)}
+        known = self.keep(calibrated(ONNXRUNTIME, **options), tmp_path)[0].search
+        assert known is not None
+        with pytest.raises(BudgetError, match=r"The bundle is as it was; export all targets anew"):
+            keep_known_layers(
+                calibrated(REVERSING, **options), known, folder=tmp_path, progress=Progress()
+            )
+
+    def test_targets_that_keep_it_alone_and_not_together(self) -> None:
+        """The last of them goes until the others keep it."""
+        asked: list[tuple[Target, ...]] = []
+        error = BudgetError("budget", expected="1 %", got="2 %", fix="Ask less", search=None)
+
+        class Search:
+            def run(self, targets: Sequence[Target]) -> str:
+                asked.append(tuple(targets))
+                if len(targets) > 1:
+                    raise error
+                return "found"
+
+        refusals = Refusals(tolerated=True)
+        both = (ONNXRUNTIME, OPENVINO)
+        assert _search_for_targets(Search(), both, refusals) == ((ONNXRUNTIME,), "found")
+        assert asked == [both, both[:1], both[1:], both, both[:1]]
+        assert [refusal.error for refusal in refusals.refusals] == [error]
 
 
 def test_the_command_prints_the_path(

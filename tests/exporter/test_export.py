@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,18 +16,18 @@ import torch
 import transformers
 
 import bert_export
-from bert_export.bundle import read_manifest, verify_files
-from bert_export.errors import (
-    BertExportError,
-    BundleError,
-    CalibrationError,
-    CheckpointError,
-    InputError,
-    TaskError,
-    VerificationError,
+from bert_export.bundle import (
+    SCHEMA_VERSION,
+    EngineOptions,
+    EngineRecord,
+    ExportRequest,
+    read_manifest,
+    verify_files,
 )
-from bert_export.exporter import Export, Stage, export
+from bert_export.errors import BundleError, CalibrationError, InputError, TaskError
+from bert_export.exporter import Export, Stage, export, export_request
 from bert_export.tasks import TASKS
+from tests.exporter.conftest import RecordingListener
 from tests.oracle import random_batch
 
 pytestmark = pytest.mark.long
@@ -46,7 +47,7 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "token-classification": ("BertForTokenClassification", LABELS),
     "question-answering": ("BertForQuestionAnswering", {}),
-    "multiple-auto_target": ("BertForMultipleChoice", {}),
+    "multiple-choice": ("BertForMultipleChoice", {}),
     "next-sentence-prediction": ("BertForNextSentencePrediction", {}),
     "pretraining": (
         "BertForPreTraining",
@@ -72,7 +73,7 @@ def test_bundle_equals_the_original(
     original.eval()
     with bert_export.load(done.path) as pipeline:
         inputs = random_batch(60, (9, 1, 4))
-        if task == "multiple-auto_target":
+        if task == "multiple-choice":
             inputs = tuple(tensor.unsqueeze(1).repeat(1, 3, 1) for tensor in inputs)
         names = ("input_ids", "attention_mask", "token_type_ids")
         feeds = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
@@ -135,12 +136,6 @@ def test_stages_are_heard_in_order(tiny: Callable[..., Path], tmp_path: Path) ->
     assert heard == [f"{what} {name}" for name in names for what in ("start", "finish")]
     assert names[0] == "load"
     assert names[-1] == "verify"
-
-
-def test_task_is_read_from_the_architectures(tiny: Callable[..., Path], tmp_path: Path) -> None:
-    folder = tiny("BertForTokenClassification", **LABELS)
-    done = export(model=str(folder), output=tmp_path / "bundle")
-    assert done.manifest.task == "token-classification"
 
 
 def test_int8_covers_the_encoder_and_says_so(embedding_int8: Export, minilm: Path) -> None:
@@ -225,46 +220,58 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(
     assert (precious / "cat.jpg").read_bytes() == b"cat"
 
 
-def test_an_int8_graph_that_answers_otherwise_is_refused(
-    minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bert_export.exporter.verification.MIN_AGREEMENT", {"cosine": 0.99999})
-    with pytest.raises(VerificationError, match=r"cosine agreement.*at least 1"):
-        export(
-            task="sentence-embedding",
-            model=str(minilm),
-            output=tmp_path / "bundle",
-            precision="int8",
-        )
+def test_options_become_a_request(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    """The thin front and the request are one export; the manifest keeps it."""
+    model = tiny("BertModel")
+    done = export(model=model, targets="onnxruntime", output=tmp_path / "front", opset=22)
+    request = ExportRequest(model=str(model), opset=22)
+    again = export_request(request, output=tmp_path / "request")
+    assert again.manifest == done.manifest
+    assert done.manifest.request == msgspec.structs.replace(
+        request, task="feature-extraction", max_length=32
+    )
+    assert read_manifest(done.path).request == done.manifest.request
+
+
+def test_a_failing_builder_leaves_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+
+    def fail(folder: Path, engine: EngineRecord, **_: Any) -> EngineRecord:
+        (folder / "half.engine").write_bytes(b"half")
+        raise InputError("builder is out of memory", got=engine.target)
+
+    request = ExportRequest(
+        task="feature-extraction",
+        model=str(tiny("BertModel")),
+        targets=("tensorrt-rtx",),
+        engines=EngineOptions(gpus=("l4",)),
+    )
+    with pytest.raises(InputError, match="out of memory"):
+        export_request(request, output=tmp_path / "bundle", build_engine=fail)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"precision": "int4"}, InputError, "precision 'int4' is unknown"),
-        ({"calibration": "fill-mask"}, InputError, "has no use in fp32"),
-        ({"task": "translation"}, TaskError, "task 'translation' is unknown"),
-        ({"max_length": 33}, InputError, "expected 3 to 32"),
-        ({"max_length": 2}, InputError, "expected 3 to 32"),
-        ({"max_length": 8.0}, InputError, "max_length is wrong"),
-        ({"opset": "23"}, InputError, "opset is wrong"),
-        ({"targets": "abacus"}, InputError, "target 'abacus' is unknown"),
-        ({"opset": 12}, BertExportError, "opset 12 is not supported"),
-        ({"model": "no/such/folder/here"}, CheckpointError, "no/such/folder/here"),
-        ({"threads": 0}, InputError, "threads is wrong"),
-    ],
-)
-def test_bad_options_are_one_clear_line(
-    options: dict[str, Any],
-    error: type[BertExportError],
-    message: str,
-    tiny: Callable[..., Path],
-    tmp_path: Path,
+def test_profiles_that_do_not_fit_the_rows_are_refused_before_the_trace(
+    tiny: Callable[..., Path], tmp_path: Path, listener: RecordingListener
 ) -> None:
-    given = {"task": "feature-extraction", "model": str(tiny("BertModel"))} | options
-    with pytest.raises(error, match=message) as caught:
-        export(output=tmp_path / "bundle", **given)
+    pytest.importorskip("tensorrt_rtx")
+    request = ExportRequest(
+        task="feature-extraction",
+        model=str(tiny("BertModel")),
+        targets=("tensorrt-rtx",),
+        engines=EngineOptions(gpus=("l4",), lengths=(9999,)),
+    )
+    with pytest.raises(InputError, match="length 9999 is too long: expected at most 32 tokens"):
+        export_request(request, output=tmp_path / "bundle", listener=listener)
+    assert listener.stages == ["load"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_refused_is_one_clear_line_and_leaves_nothing(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="precision 'int4' is unknown") as caught:
+        export(model=tiny("BertModel"), precision="int4", output=tmp_path / "bundle")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -289,7 +296,8 @@ def test_demo_without_a_task_asks_for_one() -> None:
 def test_manifest_is_plain_json(tiny_export: Callable[..., Export]) -> None:
     done = tiny_export("feature-extraction", "BertModel")
     manifest = json.loads((done.path / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["schema_version"] == 2
+    assert manifest["schema_version"] == SCHEMA_VERSION
+    assert manifest["request"]["task"] == "feature-extraction"
     assert manifest["engines"][0]["graph"]["inputs"][0] == {
         "name": "input_ids",
         "dtype": "int64",

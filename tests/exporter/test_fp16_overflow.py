@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from bert_export.errors import QuantizationError
 from bert_export.exporter.fp16_overflow import FP16_LIMIT, find_overflow
-from bert_export.runtime.batching import Row
+from bert_export.runtime.batching import Row, pad_rows
 from tests.passes.graphs import from_text
 
 HEAD = '<ir_version: 10, opset_import: ["" : 23]>'
@@ -26,9 +28,7 @@ def _graph(body: str) -> ir.Model:
 
 
 def _found(model: ir.Model, folder):
-    return find_overflow(
-        model, ROWS, folder=folder, pad_id=0, shape_feeds=lambda feeds: feeds, threads=1
-    )
+    return find_overflow(model, ROWS, folder=folder, feeds=partial(pad_rows, pad_id=0), threads=1)
 
 
 def test_nodes_beyond_the_limit_are_told_with_their_peak(tmp_path):

@@ -19,7 +19,7 @@ from tests.oracle import save_tiny
 
 CONFIG = BertConfig.from_dict({"max_position_embeddings": 32})
 PAIRED = (
-    *("multiple-auto_target", "next-sentence-prediction", "pretraining"),
+    *("multiple-choice", "next-sentence-prediction", "pretraining"),
     *("question-answering", "zero-shot-classification"),
 )
 LEAST = {name: 5 if name in PAIRED else 3 for name in TASKS}

@@ -1,4 +1,4 @@
-"""The gate: what passes, what does not, and what is compared."""
+"""The parity check: what passes, what does not, and what is compared."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 
 from bert_export.errors import VerificationError
-from bert_export.exporter.verification import (
-    MIN_AGREEMENT,
-    Case,
-    agreement,
-    rare_agreement,
-    verify,
-)
+from bert_export.exporter.agreement import MIN_AGREEMENT, agreement, rare_agreement
+from bert_export.exporter.cases import Case
+from bert_export.exporter.verification import verify
 
 RNG = np.random.default_rng(0)
 MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], dtype=np.int64)
@@ -147,7 +143,7 @@ def test_a_graph_that_always_gives_the_usual_answer_is_refused() -> None:
     case = Case("real text", {"attention_mask": np.ones_like(answers)}, real=True)
     expected = {"logits": one_hot(answers)}
 
-    def gate(given: np.ndarray) -> None:
+    def check(given: np.ndarray) -> None:
         verify(
             lambda _: {"logits": one_hot(given)},
             [(case, expected)],
@@ -156,9 +152,9 @@ def test_a_graph_that_always_gives_the_usual_answer_is_refused() -> None:
             tolerance=None,
         )
 
-    gate(answers)
+    check(answers)
     with pytest.raises(VerificationError, match=r"rarer answers \(token agreement\).*got 0\."):
-        gate(np.zeros_like(answers))
+        check(np.zeros_like(answers))
 
 
 @pytest.mark.parametrize(

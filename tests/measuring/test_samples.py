@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_export.measuring.samples import LEAST_ROUNDS, median_interval, percentile, summarize
+from bert_export.measuring.samples import LEAST_TURNS, median_interval, percentile, summarize
 
 seconds = st.floats(min_value=1e-6, max_value=10, allow_nan=False)
 
@@ -46,25 +46,17 @@ def test_interval_holds_the_median_as_often_as_it_says() -> None:
 
 
 @given(st.lists(st.lists(seconds, min_size=1, max_size=5), min_size=1, max_size=12))
-def test_figures_are_in_order(rounds: list[list[float]]) -> None:
-    summary = summarize(rounds, tolerance=0.02)
+def test_figures_are_in_order(turns: list[list[float]]) -> None:
+    summary = summarize(turns)
     assert summary.low <= summary.p50 <= summary.high
-    assert summary.p95 <= summary.p99 <= max(max(one) for one in rounds)
-    assert summary.p50 <= summary.p95 or summary.runs < 20
-    assert summary.runs == sum(map(len, rounds))
+    assert summary.p95 <= summary.p99 <= max(max(turn) for turn in turns)
+    assert summary.p50 <= summary.p95 or summary.calls < 20
+    assert summary.calls == sum(map(len, turns))
 
 
-def test_tightness_needs_enough_rounds_and_a_narrow_interval() -> None:
-    level = [[1.0, 1.001]] * LEAST_ROUNDS
-    assert summarize(level, tolerance=0.02).tight
-    assert not summarize(level[1:], tolerance=0.02).tight
-    assert not summarize([*level[2:], [1.2], [0.8]], tolerance=0.02).tight
-
-
-def test_runs_of_one_round_do_not_make_it_tight() -> None:
-    # a hundred runs each, but the rounds disagree: the machine's mood is what varies
-    rounds = [[1.0 + 0.2 * (index % 2)] * 100 for index in range(LEAST_ROUNDS)]
-    summary = summarize(rounds, tolerance=0.02)
+def test_calls_of_one_turn_do_not_make_the_median_sure() -> None:
+    # a hundred calls each, but the turns disagree: the machine's speed is what varies
+    turns = [[1.0 + 0.2 * (index % 2)] * 100 for index in range(LEAST_TURNS)]
+    summary = summarize(turns)
     assert (summary.low, summary.high) == (1.0, 1.2)
-    assert not summary.tight
-    assert summary.p50 == median(run for one in rounds for run in one)
+    assert summary.p50 == median(call for turn in turns for call in turn)

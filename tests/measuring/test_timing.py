@@ -1,317 +1,314 @@
-"""Real bundles in real children: turns, refusals, failures, what is kept."""
+"""Contenders that are tiny workers, in real children: turns, lifetimes, refusals, failures."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-import bert_export
-from bert_export.bundle import read_manifest, write_manifest
-from bert_export.errors import InputError, MeasurementError
-from bert_export.exporter import Export
-from bert_export.measuring import first_answer, worker
-from bert_export.measuring.bench import records_to_time
-from bert_export.measuring.child import Child
+from bert_export.errors import InputError
+from bert_export.measuring.machine import describe_machine, processor_kind
 from bert_export.measuring.timing import (
-    Conditions,
     Contender,
     Measured,
     conditions,
     time_contenders,
+    time_first_answers,
 )
-from bert_export.measuring.worker import Runner, rows_of_shape, time_round
-from bert_export.measuring.workloads import (
-    MANY_TEXTS,
-    ONE_TEXT,
-    Shape,
-    Workload,
-    parse_shapes,
-    shape_workloads,
-    text_workloads,
-)
-from bert_export.runtime.batching import pad_rows
-from bert_export.runtime.loading import load
+from bert_export.measuring.workloads import Workload
+from tests.measuring.support import Silent
+
+# Counts to a number per call, and writes every call into a log that all contenders share.
+WORKER = """
+import os
+
+class Counting:
+    def __init__(self, request):
+        self.request = request
+        self.note("open")
+
+    def note(self, what):
+        with open(self.request["log"], "a") as log:
+            log.write(f"{self.request['name']} {what} {os.getpid()}\\n")
+
+    def calls(self, request):
+        trouble = self.request.get("trouble", {}).get(request["name"])
+        if trouble == "refuse":
+            raise ValueError("this is not for me")
+        def call(index):
+            if trouble == "die":
+                os._exit(9)
+            if trouble == "fail" and self.count > 3:
+                raise RuntimeError("out of order")
+            self.count += 1
+            self.note(f"{request['name']}.{index}")
+            sum(range(request["work"]))
+        self.count = 0
+        return [lambda index=index: call(index) for index in range(request.get("calls", 1))]
+
+    def answer(self, request):
+        self.note("answer")
+        return {"heard": request}
+
+def open_contender(request):
+    if request.get("closed"):
+        raise OSError("cannot be opened")
+    return Counting(request)
+"""
 
 
-class Silent:
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self.saves = 0
+class Bench:
+    """Contenders of a folder, and the log of what they did."""
 
-    def begin(self, what: str, *, done: int, total: int) -> None:
-        assert 0 <= done < total
-        self.steps.append(what)
+    def __init__(self, folder: Path) -> None:
+        self._worker = folder / "counting.py"
+        self._worker.write_text(WORKER, encoding="utf-8")
+        self._log = folder / "log.txt"
+        self.contenders: list[Contender] = []
+        self.results: dict[str, Measured] = {}
 
-    def measured(self) -> None:
-        self.saves += 1
+    def add(self, name: str, **request: Any) -> None:
+        own = {"name": name, "log": str(self._log), **request}
+        self.contenders.append(Contender(name=name, worker=self._worker, request=own))
+        self.results[name] = Measured()
+
+    def run(self, *workloads: Workload, listener: Silent | None = None, **options: Any) -> None:
+        under = conditions(**({"threads": 1, "seconds": 0.0, "lifetimes": 2} | options))
+        time_contenders(
+            self.contenders,
+            workloads=workloads,
+            under=under,
+            listener=listener or Silent(),
+            results=self.results,
+        )
+
+    @property
+    def log(self) -> list[list[str]]:
+        """Name, what it did, and in which process."""
+        return [line.split() for line in self._log.read_text().splitlines()]
 
 
-def brief(shapes: str, **changed: Any) -> Conditions:
-    options = {"threads": 1, "texts": 8, "seconds": 0.2, "cold_starts": 1} | changed
-    return conditions(shapes=parse_shapes(shapes), **options)
+def workload(label: str, *, work: int = 2000, calls: int = 1) -> Workload:
+    request = {"name": label, "work": work, "calls": calls}
+    return Workload(label=label, rows=calls, request=request)
 
 
 @pytest.fixture
-def classifier(tiny_export: Callable[..., Export]) -> Path:
-    return tiny_export("text-classification", "BertForSequenceClassification", num_labels=3).path
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
 
 
-RECORDS = [{"text": f"hello world {'again ' * (index % 5)}"} for index in range(16)]
-
-
-def measure(
-    bundles: dict[str, Path],
-    shapes: str,
-    results: dict[str, Measured] | None = None,
-    **options: Any,
-) -> tuple[dict[str, Measured], Silent]:
-    found = results if results is not None else {name: Measured() for name in bundles}
+def test_contenders_take_turns_through_several_lifetimes(bench: Bench) -> None:
+    bench.add("a")
+    bench.add("b")
     listener = Silent()
-    time_contenders(
-        [Contender(name, path) for name, path in bundles.items()],
-        shapes=parse_shapes(shapes),
-        under=brief(shapes, **options),
-        records=RECORDS,
-        listener=listener,
-        results=found,
-    )
-    return found, listener
+    bench.run(workload("w"), workload("x"), listener=listener)
+    assert listener.steps == [
+        f"{what}, lifetime {number} of 2" for number in (1, 2) for what in ("opening", "w", "x")
+    ]
+    assert listener.saves == 4
+    for measured in bench.results.values():
+        assert (measured.failure, measured.refusals) == (None, {})
+        assert list(measured.timings) == ["w", "x"]
+        for timing in measured.timings.values():
+            assert [len(lifetime) for lifetime in timing.lifetimes] == [2, 2]  # a lap
+            assert all(
+                call > 0 for lifetime in timing.lifetimes for turn in lifetime for call in turn
+            )
+        assert (measured.peak_bytes or 0) > 1e6
+    assert set(bench.results["b"].speed_ups) == {"w", "x"}
+    ratio = bench.results["b"].speed_ups["w"]
+    assert (ratio.lifetimes, ratio.laps) == (2, 2)
+    assert ratio.low <= ratio.value <= ratio.high
+    processes = Counter(name for name, what, _ in bench.log if what == "open")
+    assert processes == {"a": 2, "b": 2}
 
 
-def test_contenders_are_measured_at_everything(classifier: Path) -> None:
-    results, listener = measure({"a": classifier, "b": classifier}, "1x8,2x16")
-    assert listener.steps == ["first answers", "opening", "1x8", "2x16", ONE_TEXT, MANY_TEXTS]
-    assert listener.saves == 5
-    for measured in results.values():
-        assert measured.failure is None
-        assert measured.refusals == {}
-        assert list(measured.timings) == ["1x8", "2x16", ONE_TEXT, MANY_TEXTS]
-        assert [one.rows for one in measured.timings.values()] == [1, 2, 1, 8]
-        assert all(
-            run > 0 for one in measured.timings.values() for turn in one.rounds for run in turn
-        )
-        assert {len(turn) for turn in measured.timings[ONE_TEXT].rounds} == {8}
-        assert len(measured.first_answers) == 1
-        assert 0.05 < measured.first_answers[0] < 60
-        assert 20e6 < (measured.first_answer_bytes or 0) <= 1e9
-        assert 20e6 < (measured.peak_bytes or 0) <= 1e9
-        timing = measured.timings["2x16"]
-        assert timing.rows_per_second == pytest.approx(2 / timing.summary.p50)
+def test_all_are_alive_at_once(bench: Bench) -> None:
+    for name in "abc":
+        bench.add(name)
+    bench.run(workload("w"), lifetimes=1)
+    kinds = ["open" if what == "open" else name for name, what, _ in bench.log]
+    assert kinds[:3] == ["open"] * 3
+    assert "open" not in kinds[3:]
 
 
-def test_a_shape_that_does_not_fit_is_a_reason(classifier: Path) -> None:
-    results, _ = measure({"a": classifier}, "1x8,1x4000", texts=0)
-    assert list(results["a"].timings) == ["1x8"]
-    assert "longer than the bundle's rows" in results["a"].refusals["1x4000"]
-    assert results["a"].failure is None
+def test_rounds_are_mirrored(bench: Bench) -> None:
+    for name in "abc":
+        bench.add(name)
+    bench.run(workload("w", work=3_000_000), lifetimes=1)  # some calls a turn
+    turns = [name for name, what, _ in bench.log if what != "open"]
+    # After each has been warmed up in order: a round, and the same backwards.
+    runs = [name for index, name in enumerate(turns) if index == 0 or turns[index - 1] != name]
+    there_and_back = runs[3:] if runs[2] != runs[3] else runs[2:]
+    order = there_and_back[:3]
+    assert there_and_back == [*order, *order[-2::-1]]
+    assert sorted(order) == ["a", "b", "c"]
 
 
-def test_a_broken_bundle_is_a_reason_and_the_others_go_on(classifier: Path, tmp_path: Path) -> None:
-    results, _ = measure({"broken": tmp_path, "whole": classifier}, "1x8", texts=0)
-    assert "manifest.json" in (results["broken"].failure or "")
-    assert results["broken"].timings == {}
-    assert "1x8" in results["whole"].timings
+def test_calls_that_differ_are_the_same_ones_for_all(bench: Bench) -> None:
+    bench.add("a")
+    bench.add("b")
+    bench.run(workload("w", calls=7), seconds=0.2, lifetimes=1)
+    timings = [bench.results[name].timings["w"] for name in "ab"]
+    lengths = [[len(turn) for turn in timing.lifetimes[0]] for timing in timings]
+    assert lengths[0] == lengths[1]
+    assert timings[0].calls == 7
+    assert timings[0].pass_seconds > 0
 
 
-def test_what_was_measured_for_all_is_kept(classifier: Path) -> None:
-    bundles = {"a": classifier, "b": classifier}
-    results, _ = measure(bundles, "1x8", texts=0)
-    before = {name: measured.timings["1x8"] for name, measured in results.items()}
-    measure(bundles, "1x8", results, texts=0)
-    assert {name: measured.timings["1x8"] for name, measured in results.items()} == before
-    results["c"] = Measured()  # who comes late is measured beside the others
-    measure(bundles | {"c": classifier}, "1x8", results, texts=0)
-    assert results["a"].timings["1x8"] is not before["a"]
-    assert "1x8" in results["c"].timings
+def test_a_workload_that_one_cannot_do_is_a_reason(bench: Bench) -> None:
+    bench.add("a")
+    bench.add("b", trouble={"w": "refuse"})
+    bench.add("c")
+    bench.run(workload("w"), workload("x"))
+    assert bench.results["b"].refusals == {"w": "ValueError: this is not for me."}
+    assert bench.results["b"].failure is None
+    assert list(bench.results["b"].timings) == ["x"]
+    assert list(bench.results["c"].speed_ups) == ["w", "x"]
 
 
-def test_an_interrupt_keeps_whole_workloads(classifier: Path) -> None:
+def test_who_fails_in_the_middle_drops_out_of_the_workload(bench: Bench) -> None:
+    bench.add("a")
+    bench.add("b", trouble={"w": "fail"})
+    bench.run(workload("w"), workload("x"))
+    assert bench.results["b"].refusals == {"w": "RuntimeError: out of order."}
+    assert list(bench.results["b"].timings) == ["x"]
+    assert list(bench.results["a"].timings) == ["w", "x"]
+
+
+def test_who_dies_is_out_and_the_others_go_on(bench: Bench) -> None:
+    bench.add("a", trouble={"x": "die"})
+    bench.add("b")
+    bench.run(workload("w"), workload("x"), workload("y"))
+    assert "x: counting ended with status 9" in (bench.results["a"].failure or "")
+    assert [len(bench.results["a"].timings[label].lifetimes) for label in ("w",)] == [1]
+    assert list(bench.results["b"].timings) == ["w", "x", "y"]
+    assert [len(one.lifetimes) for one in bench.results["b"].timings.values()] == [2, 2, 2]
+    assert bench.results["b"].speed_ups["w"].lifetimes == 1  # as far as both reach
+
+
+def test_who_cannot_be_opened_says_why(bench: Bench) -> None:
+    bench.add("a", closed=True)
+    bench.add("b")
+    bench.contenders.append(Contender(name="c", worker="c", python="/no/such/python"))
+    bench.results["c"] = Measured()
+    bench.run(workload("w"))
+    assert bench.results["a"].failure == "OSError: cannot be opened."
+    assert "cannot be started" in (bench.results["c"].failure or "")
+    assert "w" in bench.results["b"].timings
+
+
+def test_lifetimes_that_are_there_are_kept(bench: Bench) -> None:
+    bench.add("a")
+    bench.add("b")
+    bench.run(workload("w"), lifetimes=1)
+    before = bench.results["a"].timings["w"].lifetimes
+    bench.run(workload("w"), workload("x"), lifetimes=1)
+    assert bench.results["a"].timings["w"].lifetimes == before
+    assert "x" in bench.results["a"].timings
+    bench.run(workload("w"), lifetimes=3)
+    assert bench.results["a"].timings["w"].lifetimes[0] == before[0]
+    assert len(bench.results["a"].timings["w"].lifetimes) == 3
+
+
+def test_a_late_comer_is_measured_beside_the_others(bench: Bench) -> None:
+    bench.add("a")
+    bench.run(workload("w"))
+    before = bench.results["a"].timings["w"]
+    bench.add("b")
+    bench.run(workload("w"))
+    assert bench.results["a"].timings["w"] != before
+    assert bench.results["b"].speed_ups["w"].lifetimes == 2
+
+
+def test_a_workload_of_other_rows_is_another(bench: Bench) -> None:
+    bench.add("a")
+    bench.run(workload("w", calls=1))
+    bench.run(workload("w", calls=3))
+    assert bench.results["a"].timings["w"].rows == 3
+
+
+def test_an_interrupt_keeps_whole_lifetimes(bench: Bench) -> None:
     class Interrupting(Silent):
         def begin(self, what: str, *, done: int, total: int) -> None:
-            if what == "2x16":
+            if what == "x, lifetime 2 of 3":
                 raise KeyboardInterrupt
 
-    results = {"a": Measured()}
+    bench.add("a")
     with pytest.raises(KeyboardInterrupt):
-        time_contenders(
-            [Contender("a", classifier)],
-            shapes=parse_shapes("1x8,2x16"),
-            under=brief("1x8,2x16"),
-            records=RECORDS,
-            listener=Interrupting(),
-            results=results,
-        )
-    assert list(results["a"].timings) == ["1x8"]
+        bench.run(workload("w"), workload("x"), listener=Interrupting(), lifetimes=3)
+    kept = {label: len(one.lifetimes) for label, one in bench.results["a"].timings.items()}
+    assert kept == {"w": 2, "x": 1}
+    bench.run(workload("w"), workload("x"), lifetimes=3)
+    kept = {label: len(one.lifetimes) for label, one in bench.results["a"].timings.items()}
+    assert kept == {"w": 3, "x": 3}
 
 
-def test_threads_must_fit_the_machine() -> None:
-    with pytest.raises(InputError, match="threads do not fit"):
-        conditions(shapes=parse_shapes("1x8"), threads=4096)
-    assert len(brief("1x8").cores) == 1
+def test_a_workload_takes_the_time_that_it_is_given(bench: Bench) -> None:
+    bench.add("a")
+    bench.add("b")
+    bench.run(workload("w"), seconds=1.0, tolerance=1e-9, lifetimes=1)
+    assert len(bench.results["a"].timings["w"].lifetimes[0]) > 12
 
 
-def test_rounds_run_each_call_alike() -> None:
-    order: list[int] = []
-    calls = [lambda: order.append(0), lambda: order.append(1)]
-    assert len(time_round(calls, seconds=0.0, warm_ups=1)) == 2
-    assert order == [0, 0, 1]
-    assert len(time_round(calls[:1], seconds=0.0, warm_ups=0)) == 1
-
-
-@contextlib.contextmanager
-def child_of(module: Path, text: str) -> Iterator[Child]:
-    module.write_text(text, encoding="utf-8")
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(module.parent)
-    try:
-        with Child(module.stem, threads=1) as child:
-            yield child
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
-
-
-def test_a_child_that_dies_says_its_last_words(tmp_path: Path) -> None:
-    with (
-        child_of(tmp_path / "dying_child.py", "raise SystemExit('last words')") as child,
-        pytest.raises(MeasurementError, match=r"ended with status 1: .*last words"),
-    ):
-        child.ask({"do": "anything"})
-
-
-def test_a_child_that_is_silent_is_not_waited_for_for_ever(tmp_path: Path) -> None:
-    with (
-        child_of(tmp_path / "silent_child.py", "import time; time.sleep(60)") as child,
-        pytest.raises(MeasurementError, match="does not answer"),
-    ):
-        child.ask({"do": "anything"}, patience=0.1)
-
-
-def test_a_late_reply_answers_no_other_request(tmp_path: Path) -> None:
-    text = (
-        "import os, sys, time\n"
-        "for line in sys.stdin:\n"
-        "    time.sleep(0.5)\n"
-        "    os.write(int(sys.argv[1]), line.encode())\n"
+def test_first_answers_are_in_turns_after_one_that_does_not_count(bench: Bench) -> None:
+    bench.add("a")
+    bench.add("b", closed=True)
+    bench.add("c")
+    under = conditions(threads=1, cold_starts=3)
+    time_first_answers(
+        bench.contenders, method="answer", request={}, under=under, results=bench.results
     )
-    with child_of(tmp_path / "late_child.py", text) as child:
-        with pytest.raises(MeasurementError, match="does not answer"):
-            child.ask({"first": 1}, patience=0.1)
-        with pytest.raises(MeasurementError, match="ended with status -9"):
-            child.ask({"second": 2}, patience=20)
-
-
-def test_a_request_may_be_longer_than_an_argument(tmp_path: Path) -> None:
-    text = (
-        "from bert_export.measuring.once import answer_once\n"
-        "answer_once(lambda request: {'length': len(request['text'])})\n"
+    assert len(bench.results["a"].first_answers) == len(bench.results["c"].first_answers) == 3
+    assert (bench.results["a"].first_answer_bytes or 0) > 1e6
+    assert "cannot be opened" in (bench.results["b"].failure or "")
+    order = [name for name, what, _ in bench.log if what == "answer"]
+    assert len(order) == 8
+    assert order[:2] == order[3:1:-1]  # mirrored
+    time_first_answers(  # what is there is kept
+        bench.contenders, method="answer", request={}, under=under, results=bench.results
     )
-    with child_of(tmp_path / "reading_child.py", text) as child:
-        assert child.ask({"text": "a" * 1_000_000}) == {"length": 1_000_000}
-
-
-def test_a_child_imports_no_torch() -> None:
-    text = (
-        "import bert_export.measuring.worker, bert_export.measuring.first_answer, sys\n"
-        "found = {'torch', 'onnx', 'onnx_ir', 'transformers'} & set(sys.modules)\n"
-        "sys.exit(' '.join(found) or None)"
-    )
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert len(bench.log) == 16
 
 
 @pytest.mark.parametrize(
-    ("task", "cls_name"),
+    ("options", "reason"),
     [
-        ("fill-mask", "BertForMaskedLM"),
-        ("text-generation", "BertLMHeadModel"),
+        ({"threads": 4096}, "threads do not fit"),
+        ({"seconds": math.nan}, "seconds are out of bounds"),
+        ({"tolerance": 0.0}, "tolerance is out of bounds"),
+        ({"lifetimes": 0}, "lifetimes are out of bounds"),
     ],
 )
-def test_every_kind_of_task_has_its_workloads(
-    task: str, cls_name: str, tiny_export: Callable[..., Export]
-) -> None:
-    config = {"is_decoder": True} if task == "text-generation" else {}
-    bundle = tiny_export(task, cls_name, **config).path
-    _, records = records_to_time(read_manifest(bundle), None, 4)
-    records = records[:4]
-    runner = Runner(str(bundle), target=None, threads=1, records=records)
-    for workload in (*shape_workloads([Shape(2, 12)]), *text_workloads(4)):
-        calls = runner.runs(workload)
-        assert len(calls) == (4 if workload.label == ONE_TEXT else 1)
-        for call in calls:
-            call()
-    assert runner.count_within(0.0) == 1
-    assert runner.count_within(60.0) == 4
-    runner.keep(2)
-    assert len(runner.runs(Workload(label=ONE_TEXT, rows=1))) == 2
+def test_conditions_must_fit_the_machine(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        conditions(**options)
 
 
-class Opened:
-    """Stands for a pipeline, and for ``load``: keeps what it was opened with."""
-
-    def __call__(self, path: str, *, target: str | None, threads: int | None) -> Opened:
-        self.options = (target, threads)
-        return self
-
-    def item(self, record: Any) -> Any:
-        return record
-
-    def dataset_settings(self) -> None:
-        return None
-
-    def answers(self, items: list[Any], settings: None) -> Iterator[Any]:
-        yield from items
+def test_children_are_pinned_alike() -> None:
+    assert len(conditions(threads=1).cores) == 1
 
 
 @pytest.mark.parametrize(
-    ("target", "threads"),
-    [(None, None), ("tensorrt-rtx", None), ("tensorrt", None), ("onnxruntime", 1)],
+    ("instructions", "kind"),
+    [
+        (("avx2",), "AVX2"),
+        (("avx2", "avx_vnni"), "AVX-VNNI"),
+        (("avx2", "avx512f", "avx512_vnni"), "AVX512-VNNI"),
+        (("avx2", "avx512f", "avx512_vnni", "amx_int8"), "AMX"),
+        (("asimddp",), "Arm"),
+    ],
 )
-def test_threads_are_for_engines_that_take_them(
-    classifier: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    target: str | None,
-    threads: int | None,
-) -> None:
-    manifest = read_manifest(classifier)
-    engine = msgspec.structs.replace(manifest.engine(), target="tensorrt-rtx")
-    changed = msgspec.structs.replace(manifest, default_target=engine.target, engines=(engine,))
-    write_manifest(tmp_path, changed)
-    opened = Opened()
-    monkeypatch.setattr(worker, "load", opened)
-    monkeypatch.setattr(bert_export, "load", opened)
-    Runner(str(tmp_path), target=target, threads=1, records=RECORDS).answer()
-    assert opened.options == (target, threads)
-    cores = sorted(os.sched_getaffinity(0))
-    request = {"bundle": str(tmp_path), "target": target, "threads": 1, "cores": cores}
-    assert first_answer._answer(request | {"record": RECORDS[0]})["ended"] > 0
-    assert opened.options == (target, threads)
+def test_the_kind_of_processor(instructions: tuple[str, ...], kind: str) -> None:
+    assert processor_kind(instructions) == kind
 
 
-def test_rows_have_the_shape_and_real_tokens(classifier: Path) -> None:
-    with load(classifier) as pipeline:
-        rows = rows_of_shape(pipeline, RECORDS, Shape(3, 20))
-        assert [len(row) for row in rows] == [20, 20, 20]
-        own = {
-            int(token)
-            for record in RECORDS
-            for (row,) in pipeline.encode([pipeline.item(record)], pipeline.dataset_settings())
-            for token in row.input_ids
-        }
-        assert {int(token) for row in rows for token in row.input_ids} <= own
-        assert all(row.input_ids[0] == pipeline.tokenizer.cls_id for row in rows)
-        assert (rows[0].input_ids != rows[1].input_ids).any()
-        assert pad_rows(rows, pad_id=0)["attention_mask"].all()
-        with pytest.raises(InputError, match="hold no token"):
-            rows_of_shape(pipeline, [{"text": ""}], Shape(1, 8))
+def test_the_machine_says_its_kind() -> None:
+    machine = describe_machine()
+    assert machine["processor"] == processor_kind(machine["instructions"])
+    assert json.dumps(machine)

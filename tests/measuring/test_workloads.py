@@ -40,7 +40,7 @@ def test_a_shape_without_room_for_a_token_is_refused() -> None:
 
 def test_workloads_say_what_a_run_answers() -> None:
     (single, many) = text_workloads(40)
-    assert (single.rows, many.rows) == (1, 40)
+    assert (single.rows, many.rows) == (40, 40)
     assert [one.rows for one in shape_workloads(parse_shapes("8x128"))] == [8]
 
 

@@ -93,10 +93,10 @@ def test_untied_decoder_without_weight_is_refused(pretraining: Checkpoint) -> No
 
 def test_decoder_bias_is_found_under_either_name(masked_lm: Checkpoint) -> None:
     bias = masked_lm.tensors["cls.predictions.bias"]
-    moved = _with(masked_lm, cls__predictions__bias=None, cls__predictions__decoder__bias=bias)
+    renamed = _with(masked_lm, cls__predictions__bias=None, cls__predictions__decoder__bias=bias)
     batch = random_batch(masked_lm.config["vocab_size"])
-    ours, same = load_head("BertForMaskedLM", moved), load_head("BertForMaskedLM", masked_lm)
-    assert torch.equal(ours(*batch), same(*batch))
+    heads = [load_head("BertForMaskedLM", checkpoint) for checkpoint in (renamed, masked_lm)]
+    assert torch.equal(*(head(*batch) for head in heads))
 
 
 def test_pooler_is_optional_only_for_the_bare_encoder(masked_lm: Checkpoint) -> None:

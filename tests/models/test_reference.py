@@ -1,4 +1,4 @@
-"""A head's own answers: those of a plain call, by name, wherever linear layers are computed."""
+"""A head's own outputs: those of a plain call, by name, whatever computes the linear layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tests.oracle import random_batch
 NAMES = tuple(name for name in HEADS if name != "BertForSentenceEmbedding")
 
 
-def opened(tiny: Callable[..., Path], name: str) -> tuple[BertHead, dict[str, NDArray[np.int64]]]:
+def head_and_feeds(
+    tiny: Callable[..., Path], name: str
+) -> tuple[BertHead, dict[str, NDArray[np.int64]]]:
     """A head with random tiny weights, and a batch for it."""
     decoder = {"is_decoder": True} if name == "BertLMHeadModel" else {}
     checkpoint = load_checkpoint(str(tiny(name, **decoder)))
@@ -26,30 +28,32 @@ def opened(tiny: Callable[..., Path], name: str) -> tuple[BertHead, dict[str, ND
     tensors = random_batch(checkpoint.config["vocab_size"])
     if name == "BertForMultipleChoice":
         tensors = tuple(tensor.unsqueeze(0) for tensor in tensors)  # three choices
-    return head, {one: part.numpy() for one, part in zip(head.inputs, tensors, strict=True)}
+    return head, {
+        input_: tensor.numpy() for input_, tensor in zip(head.inputs, tensors, strict=True)
+    }
 
 
 @pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_answers_of_a_plain_call(
+def test_outputs_are_those_of_a_plain_call(
     tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str, *, onednn: bool
 ) -> None:
     available = torch.backends.mkldnn.is_available()
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn and available)
-    head, feeds = opened(tiny, name)
+    head, feeds = head_and_feeds(tiny, name)
     with torch.inference_mode():
-        found = head(*map(torch.from_numpy, feeds.values()))
-    parts = (found,) if isinstance(found, torch.Tensor) else found
-    answers = run_head(head, feeds)
-    assert tuple(answers) == head.outputs
-    for array, part in zip(answers.values(), parts, strict=True):
+        expected = head(*map(torch.from_numpy, feeds.values()))
+    tensors = (expected,) if isinstance(expected, torch.Tensor) else expected
+    outputs = run_head(head, feeds)
+    assert tuple(outputs) == head.outputs
+    for array, tensor in zip(outputs.values(), tensors, strict=True):
         assert array.dtype == np.float32
-        np.testing.assert_allclose(array, part.numpy(), atol=1e-5)
+        np.testing.assert_allclose(array, tensor.numpy(), atol=1e-5)
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
-def test_every_linear_layer_is_onednns(tiny: Callable[..., Path]) -> None:
-    head, feeds = opened(tiny, "BertModel")
+def test_onednn_computes_every_linear_layer(tiny: Callable[..., Path]) -> None:
+    head, feeds = head_and_feeds(tiny, "BertModel")
     layers = sum(isinstance(module, torch.nn.Linear) for module in head.modules())
     with torch.autograd.profiler.profile() as profile:
         run_head(head, feeds)

@@ -19,7 +19,7 @@ from bert_export.models.config import BertConfig
 from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead
 from bert_export.runtime.sessions.onnxruntime import start_engine
 from bert_export.tasks import TASKS
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
 
 __all__ = [

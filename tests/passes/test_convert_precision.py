@@ -8,7 +8,7 @@ from bert_export.errors import PassError
 from bert_export.passes.bound_masks import BoundMasks
 from bert_export.passes.convert_precision import ConvertPrecision, set_float32_nodes
 from bert_export.passes.expand_attention import ExpandAttention
-from bert_export.passes.recipes import prepare
+from bert_export.passes.prepare import prepare
 from bert_export.tasks import TASKS
 from tests.passes.graphs import (
     LAYERS,

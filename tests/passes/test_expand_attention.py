@@ -6,7 +6,7 @@ import pytest
 
 from bert_export.passes.expand_attention import ExpandAttention
 from bert_export.passes.fused_attention import count_attention
-from bert_export.passes.recipes import prepare
+from bert_export.passes.prepare import prepare
 from bert_export.tasks import TASKS
 from tests.passes.graphs import (
     LAYERS,

@@ -7,7 +7,7 @@ import pytest
 from bert_export.errors import PassError
 from bert_export.passes.expand_attention import ExpandAttention
 from bert_export.passes.lower_opset import LowerOpset
-from bert_export.passes.recipes import prepare
+from bert_export.passes.prepare import prepare
 from bert_export.tasks import TASKS
 from tests.passes.graphs import LAYERS, difference, feeds_for, from_text, run_model, traced
 

@@ -6,7 +6,6 @@ import pytest
 
 from bert_export.passes.fuse_attention import FuseAttention
 from bert_export.passes.lower_quantized_linear import LowerQuantizedLinear, count_quantized
-from bert_export.passes.merge_qkv import MergeQkv
 from bert_export.passes.prune_first_token import PruneFirstToken
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import SCHEMES, find_linear_layers, quantize_graph
@@ -30,7 +29,7 @@ def _quantized(*passes, task="text-classification", scheme="x86-64-vnni") -> ir.
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(
     "passes",
-    [(), (FuseAttention(), PruneFirstToken()), (FuseAttention(), PruneFirstToken(), MergeQkv())],
+    [(), (FuseAttention(), PruneFirstToken())],
 )
 def test_every_quantized_layer_is_lowered(passes, scheme, tmp_path):
     model = _quantized(*passes, scheme=scheme)

@@ -8,7 +8,7 @@ from bert_export.passes.prune_positions import (
     PruneLastPosition,
     PruneMaskedPositions,
 )
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 from tests.passes.graphs import VOCABULARY, feeds_for, operators, run_model, traced
 
 

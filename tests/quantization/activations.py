@@ -1,4 +1,4 @@
-"""What quantized layers read while a graph runs."""
+"""What the quantized layers of a graph read while it runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import onnx_ir as ir
 from bert_export.quantization.linear_layers import find_linear_layers
 from tests.passes.graphs import Arrays, run_model
 
-__all__ = ["site_inputs"]
+__all__ = ["layer_inputs"]
 
 
-def site_inputs(model: ir.Model, feeds: Arrays, folder: Path) -> Arrays:
-    """By layer; the model gives the activations back from now on."""
+def layer_inputs(model: ir.Model, feeds: Arrays, folder: Path) -> Arrays:
+    """The input of each linear layer, by the layer's name; they stay outputs of the model."""
     layers, _ = find_linear_layers(model)
     for layer in layers:
         value = layer.node.inputs[0]

@@ -1,8 +1,9 @@
-"""The quantizer: its arithmetic, its layers, and the graph it writes."""
+"""The quantizer: its arithmetic, the layers that it covers, and the graph that it writes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,10 @@ from bert_export.quantization.quantizer import (
     quantize_graph,
     quantize_weight,
 )
-from bert_export.runtime.batching import Row
+from bert_export.runtime.batching import Row, pad_rows
 from bert_export.runtime.processor import PROCESSORS
 from tests.oracle import random_batch
-from tests.test_tracing import trace_head
+from tests.tracing.test_trace import trace_head
 
 BOUND = st.floats(-1e4, 1e4, allow_nan=False)
 
@@ -37,17 +38,18 @@ BOUND = st.floats(-1e4, 1e4, allow_nan=False)
 @given(low=BOUND, high=BOUND, lowest=st.sampled_from([0, -128]))
 def test_zero_and_both_bounds_survive(low: float, high: float, lowest: int) -> None:
     low, high = sorted((low, high))
-    chosen = affine_parameters(low, high, lowest=lowest)
-    assert chosen.scale > 0
-    assert lowest <= chosen.zero_point <= lowest + 255
+    affine = affine_parameters(low, high, lowest=lowest)
+    assert affine.scale > 0
+    assert lowest <= affine.zero_point <= lowest + 255
     for value in (0.0, low, high):
-        level = np.clip(np.rint(value / chosen.scale) + chosen.zero_point, lowest, lowest + 255)
-        back = chosen.scale * (level - chosen.zero_point)
-        assert abs(back - value) <= chosen.scale * 1.001 + 1e-12
+        rounded = np.rint(value / affine.scale) + affine.zero_point
+        quantized = np.clip(rounded, lowest, lowest + 255)
+        dequantized = affine.scale * (quantized - affine.zero_point)
+        assert abs(dequantized - value) <= affine.scale * 1.001 + 1e-12
 
 
 @pytest.mark.parametrize("bounds", [(1.0, 0.0), (np.nan, 1.0), (-np.inf, 0.0)])
-def test_a_range_that_is_none_is_refused(bounds: tuple[float, float]) -> None:
+def test_a_malformed_range_is_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(QuantizationError, match="activation range is not valid"):
         affine_parameters(*bounds)
 
@@ -56,13 +58,13 @@ def test_a_range_that_is_none_is_refused(bounds: tuple[float, float]) -> None:
     weight=arrays.arrays(np.float32, (5, 3), elements=st.floats(-100, 100, width=32)),
     largest=st.sampled_from([63, 127]),
 )
-@example(weight=np.full((5, 3), 1e-45, np.float32), largest=63)  # whose step would be 0
+@example(weight=np.full((5, 3), 1e-45, np.float32), largest=63)  # its scale would be 0
 def test_weights_come_back_within_half_a_step(weight: np.ndarray, largest: int) -> None:
-    levels, scales = quantize_weight(weight, largest=largest)
-    assert levels.dtype == np.int8
+    quantized, scales = quantize_weight(weight, largest=largest)
+    assert quantized.dtype == np.int8
     assert scales.shape == (3,)
-    assert np.abs(levels.astype(int)).max() <= largest
-    assert (np.abs(levels * scales - weight) <= 0.5 * scales + 1e-6).all()
+    assert np.abs(quantized.astype(int)).max() <= largest
+    assert (np.abs(quantized * scales - weight) <= 0.5 * scales + 1e-6).all()
 
 
 @pytest.fixture
@@ -87,18 +89,17 @@ def ranges_of(model: ir.Model, folder: Path) -> dict[str, tuple[float, float]]:
         tuple(dict.fromkeys(layer.activation for layer in layers)),
         rows(),
         folder=folder,
-        pad_id=0,
-        shape_feeds=lambda feeds: feeds,
+        feeds=partial(pad_rows, pad_id=0),
         make_observer=MinMaxObserver,
     )
 
 
-def test_sites_are_the_encoder_and_the_pooler(traced: ir.Model) -> None:
-    layers, kept = find_linear_layers(traced)
+def test_encoder_and_pooler_are_covered(traced: ir.Model) -> None:
+    layers, float_layers = find_linear_layers(traced)
     assert len(layers) == 2 * 6 + 1
-    assert layers[-1].layer == "bert.pooler.dense"
-    assert [(plan.layer, plan.precision) for plan in kept] == [("classifier", "fp32")]
-    assert kept[0].reason
+    assert layers[-1].name == "bert.pooler.dense"
+    assert [(plan.layer, plan.precision) for plan in float_layers] == [("classifier", "fp32")]
+    assert float_layers[0].reason
 
 
 def test_a_graph_without_an_encoder_is_refused(traced: ir.Model) -> None:
@@ -122,8 +123,7 @@ def test_ranges_do_not_see_padding(traced: ir.Model, tmp_path: Path) -> None:
             [layers[0].activation],
             [row],
             folder=tmp_path,
-            pad_id=0,
-            shape_feeds=lambda feeds: feeds,
+            feeds=partial(pad_rows, pad_id=0),
             make_observer=MinMaxObserver,
         )[layers[0].activation]
         for row in rows()
@@ -134,26 +134,26 @@ def test_ranges_do_not_see_padding(traced: ir.Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cpu", PROCESSORS)
-def test_the_graph_has_explicit_levels_and_stays_close(
+def test_the_graph_has_explicit_quantization_and_stays_close(
     traced: ir.Model, tmp_path: Path, cpu: str
 ) -> None:
     ids, mask, types = (tensor.numpy() for tensor in random_batch(60, (9, 4, 1, 7)))
     feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
     exact = run(traced, feeds)
-    found = ranges_of(traced, tmp_path)
+    ranges = ranges_of(traced, tmp_path)
     scheme = SCHEMES[cpu]
-    plan = quantize_graph(traced, Preparation.from_ranges(found), scheme=scheme)
+    plan = quantize_graph(traced, Preparation.from_ranges(ranges), scheme=scheme)
     assert [layer.precision for layer in plan] == ["int8"] * 13 + ["fp32", "int8"]
-    types_ = [node.op_type for node in traced.graph]
-    assert types_.count("QuantizeLinear") == len(found)  # query, key and value share theirs
-    stored = [value.const_value.dtype for value in traced.graph.initializers.values()]
-    zero_points = len(found) if cpu == "arm64" else 0
-    assert stored.count(ir.DataType.INT8) == 13 + 1 + zero_points  # the word table too
+    operators = [node.op_type for node in traced.graph]
+    assert operators.count("QuantizeLinear") == len(ranges)  # query, key and value share theirs
+    dtypes = [value.const_value.dtype for value in traced.graph.initializers.values()]
+    zero_points = len(ranges) if cpu == "arm64" else 0
+    assert dtypes.count(ir.DataType.INT8) == 13 + 1 + zero_points  # the word table too
     for layer in plan[:13]:
-        levels = traced.graph.initializers[f"{layer.layer}.weight_int8"].const_value.numpy()
-        assert np.abs(levels.astype(int)).max() <= scheme.weight_bound
-    close = run(traced, feeds)
-    assert 0 < np.abs(close - exact).max() < 0.35 * np.abs(exact).max()
+        weight = traced.graph.initializers[f"{layer.layer}.weight_int8"].const_value.numpy()
+        assert np.abs(weight.astype(int)).max() <= scheme.weight_bound
+    quantized = run(traced, feeds)
+    assert 0 < np.abs(quantized - exact).max() < 0.35 * np.abs(exact).max()
 
 
 def outline(model: ir.Model) -> list[object]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bert_export.bundle import FileRecord
-from bert_export.measuring.samples import summarize
-from bert_export.measuring.timing import Conditions, Measured, Timing
+from bert_export.measuring.timing import Conditions, Measured, Timing, speed_up, timing_of
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report.schema import (
     DataRecord,
@@ -38,11 +37,15 @@ _FAILURE = "openvino cannot open </script><b>this</b> graph: expected an operato
 
 
 def _timing(seconds: float, rows: int) -> Timing:
-    rounds = tuple(
-        tuple(seconds * (1 + 0.004 * ((turn * 7 + run * 3) % 5 - 2)) for run in range(20))
-        for turn in range(8)
-    )
-    return Timing(rows=rows, rounds=rounds, summary=summarize(rounds, tolerance=0.02))
+    """Three lifetimes, which differ by their places in memory, of turns that drift alike."""
+    lifetimes = [
+        [
+            [seconds * place * (1 + 0.004 * ((turn * 7 + call * 3) % 5 - 2)) for call in range(10)]
+            for turn in range(6)
+        ]
+        for place in (1.0, 0.99, 1.01 + seconds)
+    ]
+    return timing_of(rows=rows, lifetimes=lifetimes)
 
 
 def _measured(milliseconds: tuple[float, ...], size: int) -> Measured:
@@ -111,6 +114,12 @@ def sample_report(*, labelled: bool = True) -> Report:
             failure=_FAILURE,
         )
     )
+    first, *others = (variant.measured for variant in variants)
+    for measured in others:
+        for label, timing in measured.timings.items():
+            ratio = speed_up(timing, first.timings[label])
+            assert ratio is not None
+            measured.speed_ups[label] = ratio
     return Report(
         command="bert-export report --task text-classification --data snips-test.jsonl -o report",
         created="2026-01-02T03:04:05+00:00",
@@ -130,6 +139,7 @@ def sample_report(*, labelled: bool = True) -> Report:
         data=DataRecord(name="snips-test.jsonl", sha256="ef" * 32, records=700, built_in=False),
         machine={
             "cpu": "AMD EPYC",
+            "processor": "AVX512-VNNI",
             "cores": 2,
             "instructions": ["avx2", "avx512_vnni"],
             "memory_gib": 15.6,
@@ -146,6 +156,7 @@ def sample_report(*, labelled: bool = True) -> Report:
             cores=(0, 1),
             seconds=4.0,
             tolerance=0.02,
+            lifetimes=3,
             cold_starts=3,
         ),
         variants=variants,

@@ -15,7 +15,7 @@ import pytest
 from bert_export.errors import InputError
 from bert_export.measuring.timing import Measured
 from bert_export.report import wording
-from bert_export.report.files import write_whole
+from bert_export.report.files import write_report_file
 from bert_export.report.markdown import markdown_table
 from bert_export.report.page import PAGE, render_page, write_page
 from bert_export.report.picture import PICTURES, write_picture
@@ -246,7 +246,7 @@ def _write_all(report: Report, folder: Path) -> None:
 
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none/report\.json cannot be written"):
-        write_whole(tmp_path / "none" / REPORT, b"{}")
+        write_report_file(tmp_path / "none" / REPORT, b"{}")
 
 
 def test_picture_of_nothing_is_drawn_too(tmp_path: Path) -> None:
@@ -261,11 +261,13 @@ def test_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [REPORT]
     assert read_report(tmp_path) == report
     raw = json.loads((tmp_path / REPORT).read_bytes())
-    assert raw["schema_version"] == 1
-    assert len(raw["variants"][0]["measured"]["timings"]["1x16"]["rounds"][0]) == 20
+    assert raw["schema_version"] == 2
+    timing = raw["variants"][0]["measured"]["timings"]["1x16"]
+    assert [len(lifetime) for lifetime in timing["lifetimes"]] == [6, 6, 6]
+    assert {len(turn) for lifetime in timing["lifetimes"] for turn in lifetime} == {10}
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 1}', "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 2}', "[" * 100_000, "\udcff"])
 def test_a_malformed_report_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / REPORT).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match="is malformed"):

@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from bert_export.errors import BertExportError, DatasetError, InputError, MeasurementError
+from bert_export.measuring.timing import conditions
+from bert_export.measuring.workloads import parse_shapes
 from bert_export.report.reporting import _read_data, make_report
 from bert_export.report.schema import Report, read_report
 from bert_export.report.variants import plan_variants
 from bert_export.tasks import find_task
+
+_MEASURING = ("shapes", "texts", "threads", "seconds", "tolerance", "lifetimes", "cold_starts")
 
 
 class Silent:
@@ -48,6 +52,16 @@ def run(
     checkpoint: Path, data: Path | None, folder: Path, *, stop_at: str = "", **changed: Any
 ) -> tuple[Report, Silent]:
     listener = Silent(stop_at=stop_at)
+    measuring: dict[str, Any] = {
+        "shapes": "1x8",
+        "texts": 4,
+        "threads": 1,
+        "seconds": 0.1,
+        "lifetimes": 1,
+        "cold_starts": 1,
+    }
+    measuring |= {name: changed.pop(name) for name in tuple(changed) if name in _MEASURING}
+    under = conditions(shapes=parse_shapes(measuring.pop("shapes")), **measuring)
     options = {
         "task": "text-classification",
         "model": str(checkpoint),
@@ -55,11 +69,7 @@ def run(
         "output": folder,
         "targets": ["onnxruntime"],
         "precisions": ["fp32"],
-        "shapes": "1x8",
-        "texts": 4,
-        "threads": 1,
-        "seconds": 0.1,
-        "cold_starts": 1,
+        "under": under,
     }
     return make_report(listener=listener, **(options | changed)), listener
 

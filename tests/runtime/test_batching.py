@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,31 +11,35 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Encoding
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import (
     TOKEN_BUDGET,
-    Batching,
     Row,
+    answer_items,
     batch_rows,
     pad_rows,
     row_from_encoding,
+    run_in_batches,
     split_outputs,
 )
+from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
 from tests.runtime.vocabulary import small_tokenizer
 
 PAD = 9
 Item = list[int]
+ENCODED = Encoded(
+    ids=(), type_ids=(), tokens=(), offsets=(), word_ids=(), sequence_ids=(), special_tokens_mask=()
+)
 
 
 def row(ids: Sequence[int], **extra: Sequence[int]) -> Row:
     return Row(
         np.array(ids, dtype=np.int64),
         np.ones(len(ids), dtype=np.int64),
-        Encoding(),
+        ENCODED,
         {name: np.array(values, dtype=np.int64) for name, values in extra.items()} or None,
     )
 
@@ -53,11 +56,6 @@ class Graph:
         assert np.array_equal(feeds["token_type_ids"], mask)
         self.shapes.append(ids.shape)
         return {"squares": ids**2, "sum": (ids * mask).sum(axis=1)}
-
-
-def batching(graph: Graph, **options: Any) -> Batching:
-    own = partial(split_outputs, per_token=frozenset({"squares"}))
-    return Batching(run=graph.run, pad_id=PAD, split=own, **options)
 
 
 def split(items: Sequence[Item]) -> list[list[Row]]:
@@ -78,8 +76,24 @@ def wanted(item: Item) -> tuple[Item, int, list[Any]]:
     return item, len(parts), [([value**2 for value in part], sum(part)) for part in parts]
 
 
-def answers(graph: Graph, items: Any, **options: Any) -> Iterator[Any]:
-    return batching(graph, **options).answers(items, encode=split, reduce=keep, decode=answer)
+def answers(
+    graph: Graph, items: Any, *, encode: Any = split, first: int = 64, most: int = 4096, **how: Any
+) -> Iterator[Any]:
+    """As a pipeline does it: chunks of items, batches of rows."""
+
+    def run(rows: Sequence[Row]) -> list[Any]:
+        outputs = graph.run(pad_rows(rows, pad_id=PAD))
+        own = split_outputs(rows, outputs, per_token=frozenset({"squares"}))
+        return [keep(row, part) for row, part in zip(rows, own, strict=True)]
+
+    return answer_items(
+        items,
+        encode=encode,
+        run=lambda rows: run_in_batches(rows, run, **how),
+        decode=answer,
+        first=first,
+        most=most,
+    )
 
 
 lengths_of_rows = st.lists(st.integers(0, 60), max_size=60)
@@ -139,6 +153,11 @@ class TestPadRows:
                 assert feeds[name][index].tolist() == [1] * len(ids) + [0] * padding
         assert {array.dtype for array in feeds.values()} == {np.dtype(np.int64)}
 
+    def test_to_a_length(self) -> None:
+        feeds = pad_rows([row([1, 2]), row([3])], pad_id=PAD, length=4)
+        assert feeds["input_ids"].tolist() == [[1, 2, PAD, PAD], [3, PAD, PAD, PAD]]
+        assert feeds["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]
+
     def test_row_from_encoding(self) -> None:
         tokenizer: Tokenizer = small_tokenizer()
         ((encoding,),) = tokenizer.encode([("the cat", "sat")])
@@ -159,8 +178,8 @@ class TestAnswers:
                 "token_budget": st.integers(1, 60),
                 "max_rows": st.none() | st.integers(1, 4),
                 "sort": st.booleans(),
-                "first_chunk": st.integers(1, 6),
-                "chunk": st.integers(1, 12),
+                "first": st.integers(1, 6),
+                "most": st.integers(1, 12),
             }
         ),
     )
@@ -185,7 +204,7 @@ class TestAnswers:
                 read.append(index)
                 yield [index]
 
-        stream = answers(Graph(), items(), first_chunk=2, chunk=8)
+        stream = answers(Graph(), items(), first=2, most=8)
         assert read == []
         for count in range(1, 101):
             assert next(stream) == wanted([count - 1])
@@ -198,7 +217,7 @@ class TestAnswers:
             while True:
                 yield [1, 2, 3]
 
-        stream = answers(Graph(), endless(), chunk=4)
+        stream = answers(Graph(), endless(), most=4)
         assert [next(stream) for _ in range(9)] == [wanted([1, 2, 3])] * 9
 
     @settings(deadline=None)
@@ -212,7 +231,7 @@ class TestAnswers:
                 read.append(index)
                 yield [7] * (5 * rows)
 
-        stream = answers(Graph(), items(), first_chunk=first, chunk=chunk)
+        stream = answers(Graph(), items(), first=first, most=chunk)
         for count, _ in enumerate(stream, start=1):
             ahead = len(read) - (count - 1)
             assert ahead <= first or ahead * rows <= max(chunk, rows)
@@ -226,8 +245,7 @@ class TestAnswers:
             sizes.append(len(items))
             return split(items)
 
-        stream = batching(graph).answers([[1]] * 10000, encode=noted, reduce=keep, decode=answer)
-        assert len(list(stream)) == 10000
+        assert len(list(answers(graph, [[1]] * 10000, encode=noted))) == 10000
         assert sizes == [64, 512, 4096, 4096, 1232]
 
     def test_outputs_are_freed_batch_by_batch(self) -> None:
@@ -246,23 +264,41 @@ class TestAnswers:
         assert len(graph.shapes) == 10
 
     def test_an_error_of_the_graph_reaches_the_caller(self) -> None:
-        def fail(_: Feeds) -> Outputs:
-            raise InputError("session is closed")
+        class Closed(Graph):
+            def run(self, feeds: Feeds) -> Outputs:
+                raise InputError("session is closed")
 
-        made = Batching(run=fail, pad_id=PAD, split=partial(split_outputs, per_token=frozenset()))
-        stream = made.answers([[1]], encode=split, reduce=keep, decode=answer)
         with pytest.raises(InputError, match="session is closed"):
-            next(stream)
+            next(answers(Closed(), [[1]]))
 
 
-class TestOptions:
-    def test_copies(self) -> None:
-        made = batching(Graph())
-        assert made.with_budget(7).token_budget == 7
-        assert made.with_rows(3).max_rows == 3
-        assert made.with_rows(3).with_rows(None).max_rows is None
-        assert made.token_budget == TOKEN_BUDGET
+class TestRunInBatches:
+    @given(lengths_of_rows, st.integers(1, 200), st.booleans())
+    def test_results_come_in_the_rows_order(
+        self, lengths: list[int], budget: int, sort: bool
+    ) -> None:
+        rows = [row(range(length)) for length in lengths]
+        progress: list[tuple[int, int]] = []
+        results = run_in_batches(
+            rows,
+            lambda batch: [len(one) for one in batch],
+            token_budget=budget,
+            sort=sort,
+            advance=lambda done, total: progress.append((done, total)),
+        )
+        assert results == lengths
+        batches = batch_rows(lengths, token_budget=budget, sort=sort)
+        assert len(progress) == len(batches)
+        assert progress[-1:] == ([(len(rows), len(rows))] if rows else [])
 
-    def test_budget_below_one(self) -> None:
-        with pytest.raises(InputError, match=r"token_budget is wrong: .* 1, got 0"):
-            batching(Graph()).with_budget(0)
+    def test_rows_may_count_as_more_tokens_than_they_have(self) -> None:
+        sizes: list[int] = []
+
+        def run(batch: Sequence[Row]) -> list[None]:
+            sizes.append(len(batch))
+            return [None] * len(batch)
+
+        rows = [row([1])] * 4
+        run_in_batches(rows, run, token_budget=10)
+        run_in_batches(rows, run, token_budget=10, lengths=[5, 5, 5, 5])
+        assert sizes == [4, 2, 2]

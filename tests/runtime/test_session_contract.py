@@ -18,8 +18,9 @@ from onnx import parser
 
 from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError
-from bert_export.runtime.sessions import SESSIONS, open_session
+from bert_export.runtime.sessions import open_session
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
+from bert_export.target_table import TARGETS
 
 TABLE = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(6, 2)
 """Six rows of two numbers: ids are looked up in it."""
@@ -300,7 +301,7 @@ class TestClose:
             assert all(answers)
 
 
-@pytest.mark.parametrize("target", list(SESSIONS))
+@pytest.mark.parametrize("target", list(TARGETS))
 class TestOpen:
     def test_unknown_option(self, tmp_path: Path, target: str) -> None:
         with pytest.raises(InputError, match=f"option speed means nothing to target {target}"):

@@ -12,8 +12,9 @@ from bert_export.bundle import BuildRecord, EngineRecord, GraphRecord, TensorSpe
 from bert_export.errors import BundleError, InputError, TargetError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions import open_session, takes
+from bert_export.runtime.sessions import has_option, open_session
 from bert_export.runtime.sessions.tensorrt import Runner, TensorRtSession, open_engine
+from bert_export.target_table import Target
 from tests.support import built_record
 
 IDS = TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence"), below=100)
@@ -208,7 +209,7 @@ def test_a_pipelines_batches_fit_every_profile(runner, options, wanted):
     ],
 )
 def test_what_targets_take(target, option, taken):
-    assert takes(target, option) is taken
+    assert has_option(target, option) is taken
 
 
 def test_no_option_is_taken(tmp_path):
@@ -244,8 +245,8 @@ def test_an_engine_is_opened_from_the_manifests_word(tmp_path):
     (tmp_path / "tensorrt-rtx.engine").write_bytes(b"plan")
     made = []
 
-    def make(plan: bytes, target: str) -> FakeRunner:
-        made.append((plan, target))
+    def make(plan: bytes, target: Target) -> FakeRunner:
+        made.append((plan, target.name))
         return FakeRunner()
 
     record = _record("tensorrt-rtx.engine", SHORT, LONG)

@@ -29,11 +29,11 @@ from bert_export.bundle import (
 )
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import TASKS, find_task
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks import MASKED_POSITIONS, TASKS, CheckpointFacts, SentenceFacts, find_task
 
 __all__ = [
     "VECTORS",
@@ -76,6 +76,14 @@ class VectorRow:
     sequence_ids: list[int | None] | None = None
     special_tokens_mask: list[int] | None = None
     pooling_mask: NDArray[np.int64] | None = None
+
+    @property
+    def encoded(self) -> Encoded:
+        """What the decoding reads of the row."""
+        assert self.encoding is not None
+        return Encoded(
+            ids=self.input_ids.tolist(), type_ids=self.token_type_ids.tolist(), **self.encoding
+        )
 
     @property
     def encoding(self) -> dict[str, Any] | None:
@@ -170,22 +178,21 @@ class VectorSession:
 
     def __init__(self, vector: Vector) -> None:
         task = find_task(vector.task)
-        self._axes: tuple[str, ...] = ("batch", "sequence")
-        if vector.task == "multiple-choice":
-            self._axes = ("batch", "choices", "sequence")
-        names = ["input_ids", "attention_mask", "token_type_ids"]
-        if vector.postprocessing.get("include_prompt") is False:
-            names.append("pooling_mask")
-        self._per_row = [TensorSpec(name=name, dtype="int64", shape=self._axes) for name in names]
+        pools_all = vector.postprocessing.get("include_prompt", True)
+        facts = CheckpointFacts(sentence=SentenceFacts(include_prompt=pools_all))
+        self._per_row = [
+            TensorSpec(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
+            for tensor in task.interface(facts).inputs
+        ]
         self.inputs = tuple(self._per_row)
-        self._by_mask = vector.task == "fill-mask"
+        self._by_mask = task.scored_positions == "masks"
         if self._by_mask:
             masks = TensorSpec(name=MASKED_POSITIONS, dtype="int64", shape=("masked",))
             self.inputs = (*self.inputs, masks)
         shapes = {output.name: output.shape for output in task.outputs}
         if self._by_mask:
             shapes["logits"] = ("masked", "vocabulary")
-        if vector.task == "text-generation":
+        if task.scored_positions == "last_token":
             shapes["logits"] = ("batch", "vocabulary")
         self.outputs = tuple(
             TensorSpec(name=name, dtype="float32", shape=_sized(shape, _last_axis(vector, name)))

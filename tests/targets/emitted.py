@@ -8,11 +8,12 @@ import onnx_ir as ir
 
 from bert_export.bundle import TensorSpec
 from bert_export.exporter.manifest_records import graph_record
-from bert_export.passes.recipes import lower, prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.preparation import Preparation
 from bert_export.quantization.quantizer import find_linear_layers, quantize_graph
 from bert_export.quantization.query_key import find_query_key_operands
-from bert_export.targets import TARGETS
+from bert_export.targets import TARGETS, load_target
+from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import TASKS
 from tests.passes.graphs import LAYERS, traced
@@ -33,7 +34,7 @@ def emitted(task: str, precision: str, target: str = "tensorrt-rtx", **fields) -
     if precision == "int8":
         sites, _ = find_linear_layers(model)
         ranges = {site.activation: (-4.0, 4.5) for site in sites}
-        scheme = TARGETS[target].load().scheme("x86-64-vnni")
+        scheme = load_target(TARGETS[target]).scheme("x86-64-vnni")
         scores = {operand.name: 4.0 for operand in find_query_key_operands(model)}
         quantize_graph(model, Preparation.from_ranges(ranges, scores), scheme=scheme)
     lower(model, target=target, precision=precision, task=TASKS[task], config_layers=LAYERS)

@@ -8,9 +8,12 @@ import onnx_ir as ir
 
 from bert_export.bundle import EngineRecord
 from bert_export.errors import TargetError
+from bert_export.passes.recipe import Recipes
 from bert_export.quantization.quantizer import SCHEMES, Scheme
 from bert_export.runtime.sessions.onnxruntime import open_engine
 from bert_export.runtime.sessions.session import Session
+
+RECIPES: Recipes = {"fp32": (), "int8": ()}
 
 
 def check_installed() -> None:

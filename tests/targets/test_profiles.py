@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -12,8 +13,13 @@ from hypothesis import strategies as st
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError
 from bert_export.targets.compute_capabilities import GPUS, find_capabilities
-from bert_export.targets.engine_cache import CACHE_VARIABLE, EngineCache, default_cache_folder
-from bert_export.targets.engines import EngineOptions
+from bert_export.targets.engine_cache import (
+    CACHE_VARIABLE,
+    BuildFacts,
+    EngineCache,
+    default_cache_folder,
+)
+from bert_export.targets.engines import EngineOptions, check_engines, find_profiles
 from bert_export.targets.profiles import make_profiles, profiles_from_lengths, read_lengths
 
 NAMEABLE = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
@@ -119,8 +125,18 @@ def test_an_absent_file_is_an_error(tmp_path):
 
 
 def test_options_name_lengths_once(tmp_path):
+    options = EngineOptions(lengths=(16,), profile_from=str(tmp_path / "lengths.txt"))
     with pytest.raises(InputError, match="lengths are given twice"):
-        EngineOptions(lengths=(16,), profile_from=tmp_path / "lengths.txt")
+        check_engines(["tensorrt-rtx"], options)
+
+
+def test_options_give_profiles(tmp_path):
+    path = tmp_path / "lengths.txt"
+    path.write_text("4 100\n20 3\n", encoding="utf-8")
+    named = find_profiles(EngineOptions(batch_sizes=(1, 2, 4), lengths=(8, 16)), 32)
+    assert named == make_profiles(max_length=32, batch_sizes=(1, 2, 4), lengths=(8, 16))
+    of_file = find_profiles(EngineOptions(profile_from=str(path)), 32)
+    assert of_file == profiles_from_lengths({4: 100, 20: 3}, max_length=32)
 
 
 # GPUs
@@ -170,14 +186,14 @@ def test_no_gpu_stands_twice():
 # The cache
 
 
-SAID = {"attention_layers": 2, "device_memory": None, "seconds": 1.5, "warnings": ["a"]}
+FACTS = BuildFacts(attention_layers=2, device_memory=None, seconds=1.5, warnings=("a",))
 
 
 def test_the_cache_gives_back_what_it_was_given(tmp_path):
     cache = EngineCache(tmp_path / "new" / "folder")
     assert cache.read("key") is None
-    cache.write("key", b"plan", SAID)
-    assert cache.read("key") == (b"plan", SAID)
+    cache.write("key", b"plan", FACTS)
+    assert cache.read("key") == (b"plan", FACTS)
     assert cache.read("other") is None
     assert not list(cache.folder.glob("*.part"))
 
@@ -188,7 +204,7 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
 )
 def test_a_damaged_entry_is_no_entry(file, content, tmp_path):
     cache = EngineCache(tmp_path)
-    cache.write("key", b"plan", SAID)
+    cache.write("key", b"plan", FACTS)
     (tmp_path / file).write_bytes(content)
     assert cache.read("key") is None
 
@@ -201,10 +217,14 @@ def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
     assert default_cache_folder() == tmp_path / "bert-export" / "engines"
 
 
-@pytest.mark.parametrize("missing", SAID)
+@pytest.mark.parametrize("missing", BuildFacts.__struct_fields__)
 def test_an_entry_that_lacks_a_field_is_no_entry(missing, tmp_path):
     cache = EngineCache(tmp_path)
-    cache.write("key", b"plan", {name: SAID[name] for name in SAID.keys() - {missing}})
+    cache.write("key", b"plan", FACTS)
+    path = tmp_path / "key.json"
+    entry = json.loads(path.read_bytes())
+    del entry["facts"][missing]
+    path.write_text(json.dumps(entry), encoding="utf-8")
     assert cache.read("key") is None
 
 
@@ -212,7 +232,7 @@ def test_an_engine_that_cannot_be_kept_is_no_failure(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     cache = EngineCache(tmp_path / "file" / "folder")
     with pytest.warns(RuntimeWarning, match="engine cache .* cannot be written: got .*Not a dir"):
-        cache.write("key", b"plan", SAID)
+        cache.write("key", b"plan", FACTS)
     assert cache.read("key") is None
 
     def full(*_):
@@ -221,7 +241,7 @@ def test_an_engine_that_cannot_be_kept_is_no_failure(tmp_path, monkeypatch):
     cache = EngineCache(tmp_path / "full")
     monkeypatch.setattr(Path, "replace", full)
     with pytest.warns(RuntimeWarning, match="No space left"):
-        cache.write("key", b"plan", SAID)
+        cache.write("key", b"plan", FACTS)
     assert list(cache.folder.iterdir()) == []
 
 

@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from bert_export.errors import InputError, MissingExtraError, TargetError
-from bert_export.passes.recipes import lower
 from bert_export.targets import TARGETS
 from bert_export.targets.engine_cache import EngineCache
+from bert_export.targets.lowering import lower
 from bert_export.targets.profiles import make_profiles
 from bert_export.targets.rounded_session import float32_twin, open_rounded
 from bert_export.targets.tensorrt import check_graph, scheme
@@ -59,8 +59,8 @@ def test_every_head_builds_in_fp16(task, tmp_path):
     built = _build(model, tmp_path)
     assert len(built.plan) > 100_000
     assert built.capabilities == ("SM86",)
-    assert built.attention_layers == LAYERS
-    assert built.warnings == ()
+    assert built.facts.attention_layers == LAYERS
+    assert built.facts.warnings == ()
 
 
 @needs_builder
@@ -113,8 +113,8 @@ def test_fp16_attention_is_fused_and_half_as_large(tmp_path):
         (tmp_path / precision).mkdir()
         model = emitted("feature-extraction", precision, **fields)
         built = _build(model, tmp_path / precision, profiles=profiles)
-        assert built.attention_layers == LAYERS
-        sizes[precision], needed[precision] = len(built.plan), built.device_memory
+        assert built.facts.attention_layers == LAYERS
+        sizes[precision], needed[precision] = len(built.plan), built.facts.device_memory
     assert 0.4 < sizes["fp16"] / sizes["fp32"] < 0.65
     assert 0.4 < sizes["bf16"] / sizes["fp32"] < 0.65
     assert sizes["int8"] < 0.75 * sizes["fp16"]
@@ -342,7 +342,7 @@ def test_an_engine_is_built_once(tmp_path):
     again = _build(model, tmp_path, cache=cache)
     assert (first.cached, again.cached) == (False, True)
     assert again.plan == first.plan
-    assert (again.attention_layers, again.seconds) == (first.attention_layers, first.seconds)
+    assert again.facts == first.facts
     others = [
         _build(model, tmp_path, cache=cache, gpus=("sm89",)),
         _build(model, tmp_path, cache=cache, profiles=make_profiles(max_length=12)),

@@ -1,1 +1,1 @@
-"""What runs of real text say of activations: rows, observers, profiles and ranges."""
+"""Calibration: real text runs through the float graph, and its activations are measured."""

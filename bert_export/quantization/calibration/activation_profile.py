@@ -1,4 +1,4 @@
-"""What a calibration run remembers of an activation: its channels' extremes and a fair sample."""
+"""The profile of an activation over the calibration set: per-channel extremes and a fair sample."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bert_export.errors import CalibrationError
 __all__ = ["MULTIPLICATIONS", "SAMPLE", "ActivationProfile", "Profiler"]
 
 SAMPLE = 2048
-"""Tokens whose activations are kept, drawn evenly from all: 530 MB for a BERT of base size."""
+"""Tokens that a profile keeps, drawn evenly from all: 530 MB for a BERT of base size."""
 
 MULTIPLICATIONS = 3_300_000_000
-"""What one product with a sample may take, some 50 ms: the searches take ten of every layer."""
+"""Most multiplications of one product with a sample, some 50 ms: a search takes ten per layer."""
 
 _SEED = 20
-_SLACK = 1.25  # how many times as many are held between two trims
+_SLACK = 1.25  # the sample grows to this many times its size before it is trimmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ActivationProfile:
     Args:
         low, high: Extremes of every channel over all tokens, float32 (C,).
         sample: Some of the tokens, float32 (at most :data:`SAMPLE`, C).
-        tokens: How many were seen.
+        tokens: How many tokens were observed.
     """
 
     low: NDArray[np.float32]
@@ -37,20 +37,21 @@ class ActivationProfile:
     tokens: int
 
     def thinned(self, columns: int) -> ActivationProfile:
-        """The same with an even share of the sample, if all of it takes too long to multiply.
+        """The same profile with an even part of its sample, small enough to multiply quickly.
 
         Args:
-            columns: Of the weights that it is multiplied with.
+            columns: Columns of the weights that the sample is multiplied by. The product takes at
+                most :data:`MULTIPLICATIONS`.
         """
-        share = -(-self.sample.size * columns // MULTIPLICATIONS)
-        return replace(self, sample=self.sample[::share])
+        step = -(-self.sample.size * columns // MULTIPLICATIONS)
+        return replace(self, sample=self.sample[::step])
 
 
 class Profiler:
-    """Sees an activation batch by batch.
+    """Builds the profile of an activation batch by batch.
 
-    The sample is drawn by keys: every token gets a random number, those with the smallest are kept.
-    Memory is bounded, each token has the same chance, and the same stream gives the same sample.
+    The sample is drawn by random keys: every token gets one, and the tokens with the smallest keys
+    stay. Memory is bounded, every token has the same chance, and equal streams give equal samples.
     """
 
     def __init__(self) -> None:
@@ -59,8 +60,8 @@ class Profiler:
         self._high: NDArray[np.float32] | None = None
         self._rows: list[NDArray[np.float32]] = []
         self._keys: list[NDArray[np.float64]] = []
-        self._held = 0
-        self._seen = 0
+        self._sample_size = 0
+        self._tokens = 0
         self._largest_key = np.inf
 
     def observe(self, batch: NDArray[np.float32]) -> None:
@@ -69,31 +70,32 @@ class Profiler:
         low, high = tokens.min(axis=0), tokens.max(axis=0)  # (C,)
         self._low = low if self._low is None else np.minimum(self._low, low)
         self._high = high if self._high is None else np.maximum(self._high, high)
-        self._seen += len(tokens)
+        self._tokens += len(tokens)
         keys = self._random.random(len(tokens))  # (T,)
-        chosen = np.flatnonzero(keys < self._largest_key)
-        self._rows.append(tokens[chosen])
-        self._keys.append(keys[chosen])
-        self._held += len(chosen)
-        if self._held > _SLACK * SAMPLE:
+        drawn = np.flatnonzero(keys < self._largest_key)
+        self._rows.append(tokens[drawn])
+        self._keys.append(keys[drawn])
+        self._sample_size += len(drawn)
+        if self._sample_size > _SLACK * SAMPLE:
             self._trim()
 
     def profile(self) -> ActivationProfile:
-        """What was seen.
+        """The profile of all batches so far.
 
         Raises:
-            CalibrationError: No batch was.
+            CalibrationError: There was no batch.
         """
         if self._low is None or self._high is None:
             raise CalibrationError("Profiler saw no batch", fix="Calibrate on some examples")
         self._trim()
-        return ActivationProfile(self._low, self._high, self._rows[0], self._seen)
+        return ActivationProfile(self._low, self._high, self._rows[0], self._tokens)
 
     def _trim(self) -> None:
+        """Keep the :data:`SAMPLE` tokens with the smallest keys, in the order they came."""
         keys = np.concatenate(self._keys)
         smallest = np.sort(np.argsort(keys, kind="stable")[:SAMPLE])
         if len(keys) >= SAMPLE:
             self._largest_key = float(keys[smallest].max())
         self._rows = [np.concatenate(self._rows)[smallest]]
         self._keys = [keys[smallest]]
-        self._held = len(smallest)
+        self._sample_size = len(smallest)

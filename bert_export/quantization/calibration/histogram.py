@@ -1,4 +1,4 @@
-"""A histogram of a stream whose bounds nobody knows: it widens, and forgets no value it counted."""
+"""A histogram of a stream whose bounds are not known in advance: it widens, and loses no count."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 __all__ = ["BINS", "Histogram"]
 
 BINS = 8192
-"""Of every histogram: 64 KiB, however long the stream. A multiple of four, so that bins pair up."""
+"""Bins of every histogram: 64 KiB, however long the stream. A multiple of four, to merge pairs."""
 
 
 class Histogram:
     """Counts of values between ``-width`` and ``width``, where ``width`` is a power of two.
 
-    A value outside doubles the width: each pair of neighbouring bins is poured into one. The edges
-    of the wide bins are edges of the narrow ones, so the counts do not depend on the order in which
-    values came, nor on how the stream was cut.
+    A value outside doubles the width: each pair of neighbouring bins becomes one. The edges of the
+    wide bins are edges of the narrow ones too. The counts therefore depend neither on the order of
+    the values nor on how the stream was cut into batches.
 
     Attributes:
         counts: int64 (BINS,), of values in ``[edge, next edge)``.
-        width: The power of two; 0 until a value other than 0 is seen.
-        low: The smallest value seen.
-        high: The largest value seen.
+        width: The power of two; 0 until a value other than 0 is added.
+        low: The smallest value so far.
+        high: The largest value so far.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Histogram:
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """The middle of every bin, float64 (BINS,)."""
+        """The centre of every bin, float64 (BINS,)."""
         step = 2.0 * self.width / BINS
         centers: NDArray[np.float64] = (np.arange(BINS, dtype=np.float64) + 0.5) * step - self.width
         return centers
@@ -52,33 +52,33 @@ class Histogram:
             return
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self._widen(max(-low, high))
-        if self.width == 0.0:  # nothing but zeros so far
+        self._widen_beyond(max(-low, high))
+        if self.width == 0.0:  # only zeros so far
             self.counts[BINS // 2] += values.size
             return
-        places = values.reshape(-1).astype(np.float64)  # in float32 the smallest would become 0
-        places *= BINS / 2 / self.width  # a power of two: exact
-        index = np.floor(places).astype(np.int32) + BINS // 2
-        self.counts += np.bincount(index, minlength=BINS)
+        positions = values.reshape(-1).astype(np.float64)  # float32 would turn the smallest into 0
+        positions *= BINS / 2 / self.width  # a power of two: exact
+        bins = np.floor(positions).astype(np.int32) + BINS // 2
+        self.counts += np.bincount(bins, minlength=BINS)
 
     def merge(self, other: Histogram) -> None:
-        """Take in the counts of another histogram, which stays as it is."""
-        poured = Histogram()
-        poured.counts, poured.width = other.counts.copy(), other.width
+        """Add the counts of another histogram, which stays as it is."""
+        widened = Histogram()
+        widened.counts, widened.width = other.counts.copy(), other.width
         width = max(self.width, other.width)
         self._widen_to(width)
-        poured._widen_to(width)
-        self.counts += poured.counts
+        widened._widen_to(width)
+        self.counts += widened.counts
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
-    def _widen(self, bound: float) -> None:
-        """Make room for values up to a bound, which itself must lie below the width."""
+    def _widen_beyond(self, bound: float) -> None:
+        """Widen until a bound lies below the width."""
         if bound >= self.width and bound > 0.0:
             # Not below float32's normal numbers, where a scale would overflow.
             self._widen_to(2.0 ** max(np.floor(np.log2(bound)) + 1, -100))
 
     def _widen_to(self, width: float) -> None:
-        if self.width == 0.0:  # zeros lie in the middle bin at any width
+        if self.width == 0.0:  # zeros lie in the same bin at any width
             self.width = width
         while self.width < width:
             pairs = self.counts.reshape(BINS // 2, 2).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Activations of the float graph on calibration rows, and the ranges that observers give."""
+"""Activations of the float graph on calibration rows, and the ranges that observers give them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from bert_export.errors import QuantizationError
 from bert_export.quantization.calibration.observers import Observer
-from bert_export.runtime.batching import Row, batch_rows, pad_rows
+from bert_export.runtime.batching import Row, batch_rows
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
 __all__ = ["collect_ranges", "observe"]
 
 _TOKEN_BUDGET = 512
-"""Padded tokens per call: every observed activation of a call is in memory at once."""
+"""Padded tokens per call: all observed activations of a call are in memory together."""
 
 
 def observe(
@@ -28,20 +28,18 @@ def observe(
     rows: Sequence[Row],
     *,
     folder: Path,
-    pad_id: int,
-    shape_feeds: Callable[[Feeds], Feeds],
+    feeds: Callable[[Sequence[Row]], Feeds],
     threads: int | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Run the float graph, and give each activation of each batch with its name.
+    """Run the float graph and give every activation of every batch, with its name.
 
     Args:
         model: The float graph.
         activations: Names of the values to observe, float32 (B, S, ...) or (B, ...).
         rows: Calibration rows.
-        folder: Where the graph with the observed outputs is written while it is needed.
-        pad_id: Id of ``[PAD]``.
-        shape_feeds: Gives (B, S) feeds the axes of the graph's inputs.
+        folder: Where the graph with these values as outputs is written while it is in use.
+        feeds: The graph's inputs for a batch of rows.
         threads: Threads inside an operator.
         advance: Called with (rows done, rows in all) after each batch.
 
@@ -54,16 +52,17 @@ def observe(
     path = folder / "observed.onnx"
     data = path.with_suffix(".onnx.data")
     _save_with_outputs(model, activations, path, data)
-    order = batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET)
+    batches = batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET)
     done = 0
     try:
         with OnnxRuntimeSession(path, threads=threads) as session:
-            for batch in order:
-                feeds = pad_rows([rows[index] for index in batch], pad_id=pad_id)
-                outputs = session.run(shape_feeds(feeds))
-                kept = feeds["attention_mask"].astype(bool)  # (B, S)
+            for batch in batches:
+                inputs = feeds([rows[index] for index in batch])
+                outputs = session.run(inputs)
+                mask = inputs["attention_mask"].astype(bool)  # (B, S) or (B, 1, S)
+                is_token = mask.reshape(-1, mask.shape[-1])  # (B, S)
                 for name in activations:
-                    yield name, _unpadded(name, outputs[name], kept)
+                    yield name, _unpadded(name, outputs[name], is_token)
                 done += len(batch)
                 if advance is not None:
                     advance(done, len(rows))
@@ -78,19 +77,19 @@ def collect_ranges(
     rows: Sequence[Row],
     *,
     make_observer: Callable[[], Observer],
-    moves: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] | None = None,
+    transforms: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] | None = None,
     **settings: Any,
 ) -> dict[str, tuple[float, float]]:
-    """Observe activations of the float graph.
+    """Observe activations of the float graph and give the range of each.
 
     Args:
         model: The float graph.
         activations: Names of the values to observe.
         rows: Calibration rows; padding is excluded from every range.
         make_observer: Makes one observer per activation.
-        moves: What is done to an activation, float32 (tokens, C), before it is observed; nothing
-            where it is not named.
-        settings: The others of :func:`observe`.
+        transforms: By name, what an activation, float32 (tokens, C), is turned into before it is
+            observed. One without a transform is observed as it is.
+        settings: The further arguments of :func:`observe`.
 
     Returns:
         Lower and upper bound of each activation.
@@ -99,18 +98,18 @@ def collect_ranges(
         QuantizationError: An activation holds a value that is not finite.
     """
     observers = {name: make_observer() for name in activations}
-    moved = moves or {}
+    transforms = transforms or {}
     for name, values in observe(model, activations, rows, **settings):
-        observers[name].observe(moved[name](values) if name in moved else values)
+        observers[name].observe(transforms[name](values) if name in transforms else values)
     return {name: observer.range() for name, observer in observers.items()}
 
 
 def _save_with_outputs(model: ir.Model, names: Sequence[str], path: Path, data: Path) -> None:
-    """Write the graph with further outputs; the model itself is as before afterwards."""
+    """Write the graph with further values as outputs; the model itself stays as it was."""
     graph = model.graph
-    known = {value.name for value in graph.outputs}
+    outputs = {value.name for value in graph.outputs}
     values = {value.name: value for node in graph for value in node.outputs}
-    added = [values[name] for name in names if name not in known]
+    added = [values[name] for name in names if name not in outputs]
     graph.outputs.extend(added)
     try:
         ir.save(model, path, external_data=data.name)
@@ -119,10 +118,10 @@ def _save_with_outputs(model: ir.Model, names: Sequence[str], path: Path, data: 
             graph.outputs.pop()
 
 
-def _unpadded(name: str, array: NDArray[np.float32], kept: NDArray[np.bool_]) -> Any:
-    """The activation's rows that belong to tokens of the text, (tokens, C)."""
-    if array.ndim > 2 and array.shape[:2] == kept.shape and not kept.all():
-        array = array[kept]
+def _unpadded(name: str, array: NDArray[np.float32], is_token: NDArray[np.bool_]) -> Any:
+    """The rows of an activation that belong to tokens of the text, (tokens, C)."""
+    if array.ndim > 2 and array.shape[:2] == is_token.shape and not is_token.all():
+        array = array[is_token]
     if not _is_finite(array):
         raise QuantizationError(
             f"activation {name} is not finite on the calibration set",
@@ -134,6 +133,9 @@ def _unpadded(name: str, array: NDArray[np.float32], kept: NDArray[np.bool_]) ->
 
 
 def _is_finite(array: NDArray[np.float32]) -> bool:
-    """Whether all values are; their sum, which is quick to take, says so unless it overflows."""
+    """Whether all values are finite.
+
+    Their sum is quick to take and is finite only if they are; a sum that overflows proves nothing.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum()) or np.isfinite(array).all())

@@ -1,4 +1,4 @@
-"""Calibration input: records of a built-in set or a file, made into rows as the task does."""
+"""Calibration input: records of a built-in set or of a file, encoded as the task encodes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from bert_export.bundle import CalibrationRecord
 from bert_export.datasets import DataSet, read_dataset
-from bert_export.datasets.masking import MASKED_TASKS, corrupt_rows
+from bert_export.datasets.masking import corrupt_rows
 from bert_export.errors import CalibrationError, InputError, TaskError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -27,19 +27,24 @@ __all__ = [
 ]
 
 MIN_EXAMPLES = 16
-"""Fewer examples than this cannot set a range that holds for others."""
+"""Fewer examples than this cannot set a range that holds for other text."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRows:
-    """Rows as the graph will see them, and the provenance for the manifest."""
+    """What calibration runs on.
+
+    Args:
+        rows: Rows as the graph will see them.
+        record: Where they come from, for the manifest.
+    """
 
     rows: tuple[Row, ...]
     record: CalibrationRecord
 
 
 def built_in_folder() -> Path:
-    """The folder of calibration sets: in the wheel inside the package, in a checkout beside it."""
+    """The folder of calibration sets: inside the package in a wheel, beside it in a checkout."""
     package = Path(__file__).parents[2]
     inside = package / "_calibration"
     return inside if inside.is_dir() else package.parent / "calibration"
@@ -54,12 +59,12 @@ def read_calibration(task: Task, source: str | None = None) -> DataSet:
     """Read a calibration set.
 
     Args:
-        task: Whose fields every record must have.
+        task: The task whose fields every record must have.
         source: Name of a built-in set, or a file as :func:`bert_export.datasets.read_dataset`
-            takes it; the built-in set of the task when ``None``.
+            takes it. ``None`` means the built-in set of the task.
 
     Raises:
-        CalibrationError: The set is too small, or there is none of that name.
+        CalibrationError: The set is too small, or there is no such set.
         DatasetError: The file is malformed or does not fit the task.
         MissingExtraError: The kind of file needs pyarrow.
     """
@@ -72,30 +77,31 @@ def read_calibration(task: Task, source: str | None = None) -> DataSet:
             expected=f"a data file, or one of {', '.join(built_in_sets())}",
             got=name,
         )
-    found = read_dataset(task, path)
-    if len(found) < MIN_EXAMPLES:
+    calibration = read_dataset(task, path)
+    if len(calibration) < MIN_EXAMPLES:
         raise CalibrationError(
             f"calibration set {name} is too small",
             expected=f"at least {MIN_EXAMPLES} examples",
-            got=len(found),
+            got=len(calibration),
             fix="Add examples that look like the text the model will see",
         )
-    return replace(found, source=name)
+    return replace(calibration, source=name)
 
 
 def make_rows(
     calibration: DataSet, pipeline: Pipeline[Any, Any, Any], *, seed: int = 0
 ) -> CalibrationRows:
-    """Encode a set as the task's pipeline does, masking tokens where the task was trained so.
+    """Encode a set as the task's pipeline does; hide tokens where the task was trained on masks.
 
     Args:
         calibration: The records.
-        pipeline: Of the task, over any session.
-        seed: Of the masking.
+        pipeline: The task's pipeline, over any session.
+        seed: Seed of the masks.
 
     Raises:
-        CalibrationError: A record's values do not fit the task; it is named with its place. Or too
-            few of the rows differ or hold any text.
+        CalibrationError: A record does not fit the task (the error names its place), or too few
+            records differ or hold any text.
+        TaskError: All records are pairs, and the checkpoint has one token type.
     """
     settings = pipeline.dataset_settings()
     items = []
@@ -108,6 +114,7 @@ def make_rows(
                 got=error,
             ) from error
     encoded = [row for rows in pipeline.encode(items, settings) for row in rows]
+    # A checkpoint with one token type cannot take pairs.
     types = pipeline.manifest.model.type_vocab_size
     rows = [row for row in encoded if row.token_type_ids.max(initial=0) < types]
     if encoded and not rows:
@@ -118,7 +125,7 @@ def make_rows(
             fix="Choose another checkpoint",
         )
     _check_texts(calibration, rows)
-    if pipeline.task in MASKED_TASKS:
+    if pipeline.definition.masked_texts:
         rows = corrupt_rows(rows, pipeline.tokenizer, np.random.default_rng(seed))
     return CalibrationRows(
         tuple(rows),
@@ -134,7 +141,7 @@ def make_rows(
 
 
 def _check_texts(calibration: DataSet, rows: Sequence[Row]) -> None:
-    """Empty texts and one text again and again set the ranges of nothing else."""
+    """Refuse a set of empty texts or of one text again and again: its ranges fit no other text."""
     texts = {tuple(row.encoding.ids) for row in rows if not all(row.encoding.special_tokens_mask)}
     if len(texts) < MIN_EXAMPLES:
         raise CalibrationError(

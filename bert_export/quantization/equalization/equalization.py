@@ -1,6 +1,8 @@
-"""What is done to an activation before its range is set, so that no channel costs others levels.
+"""The equalization of every activation: which of the three methods, and how much headroom.
 
-Its channels are channel_shifted, smoothed, or split, in float all without effect; see
+Channels are shifted, scaled or split before the range is set, so that one INT8 scale fits them all.
+Shifting and scaling change nothing that the float graph computes; nor does splitting, together with
+the range that clips the split units. See
 :mod:`~bert_export.quantization.equalization.channel_shifting`,
 :mod:`~bert_export.quantization.equalization.smoothquant` and
 :mod:`~bert_export.quantization.equalization.outlier_channel_splitting`.
@@ -20,51 +22,58 @@ from bert_export.quantization.calibration.activation_profile import ActivationPr
 from bert_export.quantization.equalization.channel_shifting import (
     apply_channel_shifts,
     can_be_shifted,
+    channel_middles,
     is_gathered,
-    middles,
 )
 from bert_export.quantization.equalization.outlier_channel_splitting import (
     ChannelSplitting,
     apply_channel_splitting,
-    choose_channel_splitting,
-    hidden_of,
+    hidden_layer,
+    search_channel_splitting,
     split_sample,
 )
 from bert_export.quantization.equalization.smoothquant import (
     SmoothQuant,
     apply_smoothquant,
-    choose_smoothquant,
-    is_for_values,
+    folds_into_values,
+    search_smoothquant,
 )
 from bert_export.quantization.linear_layers import LinearLayer, weight_of
 from bert_export.quantization.options import QuantizationOptions
 
-__all__ = ["MIXED_HEADROOM", "ROOM", "Equalization", "apply_equalizations", "choose_equalizations"]
+__all__ = [
+    "ATTENTION_HEADROOM",
+    "SAMPLING_HEADROOM",
+    "Equalization",
+    "apply_equalizations",
+    "search_equalizations",
+]
 
 
-ROOM = 12.0
-"""Over the root of the tokens that were seen: how much wider the range of a treated activation is.
+SAMPLING_HEADROOM = 12.0
+"""An equalized activation's range is ``1 + SAMPLING_HEADROOM / sqrt(tokens)`` times as wide.
 
-Treated, most channels reach the ends of the range, and any of them can leave it on other text, the
-more so the less was seen: without room, 1 % of what the last layer's norms gave on held-out
-requests did, of which calibration saw one token a text, and cutting it cost a tenth of that layer's
-output. Room is not free: twice the range is twice the step.
+Most channels of an equalized activation reach the ends of its range, and on other text any of them
+may leave it; the fewer tokens were calibrated on, the more will. Of the last layer's norms, where
+only one token a text is computed, 1 % of the values on held-out requests left the range, and
+clipping them cost a tenth of that layer's output. Headroom is not free: twice the range is twice
+the scale.
 """
 
-MIXED_HEADROOM = 1.5
-"""Behind an attention, how much wider the range is at least: few of its values are large."""
+ATTENTION_HEADROOM = 1.5
+"""The least headroom of what an attention computes: few of its values are large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Equalization:
-    """What is done to one activation.
+    """The equalization of one activation.
 
     Args:
-        shifts: What is taken off its channels, float32 (C,).
-        smoothquant: What they are divided by then.
-        channel_splitting: Which units behind an activation function are split.
-        function: That function, where units are split.
-        headroom: How much wider the range is than what calibration saw.
+        shifts: What is subtracted from its channels, float32 (C,).
+        smoothquant: What the shifted channels are divided by.
+        channel_splitting: Which hidden units are split.
+        function: The activation function over hidden units; empty elsewhere.
+        headroom: How many times as wide as the calibrated range the range is.
     """
 
     shifts: NDArray[np.float32] | None = None
@@ -73,65 +82,67 @@ class Equalization:
     function: str = ""
     headroom: float = 1.0
 
-    def move(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values (..., C) channel_shifted and smoothed."""
-        moved = values if self.shifts is None else values - self.shifts
-        return moved if self.smoothquant is None else moved / self.smoothquant.scales
+    def shift_and_scale(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values (..., C) after channel shifting and SmoothQuant."""
+        shifted = values if self.shifts is None else values - self.shifts
+        return shifted if self.smoothquant is None else shifted / self.smoothquant.scales
 
     def split(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Moved values (T, C) with those of added units, float32 (T, C + added)."""
+        """Shifted and scaled values (T, C), with those of added units, float32 (T, C + added)."""
         if self.channel_splitting is None:
             return sample
         return split_sample(sample, self.channel_splitting, self.function)
 
 
-def choose_equalizations(
+def search_equalizations(
     groups: Mapping[str, Sequence[LinearLayer]],
     profiles: Mapping[str, ActivationProfile],
     options: QuantizationOptions,
 ) -> dict[str, Equalization]:
-    """Decide for each activation.
+    """Find the equalization of every activation.
 
     Args:
-        groups: The layers that read it, by its name.
+        groups: By an activation's name, the layers that read it.
         profiles: By the same names.
-        options: What may be done.
+        options: Which methods may be used.
     """
-    return {name: _choose(layers, profiles[name], options) for name, layers in groups.items()}
+    return {name: _search(layers, profiles[name], options) for name, layers in groups.items()}
 
 
-def _choose(
+def _search(
     layers: Sequence[LinearLayer], profile: ActivationProfile, options: QuantizationOptions
 ) -> Equalization:
     activation = _activation_of(layers)
     weights = [weight_of(layer) for layer in layers]
-    hidden = hidden_of(activation) if len(layers) == 1 else None
+    # Behind an activation function: splitting.
+    hidden = hidden_layer(activation) if len(layers) == 1 else None
     if hidden is not None:
-        function = hidden[1]
-        channel_splitting = (
-            choose_channel_splitting(profile, weights[0], function)
+        _, function = hidden
+        splitting = (
+            search_channel_splitting(profile, weights[0], function)
             if options.channel_splitting
             else None
         )
-        return Equalization(channel_splitting=channel_splitting, function=function)
+        return Equalization(channel_splitting=splitting, function=function)
+    # Elsewhere: shifting, then SmoothQuant on what is shifted.
     shifts = None
     if options.channel_shifting and can_be_shifted(activation, layers):
-        shifts = middles(profile)
+        shifts = channel_middles(profile)
         profile = ActivationProfile(
             profile.low - shifts,
             profile.high - shifts,
             profile.sample - shifts,
             profile.tokens,
         )
-    folded = is_for_values(activation, layers)
-    headroom = 1.0 + ROOM / math.sqrt(profile.tokens)
+    folded = folds_into_values(activation, layers)
+    headroom = 1.0 + SAMPLING_HEADROOM / math.sqrt(profile.tokens)
     if folded:
-        headroom = max(headroom, MIXED_HEADROOM)
+        headroom = max(headroom, ATTENTION_HEADROOM)
     smoothquant = None
     if options.smoothquant:
-        smoothquant = choose_smoothquant(profile, weights, folded=folded, headroom=headroom)
-    treated = shifts is not None or smoothquant is not None
-    return Equalization(shifts, smoothquant, headroom=headroom if treated else 1.0)
+        smoothquant = search_smoothquant(profile, weights, folded=folded, headroom=headroom)
+    is_equalized = shifts is not None or smoothquant is not None
+    return Equalization(shifts, smoothquant, headroom=headroom if is_equalized else 1.0)
 
 
 def apply_equalizations(
@@ -139,14 +150,14 @@ def apply_equalizations(
     groups: Mapping[str, Sequence[LinearLayer]],
     equalizations: Mapping[str, Equalization],
 ) -> None:
-    """Bring a float graph to the form that the activations' ranges belong to, in place.
+    """Equalize a float graph, in place; the ranges of calibration belong to the result.
 
     Args:
         graph: The float graph.
-        groups: The layers that read each activation, by its name.
+        groups: By an activation's name, the layers that read it.
         equalizations: By the same names.
     """
-    # Whatever is gathered has shifts of its own, and takes them off before its source moves.
+    # A gathered activation has shifts of its own and is shifted before its source.
     for name in sorted(groups, key=lambda name: not is_gathered(_activation_of(groups[name]))):
         layers, equalization = groups[name], equalizations[name]
         activation = _activation_of(layers)

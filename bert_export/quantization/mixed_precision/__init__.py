@@ -1,1 +1,1 @@
-"""Which layers stay in float: the switchable graph that measures, and the search over it."""
+"""Mixed precision: a switchable graph that measures layers, and the search for those in float."""

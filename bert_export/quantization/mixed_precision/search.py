@@ -1,12 +1,17 @@
-"""Which groups to leave in float so that a budget of accuracy holds, at the least cost in time.
+"""The search for the groups that stay in float, so that a budget of accuracy holds at least cost.
 
-The search knows nothing of graphs: it is told what every group costs in float, how much it disturbs
-the outputs in INT8, and a function that measures the drop of a configuration.
+The search knows nothing of graphs. It is given the cost of every group in float, the sensitivity of
+the outputs to it in INT8, and a function that measures the drop of a configuration.
 
-Places are ordered by sensitivity per cost. Of the prefixes of that order, the longest that may be
-taken is tried first, then shorter ones until one keeps the budget; the shortest that does is found
-by halving; then what turned out not to be needed is given back. So a handful of configurations is
-measured, whatever the number of groups.
+Groups are ordered by sensitivity per cost, and a configuration leaves the first groups of that
+order in float:
+
+1. INT8 everywhere. If it keeps the budget, that is the answer.
+2. The longest prefix that may stay in float. If it fails, half of it, and so on.
+3. The shortest prefix that keeps the budget, by bisection.
+4. Groups of that prefix go back to INT8, one at a time, if the budget still holds.
+
+The number of configurations that are measured grows with the logarithm of the number of groups.
 """
 
 from __future__ import annotations
@@ -24,19 +29,19 @@ __all__ = [
 ]
 
 MAX_FLOAT_SHARE = 0.5
-"""Of the multiplications, the most that may go back to float: beyond, FP32 is the better export."""
+"""The largest share of the multiplications in float. Beyond it, FP32 is the better export."""
 
 GIVE_BACKS = 4
-"""Places that the last step tries to bring back to INT8."""
+"""How many groups the last step tries to bring back to INT8."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixedPrecision:
-    """Some groups in float, all others in INT8.
+    """A configuration: some groups in float, all others in INT8.
 
     Args:
-        excluded: Indices of those in float, ascending.
-        drop: What was measured: how much worse than float alone.
+        excluded: Indices of the groups in float, ascending.
+        drop: How much worse than float alone it was measured to be.
         cost: Share of all multiplications that are in float, in [0, 1].
     """
 
@@ -47,11 +52,11 @@ class MixedPrecision:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """What a search measured, in order, and what it chose.
+    """The course of a search and its result.
 
     Args:
-        configurations: Every one that was measured.
-        best: The cheapest that keeps the budget; where none does, the one with the least drop.
+        configurations: All that were measured, in order.
+        best: The cheapest that keeps the budget; if none does, the one with the smallest drop.
         met: Whether it keeps the budget.
     """
 
@@ -61,11 +66,11 @@ class Path:
 
 
 def order_groups(sensitivities: Sequence[float], costs: Sequence[float]) -> list[int]:
-    """Indices of groups, those first that gain most for what they cost; ties by index.
+    """Indices of groups, largest sensitivity per cost first; ties by index.
 
     Args:
-        sensitivities: Of the outputs, when one group alone is in INT8; not negative.
-        costs: Multiplications of each; positive.
+        sensitivities: Of the outputs to each group in INT8 alone; not negative.
+        costs: Multiplications of each group; positive.
     """
     return sorted(
         range(len(costs)), key=lambda index: (-sensitivities[index] / costs[index], index)
@@ -85,11 +90,11 @@ def search_mixed_precision(
 
     Args:
         sensitivities: See :func:`order_groups`.
-        costs: The same.
-        measure: Gives the drop of a configuration, told by the indices in float.
+        costs: See :func:`order_groups`.
+        measure: Gives the drop of the configuration with these groups in float.
         budget: The largest drop that is allowed.
         max_float_share: The largest share of ``costs`` that may be in float.
-        give_backs: Places that the last step tries.
+        give_backs: How many groups the last step tries to bring back to INT8.
     """
     order, total = order_groups(sensitivities, costs), sum(costs)
     configurations: list[MixedPrecision] = []
@@ -97,38 +102,43 @@ def search_mixed_precision(
     def share(excluded: Sequence[int]) -> float:
         return sum(costs[index] for index in excluded) / total
 
-    def try_(excluded: Sequence[int]) -> MixedPrecision:
-        chosen = tuple(sorted(excluded))
-        configurations.append(MixedPrecision(chosen, measure(chosen), share(chosen)))
-        return configurations[-1]
+    def measured(excluded: Sequence[int]) -> MixedPrecision:
+        ascending = tuple(sorted(excluded))
+        configuration = MixedPrecision(ascending, measure(ascending), share(ascending))
+        configurations.append(configuration)
+        return configuration
 
-    best = try_(())
+    # 1. INT8 everywhere.
+    best = measured(())
     if best.drop <= budget:
         return Path(tuple(configurations), best, met=True)
+    # 2. A prefix that keeps the budget.
     enough = max(
         count for count in range(len(order) + 1) if share(order[:count]) <= max_float_share
     )
-    best = try_(order[:enough]) if enough else best
-    while best.drop > budget and enough > 1:  # a metric on few examples is not monotonous
+    best = measured(order[:enough]) if enough else best
+    while best.drop > budget and enough > 1:  # a metric on few examples is not monotonic
         enough //= 2
-        best = try_(order[:enough])
+        best = measured(order[:enough])
     if best.drop > budget:
-        least = min(
+        closest = min(
             configurations, key=lambda configuration: (configuration.drop, configuration.cost)
         )
-        return Path(tuple(configurations), least, met=False)
-    too_few = 0  # of the order's first
+        return Path(tuple(configurations), closest, met=False)
+    # 3. The shortest such prefix.
+    too_few = 0
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
-        found = try_(order[:middle])
-        if found.drop <= budget:
-            best, enough = found, middle
+        shorter = measured(order[:middle])
+        if shorter.drop <= budget:
+            best, enough = shorter, middle
         else:
             too_few = middle
-    # The last group of the shortest prefix was just shown to be needed.
-    spare = sorted(order[: enough - 1], key=lambda index: (-costs[index], index))
-    for index in sorted(spare[:give_backs], key=lambda index: -order.index(index)):
-        found = try_([other for other in best.excluded if other != index])
-        if found.drop <= budget:
-            best = found
+    # 4. Give back the costliest groups, least sensitive per cost first. The last group of the
+    #    shortest prefix was just shown to be needed.
+    costliest = sorted(order[: enough - 1], key=lambda index: (-costs[index], index))[:give_backs]
+    for index in sorted(costliest, key=order.index, reverse=True):
+        without = measured([other for other in best.excluded if other != index])
+        if without.drop <= budget:
+            best = without
     return Path(tuple(configurations), best, met=True)

@@ -1,15 +1,15 @@
-"""One graph in which every quantized group can be switched between INT8 and float, call by call.
+"""One graph in which every quantization group can be switched between INT8 and float, per call.
 
-A search for the layers that INT8 hurts asks for many configurations of the two. Instead of a graph
-and a session for each, this graph has both forms of every group and an input that chooses::
+An accuracy-budget search measures many configurations of the two. Instead of a graph and a session
+for each, this graph holds both forms of every group, and an input chooses::
 
     x -> QuantizeLinear -> DequantizeLinear ─┐
     x ───────────────────────────────────────┴> Where(flag) ─┐
     W (int8) -> DequantizeLinear ─┐                          │
     W ────────────────────────────┴> Where(flag) ────────────┴> MatMul -> Add(Where(flag)) -> y
 
-With all flags off it computes what the float graph does, with all on what the INT8 graph does: the
-rounded numbers are the same, multiplied in float. It is for measuring, not for speed.
+With all switches off it computes what the float graph does, and with all on what the INT8 graph
+does: the quantized values are the same, multiplied in float. It is for measuring, not for speed.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ _FILE, _DATA = "switched.onnx", "switched.onnx.data"
 
 @dataclass(frozen=True, slots=True)
 class QuantizationGroup:
-    """Layers that read one activation: they are in INT8 together, or in float together.
+    """Layers that read one activation: all of them are in INT8, or all in float.
 
     The word embeddings are a group of their own, where they are in int8.
 
     Args:
-        activation: Its name in the prepared float graph.
+        activation: Name of the activation in the prepared float graph.
         layers: Names of the layers' modules, in graph order.
-        products: Multiplications per token of them all, or per text where only its first token is
-            computed.
-        per_token: Which of the two it is.
+        products: Multiplications of all of them per token, or per text where only the first token
+            is computed.
+        per_token: Whether it is per token.
     """
 
     activation: str
@@ -81,14 +81,14 @@ class QuantizationGroup:
 
 
 def find_groups(model: ir.Model, preparation: Preparation) -> tuple[QuantizationGroup, ...]:
-    """The linear layers of a prepared float graph by group, in graph order."""
+    """The quantization groups of a prepared float graph's linear layers, in graph order."""
     layers, _ = find_linear_layers(model, preparation.options.excluded_layers)
     return tuple(
         QuantizationGroup(
             activation,
             tuple(layer.name for layer in members),
             sum(weight_of(layer).size for layer in members),
-            _per_token(members[0]),
+            _is_per_token(members[0]),
         )
         for activation, members in group_linear_layers(layers).items()
     )
@@ -101,122 +101,129 @@ def build_switchable_graph(
 
     Args:
         model: The prepared float graph; not changed.
-        preparation: What calibration found.
+        preparation: The results of calibration.
         scheme: Number formats.
 
     Returns:
         The graph, with the input :data:`SWITCHES`, and its groups in the order of the switches.
     """
     groups = find_groups(model, preparation)
-    treated, switched = model.clone(), model.clone()
-    layers = _treat(treated, preparation)
-    plan = quantize_graph(switched, preparation, scheme=scheme)
+    # The float form comes from an equalized clone, the INT8 form from a quantized one.
+    equalized, switchable = model.clone(), model.clone()
+    equalized_layers = _equalize(equalized, preparation)
+    plan = quantize_graph(switchable, preparation, scheme=scheme)
     table = constant(model.graph.initializers.get(f"{TABLE}.weight"))
-    rounded = {entry.layer for entry in plan if entry.precision == "int8"}
-    if table is not None and TABLE in rounded:
+    int8_layers = {entry.layer for entry in plan if entry.precision == "int8"}
+    if table is not None and TABLE in int8_layers:
         groups += (QuantizationGroup(TABLE, (TABLE,), table.shape[1], per_token=True),)
-    nodes = {node.name: node for node in switched.graph}
-    chosen = ir.Value(
+    switches = ir.Value(
         name=SWITCHES,
         shape=ir.Shape([len(groups)]),
         type=ir.TensorType(ir.DataType.BOOL),
     )
-    switched.graph.inputs.append(chosen)
+    nodes = {node.name: node for node in switchable.graph}
+    switchable.graph.inputs.append(switches)
     for index, group in enumerate(groups):
+        flag = _flag(switchable.graph, switches, index)
         if group.layers == (TABLE,):
-            _switch_table(switched.graph, _flag(switched.graph, chosen, index), table)
+            _switch_table(switchable.graph, flag, table)
             continue
-        members = [(layers[layer], nodes[layers[layer].node.name]) for layer in group.layers]
-        channel_splitting = preparation.activations[group.activation].equalization.channel_splitting
-        kept = None if channel_splitting is None else len(channel_splitting.copies)
-        _switch(switched.graph, chosen, index, members, kept)
-    return switched, groups
+        members = [equalized_layers[name] for name in group.layers]
+        products = [nodes[layer.node.name] for layer in members]
+        splitting = preparation.activations[group.activation].equalization.channel_splitting
+        units = None if splitting is None else len(splitting.copies)
+        _switch_layers(switchable.graph, index, flag, members, products, units)
+    return switchable, groups
 
 
-def _switch(
+def _switch_layers(
     graph: ir.Graph,
-    chosen: ir.Value,
     index: int,
-    members: Sequence[tuple[LinearLayer, ir.Node]],
-    kept: int | None,
+    flag: ir.Value,
+    layers: Sequence[LinearLayer],
+    products: Sequence[ir.Node],
+    units: int | None,
 ) -> None:
     """Give the layers of one group both forms.
 
     Args:
         graph: The INT8 graph.
-        chosen: The switches.
-        index: Of the group's own.
-        members: Each layer's layer in the treated float graph, and its product in the INT8 graph.
-        kept: Channels that the activation has in the float graph, where channel_splitting adds
-            copies of
-            some: those are only right together with INT8's range.
+        index: Index of the group.
+        flag: Whether the group is in INT8.
+        layers: The layers in the equalized float graph.
+        products: Their products in the INT8 graph.
+        units: Hidden units without the copies that channel splitting adds; ``None`` where it adds
+            none. Copies only count together with INT8's range, so the float form leaves them out.
     """
-    first = members[0][1]
-    flag = _flag(graph, chosen, index)
-    rounded = first.inputs[0]
-    choice = [flag, rounded, _before_rounding(rounded)]
-    value = insert_node(graph, first, "Where", choice, name=f"{SWITCHES}.{index}.activation")
-    for layer, product in members:
-        product.replace_input_with(0, value)
-        weight = weight_of(layer).copy()
-        if kept is not None:
-            weight[kept:] = 0
-        _choose_constant(graph, product, 1, flag, f"{layer.name}.weight_float", weight)
-        exact, ours = _bias(layer.node), _bias(product)
-        if ours is not None:  # the quantizer gives every layer a bias to correct
-            bias = np.zeros_like(ours[2]) if exact is None else exact[2]
-            _choose_constant(graph, *ours[:2], flag, f"{layer.name}.bias_float", bias)
+    dequantized = products[0].inputs[0]
+    choice = [flag, dequantized, _before_quantization(dequantized)]
+    activation = insert_node(
+        graph, products[0], "Where", choice, name=f"{SWITCHES}.{index}.activation"
+    )
+    for layer, product in zip(layers, products, strict=True):
+        product.replace_input_with(0, activation)
+        float_weight = weight_of(layer).copy()
+        if units is not None:
+            float_weight[units:] = 0
+        _switch_constant(graph, product, 1, flag, f"{layer.name}.weight_float", float_weight)
+        int8_bias = _find_bias(product)
+        if int8_bias is not None:  # bias correction gives every layer a bias
+            add, position, array = int8_bias
+            equalized_bias = _find_bias(layer.node)
+            float_bias = np.zeros_like(array) if equalized_bias is None else equalized_bias[2]
+            _switch_constant(graph, add, position, flag, f"{layer.name}.bias_float", float_bias)
 
 
 def _switch_table(graph: ir.Graph, flag: ir.Value, table: NDArray[np.float32] | None) -> None:
     """Give the word embeddings both forms."""
     assert table is not None, "the group is only there with it"
     nodes = {node.name: node for node in graph}
-    scaled = nodes[f"{TABLE}.scaled"]
-    rounded, ids = scaled.outputs[0], nodes[f"{TABLE}.weight_int8_rows"].inputs[1]
-    readers = tuple(rounded.uses())
+    dequantized_rows = nodes[f"{TABLE}.scaled"].outputs[0]
+    ids = nodes[f"{TABLE}.weight_int8_rows"].inputs[1]
+    readers = tuple(dequantized_rows.uses())
     first = readers[0].node
-    stored = new_constant(graph, f"{TABLE}.weight_float", table)
-    exact = insert_node(
-        graph, first, "Gather", [stored, ids], {"axis": 0}, name=f"{TABLE}.rows_float"
+    float_table = new_constant(graph, f"{TABLE}.weight_float", table)
+    float_rows = insert_node(
+        graph, first, "Gather", [float_table, ids], {"axis": 0}, name=f"{TABLE}.rows_float"
     )
-    rows = insert_node(graph, first, "Where", [flag, rounded, exact], name=f"{TABLE}.chosen")
+    choice = [flag, dequantized_rows, float_rows]
+    rows = insert_node(graph, first, "Where", choice, name=f"{TABLE}.chosen")
     for reader in readers:
         reader.node.replace_input_with(reader.idx, rows)
 
 
-def _flag(graph: ir.Graph, chosen: ir.Value, index: int) -> ir.Value:
-    """One switch, bool ()."""
+def _flag(graph: ir.Graph, switches: ir.Value, index: int) -> ir.Value:
+    """The switch of one group, bool ()."""
     group = new_constant(graph, f"{SWITCHES}.{index}", np.array(index, dtype=np.int64))
     name = f"{SWITCHES}.{index}.flag"
-    return insert_node(graph, graph[0], "Gather", [chosen, group], name=name)
+    return insert_node(graph, graph[0], "Gather", [switches, group], name=name)
 
 
-def _choose_constant(
+def _switch_constant(
     graph: ir.Graph,
     node: ir.Node,
     position: int,
     flag: ir.Value,
     name: str,
-    exact: NDArray[np.float32],
+    float_array: NDArray[np.float32],
 ) -> None:
-    """Let a node read what it reads where the flag is on, and another array where it is off."""
-    choice = [flag, node.inputs[position], new_constant(graph, name, exact)]
+    """Let a node read the same input while the flag is on, and a float array while it is off."""
+    choice = [flag, node.inputs[position], new_constant(graph, name, float_array)]
     value = insert_node(graph, node, "Where", choice, name=f"{name}.chosen")
     node.replace_input_with(position, value)
 
 
-def _before_rounding(value: ir.Value | None) -> ir.Value:
-    """What goes into QuantizeLinear, DequantizeLinear."""
+def _before_quantization(value: ir.Value | None) -> ir.Value:
+    """The input of the QuantizeLinear and DequantizeLinear that give a value."""
     dequantize = producer(value, "DequantizeLinear")
     quantize = None if dequantize is None else producer(dequantize.inputs[0], "QuantizeLinear")
-    exact = None if quantize is None else quantize.inputs[0]
-    assert exact is not None, "the quantizer put both there"
-    return exact
+    float_value = None if quantize is None else quantize.inputs[0]
+    assert float_value is not None, "the quantizer put both there"
+    return float_value
 
 
-def _bias(product: ir.Node) -> tuple[ir.Node, int, NDArray[np.float32]] | None:
-    """The addition of a product's bias, the bias's position there, and the bias."""
+def _find_bias(product: ir.Node) -> tuple[ir.Node, int, NDArray[np.float32]] | None:
+    """The ``Add`` of a product's bias, the position of the bias among its inputs, and the bias."""
     add = sole_reader(product.outputs[0], "Add")
     for position, value in enumerate(() if add is None else add.inputs):
         array = constant(value)
@@ -225,15 +232,15 @@ def _bias(product: ir.Node) -> tuple[ir.Node, int, NDArray[np.float32]] | None:
     return None
 
 
-def _treat(model: ir.Model, preparation: Preparation) -> dict[str, LinearLayer]:
-    """Bring a float graph to the form that is quantized, in group; gives its layers by layer."""
+def _equalize(model: ir.Model, preparation: Preparation) -> dict[str, LinearLayer]:
+    """Equalize a float graph in place, as before quantization; gives its layers by name."""
     layers, _ = find_linear_layers(model, preparation.options.excluded_layers)
     apply_equalizations(model.graph, group_linear_layers(layers), preparation.equalizations)
     return {layer.name: layer for layer in layers}
 
 
-def _per_token(layer: LinearLayer) -> bool:
-    """Whether a layer computes every token; where the shape does not tell, it is taken to."""
+def _is_per_token(layer: LinearLayer) -> bool:
+    """Whether a layer computes every token; it counts as such where its shape does not tell."""
     value = layer.node.inputs[0]
     if value is None or value.shape is None or len(value.shape) < 3:
         return value is None or value.shape is None
@@ -241,7 +248,7 @@ def _per_token(layer: LinearLayer) -> bool:
 
 
 def open_graph(model: ir.Model, *, folder: Path, threads: int | None = None) -> OnnxRuntimeSession:
-    """A session over a graph that is written for as long as it takes to open it.
+    """A session over a graph whose file exists only while it is opened.
 
     Args:
         model: The graph.
@@ -258,11 +265,11 @@ def open_graph(model: ir.Model, *, folder: Path, threads: int | None = None) -> 
 
 
 class SwitchableSession:
-    """A session over the graph that takes a float graph's feeds; the switches are set beside them.
+    """A session over a switchable graph; it takes the float graph's feeds.
 
     Args:
         model: From :func:`build_switchable_graph`.
-        groups: How many there are.
+        groups: How many groups there are; all are in float at first.
         folder: Where the graph is written while it is opened.
         threads: Threads inside an operator.
     """
@@ -273,16 +280,16 @@ class SwitchableSession:
         self._session = open_graph(model, folder=folder, threads=threads)
         self.inputs = tuple(spec for spec in self._session.inputs if spec.name != SWITCHES)
         self.outputs = self._session.outputs
-        self._chosen = np.zeros(groups, dtype=bool)
+        self._switches = np.zeros(groups, dtype=bool)
 
     def choose(self, groups: Iterable[int]) -> None:
-        """Put these groups into INT8, all others into float."""
-        self._chosen = np.zeros(len(self._chosen), dtype=bool)
-        self._chosen[list(groups)] = True
+        """Switch these groups to INT8, and all others to float."""
+        self._switches = np.zeros(len(self._switches), dtype=bool)
+        self._switches[list(groups)] = True
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph as it is switched now."""
-        return self._session.run({**feeds, SWITCHES: self._chosen})
+        return self._session.run({**feeds, SWITCHES: self._switches})
 
     def close(self) -> None:
         """Free the engine."""

@@ -1,1 +1,1 @@
-"""Weights in INT8: number formats, GPTQ, bias correction and the embedding table."""
+"""Weights in INT8: number formats, GPTQ, bias correction and the word embedding table."""

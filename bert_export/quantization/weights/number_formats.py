@@ -1,4 +1,4 @@
-"""INT8 arithmetic: number formats, ranges to scales, weights to levels, and back."""
+"""INT8 arithmetic: number formats per processor, scales and zero points, quantizing and back."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ __all__ = [
     "round_trip",
 ]
 
-_STEPS = 255
+_STEPS = 255  # between the smallest and the largest of eight bits
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """Number formats that suit a processor.
+    """The number formats that suit a processor.
 
     Args:
         activation_type: ``uint8`` or ``int8``.
-        weight_bits: Of the symmetric int8 weights; 7 keeps two products within 16 bits.
+        weight_bits: Bits of the symmetric weights, which are stored as int8. With 7 the sum of two
+            products fits in 16 bits.
         symmetric: Whether activations have no zero point.
-        integer_tables: Whether rows are looked up in int8 tables.
-        integer_query_key: Whether queries are multiplied by keys in int8.
+        integer_tables: Whether the engine looks up rows of int8 tables.
+        integer_query_key: Whether the engine multiplies queries by keys as int8.
     """
 
     activation_type: str
@@ -44,19 +45,19 @@ class Scheme:
 
     @property
     def lowest(self) -> int:
-        """The smallest activation level."""
+        """The smallest quantized activation."""
         return int(np.iinfo(self.activation_type).min)
 
     @property
     def weight_bound(self) -> int:
-        """The largest weight level."""
+        """The largest quantized weight."""
         return int(2 ** (self.weight_bits - 1)) - 1
 
     def parameters(self, low: float, high: float) -> AffineParameters:
-        """Scale and zero point of an activation with these bounds."""
-        chosen = affine_parameters(low, high, lowest=self.lowest)
+        """Scale and zero point of an activation between these bounds."""
+        affine = affine_parameters(low, high, lowest=self.lowest)
         if not self.symmetric:
-            return chosen
+            return affine
         largest = np.iinfo(self.activation_type).max
         return AffineParameters(float(np.float32(max(-low, high) / largest)) or 1.0, 0)
 
@@ -78,12 +79,12 @@ class AffineParameters:
 
 
 def affine_parameters(low: float, high: float, *, lowest: int = 0) -> AffineParameters:
-    """Scale and zero point of 256 levels for a range.
+    """Scale and zero point that spread 256 quantized values over a range.
 
     Args:
-        low: Lower bound; the range is widened to hold 0, which must stay exact.
+        low: Lower bound. The range is widened to hold 0, which must stay exact.
         high: Upper bound.
-        lowest: The smallest level: 0 for uint8, -128 for int8.
+        lowest: The smallest quantized value: 0 for uint8, -128 for int8.
 
     Raises:
         QuantizationError: The bounds are not finite or not in order.
@@ -100,38 +101,38 @@ def affine_parameters(low: float, high: float, *, lowest: int = 0) -> AffinePara
 def quantize_weight(
     weight: NDArray[np.float32], *, largest: int = 127
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 with one scale per output channel.
+    """Round a weight to nearest, symmetric int8 with one scale per output channel.
 
     Args:
         weight: float32 (K, N), as a MatMul's second input.
-        largest: The largest level, 127 for 8 bits.
+        largest: The largest quantized value: 127 for 8 bits, 63 for 7.
 
     Returns:
-        int8 (K, N) and float32 scales (N,), so that ``weight`` is about ``int8 * scales``.
+        int8 (K, N) and float32 scales (N,); ``weight`` is about ``int8 * scales``.
     """
     bound = np.abs(weight).max(axis=0)  # (N,)
-    steps = (bound / largest).astype(np.float32)  # of a subnormal bound it may be 0
+    steps = (bound / largest).astype(np.float32)  # 0 where the bound is subnormal
     scales = np.where(steps > 0, steps, np.float32(1.0))
-    levels = np.rint(weight / scales)
-    return np.clip(levels, -largest, largest).astype(np.int8), scales
+    rounded = np.rint(weight / scales)
+    return np.clip(rounded, -largest, largest).astype(np.int8), scales
 
 
 def round_trip(values: NDArray[np.float32], parameters: AffineParameters) -> NDArray[np.float32]:
-    """What is left of values after QuantizeLinear and DequantizeLinear; any shape, float32."""
+    """What INT8 keeps of values: QuantizeLinear, then DequantizeLinear; any shape, float32."""
     return dequantize(quantize(values, parameters), parameters)
 
 
 def quantize(values: NDArray[np.float32], parameters: AffineParameters) -> NDArray[np.uint8]:
-    """The levels of values, as QuantizeLinear gives them; any shape, uint8."""
-    levels: NDArray[np.float32] = np.rint(values / np.float32(parameters.scale))
-    levels += np.float32(parameters.zero_point)
-    np.clip(levels, 0, _STEPS, out=levels)
-    return levels.astype(np.uint8)
+    """Quantize values as QuantizeLinear does; any shape, uint8."""
+    quantized: NDArray[np.float32] = np.rint(values / np.float32(parameters.scale))
+    quantized += np.float32(parameters.zero_point)
+    np.clip(quantized, 0, _STEPS, out=quantized)
+    return quantized.astype(np.uint8)
 
 
-def dequantize(levels: NDArray[np.uint8], parameters: AffineParameters) -> NDArray[np.float32]:
-    """The values of levels, as DequantizeLinear gives them; any shape, float32."""
-    values = levels.astype(np.float32)
+def dequantize(quantized: NDArray[np.uint8], parameters: AffineParameters) -> NDArray[np.float32]:
+    """Give quantized values back as DequantizeLinear does; any shape, float32."""
+    values = quantized.astype(np.float32)
     values -= np.float32(parameters.zero_point)
     values *= np.float32(parameters.scale)
     return values

@@ -15,7 +15,6 @@ from bert_export.runtime.checks import check_flag, check_mapping
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
     CUT,
-    UNCUT,
     Tokenization,
     check_text,
     encode_texts,
@@ -23,6 +22,7 @@ from bert_export.runtime.pipelines.texts import (
     text_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.feature_extraction import TASK, FeatureExtractionPostProcessing
 
 __all__ = ["FeatureExtractionPipeline", "FeatureExtractionSettings"]
 
@@ -36,14 +36,15 @@ class FeatureExtractionSettings:
         return_arrays: Whether an answer is an array (S, H) instead of nested lists (1, S, H).
     """
 
-    tokenization: Tokenization = UNCUT
+    tokenization: Tokenization
     return_arrays: bool = False
 
 
 class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtractionSettings]):
     """Token vectors of the last layer, special tokens included."""
 
-    task = "feature-extraction"
+    definition = TASK
+    parameters: FeatureExtractionPostProcessing
 
     def __call__(
         self,
@@ -82,7 +83,8 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
             single=single,
             items=items,
             settings=FeatureExtractionSettings(
-                Tokenization.from_options(options), check_flag("return_arrays", return_arrays)
+                Tokenization.from_options(options, self.default_settings().tokenization),
+                check_flag("return_arrays", return_arrays),
             ),
             batch_size=batch_size,
         )
@@ -92,8 +94,8 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
         return check_text(field(record, "text"))
 
     def default_settings(self) -> FeatureExtractionSettings:
-        """Neither truncated nor arrays."""
-        return FeatureExtractionSettings()
+        """Lists, not arrays."""
+        return FeatureExtractionSettings(Tokenization.from_parameters(self.parameters))
 
     def dataset_settings(self) -> FeatureExtractionSettings:
         """As a call that cuts long text."""

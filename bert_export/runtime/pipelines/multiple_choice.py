@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.decoding.choices import choose
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
-    CUT,
+    Tokenization,
     check_text,
     encode_texts,
     field,
     mapping_items,
 )
 from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.tasks.multiple_choice import TASK, MultipleChoicePostProcessing
 
-__all__ = ["MultipleChoicePipeline", "MultipleChoiceSettings", "Question", "choose"]
+__all__ = ["MultipleChoicePipeline", "MultipleChoiceSettings", "Question"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +41,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class MultipleChoiceSettings:
-    """A call has nothing to choose."""
+    """A call has nothing to choose; pairs are cut as the bundle says."""
 
-
-def choose(logits: NDArray[np.float32], choices: Sequence[str]) -> dict[str, Any]:
-    """The best choice; of equal ones the first.
-
-    Args:
-        logits: float32 (C,).
-        choices: C texts.
-
-    Returns:
-        ``choice`` (index), ``text`` and ``scores`` (a probability per choice).
-    """
-    best = int(logits.argmax())
-    return {"choice": best, "text": choices[best], "scores": softmax(logits).tolist()}
+    tokenization: Tokenization
 
 
 class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleChoiceSettings]):
     """Picks the continuation that fits a prompt."""
 
-    task = "multiple-choice"
+    definition = TASK
+    parameters: MultipleChoicePostProcessing
 
     def __call__(
         self,
@@ -111,14 +101,14 @@ class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleCho
 
     def default_settings(self) -> MultipleChoiceSettings:
         """The only settings."""
-        return MultipleChoiceSettings()
+        return MultipleChoiceSettings(Tokenization(self.parameters.truncation))
 
     def encode(
         self, items: Sequence[Question], settings: MultipleChoiceSettings
     ) -> list[list[Row]]:
         """One row per choice: the prompt, then the choice."""
         pairs = [(item.prompt, choice) for item in items for choice in item.choices]
-        rows = iter(encode_texts(self.tokenizer, pairs, CUT))
+        rows = iter(encode_texts(self.tokenizer, pairs, settings.tokenization))
         return [[next(rows) for _ in item.choices] for item in items]
 
     def graph_feeds(self, feeds: Feeds) -> Feeds:

@@ -10,43 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.runtime.batching import Row
+from bert_export.runtime.decoding.labels import judge_next_sentence
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
-    CUT,
+    Tokenization,
     check_text,
     encode_texts,
     field,
     mapping_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.next_sentence_prediction import (
+    TASK,
+    NextSentencePredictionPostProcessing,
+)
 
 __all__ = [
     "NextSentencePredictionPipeline",
     "NextSentencePredictionSettings",
-    "judge_next_sentence",
     "text_pair_item",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class NextSentencePredictionSettings:
-    """A call has nothing to choose."""
+    """A call has nothing to choose; pairs are cut as the bundle says."""
 
-
-def judge_next_sentence(logits: NDArray[np.float32]) -> dict[str, Any]:
-    """The verdict on one pair.
-
-    Args:
-        logits: float32 (2,); index 0 speaks for "is next".
-
-    Returns:
-        ``is_next``, and ``score``, the probability that it is.
-
-    Source: Devlin 2018, §3.1; the label order is that of the original checkpoints.
-    """
-    score = softmax(logits)[0]  # ()
-    return {"is_next": bool(logits[0] >= logits[1]), "score": float(score)}
+    tokenization: Tokenization
 
 
 def text_pair_item(record: object) -> tuple[str, str]:
@@ -66,7 +56,8 @@ class NextSentencePredictionPipeline(
 ):
     """Judges pairs of texts."""
 
-    task = "next-sentence-prediction"
+    definition = TASK
+    parameters: NextSentencePredictionPostProcessing
 
     def __call__(
         self,
@@ -106,13 +97,13 @@ class NextSentencePredictionPipeline(
 
     def default_settings(self) -> NextSentencePredictionSettings:
         """The only settings."""
-        return NextSentencePredictionSettings()
+        return NextSentencePredictionSettings(Tokenization(self.parameters.truncation))
 
     def encode(
         self, items: Sequence[tuple[str, str]], settings: NextSentencePredictionSettings
     ) -> list[list[Row]]:
         """One row per pair."""
-        return [[row] for row in encode_texts(self.tokenizer, items, CUT)]
+        return [[row] for row in encode_texts(self.tokenizer, items, settings.tokenization)]
 
     def reduce(
         self, row: Row, outputs: Outputs, settings: NextSentencePredictionSettings

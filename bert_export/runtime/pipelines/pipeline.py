@@ -7,29 +7,39 @@ A task's pipeline fills in three steps and a ``__call__`` with the upstream pipe
 - ``decode``: an item's reduced rows to its answer.
 
 The steps get the call's settings as one frozen value, so a pipeline holds no state of a call and
-serves several threads.
+serves several threads. What a call leaves out is as the manifest's post-processing says.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from bert_export.bundle import Manifest
-from bert_export.runtime.batching import Batching, Row, split_outputs
-from bert_export.runtime.checks import check_whole_or_none
+from bert_export.runtime.batching import (
+    TOKEN_BUDGET,
+    Advance,
+    Row,
+    answer_items,
+    pad_rows,
+    run_in_batches,
+    split_outputs,
+)
+from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.sessions.session import BoundedSession, Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import LABELS
+from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
+from bert_export.tasks.interface import outputs_per_token
 
 __all__ = ["Pipeline"]
 
 Item = TypeVar("Item")
 Reduced = TypeVar("Reduced")
 Settings = TypeVar("Settings")
+Result = TypeVar("Result")
 
 
 class Pipeline(ABC, Generic[Item, Reduced, Settings]):
@@ -41,9 +51,13 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         session: Its opened graph; the pipeline closes it.
         token_budget: Padded tokens per graph call, the default of the batching when ``None``.
         sort: Whether rows are sorted by length before they are batched.
+
+    Raises:
+        BundleError: The manifest's post-processing is malformed.
     """
 
-    task: ClassVar[str]
+    definition: ClassVar[Task]
+    parameters: PostProcessing
 
     def __init__(
         self,
@@ -58,21 +72,35 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         self.tokenizer = tokenizer
         self._session = session
         self._max_rows = session.max_rows if isinstance(session, BoundedSession) else None
-        self._per_token = frozenset(
-            spec.name for spec in session.outputs if spec.shape[1:2] == ("sequence",)
+        self._per_token = outputs_per_token(session.outputs)
+        self._token_budget = (
+            TOKEN_BUDGET
+            if token_budget is None
+            else check_whole("token_budget", token_budget, least=1)
         )
-        batching = Batching(
-            run=lambda feeds: session.run(self.graph_feeds(feeds)),
-            pad_id=tokenizer.pad_id,
-            split=self.split_outputs,
-            sort=sort,
+        self._sort = sort
+        kind = self.definition.postprocessing
+        self.parameters = (
+            kind.from_manifest(manifest.postprocessing)
+            if manifest.task == self.task
+            else kind.from_checkpoint(self.facts)
         )
-        self._batching = batching if token_budget is None else batching.with_budget(token_budget)
+
+    @property
+    def task(self) -> str:
+        """Name of the task that is answered."""
+        return self.definition.name
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Label names in id order; empty where the task has none."""
         return self.manifest.labels
+
+    @property
+    def facts(self) -> CheckpointFacts:
+        """What the manifest says of the checkpoint's head."""
+        problem_type = self.manifest.postprocessing.get("problem_type")
+        return CheckpointFacts(labels=self.labels, problem_type=problem_type)
 
     @abstractmethod
     def item(self, record: Mapping[str, Any]) -> Item:
@@ -117,6 +145,15 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         """Give padded rows (B, S) the axes of the graph's inputs; the same where they match."""
         return feeds
 
+    def feeds(self, rows: Sequence[Row], *, length: int | None = None) -> Feeds:
+        """The graph's inputs for a batch of rows.
+
+        Args:
+            rows: One at least.
+            length: Tokens that rows are padded to; the longest row's when ``None``.
+        """
+        return self.graph_feeds(pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length))
+
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Give each row of a batch its own outputs."""
         return split_outputs(rows, outputs, per_token=self._per_token)
@@ -129,6 +166,47 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         """
         return self._session.run(feeds)
 
+    def run_rows(
+        self,
+        rows: Sequence[Row],
+        *,
+        batch_size: int | None = None,
+        advance: Advance | None = None,
+    ) -> list[Outputs]:
+        """Run rows in batches under the token budget.
+
+        Args:
+            rows: In any order and of any length.
+            batch_size: Rows per graph call at most, besides the token budget and what the engine
+                takes.
+            advance: Called with (rows done, rows in all) after every graph call.
+
+        Returns:
+            The outputs of each row, batch axis and padding removed, in the rows' order.
+        """
+        return self._in_batches(
+            rows, self._run_batch, max_rows=self.rows_per_call(batch_size), advance=advance
+        )
+
+    def reduce_rows(
+        self,
+        rows: Sequence[Row],
+        settings: Settings,
+        *,
+        batch_size: int | None = None,
+        advance: Advance | None = None,
+    ) -> list[Reduced]:
+        """As :meth:`run_rows`, but of each row's outputs only what :meth:`reduce` keeps.
+
+        Outputs are reduced batch by batch, so that large ones do not pile up.
+        """
+        return self._in_batches(
+            rows,
+            partial(self._reduce_batch, settings=settings),
+            max_rows=self.rows_per_call(batch_size),
+            advance=advance,
+        )
+
     def answers(
         self, items: Iterable[Item], settings: Settings, *, batch_size: int | None = None
     ) -> Iterator[Any]:
@@ -140,13 +218,47 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
             batch_size: Rows per graph call at most, besides the token budget and what the engine
                 takes.
         """
-        batching = self._batching.with_rows(self.rows_per_call(batch_size))
-        return batching.answers(
+        self.rows_per_call(batch_size)
+        return answer_items(
             items,
-            encode=partial(self._encode, settings=settings),
-            reduce=partial(self._reduce, settings=settings),
-            decode=partial(self._decode, settings=settings),
+            encode=lambda items: self.encode(items, settings),
+            run=lambda rows: self.complete_rows(rows, settings, batch_size=batch_size),
+            decode=lambda item, rows, reduced: self.decode(item, rows, reduced, settings),
         )
+
+    def complete_rows(
+        self, rows: Sequence[Row], settings: Settings, *, batch_size: int | None = None
+    ) -> Sequence[Reduced]:
+        """What :meth:`decode` needs of each row: by default one run of the graph, reduced."""
+        return self.reduce_rows(rows, settings, batch_size=batch_size)
+
+    def _in_batches(
+        self,
+        rows: Sequence[Row],
+        run: Callable[[Sequence[Row]], Sequence[Result]],
+        *,
+        lengths: Sequence[int] | None = None,
+        max_rows: int | None = None,
+        advance: Advance | None = None,
+    ) -> list[Result]:
+        return run_in_batches(
+            rows,
+            run,
+            lengths=lengths,
+            token_budget=self._token_budget,
+            max_rows=max_rows,
+            sort=self._sort,
+            advance=advance,
+        )
+
+    def _run_batch(self, rows: Sequence[Row]) -> list[Outputs]:
+        return self.split_outputs(rows, self.run(self.feeds(rows)))
+
+    def _reduce_batch(self, rows: Sequence[Row], *, settings: Settings) -> list[Reduced]:
+        return [
+            self.reduce(row, outputs, settings)
+            for row, outputs in zip(rows, self._run_batch(rows), strict=True)
+        ]
 
     def rows_per_call(self, batch_size: int | None) -> int | None:
         """The most rows of a graph call: as the caller says, and what the engine takes."""
@@ -178,17 +290,6 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
         if single:
             return next(answers)
         return list(answers) if isinstance(inputs, list | tuple) else answers
-
-    def _encode(self, items: Sequence[Item], *, settings: Settings) -> list[list[Row]]:
-        return self.encode(items, settings)
-
-    def _reduce(self, row: Row, outputs: Outputs, *, settings: Settings) -> Reduced:
-        return self.reduce(row, outputs, settings)
-
-    def _decode(
-        self, item: Item, rows: Sequence[Row], reduced: Sequence[Reduced], *, settings: Settings
-    ) -> Any:
-        return self.decode(item, rows, reduced, settings)
 
     def close(self) -> None:
         """Free the graph; later calls raise."""

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from bert_export.runtime.batching import Row
-from bert_export.runtime.pipelines.fill_mask import (
+from bert_export.runtime.checks import or_default
+from bert_export.runtime.decoding.labels import judge_next_sentence
+from bert_export.runtime.decoding.masks import (
     Candidates,
-    check_top_k,
     describe_candidates,
     find_candidates,
-    mask_id_of,
 )
-from bert_export.runtime.pipelines.next_sentence_prediction import (
-    judge_next_sentence,
-    text_pair_item,
-)
+from bert_export.runtime.pipelines.fill_mask import check_top_k
+from bert_export.runtime.pipelines.next_sentence_prediction import text_pair_item
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
     CUT,
-    UNCUT,
     Tokenization,
     encode_texts,
     mapping_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.pretraining import TASK, PretrainingPostProcessing
 
 __all__ = ["PretrainingPipeline", "PretrainingResult", "PretrainingSettings"]
 
@@ -40,11 +39,11 @@ class PretrainingSettings:
 
     Args:
         top_k: Candidates per mask.
-        tokenization: Truncation; none by default, for cutting could lose a mask.
+        tokenization: Truncation.
     """
 
-    top_k: int = 5
-    tokenization: Tokenization = UNCUT
+    top_k: int
+    tokenization: Tokenization
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,8 @@ class PretrainingResult:
 class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, PretrainingSettings]):
     """Fills the masks of a pair of texts and judges whether the second follows the first."""
 
-    task = "pretraining"
+    definition = TASK
+    parameters: PretrainingPostProcessing
 
     def __call__(
         self,
@@ -71,7 +71,7 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
         *,
         text: str | None = None,
         text_pair: str | None = None,
-        top_k: int = 5,
+        top_k: int | UnsetType = UNSET,
         batch_size: int | None = None,
     ) -> Any:
         """Answer both questions of pre-training.
@@ -81,7 +81,7 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
                 iterable of them.
             text: The first text of one pair, instead of ``inputs``; masks may stand in either.
             text_pair: The second.
-            top_k: Candidates per mask.
+            top_k: Candidates per mask; as the bundle says, as a rule 5, when left out.
             batch_size: Rows per graph call at most.
 
         Returns:
@@ -93,7 +93,10 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
             InputError: A text is missing or no string, the pair is too long (cutting it could lose
                 a mask), or ``top_k`` does not fit the vocabulary.
         """
-        settings = PretrainingSettings(check_top_k(top_k))
+        settings = replace(
+            self.default_settings(),
+            top_k=check_top_k(or_default(top_k, self.parameters.top_k)),
+        )
         single, items = mapping_items(inputs, text=text, text_pair=text_pair)
         return self.respond(
             inputs,
@@ -108,12 +111,12 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
         return text_pair_item(record)
 
     def default_settings(self) -> PretrainingSettings:
-        """Five candidates per mask."""
-        return PretrainingSettings()
+        """As many candidates per mask as the bundle says."""
+        return PretrainingSettings(self.parameters.top_k, Tokenization(self.parameters.truncation))
 
     def dataset_settings(self) -> PretrainingSettings:
         """As a call that cuts long text."""
-        return PretrainingSettings(tokenization=CUT)
+        return replace(self.default_settings(), tokenization=CUT)
 
     def encode(
         self, items: Sequence[tuple[str, str]], settings: PretrainingSettings
@@ -129,7 +132,7 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
             find_candidates(
                 row.input_ids,
                 outputs["prediction_logits"],
-                mask_id=mask_id_of(self.tokenizer),
+                mask_id=self.tokenizer.required_mask_id,
                 top_k=settings.top_k,
             ),
             outputs["seq_relationship_logits"],
@@ -146,9 +149,9 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
         return {
             "next_sentence": judge_next_sentence(reduced[0].next_sentence),
             "masks": describe_candidates(
-                self.tokenizer,
                 rows[0].input_ids,
                 reduced[0].candidates,
-                clean_up=self.tokenizer.record.clean_up_tokenization_spaces,
+                pad_id=self.tokenizer.pad_id,
+                spell=self.tokenizer.spell,
             ),
         }

@@ -1,18 +1,15 @@
 """Find the span of a context that answers a question.
 
-Two ways of decoding: that of upstream's ``question-answering`` pipeline (probabilities of spans,
-summed over equal answers), and that of the SQuAD v2 reference (an n-best list of logits and a
-threshold for "no answer").
+A context that is too long for one row is cut into windows that overlap; their spans compete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from tokenizers import Encoding
+from msgspec import UNSET, UnsetType
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
@@ -21,35 +18,23 @@ from bert_export.runtime.checks import (
     check_number,
     check_whole,
     check_whole_or_none,
+    or_default,
 )
+from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.runtime.decoding.spans import decode_answers, decode_squad_v2, read_window
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import check_text, field
 from bert_export.runtime.sessions.session import Array, Outputs
+from bert_export.tasks.question_answering import (
+    TASK,
+    Method,
+    QuestionAnsweringPostProcessing,
+)
 
-__all__ = [
-    "Method",
-    "QuestionAnsweringPipeline",
-    "QuestionAnsweringSettings",
-    "QuestionItem",
-    "Window",
-    "best_spans",
-    "decode_answers",
-    "decode_squad_v2",
-    "locate_span",
-    "most_context",
-    "read_window",
-]
+__all__ = ["QuestionAnsweringPipeline", "QuestionAnsweringSettings", "QuestionItem"]
 
-Method = Literal["pipeline", "squad_v2"]
-Answer = dict[str, Any]
-
-_MAX_SEQ_LEN = 384
-_DOC_STRIDE = 128
-_MAX_ANSWER_LEN: dict[Method, int] = {"pipeline": 15, "squad_v2": 30}
-_SPARE_CANDIDATES = 10
+_METHODS: tuple[Method, ...] = ("pipeline", "squad_v2")
 _SPECIAL_TOKENS = 3  # [CLS] question [SEP] context [SEP]
-_NO_ANSWER = {"start": 0, "end": 0, "answer": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +45,17 @@ class QuestionItem:
     context: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAnsweringSettings:
     """How a call cuts the context and decodes its answers.
 
     Args:
         top_k: Answers at most.
-        doc_stride: Tokens that neighbouring windows share; ``None`` for 128, or half of
-            ``max_seq_len`` where that is less.
-        max_answer_len: Tokens of an answer at most; ``None`` for 15, or 30 with ``squad_v2``.
-        max_seq_len: Tokens of a window at most; ``None`` for 384, or the tokenizer's own limit
-            where that is less.
+        doc_stride: Tokens that neighbouring windows share; ``None`` for the bundle's own, or half
+            of ``max_seq_len`` where that is less.
+        max_answer_len: Tokens of an answer at most.
+        max_seq_len: Tokens of a window at most; ``None`` for the bundle's own, or the tokenizer's
+            limit where that is less.
         max_question_len: Tokens kept of a question that leaves its context too little room.
         handle_impossible_answer: Whether "no answer" competes (``pipeline``).
         align_to_words: Whether an answer is widened to whole words (``pipeline``).
@@ -80,247 +65,16 @@ class QuestionAnsweringSettings:
             by more than this (``squad_v2``).
     """
 
-    top_k: int = 1
+    top_k: int
     doc_stride: int | None = None
-    max_answer_len: int | None = None
+    max_answer_len: int
     max_seq_len: int | None = None
-    max_question_len: int = 64
-    handle_impossible_answer: bool = False
-    align_to_words: bool = True
-    method: Method = "pipeline"
-    n_best_size: int = 20
-    null_score_diff_threshold: float = 0.0
-
-    @property
-    def answer_limit(self) -> int:
-        """Tokens of an answer at most."""
-        return self.max_answer_len or _MAX_ANSWER_LEN[self.method]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One window over the context, and what the head said of it.
-
-    Args:
-        encoding: ``[CLS] question [SEP] part of the context [SEP]``, S tokens.
-        context: Which tokens are of the context, bool (S,).
-        open: Which tokens share the probability: the context's and ``[CLS]``, bool (S,).
-        start_logits, end_logits: float32 (S,).
-    """
-
-    encoding: Encoding
-    context: Array
-    open: Array
-    start_logits: Array
-    end_logits: Array
-
-
-def read_window(
-    encoding: Encoding, start_logits: Array, end_logits: Array, *, cls_id: int
-) -> Window:
-    """A window of an encoding and the logits of its tokens, float32 (S,)."""
-    context = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
-    return Window(
-        encoding, context, context | (np.array(encoding.ids) == cls_id), start_logits, end_logits
-    )
-
-
-def best_spans(
-    start: Array, end: Array, context: Array, *, top_k: int, max_answer_len: int
-) -> tuple[Array, Array, Array]:
-    """The likeliest spans inside the context.
-
-    Args:
-        start: Probability of each token to open the answer, float32 (S,).
-        end: Probability of each token to close it, float32 (S,).
-        context: Which tokens are of the context, bool (S,).
-        top_k: Spans at most.
-        max_answer_len: Tokens of a span at most.
-
-    Returns:
-        First tokens, last tokens and scores, likeliest first; of equal ones the earlier, then the
-        shorter first.
-    """
-    width = min(max_answer_len, len(start))
-    padding = (0, width - 1)
-    view = np.lib.stride_tricks.sliding_window_view
-    ends = view(np.pad(end, padding), width)  # (S, width): end of the span of 1, 2, ... tokens
-    allowed = context[:, np.newaxis] & view(np.pad(context, padding), width)
-    scores = np.where(allowed, start[:, np.newaxis] * ends, -1).ravel()
-    kept = min(top_k, int(allowed.sum()))
-    if kept == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, scores.dtype)
-    chosen = np.flatnonzero(scores >= np.partition(scores, -kept)[-kept])
-    chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:kept]
-    first, length = np.divmod(chosen, width)
-    return first, first + length, scores[chosen]
-
-
-def locate_span(
-    encoding: Encoding, first: int, last: int, *, align_to_words: bool
-) -> tuple[int, int]:
-    """Characters of the context that a span of tokens covers.
-
-    Args:
-        encoding: The window.
-        first: The span's first token.
-        last: Its last token.
-        align_to_words: Whether it is widened to the words of its first and last token.
-    """
-    if align_to_words:
-        words = encoding.token_to_word(first), encoding.token_to_word(last)
-        spans = [None if word is None else encoding.word_to_chars(word, 1) for word in words]
-        if spans[0] is not None and spans[1] is not None:
-            return spans[0][0], spans[1][1]
-    return encoding.token_to_chars(first)[0], encoding.token_to_chars(last)[1]
-
-
-def decode_answers(
-    text: str, windows: Iterable[Window], settings: QuestionAnsweringSettings
-) -> list[Answer]:
-    """Answers by the probability of their spans, as upstream's pipeline.
-
-    Spans of all windows compete; equal answers, whatever their case and place, are one answer,
-    with the sum of their scores. Upstream fills up a ``top_k`` that exceeds the spans that there
-    are with impossible ones of score 0; here they are left out.
-
-    Args:
-        text: The context.
-        windows: The windows over it, in order.
-        settings: The call's settings.
-
-    Returns:
-        ``score, start, end, answer`` mappings, at most ``top_k``, best first; at least one.
-    """
-    # A span may equal another once it is widened to words, so that more are needed.
-    candidates = settings.top_k
-    if settings.align_to_words:
-        candidates = 2 * candidates + _SPARE_CANDIDATES
-    answers: dict[str, Answer] = {}
-    null_score = float("inf")
-    for window in windows:
-        start, end = (
-            softmax(np.where(window.open, logits, -np.inf))
-            for logits in (window.start_logits, window.end_logits)
-        )
-        null_score = min(null_score, float(start[0] * end[0]))
-        spans = best_spans(
-            start, end, window.context, top_k=candidates, max_answer_len=settings.answer_limit
-        )
-        for first, last, score in zip(*(array.tolist() for array in spans), strict=True):
-            begin, stop = locate_span(
-                window.encoding, first, last, align_to_words=settings.align_to_words
-            )
-            answer = text[begin:stop]
-            if (known := answers.get(answer.lower())) is not None:
-                known["score"] += score
-            else:
-                answers[answer.lower()] = {
-                    "score": score,
-                    "start": begin,
-                    "end": stop,
-                    "answer": answer,
-                }
-    found = list(answers.values())
-    if settings.handle_impossible_answer:
-        found.append({"score": null_score, **_NO_ANSWER})
-    found = sorted(found, key=_score, reverse=True)[: settings.top_k]
-    return found or [{"score": 0.0, **_NO_ANSWER}]
-
-
-def most_context(windows: Sequence[Window]) -> list[Array]:
-    """Which tokens have nowhere more context than in their window.
-
-    Args:
-        windows: The windows over one context, in order.
-
-    Returns:
-        bool (S,) per window.
-
-    Source:
-        Devlin et al. 2018, ``run_squad.py``: the lesser of a token's left and right context, plus
-        a hundredth of the window's length; the earlier of equal windows.
-    """
-    best: dict[tuple[int, int], tuple[float, int]] = {}
-    places = []
-    for number, window in enumerate(windows):
-        positions = np.flatnonzero(window.context)
-        left = np.arange(len(positions))
-        scores = np.minimum(left, left[::-1]) + 0.01 * len(positions)
-        offsets = window.encoding.offsets
-        spans = [offsets[position] for position in positions]
-        places.append((positions, spans))
-        for span, score in zip(spans, scores.tolist(), strict=True):
-            if span not in best or score > best[span][0]:
-                best[span] = score, number
-    masks = []
-    for number, (window, (positions, spans)) in enumerate(zip(windows, places, strict=True)):
-        mask = np.zeros(len(window.context), dtype=bool)
-        mask[positions] = [best[span][1] == number for span in spans]
-        masks.append(mask)
-    return masks
-
-
-def decode_squad_v2(
-    text: str, windows: Sequence[Window], settings: QuestionAnsweringSettings
-) -> list[Answer]:
-    """Answers by the sum of their logits, and "no answer" by a threshold.
-
-    Args:
-        text: The context.
-        windows: The windows over it, in order.
-        settings: The call's settings.
-
-    Returns:
-        ``score, start, end, answer`` mappings, at most ``top_k``: the prediction, then the rest of
-        the n-best list, best first. A score is the softmax over that list, "no answer" included.
-
-    Source:
-        Devlin et al. 2018, ``run_squad.py`` (``version_2_with_negative``). Its answers' texts are
-        rebuilt from tokens; here they are the context's own characters.
-    """
-    null_logit = min(float(window.start_logits[0] + window.end_logits[0]) for window in windows)
-    listed: dict[str, Answer] = {}
-    for logit, begin, stop in sorted(_squad_spans(windows, settings), key=lambda span: -span[0]):
-        if len(listed) == settings.n_best_size:
-            break
-        answer = text[begin:stop]
-        if answer:
-            listed.setdefault(
-                answer, {"score": logit, "start": begin, "end": stop, "answer": answer}
-            )
-    null: Answer = {"score": null_logit, **_NO_ANSWER}
-    ranked = sorted([*listed.values(), null], key=_score, reverse=True)[: settings.n_best_size]
-    best = next(iter(listed.values()), null)
-    if null_logit - best["score"] > settings.null_score_diff_threshold:
-        best = null
-    answers = [best, *(answer for answer in ranked if answer is not best)]
-    if all(answer is not null for answer in answers):
-        answers.append(null)
-    scores = softmax(np.array([answer["score"] for answer in answers]))
-    return [
-        {**answer, "score": score} for answer, score in zip(answers, scores.tolist(), strict=True)
-    ][: settings.top_k]
-
-
-def _squad_spans(
-    windows: Sequence[Window], settings: QuestionAnsweringSettings
-) -> Iterator[tuple[float, int, int]]:
-    """Logit, first and last character of every span between an n-best start and an n-best end."""
-    for window, most in zip(windows, most_context(windows), strict=True):
-        starts, ends = (
-            np.argsort(-logits, kind="stable")[: settings.n_best_size]
-            for logits in (window.start_logits, window.end_logits)
-        )
-        length = ends - starts[:, np.newaxis] + 1  # (starts, ends)
-        allowed = most[starts][:, np.newaxis] & window.context[ends]
-        allowed &= (length >= 1) & (length <= settings.answer_limit)
-        totals = window.start_logits[starts][:, np.newaxis] + window.end_logits[ends]
-        for row, column in np.argwhere(allowed):
-            span = locate_span(
-                window.encoding, int(starts[row]), int(ends[column]), align_to_words=False
-            )
-            yield float(totals[row, column]), *span
+    max_question_len: int
+    handle_impossible_answer: bool
+    align_to_words: bool
+    method: Method
+    n_best_size: int
+    null_score_diff_threshold: float
 
 
 class QuestionAnsweringPipeline(
@@ -328,26 +82,27 @@ class QuestionAnsweringPipeline(
 ):
     """The span of a context that answers a question."""
 
-    task = "question-answering"
+    definition = TASK
+    parameters: QuestionAnsweringPostProcessing
 
     def __call__(
         self,
         *inputs: Any,
         question: Any = None,
         context: Any = None,
-        top_k: int = 1,
+        top_k: int | UnsetType = UNSET,
         doc_stride: int | None = None,
         max_answer_len: int | None = None,
         max_seq_len: int | None = None,
-        max_question_len: int = 64,
-        handle_impossible_answer: bool = False,
-        align_to_words: bool = True,
-        method: Method = "pipeline",
-        n_best_size: int = 20,
-        null_score_diff_threshold: float = 0.0,
+        max_question_len: int | UnsetType = UNSET,
+        handle_impossible_answer: bool | UnsetType = UNSET,
+        align_to_words: bool | UnsetType = UNSET,
+        method: Method | UnsetType = UNSET,
+        n_best_size: int | UnsetType = UNSET,
+        null_score_diff_threshold: float | UnsetType = UNSET,
         batch_size: int | None = None,
     ) -> Any:
-        """Answer questions.
+        """Answer questions. What is left out is as the bundle says, its ``postprocessing``.
 
         Args:
             *inputs: Instead of ``question`` and ``context``: a mapping with both, a list or any
@@ -376,17 +131,32 @@ class QuestionAnsweringPipeline(
         Raises:
             InputError: A question, a context or an option is missing or malformed.
         """
+        own = self.parameters
+        how = _read_method(or_default(method, own.method))
+        longest = check_whole_or_none("max_answer_len", max_answer_len, least=1)
         settings = QuestionAnsweringSettings(
-            check_whole("top_k", top_k, least=1),
-            check_whole_or_none("doc_stride", doc_stride, least=0),
-            check_whole_or_none("max_answer_len", max_answer_len, least=1),
-            check_whole_or_none("max_seq_len", max_seq_len, least=_SPECIAL_TOKENS + 2),
-            check_whole("max_question_len", max_question_len, least=1),
-            check_flag("handle_impossible_answer", handle_impossible_answer),
-            check_flag("align_to_words", align_to_words),
-            _read_method(method),
-            check_whole("n_best_size", n_best_size, least=1),
-            check_number("null_score_diff_threshold", null_score_diff_threshold),
+            top_k=check_whole("top_k", or_default(top_k, own.top_k), least=1),
+            doc_stride=check_whole_or_none("doc_stride", doc_stride, least=0),
+            max_answer_len=self._longest_answer(how) if longest is None else longest,
+            max_seq_len=check_whole_or_none("max_seq_len", max_seq_len, least=_SPECIAL_TOKENS + 2),
+            max_question_len=check_whole(
+                "max_question_len", or_default(max_question_len, own.max_question_len), least=1
+            ),
+            handle_impossible_answer=check_flag(
+                "handle_impossible_answer",
+                or_default(handle_impossible_answer, own.handle_impossible_answer),
+            ),
+            align_to_words=check_flag(
+                "align_to_words", or_default(align_to_words, own.align_to_words)
+            ),
+            method=how,
+            n_best_size=check_whole(
+                "n_best_size", or_default(n_best_size, own.n_best_size), least=1
+            ),
+            null_score_diff_threshold=check_number(
+                "null_score_diff_threshold",
+                or_default(null_score_diff_threshold, own.null_score_diff_threshold),
+            ),
         )
         self._lengths(settings)
         records = _read_inputs(inputs, question, context)
@@ -405,7 +175,17 @@ class QuestionAnsweringPipeline(
         return _read_item(record)
 
     def default_settings(self) -> QuestionAnsweringSettings:
-        return QuestionAnsweringSettings()
+        own = self.parameters
+        return QuestionAnsweringSettings(
+            top_k=own.top_k,
+            max_answer_len=self._longest_answer(own.method),
+            max_question_len=own.max_question_len,
+            handle_impossible_answer=own.handle_impossible_answer,
+            align_to_words=own.align_to_words,
+            method=own.method,
+            n_best_size=own.n_best_size,
+            null_score_diff_threshold=own.null_score_diff_threshold,
+        )
 
     def encode(
         self, items: Sequence[QuestionItem], settings: QuestionAnsweringSettings
@@ -441,15 +221,36 @@ class QuestionAnsweringPipeline(
             read_window(row.encoding, start, end, cls_id=self.tokenizer.cls_id)
             for row, (start, end) in zip(rows, reduced, strict=True)
         ]
-        method = decode_squad_v2 if settings.method == "squad_v2" else decode_answers
-        answers = method(item.context, windows, settings)
+        if settings.method == "squad_v2":
+            answers = decode_squad_v2(
+                item.context,
+                windows,
+                top_k=settings.top_k,
+                max_answer_len=settings.max_answer_len,
+                n_best_size=settings.n_best_size,
+                null_score_diff_threshold=settings.null_score_diff_threshold,
+            )
+        else:
+            answers = decode_answers(
+                item.context,
+                windows,
+                top_k=settings.top_k,
+                max_answer_len=settings.max_answer_len,
+                handle_impossible_answer=settings.handle_impossible_answer,
+                align_to_words=settings.align_to_words,
+            )
         return answers[0] if len(answers) == 1 else answers
+
+    def _longest_answer(self, method: Method) -> int:
+        """Tokens of an answer at most, where a call does not say."""
+        own = self.parameters
+        return own.squad_v2_max_answer_len if method == "squad_v2" else own.max_answer_len
 
     def _lengths(self, settings: QuestionAnsweringSettings) -> tuple[int, int]:
         """Tokens of a window, and of the overlap of two."""
         length = settings.max_seq_len
         if length is None:
-            length = min(self.tokenizer.max_length, _MAX_SEQ_LEN)
+            length = min(self.tokenizer.max_length, self.parameters.max_seq_len)
         elif length > self.tokenizer.max_length:
             raise InputError(
                 "max_seq_len is above the model's limit",
@@ -458,14 +259,14 @@ class QuestionAnsweringPipeline(
             )
         stride = settings.doc_stride
         if stride is None:
-            stride = min(length // 2, _DOC_STRIDE)
+            stride = min(length // 2, self.parameters.doc_stride)
         elif stride > length:
             raise InputError(
                 "doc_stride is larger than max_seq_len", expected=f"at most {length}", got=stride
             )
         return length, stride
 
-    def _tokenize(self, texts: Sequence[str], length: int) -> list[Encoding]:
+    def _tokenize(self, texts: Sequence[str], length: int) -> list[Encoded]:
         """The first tokens of texts, without special ones."""
         encodings = self.tokenizer.encode(texts, max_length=length, add_special_tokens=False)
         return [encoding for (encoding,) in encodings]
@@ -483,7 +284,7 @@ class QuestionAnsweringPipeline(
         return [[row_from_encoding(window) for window in windows] for windows in encodings]
 
     def _encode_cramped(
-        self, item: QuestionItem, question: Encoding, settings: QuestionAnsweringSettings
+        self, item: QuestionItem, question: Encoded, settings: QuestionAnsweringSettings
     ) -> list[Row]:
         """Encode a question that leaves no room for overlapping windows.
 
@@ -498,14 +299,10 @@ class QuestionAnsweringPipeline(
             (rows,) = self._encode_pairs([item], length, 0)
             return rows
         kept = min(len(question), settings.max_question_len, room // 2)
-        stop = question.token_to_chars(kept - 1)[1] if kept else 0
+        stop = question.offsets[kept - 1][1] if kept else 0
         cut = QuestionItem(item.question[:stop], item.context)
         (rows,) = self._encode_pairs([cut], length, min(stride, (room - kept) // 2))
         return rows
-
-
-def _score(answer: Answer) -> float:
-    return float(answer["score"])
 
 
 def _read_inputs(inputs: tuple[Any, ...], question: Any, context: Any) -> list[Any] | Iterator[Any]:
@@ -575,7 +372,7 @@ def _read_item(record: object) -> QuestionItem:
 
 
 def _read_method(method: object) -> Method:
-    for known in _MAX_ANSWER_LEN:
+    for known in _METHODS:
         if method == known:
             return known
-    raise InputError("method is unknown", expected=" or ".join(_MAX_ANSWER_LEN), got=repr(method))
+    raise InputError("method is unknown", expected=" or ".join(_METHODS), got=repr(method))

@@ -12,50 +12,33 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_export.errors import BundleError, InputError
+from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
-from bert_export.runtime.checks import check_flag, check_whole_or_none
+from bert_export.runtime.checks import check_flag, check_whole
+from bert_export.runtime.decoding.embeddings import finish_vectors, pooling_mask
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
-    CUT,
+    Tokenization,
     check_text,
     encode_texts,
     field,
     text_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.sentence_embedding import (
+    POOLING_MASK,
+    TASK,
+    SentenceEmbeddingPostProcessing,
+)
 
 __all__ = [
-    "SentenceEmbeddingOptions",
     "SentenceEmbeddingPipeline",
     "SentenceEmbeddingSettings",
     "choose_prompt",
-    "finish_vectors",
 ]
-
-_EPSILON = 1e-12
-"""Below this length a vector is divided by it instead of by its own length."""
-
-
-class SentenceEmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the manifest's ``postprocessing`` says of the embedding.
-
-    Args:
-        normalize: Whether the graph ends in a normalization.
-        prompts: Texts that may be written before a sentence, by name.
-        default_prompt_name: The prompt of a call that names none.
-        include_prompt: Whether the prompt's tokens are pooled; if not, the graph takes
-            ``pooling_mask``.
-    """
-
-    normalize: bool = False
-    prompts: dict[str, str] = {}
-    default_prompt_name: str | None = None
-    include_prompt: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +57,7 @@ class SentenceEmbeddingSettings:
 
 
 def choose_prompt(
-    options: SentenceEmbeddingOptions, prompt: str | None, prompt_name: str | None
+    parameters: SentenceEmbeddingPostProcessing, prompt: str | None, prompt_name: str | None
 ) -> str:
     """The text to write before every sentence: the given one, the named one, or the default's.
 
@@ -88,55 +71,24 @@ def choose_prompt(
             )
         return check_text(prompt, "prompt")
     if prompt_name is not None:
-        if check_text(prompt_name, "prompt_name") not in options.prompts:
+        if check_text(prompt_name, "prompt_name") not in parameters.prompts:
             raise InputError(
                 f"prompt {prompt_name!r} is unknown",
-                expected=f"one of {', '.join(options.prompts)}"
-                if options.prompts
+                expected=f"one of {', '.join(parameters.prompts)}"
+                if parameters.prompts
                 else "a bundle with prompts",
                 got=repr(prompt_name),
                 fix="Pass the text itself as prompt",
             )
-        return options.prompts[prompt_name]
-    return options.prompts.get(options.default_prompt_name or "", "")
-
-
-def finish_vectors(
-    vectors: NDArray[np.float32], *, truncate_dim: int | None, normalize: bool
-) -> NDArray[np.float32]:
-    """Cut vectors, then scale them to length 1.
-
-    Args:
-        vectors: float32 (..., D).
-        truncate_dim: Numbers that are kept of each.
-        normalize: Whether they are scaled; a zero vector stays zero.
-
-    Returns:
-        float32 (..., min(D, truncate_dim)).
-    """
-    vectors = vectors[..., :truncate_dim]
-    if not normalize:
-        return vectors
-    lengths = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True))  # (..., 1)
-    return np.asarray(vectors / np.maximum(lengths, np.float32(_EPSILON)))
+        return parameters.prompts[prompt_name]
+    return parameters.prompts.get(parameters.default_prompt_name or "", "")
 
 
 class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbeddingSettings]):
     """Embeds texts as sentence-transformers' ``encode`` does."""
 
-    task = "sentence-embedding"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        try:
-            self.options = msgspec.convert(self.manifest.postprocessing, SentenceEmbeddingOptions)
-        except msgspec.ValidationError as error:
-            raise BundleError(
-                "bundle has malformed postprocessing",
-                expected="options of sentence-embedding",
-                got=str(error),
-                fix="Export the bundle again",
-            ) from error
+    definition = TASK
+    parameters: SentenceEmbeddingPostProcessing
 
     @property
     def dimension(self) -> int:
@@ -222,7 +174,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
     ) -> SentenceEmbeddingSettings:
         """Check a call's arguments against the bundle; see :meth:`__call__`."""
         scaled = check_flag("normalize", normalize) if normalize is not None else None
-        if scaled is False and self.options.normalize:
+        if scaled is False and self.parameters.normalize:
             raise InputError(
                 "normalize=False does not fit the bundle",
                 expected="True or None",
@@ -230,8 +182,10 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
                 fix="Export the checkpoint without its Normalize module",
             )
         return SentenceEmbeddingSettings(
-            choose_prompt(self.options, prompt, prompt_name),
-            check_whole_or_none("truncate_dim", truncate_dim, least=1),
+            choose_prompt(self.parameters, prompt, prompt_name),
+            self.parameters.truncate_dim
+            if truncate_dim is None
+            else check_whole("truncate_dim", truncate_dim, least=1),
             bool(scaled),
         )
 
@@ -246,11 +200,13 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
     def encode(self, items: Sequence[str], settings: SentenceEmbeddingSettings) -> list[list[Row]]:
         """One row per text, with its ``pooling_mask`` where the graph takes one."""
         texts = [f"{settings.prompt}{check_text(item)}" for item in items]
-        rows = encode_texts(self.tokenizer, texts, CUT)
-        if self.options.include_prompt:
+        rows = encode_texts(self.tokenizer, texts, self._tokenization)
+        if self.parameters.include_prompt:
             return [[row] for row in rows]
         skipped = self._prompt_tokens(settings.prompt)
-        return [[_with_pooling_mask(row, skipped)] for row in rows]
+        return [
+            [replace(row, extra={POOLING_MASK: pooling_mask(len(row), skipped)})] for row in rows
+        ]
 
     def reduce(
         self, row: Row, outputs: Outputs, settings: SentenceEmbeddingSettings
@@ -270,6 +226,10 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             reduced[0], truncate_dim=settings.truncate_dim, normalize=settings.normalize
         )
 
+    @property
+    def _tokenization(self) -> Tokenization:
+        return Tokenization(self.parameters.truncation)
+
     def _prompt_tokens(self, prompt: str) -> int:
         """Tokens that a prompt takes up at a row's start, ``[CLS]`` included; 0 without a prompt.
 
@@ -278,11 +238,5 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         """
         if not prompt:
             return 0
-        (row,) = encode_texts(self.tokenizer, [prompt], CUT)
+        (row,) = encode_texts(self.tokenizer, [prompt], self._tokenization)
         return len(row) - 1
-
-
-def _with_pooling_mask(row: Row, skipped: int) -> Row:
-    mask = np.ones(len(row), dtype=np.int64)  # (S,)
-    mask[:skipped] = 0
-    return replace(row, extra={"pooling_mask": mask})

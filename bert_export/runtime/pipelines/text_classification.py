@@ -3,77 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+from msgspec import UNSET, UnsetType
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.decoding.labels import choose_activation, rank_labels, score_labels
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.softmax import softmax
-from bert_export.runtime.pipelines.texts import Tokenization, check_text, encode_texts, text_items
+from bert_export.runtime.pipelines.texts import (
+    UNCUT,
+    Tokenization,
+    check_text,
+    encode_texts,
+    text_items,
+)
 from bert_export.runtime.sessions.session import Array, Outputs
+from bert_export.tasks.text_classification import (
+    TASK,
+    Activation,
+    TextClassificationPostProcessing,
+)
 
-__all__ = [
-    "Activation",
-    "TextClassificationPipeline",
-    "TextClassificationSettings",
-    "choose_activation",
-    "rank_labels",
-    "score_labels",
-]
+__all__ = ["TextClassificationPipeline", "TextClassificationSettings"]
 
-Activation = Literal["none", "sigmoid", "softmax"]
 TextItem = str | tuple[str, str]
 
 _ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid", "softmax")
-
-
-def choose_activation(problem_type: str | None, labels: int) -> Activation:
-    """What turns logits into scores when the call does not say.
-
-    Args:
-        problem_type: ``problem_type`` of the checkpoint's config.
-        labels: How many labels the head has.
-    """
-    if problem_type == "regression":
-        return "none"
-    if problem_type == "multi_label_classification" or labels == 1:
-        return "sigmoid"
-    return "softmax"
-
-
-def score_labels(logits: Array, activation: Activation) -> Array:
-    """Scores of every label.
-
-    Args:
-        logits: float32 (L,).
-        activation: What is applied to them.
-
-    Returns:
-        float32 (L,).
-    """
-    if activation == "none":
-        return logits
-    if activation == "sigmoid":
-        power = np.exp(-np.abs(logits))  # at most 1, so nothing overflows
-        return np.asarray(np.where(logits < 0, power, 1) / (1 + power))
-    return softmax(logits)
-
-
-def rank_labels(
-    scores: Array, labels: Sequence[str], top_k: int | None
-) -> list[dict[str, str | float]]:
-    """The best labels, best first; equal scores keep the labels' order.
-
-    Args:
-        scores: float32 (L,).
-        labels: L names.
-        top_k: How many to keep; all when ``None``.
-    """
-    order = np.argsort(-scores, kind="stable")[:top_k]
-    return [{"label": labels[index], "score": float(scores[index])} for index in order]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +38,23 @@ class TextClassificationSettings:
     """How a call scores and reports.
 
     Args:
-        activation: What turns logits into scores; the checkpoint's own choice when ``None``.
+        activation: What turns logits into scores.
         top_k: How many labels are reported; all when ``None``.
         bare: Whether the best label is reported as a mapping instead of a list of them.
         tokenization: How the texts are cut.
     """
 
-    activation: Activation | None = None
-    top_k: int | None = 1
-    bare: bool = True
-    tokenization: Tokenization = field(default_factory=lambda: Tokenization("longest_first"))
+    activation: Activation
+    top_k: int | None
+    bare: bool
+    tokenization: Tokenization
 
 
 class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSettings]):
     """One label, several labels or a score for a text or a pair of texts."""
 
-    task = "text-classification"
+    definition = TASK
+    parameters: TextClassificationPostProcessing
 
     def __call__(
         self,
@@ -104,7 +62,7 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         *,
         top_k: int | str | None = "",
         function_to_apply: str | None = None,
-        truncation: bool | str = True,
+        truncation: bool | str | UnsetType | None = UNSET,
         max_length: int | None = None,
         batch_size: int | None = None,
     ) -> Any:
@@ -114,12 +72,13 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
             inputs: A text, a mapping with ``text`` and perhaps ``text_pair``, a list of these, or
                 any other iterable of them.
             top_k: How many labels to report, best first; ``None`` for all. Left out, the answer is
-                the best label alone.
+                the best label alone, unless the bundle says otherwise.
             function_to_apply: ``sigmoid``, ``softmax``, ``none``, or ``default``: nothing for
-                regression, sigmoid for several labels at once or a single label, else softmax.
+                regression, sigmoid for several labels at once or a single label, else softmax. As
+                the bundle says, as a rule ``default``, when ``None``.
             truncation: Whether an over-long input loses tokens, from the longer text of a pair
-                first; when false such an input is an error. (Upstream's default leaves it to
-                break inside the model.)
+                first; when false such an input is an error. As the bundle says, as a rule true,
+                when left out. (Upstream's default leaves it to break inside the model.)
             max_length: Tokens a row keeps; the tokenizer's own limit when ``None``.
             batch_size: Rows per graph call at most, besides the token budget.
 
@@ -131,12 +90,18 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         Raises:
             InputError: An input or an option is malformed, or too long and not to be truncated.
         """
-        bare = isinstance(top_k, str) and not top_k
+        default = self.default_settings()
+        left_out = isinstance(top_k, str) and not top_k
+        bare = left_out and default.bare
         settings = TextClassificationSettings(
-            _read_activation(function_to_apply),
-            1 if bare else _read_top_k(top_k),
+            self._read_activation(function_to_apply),
+            default.top_k if left_out else _read_top_k(top_k),
             bare,
-            Tokenization.from_options({"truncation": truncation, "max_length": max_length}),
+            Tokenization.from_options({"max_length": max_length}, default.tokenization)
+            if truncation is UNSET
+            else Tokenization.from_options(
+                {"truncation": truncation, "max_length": max_length}, UNCUT
+            ),
         )
         single, records = (True, [inputs]) if isinstance(inputs, Mapping) else text_items(inputs)
         answer = self.respond(
@@ -152,7 +117,13 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         return _read_item({name: record[name] for name in ("text", "text_pair") if name in record})
 
     def default_settings(self) -> TextClassificationSettings:
-        return TextClassificationSettings()
+        own = self.parameters
+        return TextClassificationSettings(
+            self._read_activation(own.function_to_apply),
+            own.top_k,
+            own.top_k == 1,
+            Tokenization(own.truncation, own.max_length),
+        )
 
     def encode(
         self, items: Sequence[TextItem], settings: TextClassificationSettings
@@ -176,11 +147,23 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         settings: TextClassificationSettings,
     ) -> Any:
         (logits,) = reduced
-        activation = settings.activation or choose_activation(
-            self.manifest.postprocessing.get("problem_type"), len(self.labels)
-        )
-        answer = rank_labels(score_labels(logits, activation), self.labels, settings.top_k)
+        answer = rank_labels(score_labels(logits, settings.activation), self.labels, settings.top_k)
         return answer[0] if settings.bare else answer
+
+    def _read_activation(self, name: str | None) -> Activation:
+        """What an option, or the bundle where it is left out, applies to the logits."""
+        if name is None:
+            name = self.parameters.function_to_apply
+        if isinstance(name, str) and name.lower() == "default":
+            return choose_activation(self.parameters.problem_type, len(self.labels))
+        for activation in _ACTIVATIONS:
+            if isinstance(name, str) and name.lower() == activation:
+                return activation
+        raise InputError(
+            "function_to_apply is unknown",
+            expected=f"default, {', '.join(_ACTIVATIONS)}",
+            got=repr(name),
+        )
 
 
 def _read_item(record: object) -> TextItem:
@@ -205,19 +188,6 @@ def _read_item(record: object) -> TextItem:
     if pair is None or not check_text(pair, "text_pair"):
         return text  # upstream takes an empty second text for none
     return text, pair
-
-
-def _read_activation(name: str | None) -> Activation | None:
-    if name is None or (isinstance(name, str) and name.lower() == "default"):
-        return None
-    for activation in _ACTIVATIONS:
-        if isinstance(name, str) and name.lower() == activation:
-            return activation
-    raise InputError(
-        "function_to_apply is unknown",
-        expected=f"default, {', '.join(_ACTIVATIONS)}",
-        got=repr(name),
-    )
 
 
 def _read_top_k(top_k: object) -> int | None:

@@ -6,27 +6,32 @@ like length are continued together, padded on the right, which the causal mask m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from bert_export.errors import InputError
-from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.batching import Row
 from bert_export.runtime.checks import (
     check_flag,
     check_number,
     check_whole,
     check_whole_or_none,
+    or_default,
+)
+from bert_export.runtime.decoding.sampling import (
+    Sampling,
+    added_text,
+    draw_token,
+    filter_logits,
 )
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
     CUT,
-    UNCUT,
     Tokenization,
     check_text,
     encode_texts,
@@ -34,33 +39,9 @@ from bert_export.runtime.pipelines.texts import (
     text_items,
 )
 from bert_export.runtime.sessions.session import Outputs
+from bert_export.tasks.text_generation import TASK, TextGenerationPostProcessing
 
-__all__ = [
-    "Sampling",
-    "TextGenerationPipeline",
-    "TextGenerationSettings",
-    "draw_token",
-    "filter_logits",
-    "keep_top_k",
-    "keep_top_p",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How a token is drawn.
-
-    Args:
-        temperature: Logits are divided by it.
-        top_k: Only that many of the likeliest tokens remain; 0 keeps all.
-        top_p: Only the likeliest tokens that together reach this probability remain.
-        seed: Of each prompt's own generator; fresh entropy when ``None``.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 1.0
-    seed: int | None = None
+__all__ = ["TextGenerationPipeline", "TextGenerationSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,91 +52,35 @@ class TextGenerationSettings:
         max_new_tokens: Tokens that a prompt grows by at most.
         sampling: How tokens are drawn; the likeliest is taken when ``None``.
         return_full_text: Whether the answer starts with the prompt.
-        tokenization: Truncation of the prompt; none by default.
+        tokenization: Truncation of the prompt.
     """
 
-    max_new_tokens: int = 256
-    sampling: Sampling | None = None
-    return_full_text: bool = True
-    tokenization: Tokenization = UNCUT
-
-
-def keep_top_k(logits: NDArray[np.float32], top_k: int) -> NDArray[np.float32]:
-    """Set all but the ``top_k`` largest logits to ``-inf``; those equal to the last remain too.
-
-    Args:
-        logits: float32 (V,).
-        top_k: How many remain; 0 keeps all.
-    """
-    if not 0 < top_k < len(logits):
-        return logits
-    bound = np.partition(logits, -top_k)[-top_k]
-    return np.where(logits < bound, np.float32(-np.inf), logits)
-
-
-def keep_top_p(logits: NDArray[np.float32], top_p: float) -> NDArray[np.float32]:
-    """Keep the smallest set of likeliest tokens that reaches ``top_p``, the likeliest always.
-
-    Args:
-        logits: float32 (V,).
-        top_p: Probability in [0, 1]; 1 keeps all.
-
-    Source: Holtzman 2019, "The Curious Case of Neural Text Degeneration", §3.1.
-    """
-    if top_p >= 1:
-        return logits
-    order = np.argsort(logits, kind="stable")  # least likely first
-    below = np.cumsum(softmax(logits[order]), dtype=np.float32)  # (V,)
-    dropped = order[:-1][below[:-1] <= np.float32(1 - top_p)]
-    kept = logits.copy()
-    kept[dropped] = -np.inf
-    return kept
-
-
-def filter_logits(logits: NDArray[np.float32], sampling: Sampling) -> NDArray[np.float32]:
-    """Temperature, then ``top_k``, then ``top_p``.
-
-    Args:
-        logits: float32 (V,).
-        sampling: The three.
-
-    Returns:
-        float32 (V,); ``-inf`` where a token cannot be drawn.
-    """
-    scaled = logits / np.float32(sampling.temperature)
-    return keep_top_p(keep_top_k(scaled, sampling.top_k), sampling.top_p)
-
-
-def draw_token(logits: NDArray[np.float32], generator: np.random.Generator) -> int:
-    """Draw from the softmax of logits by inverting its distribution function.
-
-    Args:
-        logits: float32 (V,); ``-inf`` is never drawn.
-        generator: Gives one number per call.
-    """
-    reach = np.cumsum(softmax(logits.astype(np.float64)))  # (V,)
-    return int(np.searchsorted(reach, generator.random() * reach[-1], side="right"))
+    max_new_tokens: int
+    sampling: Sampling | None
+    return_full_text: bool
+    tokenization: Tokenization
 
 
 class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSettings]):
     """Continues prompts until ``[SEP]``, ``max_new_tokens`` or the tokenizer's limit."""
 
-    task = "text-generation"
+    definition = TASK
+    parameters: TextGenerationPostProcessing
 
     def __call__(
         self,
         inputs: str | Iterable[str],
         *,
-        max_new_tokens: int = 256,
-        do_sample: bool = False,
-        temperature: float = 1.0,
-        top_k: int = 50,
-        top_p: float = 1.0,
+        max_new_tokens: int | UnsetType = UNSET,
+        do_sample: bool | UnsetType = UNSET,
+        temperature: float | UnsetType = UNSET,
+        top_k: int | UnsetType = UNSET,
+        top_p: float | UnsetType = UNSET,
         seed: int | None = None,
-        return_full_text: bool = True,
+        return_full_text: bool | UnsetType = UNSET,
         batch_size: int | None = None,
     ) -> Any:
-        """Continue texts.
+        """Continue texts. What is left out is as the bundle says, its ``postprocessing``.
 
         Args:
             inputs: A prompt, a list of prompts, or any other iterable of them.
@@ -178,30 +103,36 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             InputError: A prompt is no string or leaves no room for a token, or an option is out of
                 range.
         """
-        check_whole("max_new_tokens", max_new_tokens, least=1)
-        check_whole("top_k", top_k, least=0)
-        check_whole_or_none("seed", seed, least=0)
-        if check_number("temperature", temperature) <= 0:
+        own = self.parameters
+        drawn = Sampling(
+            temperature=check_number("temperature", or_default(temperature, own.temperature)),
+            top_k=check_whole("top_k", or_default(top_k, own.top_k), least=0),
+            top_p=check_number("top_p", or_default(top_p, own.top_p)),
+            seed=check_whole_or_none("seed", seed, least=0),
+        )
+        if drawn.temperature <= 0:
             raise InputError(
                 "temperature is out of range",
                 expected="a number above 0",
                 got=temperature,
                 fix="Use do_sample=False for the likeliest token",
             )
-        if not 0 <= check_number("top_p", top_p) <= 1:
+        if not 0 <= drawn.top_p <= 1:
             raise InputError("top_p is out of range", expected="0 to 1", got=top_p)
-        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        sampled = check_flag("do_sample", or_default(do_sample, own.do_sample))
+        settings = TextGenerationSettings(
+            max_new_tokens=check_whole(
+                "max_new_tokens", or_default(max_new_tokens, own.max_new_tokens), least=1
+            ),
+            sampling=drawn if sampled else None,
+            return_full_text=check_flag(
+                "return_full_text", or_default(return_full_text, own.return_full_text)
+            ),
+            tokenization=Tokenization(own.truncation),
+        )
         single, items = text_items(inputs)
         return self.respond(
-            inputs,
-            single=single,
-            items=items,
-            settings=TextGenerationSettings(
-                max_new_tokens=max_new_tokens,
-                sampling=sampling if check_flag("do_sample", do_sample) else None,
-                return_full_text=check_flag("return_full_text", return_full_text),
-            ),
-            batch_size=batch_size,
+            inputs, single=single, items=items, settings=settings, batch_size=batch_size
         )
 
     def item(self, record: Mapping[str, Any]) -> str:
@@ -209,12 +140,20 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         return check_text(field(record, "text"))
 
     def default_settings(self) -> TextGenerationSettings:
-        """The likeliest token each time."""
-        return TextGenerationSettings()
+        """As the bundle says; as a rule the likeliest token each time."""
+        own = self.parameters
+        return TextGenerationSettings(
+            max_new_tokens=own.max_new_tokens,
+            sampling=Sampling(temperature=own.temperature, top_k=own.top_k, top_p=own.top_p)
+            if own.do_sample
+            else None,
+            return_full_text=own.return_full_text,
+            tokenization=Tokenization(own.truncation),
+        )
 
     def dataset_settings(self) -> TextGenerationSettings:
         """As a call that cuts long text."""
-        return TextGenerationSettings(tokenization=CUT)
+        return replace(self.default_settings(), tokenization=CUT)
 
     def encode(self, items: Sequence[str], settings: TextGenerationSettings) -> list[list[Row]]:
         """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it.
@@ -239,53 +178,27 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         reduced: Sequence[NDArray[np.int64]],
         settings: TextGenerationSettings,
     ) -> list[dict[str, str]]:
-        """The prompt as it was written, and what the new tokens, int64 (N,), add to its spelling.
-
-        Source: upstream's ``text-generation`` pipeline, which cuts the decoded whole where the
-        decoded prompt would end.
-        """
+        """The prompt as it was written, and what the new tokens, int64 (N,), add to it."""
         prompt = rows[0].input_ids.tolist()
-        begun = self.tokenizer.decode(prompt)
-        whole = self.tokenizer.decode(prompt + reduced[0].tolist())
-        added = whole[len(begun) :]
+        spell = self.tokenizer.decode
+        added = added_text(spell(prompt), spell(prompt + reduced[0].tolist()))
         return [{"generated_text": f"{item}{added}" if settings.return_full_text else added}]
 
-    def answers(
+    def complete_rows(
         self,
-        items: Iterable[str],
+        rows: Sequence[Row],
         settings: TextGenerationSettings,
         *,
         batch_size: int | None = None,
-    ) -> Iterator[list[dict[str, str]]]:
-        """Continue prompts in order, streaming: the graph runs once per new token of a batch.
-
-        Args:
-            items: Any iterable, read a chunk at a time.
-            settings: The call's settings.
-            batch_size: Prompts that are continued together at most.
-        """
-        return self._continue_items(iter(items), settings, self.rows_per_call(batch_size))
-
-    def _continue_items(
-        self, items: Iterator[str], settings: TextGenerationSettings, batch_size: int | None
-    ) -> Iterator[list[dict[str, str]]]:
-        batching, limit = self._batching, self.tokenizer.max_length
-        size = batching.first_chunk
-        while chunk := list(islice(items, size)):
-            rows = [row for (row,) in self.encode(chunk, settings)]
-            ids: list[NDArray[np.int64]] = [row.input_ids for row in rows]
-            for batch in batch_rows(
-                [min(len(row) + settings.max_new_tokens, limit) for row in rows],
-                token_budget=batching.token_budget,
-                max_rows=batch_size,
-                sort=batching.sort,
-            ):
-                added = self._continue_prompts([rows[index].input_ids for index in batch], settings)
-                for index, new in zip(batch, added, strict=True):
-                    ids[index] = new
-            for item, row, new in zip(chunk, rows, ids, strict=True):
-                yield self.decode(item, [row], [new], settings)
-            size = batching.next_chunk(len(chunk), len(rows))
+    ) -> list[NDArray[np.int64]]:
+        """The new tokens of each prompt: the graph runs once per new token of a batch."""
+        limit = self.tokenizer.max_length
+        return self._in_batches(
+            rows,
+            lambda batch: self._continue_prompts([row.input_ids for row in batch], settings),
+            lengths=[min(len(row) + settings.max_new_tokens, limit) for row in rows],
+            max_rows=self.rows_per_call(batch_size),
+        )
 
     def _continue_prompts(
         self, prompts: Sequence[NDArray[np.int64]], settings: TextGenerationSettings
@@ -315,10 +228,11 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             if settings.sampling is None:
                 tokens = logits.argmax(axis=-1)
             else:
+                numbers = [generators[index].random() for index in active]
                 tokens = np.asarray(
                     [
-                        draw_token(filter_logits(row, settings.sampling), generators[index])
-                        for row, index in zip(logits, active, strict=True)
+                        draw_token(filter_logits(row, settings.sampling), number)
+                        for row, number in zip(logits, numbers, strict=True)
                     ]
                 )
             ids[active, own] = tokens
@@ -339,7 +253,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             float32 (A, V).
         """
         mask = np.arange(ids.shape[1]) < lengths[:, None]  # (A, S)
-        outputs = self._batching.run(
+        outputs = self.run(
             {
                 "input_ids": ids,
                 "attention_mask": mask.astype(np.int64),

@@ -13,7 +13,8 @@ from typing import Any, Self
 from bert_export.errors import InputError, shown
 from bert_export.runtime.batching import Row, row_from_encoding
 from bert_export.runtime.checks import check_flag
-from bert_export.runtime.tokenization import Tokenizer, Truncation
+from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks.postprocessing import TextPostProcessing, Truncation
 
 __all__ = [
     "CUT",
@@ -51,12 +52,18 @@ class Tokenization:
     add_special_tokens: bool = True
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
+    def from_parameters(cls, parameters: TextPostProcessing) -> Self:
+        """What a call does that names no option."""
+        return cls(parameters.truncation, parameters.max_length, parameters.add_special_tokens)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], default: Tokenization) -> Self:
         """Read the keyword arguments that upstream's pipelines hand to the tokenizer.
 
         Args:
             options: ``truncation`` (a flag or a strategy's name), ``max_length`` and
                 ``add_special_tokens``; a ``max_length`` alone switches truncation on, as upstream.
+            default: What is not named.
 
         Raises:
             InputError: Another option, or a value of another type.
@@ -77,15 +84,21 @@ class Tokenization:
             )
         truncation = options.get("truncation")
         if truncation is None:
-            truncation = length is not None
-        if not isinstance(truncation, bool | str) or truncation not in _STRATEGIES:
+            strategy = default.truncation if length is None else "longest_first"
+        elif isinstance(truncation, bool | str) and truncation in _STRATEGIES:
+            strategy = _STRATEGIES[truncation]
+        else:
             raise InputError(
                 "truncation is unknown",
                 expected="a bool, longest_first, only_first or do_not_truncate",
                 got=repr(truncation),
             )
-        special = options.get("add_special_tokens", True)
-        return cls(_STRATEGIES[truncation], length, check_flag("add_special_tokens", special))
+        special = options.get("add_special_tokens", default.add_special_tokens)
+        return cls(
+            strategy,
+            default.max_length if length is None else length,
+            check_flag("add_special_tokens", special),
+        )
 
 
 UNCUT = Tokenization()

@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from tokenizers import Encoding
+from msgspec import UNSET, UnsetType
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
-from bert_export.runtime.checks import check_flag
+from bert_export.runtime.checks import check_flag, or_default
+from bert_export.runtime.decoding.entities import TaggedText, TagTable, decode_entities
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import check_text, text_items
 from bert_export.runtime.sessions.session import Array, Outputs
+from bert_export.tasks.postprocessing import Truncation
+from bert_export.tasks.token_classification import (
+    TASK,
+    Aggregation,
+    TokenClassificationPostProcessing,
+)
 
-__all__ = [
-    "Aggregation",
-    "TagTable",
-    "TokenClassificationPipeline",
-    "TokenClassificationSettings",
-    "TokenItem",
-    "Tokens",
-    "group_entities",
-    "list_tokens",
-    "merge_windows",
-    "merge_words",
-    "read_tokens",
-]
-
-Aggregation = Literal["none", "simple", "first", "average", "max"]
-Join = Callable[[list[str]], str]
+__all__ = ["TokenClassificationPipeline", "TokenClassificationSettings"]
 
 _AGGREGATIONS: tuple[Aggregation, ...] = ("none", "simple", "first", "average", "max")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenItem:
-    """A text, and the words that it was joined from where it came in words.
-
-    Args:
-        text: What offsets count in.
-        words: Its words, ``None`` for a text that was not split.
-        starts: Where each word starts in ``text``.
-    """
-
-    text: str
-    words: tuple[str, ...] | None = None
-    starts: tuple[int, ...] = ()
-
-    @classmethod
-    def from_words(cls, words: Sequence[str], delimiter: str = " ") -> TokenItem:
-        """Join words, and remember where each starts."""
-        starts, position = [], 0
-        for word in words:
-            starts.append(position)
-            position += len(word) + len(delimiter)
-        return cls(delimiter.join(words), tuple(words), tuple(starts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,217 +35,28 @@ class TokenClassificationSettings:
         aggregation: How tokens become entities.
         ignore_labels: Labels that are left out of the answer, after the grouping.
         stride: Tokens that two windows of a long text share; ``None`` cuts the text instead.
+        truncation: What becomes of a long text that is cut.
     """
 
-    aggregation: Aggregation = "none"
-    ignore_labels: frozenset[str] = frozenset({"O"})
-    stride: int | None = None
+    aggregation: Aggregation
+    ignore_labels: frozenset[str]
+    stride: int | None
+    truncation: Truncation
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The tokens of one window without special tokens, or the words made of them.
-
-    Args:
-        words: T texts.
-        scores: Probability of each label, float32 (T, L).
-        starts, ends: Characters of the text that each covers, int64 (T,).
-        index: Position of each in its window, int64 (T,).
-        continues: Whether each belongs to the word before it, bool (T,).
-    """
-
-    words: list[str]
-    scores: Array
-    starts: Array
-    ends: Array
-    index: Array
-    continues: Array
-
-
-@dataclass(frozen=True, slots=True)
-class TagTable:
-    """What the labels' names say.
-
-    Args:
-        names: L labels, in id order.
-        tags: Of each label, the number that labels of the same entity type share, int64 (L,).
-        begins: Whether each label opens an entity (``B-``), bool (L,).
-        groups: The name that an entity of each label is reported under.
-    """
-
-    names: tuple[str, ...]
-    tags: Array
-    begins: Array
-    groups: tuple[str, ...]
-
-    @classmethod
-    def from_labels(cls, labels: Sequence[str]) -> TagTable:
-        """Read ``B-`` and ``I-`` prefixes; a label without one continues an entity, as ``I-``."""
-        tags = [label[2:] if label.startswith(("B-", "I-")) else label for label in labels]
-        numbers = {tag: number for number, tag in enumerate(dict.fromkeys(tags))}
-        return cls(
-            tuple(labels),
-            np.array([numbers[tag] for tag in tags], dtype=np.int64),
-            np.array([label.startswith("B-") for label in labels], dtype=bool),
-            # Upstream reports what follows the first dash, whatever stands before it.
-            tuple(label.partition("-")[2] if "-" in label else label for label in labels),
-        )
-
-
-def read_tokens(
-    item: TokenItem, encoding: Encoding, scores: Array, *, prefix: str | None, unk_id: int
-) -> Tokens:
-    """A window's tokens as the text has them.
-
-    A token continues a word when it is not as long as the characters that it covers, which is how a
-    continuation prefix shows. An unknown token never does, and its word is its characters.
-
-    Args:
-        item: The text.
-        encoding: The window's encoding, S tokens.
-        scores: Probability of each label, float32 (S, L).
-        prefix: What the tokenizer puts before a token that continues a word. Without one a token
-            continues a word when no space stands before it.
-        unk_id: Id of ``[UNK]``.
-    """
-    plain = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)  # (T,)
-    offsets = np.array(encoding.offsets, dtype=np.int64)[plain].reshape(-1, 2)  # (T, 2)
-    if item.words is not None:
-        word_ids = encoding.word_ids
-        owners = [word_ids[position] for position in plain]
-        origins = [0 if owner is None else item.starts[owner] for owner in owners]
-        offsets += np.array(origins, dtype=np.int64).reshape(-1, 1)
-    ids, tokens = encoding.ids, encoding.tokens
-    words, continues = [], []
-    for position, (start, end) in zip(plain, offsets.tolist(), strict=True):
-        source = item.text[start:end]
-        unknown = ids[position] == unk_id
-        words.append(source if unknown else tokens[position])
-        joined = (
-            len(tokens[position]) != len(source)
-            if prefix
-            else start > 0 and " " not in item.text[start - 1 : start + 1]
-        )
-        continues.append(joined and not unknown)
-    return Tokens(
-        words, scores[plain], offsets[:, 0], offsets[:, 1], plain, np.array(continues, dtype=bool)
-    )
-
-
-def list_tokens(tokens: Tokens, table: TagTable) -> list[dict[str, Any]]:
-    """Every token with its likeliest label: the answer without aggregation."""
-    best = tokens.scores.argmax(axis=-1)
-    return [
-        {
-            "entity": table.names[label],
-            "score": float(row[label]),
-            "index": int(index),
-            "word": word,
-            "start": int(start),
-            "end": int(end),
-        }
-        for label, row, index, word, start, end in zip(
-            best,
-            tokens.scores,
-            tokens.index,
-            tokens.words,
-            tokens.starts,
-            tokens.ends,
-            strict=True,
-        )
-    ]
-
-
-def merge_words(tokens: Tokens, how: Literal["first", "average", "max"], join: Join) -> Tokens:
-    """Merge the tokens of each word.
-
-    Args:
-        tokens: A window's tokens.
-        how: A word's scores: those of its first token, the mean over its tokens, or those of the
-            token that is surest of its label (the first of equals).
-        join: Tokens to text.
-    """
-    if not tokens.words:
-        return tokens
-    splits = ~tokens.continues
-    splits[0] = True
-    first, last = _edges(splits)
-    if how == "first":
-        scores = tokens.scores[first]
-    elif how == "average":
-        sizes = (last - first + 1).astype(tokens.scores.dtype)
-        scores = np.add.reduceat(tokens.scores, first, axis=0) / sizes[:, np.newaxis]
-    else:
-        sureness = tokens.scores.max(axis=-1)
-        surest = [a + int(sureness[a : b + 1].argmax()) for a, b in zip(first, last, strict=True)]
-        scores = tokens.scores[surest]
-    return Tokens(
-        [join(tokens.words[a : b + 1]) for a, b in zip(first, last, strict=True)],
-        scores,
-        tokens.starts[first],
-        tokens.ends[last],
-        tokens.index[first],
-        np.zeros(len(first), dtype=bool),
-    )
-
-
-def group_entities(tokens: Tokens, table: TagTable, join: Join) -> list[dict[str, Any]]:
-    """Merge neighbours of one entity type until a ``B-`` label opens the next.
-
-    Args:
-        tokens: A window's tokens or words.
-        table: The labels.
-        join: Tokens or words to text.
-
-    Returns:
-        ``entity_group, score, word, start, end`` in the text's order; a score is the mean of its
-        members' highest.
-    """
-    if not tokens.words:
-        return []
-    labels = tokens.scores.argmax(axis=-1)  # (T,)
-    tags = table.tags[labels]
-    splits = table.begins[labels]
-    splits[1:] |= tags[1:] != tags[:-1]
-    splits[0] = True
-    first, last = _edges(splits)
-    means = np.add.reduceat(tokens.scores.max(axis=-1), first) / (last - first + 1)
-    return [
-        {
-            "entity_group": table.groups[labels[a]],
-            "score": float(mean),
-            "word": join(tokens.words[a : b + 1]),
-            "start": int(tokens.starts[a]),
-            "end": int(tokens.ends[b]),
-        }
-        for a, b, mean in zip(first, last, means, strict=True)
-    ]
-
-
-def merge_windows(entities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of entities that overlap keep the longer, then the one with the higher score."""
-    kept: list[dict[str, Any]] = []
-    for entity in sorted(entities, key=lambda entity: int(entity["start"])):
-        if kept and kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
-            if _weight(entity) > _weight(kept[-1]):
-                kept[-1] = entity
-        else:
-            kept.append(entity)
-    return kept
-
-
-class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassificationSettings]):
+class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificationSettings]):
     """A tag per token, grouped into entities."""
 
-    task = "token-classification"
+    definition = TASK
+    parameters: TokenClassificationPostProcessing
 
     def __call__(
         self,
         inputs: Any,
         *,
-        aggregation_strategy: str = "none",
+        aggregation_strategy: str | UnsetType = UNSET,
         ignore_labels: Iterable[str] | None = None,
-        stride: int | None = None,
+        stride: int | UnsetType | None = UNSET,
         is_split_into_words: bool = False,
         delimiter: str | None = None,
         batch_size: int | None = None,
@@ -291,13 +68,15 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
                 of texts with ``is_split_into_words``.
             aggregation_strategy: ``none`` (an entry per token), ``simple`` (neighbours of one type
                 become an entity), or ``first``, ``average``, ``max``: the same after the tokens of
-                a word agreed on the label of its first token, of their mean, of the surest.
-            ignore_labels: Labels to leave out; ``["O"]`` when ``None``.
+                a word agreed on the label of its first token, of their mean, of the surest. As the
+                bundle says, as a rule ``none``, when left out.
+            ignore_labels: Labels to leave out; the bundle's, as a rule ``["O"]``, when ``None``.
             stride: Tokens that neighbouring windows share when a text is too long for one; needs
-                an aggregation. Without it the end of such a text is not tagged.
+                an aggregation. Without it the end of such a text is not tagged. As the bundle says,
+                as a rule ``None``, when left out.
             is_split_into_words: Whether each input is a list of words.
-            delimiter: What stands between the words in the text that offsets count in; a space
-                when ``None``.
+            delimiter: What stands between the words in the text that offsets count in; the
+                bundle's, as a rule a space, when ``None``.
             batch_size: Rows per graph call at most, besides the token budget.
 
         Returns:
@@ -307,16 +86,20 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
         Raises:
             InputError: An input or an option is malformed.
         """
+        own = self.parameters
+        aggregation = _read_aggregation(or_default(aggregation_strategy, own.aggregation_strategy))
         settings = TokenClassificationSettings(
-            _read_aggregation(aggregation_strategy),
-            _read_labels(ignore_labels),
-            self._read_stride(stride, aggregation_strategy),
+            aggregation,
+            _read_labels(own.ignore_labels if ignore_labels is None else ignore_labels),
+            self._read_stride(or_default(stride, own.stride), aggregation),
+            own.truncation,
         )
         if not check_flag("is_split_into_words", is_split_into_words):
             single, texts = text_items(inputs)
-            items: Iterable[TokenItem] = (TokenItem(check_text(text)) for text in texts)
+            items: Iterable[TaggedText] = (TaggedText(check_text(text)) for text in texts)
         else:
-            single, items = False, _split_items(inputs, " " if delimiter is None else delimiter)
+            joined_by = own.delimiter if delimiter is None else delimiter
+            single, items = False, _split_items(inputs, joined_by)
         return self.respond(
             inputs, single=single, items=items, settings=settings, batch_size=batch_size
         )
@@ -327,28 +110,32 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
             return super().ask(record, **options)
         return self([record["tokens"]], **{**options, "is_split_into_words": True})[0]
 
-    def item(self, record: Mapping[str, Any]) -> TokenItem:
+    def item(self, record: Mapping[str, Any]) -> TaggedText:
         if record.get("tokens") is not None:
-            return _split_item(record["tokens"], " ")
+            return _split_item(record["tokens"], self.parameters.delimiter)
         if "text" not in record:
             raise InputError(
                 "record lacks its text",
                 expected="'tokens' or 'text'",
                 got=", ".join(map(repr, record)) or "no field",
             )
-        return TokenItem(check_text(record["text"]))
+        return TaggedText(check_text(record["text"]))
 
     def default_settings(self) -> TokenClassificationSettings:
-        return TokenClassificationSettings()
+        own = self.parameters
+        return TokenClassificationSettings(
+            own.aggregation_strategy, frozenset(own.ignore_labels), own.stride, own.truncation
+        )
 
     def encode(
-        self, items: Sequence[TokenItem], settings: TokenClassificationSettings
+        self, items: Sequence[TaggedText], settings: TokenClassificationSettings
     ) -> list[list[Row]]:
         rows: list[list[Row]] = [[] for _ in items]
         for split in (False, True):
             chosen = [i for i, item in enumerate(items) if (item.words is not None) is split]
             encodings = self.tokenizer.encode(
                 [_source(items[index]) for index in chosen],
+                truncation=settings.truncation,
                 stride=settings.stride or 0,
                 windows=settings.stride is not None,
                 is_split_into_words=split,
@@ -362,31 +149,21 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
 
     def decode(
         self,
-        item: TokenItem,
+        item: TaggedText,
         rows: Sequence[Row],
         reduced: Sequence[Array],
         settings: TokenClassificationSettings,
     ) -> list[dict[str, Any]]:
-        table = TagTable.from_labels(self.labels)
-        prefix = self.tokenizer.continuing_prefix
-        join = self.tokenizer.join
-        entities: list[dict[str, Any]] = []
-        for row, logits in zip(rows, reduced, strict=True):
-            tokens = read_tokens(
-                item, row.encoding, softmax(logits), prefix=prefix, unk_id=self.tokenizer.unk_id
-            )
-            if settings.aggregation == "none":
-                found = list_tokens(tokens, table)
-            elif settings.aggregation == "simple":
-                found = group_entities(tokens, table, join)
-            else:
-                found = group_entities(merge_words(tokens, settings.aggregation, join), table, join)
-            entities += (
-                entity
-                for entity in found
-                if entity.get("entity", entity.get("entity_group")) not in settings.ignore_labels
-            )
-        return merge_windows(entities) if len(rows) > 1 else entities
+        return decode_entities(
+            item,
+            [(row.encoding, logits) for row, logits in zip(rows, reduced, strict=True)],
+            table=TagTable.from_labels(self.labels),
+            aggregation=settings.aggregation,
+            ignore_labels=settings.ignore_labels,
+            prefix=self.tokenizer.continuing_prefix,
+            unk_id=self.tokenizer.unk_id,
+            join=self.tokenizer.join,
+        )
 
     def _read_stride(self, stride: int | None, aggregation: str) -> int | None:
         if stride is None:
@@ -405,21 +182,11 @@ class TokenClassificationPipeline(Pipeline[TokenItem, Array, TokenClassification
         return stride
 
 
-def _edges(splits: Array) -> tuple[Array, Array]:
-    """First and last index of each run that a true entry opens."""
-    first = np.flatnonzero(splits)
-    return first, np.append(first[1:], len(splits)) - 1
-
-
-def _weight(entity: Mapping[str, Any]) -> tuple[int, float]:
-    return entity["end"] - entity["start"], entity["score"]
-
-
-def _source(item: TokenItem) -> str | tuple[str, ...]:
+def _source(item: TaggedText) -> str | tuple[str, ...]:
     return item.text if item.words is None else item.words
 
 
-def _split_items(inputs: object, delimiter: object) -> Iterable[TokenItem]:
+def _split_items(inputs: object, delimiter: object) -> Iterable[TaggedText]:
     """Items of lists of words, or of a single one."""
     separator = check_text(delimiter, "delimiter")
     if isinstance(inputs, list | tuple):
@@ -435,12 +202,12 @@ def _split_items(inputs: object, delimiter: object) -> Iterable[TokenItem]:
     )
 
 
-def _split_item(words: object, delimiter: str) -> TokenItem:
+def _split_item(words: object, delimiter: str) -> TaggedText:
     if not isinstance(words, list | tuple):
         raise InputError(
             "words are of the wrong type", expected="a list of strings", got=type(words).__name__
         )
-    return TokenItem.from_words([check_text(word, "word") for word in words], delimiter)
+    return TaggedText.from_words([check_text(word, "word") for word in words], delimiter)
 
 
 def _read_aggregation(name: object) -> Aggregation:
@@ -454,9 +221,7 @@ def _read_aggregation(name: object) -> Aggregation:
     )
 
 
-def _read_labels(labels: Iterable[str] | None) -> frozenset[str]:
-    if labels is None:
-        return TokenClassificationSettings().ignore_labels
+def _read_labels(labels: Iterable[str]) -> frozenset[str]:
     if isinstance(labels, str) or not isinstance(labels, Iterable):
         raise InputError(
             "ignore_labels are of the wrong type", expected="a list of labels", got=repr(labels)

@@ -7,18 +7,23 @@ says how far the text entails it (Yin et al. 2019, arXiv:1909.00161).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Formatter
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from bert_export.bundle import Manifest
 from bert_export.errors import InputError, TaskError
 from bert_export.runtime.batching import Row
-from bert_export.runtime.checks import check_flag
+from bert_export.runtime.checks import check_flag, or_default
+from bert_export.runtime.decoding.labels import (
+    find_entailment,
+    rank_hypotheses,
+    score_hypotheses,
+)
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.softmax import softmax
 from bert_export.runtime.pipelines.texts import (
     Tokenization,
     check_text,
@@ -28,20 +33,16 @@ from bert_export.runtime.pipelines.texts import (
 )
 from bert_export.runtime.sessions.session import Array, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks.zero_shot_classification import (
+    TASK,
+    ZeroShotClassificationPostProcessing,
+)
 
 __all__ = [
-    "TEMPLATE",
     "ZeroShotClassificationPipeline",
     "ZeroShotClassificationSettings",
     "ZeroShotItem",
-    "find_entailment",
-    "score_hypotheses",
 ]
-
-TEMPLATE = "This example is {}."
-"""The hypothesis of a call that names none."""
-
-_TOKENIZATION = Tokenization("only_first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +60,12 @@ class ZeroShotClassificationSettings:
     Args:
         template: The hypothesis, with a placeholder for the label.
         multi_label: Whether every label is scored for itself.
+        tokenization: How texts are cut.
     """
 
-    template: str = TEMPLATE
-    multi_label: bool = False
-
-
-def find_entailment(labels: Sequence[str]) -> int | None:
-    """Id of the first label that starts with "entail", whatever its case."""
-    matches = (index for index, label in enumerate(labels) if label.lower().startswith("entail"))
-    return next(matches, None)
-
-
-def score_hypotheses(logits: Array, entailment: int, *, multi_label: bool) -> Array:
-    """How far each hypothesis holds.
-
-    Args:
-        logits: float32 (C, L): the head's logits of C hypotheses.
-        entailment: Id of the label that says that a hypothesis holds.
-        multi_label: Whether each hypothesis is weighed against its contradiction, instead of
-            against the other hypotheses. A single one always is.
-
-    Returns:
-        float32 (C,).
-    """
-    if not (multi_label or len(logits) == 1):
-        return softmax(logits[:, entailment])
-    contradiction = -1 if entailment == 0 else 0
-    return np.asarray(softmax(logits[:, [contradiction, entailment]])[:, 1])
+    template: str
+    multi_label: bool
+    tokenization: Tokenization
 
 
 class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClassificationSettings]):
@@ -96,7 +75,8 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         TaskError: None of the head's labels means entailment.
     """
 
-    task = "zero-shot-classification"
+    definition = TASK
+    parameters: ZeroShotClassificationPostProcessing
 
     def __init__(
         self, manifest: Manifest, tokenizer: Tokenizer, session: Session, **batching: Any
@@ -104,7 +84,6 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         super().__init__(manifest, tokenizer, session, **batching)
         entailment = find_entailment(manifest.labels)
         if entailment is None:
-            session.close()
             raise TaskError(
                 "zero-shot-classification does not fit the head",
                 expected="a label that starts with 'entail'",
@@ -118,8 +97,8 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         sequences: Any,
         candidate_labels: str | Sequence[str],
         *,
-        hypothesis_template: str = TEMPLATE,
-        multi_label: bool = False,
+        hypothesis_template: str | UnsetType = UNSET,
+        multi_label: bool | UnsetType = UNSET,
         batch_size: int | None = None,
     ) -> Any:
         """Score labels.
@@ -128,9 +107,10 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
             sequences: A text, a list of texts, or any other iterable of them. An over-long text
                 loses tokens at its end; its hypothesis never does.
             candidate_labels: The labels: a list, or a string with commas between them.
-            hypothesis_template: The hypothesis, with a placeholder (``{}``) for the label.
+            hypothesis_template: The hypothesis, with a placeholder (``{}``) for the label; the
+                bundle's, as a rule "This example is {}.", when left out.
             multi_label: Whether several labels may hold: each is then scored for itself, otherwise
-                the scores of a text sum to 1.
+                the scores of a text sum to 1. As the bundle says, as a rule not, when left out.
             batch_size: Rows per graph call at most, besides the token budget.
 
         Returns:
@@ -142,14 +122,18 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
                 hypothesis leaves no room for the text.
         """
         labels = _read_labels(candidate_labels)
-        _check_template(hypothesis_template, labels)
+        default = self.default_settings()
+        template = or_default(hypothesis_template, default.template)
+        _check_template(template, labels)
         single, records = text_items(sequences)
         return self.respond(
             sequences,
             single=single,
             items=(ZeroShotItem(_read_text(text), labels) for text in records),
-            settings=ZeroShotClassificationSettings(
-                hypothesis_template, check_flag("multi_label", multi_label)
+            settings=replace(
+                default,
+                template=template,
+                multi_label=check_flag("multi_label", or_default(multi_label, default.multi_label)),
             ),
             batch_size=batch_size,
         )
@@ -165,7 +149,10 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         )
 
     def default_settings(self) -> ZeroShotClassificationSettings:
-        return ZeroShotClassificationSettings()
+        own = self.parameters
+        return ZeroShotClassificationSettings(
+            own.hypothesis_template, own.multi_label, Tokenization(own.truncation)
+        )
 
     def encode(
         self, items: Sequence[ZeroShotItem], settings: ZeroShotClassificationSettings
@@ -177,7 +164,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
             encode_texts(
                 self.tokenizer,
                 pairs,
-                _TOKENIZATION,
+                settings.tokenization,
                 limit=self.manifest.model.max_position_embeddings,
             )
         )
@@ -196,12 +183,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         scores = score_hypotheses(
             np.stack(reduced), self._entailment, multi_label=settings.multi_label
         )
-        order = np.argsort(scores, kind="stable")[::-1]  # of equal scores the last comes first
-        return {
-            "sequence": item.text,
-            "labels": [item.labels[index] for index in order],
-            "scores": scores[order].tolist(),
-        }
+        return rank_hypotheses(item.text, item.labels, scores)
 
 
 def _read_text(text: object) -> str:

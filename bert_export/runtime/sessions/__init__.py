@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, Unpack, cast
 
 from bert_export.bundle import EngineRecord
 from bert_export.errors import InputError
 from bert_export.runtime.sessions.session import Session
+from bert_export.target_table import TARGETS
 
-__all__ = ["SESSIONS", "open_session", "takes"]
-
-SESSIONS: Mapping[str, tuple[str, frozenset[str]]] = {
-    "onnxruntime": ("onnxruntime", frozenset({"threads", "providers"})),
-    "onnxruntime-cuda": ("onnxruntime_gpu", frozenset({"threads"})),
-    "onnxruntime-tensorrt": ("onnxruntime_gpu", frozenset({"threads"})),
-    "openvino": ("openvino", frozenset({"threads", "hint", "cache", "shapes"})),
-    "tensorrt": ("tensorrt", frozenset()),
-    "tensorrt-rtx": ("tensorrt", frozenset()),
-}
-"""By target: the module below this package whose ``open_engine`` opens it, and its options."""
+__all__ = ["SessionOptions", "has_option", "open_session"]
 
 
-def takes(target: str, option: str) -> bool:
-    """Whether a target's session has an option; one that cannot be run has none."""
-    return target in SESSIONS and option in SESSIONS[target][1]
+class SessionOptions(TypedDict, total=False):
+    """Options of all sessions; a target's row says which of them its session has.
+
+    ``None`` leaves an option to the engine. The sessions' own functions say what each means.
+    """
+
+    threads: int | None
+    providers: str | Sequence[str] | None
+    hint: str | None
+    cache: str | Path | None
+    shapes: Sequence[Sequence[int]] | None
 
 
-def open_session(folder: Path, engine: EngineRecord, **options: Any) -> Session:
+def has_option(target: str, option: str) -> bool:
+    """Whether a target's session has an option; an unknown target has none."""
+    return target in TARGETS and option in TARGETS[target].session_options
+
+
+def open_session(folder: Path, engine: EngineRecord, **options: Unpack[SessionOptions]) -> Session:
     """Open an engine of a bundle.
 
     Args:
         folder: Of the bundle.
         engine: The bundle's entry.
-        options: Of the session, such as ``threads``; ``None`` leaves the engine's default.
+        options: Of the session; ``None`` leaves the engine's default.
 
     Raises:
-        InputError: The target has no session, or does not know an option.
+        InputError: The target has no session, or its session does not have an option.
         MissingExtraError: The engine's package is not installed.
         BundleError: The engine cannot read the graph.
     """
-    target = engine.target
-    if target not in SESSIONS:
+    if engine.target not in TARGETS:
         raise InputError(
-            f"target {target} cannot be run", expected=f"one of {', '.join(SESSIONS)}", got=target
+            f"target {engine.target} cannot be run",
+            expected=f"one of {', '.join(TARGETS)}",
+            got=engine.target,
         )
-    module, known = SESSIONS[target]
+    target = TARGETS[engine.target]
     given = {name: value for name, value in options.items() if value is not None}
-    for name in sorted(given.keys() - known):
+    for name in sorted(given.keys() - set(target.session_options)):
+        known = ", ".join(sorted(target.session_options))
         raise InputError(
-            f"option {name} means nothing to target {target}",
-            expected=f"some of {', '.join(sorted(known))}" if known else "no option",
+            f"option {name} means nothing to target {target.name}",
+            expected=f"some of {known}" if known else "no option",
             got=f"{name}={given[name]}",
         )
-    opener = import_module(f"bert_export.runtime.sessions.{module}")
-    return cast("Session", opener.open_engine(folder, engine, **given))
+    module, function = target.session.split(":")
+    opener = getattr(import_module(f"bert_export.runtime.sessions.{module}"), function)
+    return cast("Session", opener(folder, engine, **given))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import onnxruntime
 
@@ -53,21 +53,21 @@ _DTYPES = {
 
 
 class OnnxRuntimeSession:
-    """Opens a graph file with ONNX Runtime; on a processor, large batches run in pieces.
+    """A graph file opened with ONNX Runtime; on a processor, large batches run in pieces.
 
     Args:
-        path: Of the graph; its weights lie beside it.
+        path: The graph file; its weights lie beside it.
         threads: Threads inside an operator; ``None`` leaves ONNX Runtime's default, all cores.
-        providers: Execution providers in order of preference; a single one may stand alone.
+        providers: Execution providers in order of preference, or a single one.
         fuse: Whether ONNX Runtime's own fusions run too: GPUs have kernels for them.
-        unsaturated: Whether 8-bit weights go through products that cannot saturate on a processor
-            without VNNI, where those are slower; elsewhere it changes nothing.
+        unsaturated: Whether products of 8-bit weights are computed so that they cannot saturate on
+            a processor without VNNI. They are slower there; on other processors nothing changes.
 
     Raises:
-        InputError: A provider is not in this ONNX Runtime, none is named, or ``threads`` is none
-            from 1 to 1024.
-        BundleError: ONNX Runtime cannot read the graph, or it has inputs of another type.
-        TargetError: A provider cannot start, which ONNX Runtime itself would not say.
+        InputError: A provider is not in this ONNX Runtime, no provider is named, or ``threads`` is
+            not from 1 to 1024.
+        BundleError: ONNX Runtime cannot read the graph, or it has tensors of an unsupported type.
+        TargetError: A provider cannot start. ONNX Runtime itself would fall back silently.
     """
 
     def __init__(
@@ -152,18 +152,20 @@ def start_engine(
     fuse: bool = False,
     unsaturated: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """ONNX Runtime over a graph whose forms, measured fastest, it leaves as they are.
+    """Start ONNX Runtime so that it keeps the form of a graph.
 
-    Only constant folding and redundancies are left to the engine: its extended level would undo the
-    forms. What keeps products from saturating is one pass of that level, which then runs alone; it
-    must not meet ``DequantizeLinear`` of weights, which it breaks.
+    The recipes chose the form that was measured fastest, so only ONNX Runtime's basic level runs:
+    it folds constants and removes redundant nodes, while its extended level would undo the form.
+    The one pass that keeps products from saturating belongs to the extended level; for it, that
+    level runs with all other passes disabled. The pass breaks a ``DequantizeLinear`` of weights, so
+    a graph must not have one.
 
     Args:
-        path: Of the graph; its weights lie beside it.
-        threads: As :class:`OnnxRuntimeSession` takes it, and so the others.
+        path: The graph file; its weights lie beside it.
+        threads: See :class:`OnnxRuntimeSession`, also for the other options.
         providers: Execution providers in order of preference.
         fuse: Whether ONNX Runtime's own fusions run too.
-        unsaturated: Whether 8-bit weights go through products that cannot saturate.
+        unsaturated: Whether products of 8-bit weights cannot saturate.
 
     Raises:
         Exception: One of onnxruntime's own, where it cannot read the graph.
@@ -186,16 +188,26 @@ def start_engine(
     )
 
 
-def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OnnxRuntimeSession:
+def open_engine(
+    folder: Path,
+    engine: EngineRecord,
+    *,
+    threads: int | None = None,
+    providers: str | Sequence[str] = _PROCESSOR,
+) -> OnnxRuntimeSession:
     """Open an engine of a bundle; for the options see :class:`OnnxRuntimeSession`."""
     plan = engine.quantization
-    unsaturated = plan is not None and saturates(plan.processor, detect_processor())
-    return OnnxRuntimeSession(folder / engine.graph.file, unsaturated=unsaturated, **options)
+    return OnnxRuntimeSession(
+        folder / engine.graph.file,
+        threads=threads,
+        providers=providers,
+        unsaturated=plan is not None and saturates(plan.processor, detect_processor()),
+    )
 
 
-def _check_started(wanted: Sequence[str], started: Sequence[str]) -> None:
-    """Compare providers with those that answer: ONNX Runtime falls back without a word."""
-    for provider in wanted:
+def _check_started(providers: Sequence[str], started: Sequence[str]) -> None:
+    """Refuse a provider that did not start: ONNX Runtime falls back to another one silently."""
+    for provider in providers:
         if provider not in started:
             raise TargetError(
                 f"provider {provider} cannot start",

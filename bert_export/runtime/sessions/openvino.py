@@ -32,27 +32,27 @@ _DEVICE = "CPU"
 
 
 class OpenVinoSession:
-    """Opens a graph file with OpenVINO.
+    """A graph file opened with OpenVINO.
 
     Args:
-        path: Of the graph; its weights lie beside it.
+        path: The graph file; its weights lie beside it.
         graph: Its interface: OpenVINO does not keep the names of axes.
-        precision: Of the bundle's entry; see :func:`execution_type`.
-        threads: Of the engine; ``None`` leaves OpenVINO's default, all cores.
-        hint: ``latency`` gives all threads to one run; ``throughput`` splits them among as many
+        precision: Precision of the bundle's entry; see :func:`execution_type`.
+        threads: Threads of the engine; ``None`` leaves OpenVINO's default, all cores.
+        hint: ``latency`` gives all threads to one run. ``throughput`` splits them among as many
             runs as OpenVINO finds best, for callers that come from several threads.
-        cache: Folder in which OpenVINO keeps the compiled graph, its weights included, and one
-            more for each of ``shapes``; the same OpenVINO takes them again for the same options.
-            Each graph has a folder of its own in it, named by the content of the graph and its
-            weights: OpenVINO itself would know them by path, size and time of change.
-        shapes: Of the first input, such as (1, 128). The graph is compiled once more for each of
-            them, with weights of its own: a run of just that shape takes less time, for OpenVINO
-            joins more operators and need not work out the sizes of their results. INT8 rounds
-            differently then, no further from FP32. Other shapes run as ever.
+        cache: Folder in which OpenVINO keeps the compiled graph, weights included, and one more for
+            each of ``shapes``. The same OpenVINO loads them again for the same options. Each graph
+            has a subfolder of its own, named by the content of the graph and its weights, because
+            OpenVINO itself would tell graphs apart by path, size and time of change.
+        shapes: Shapes of the first input, such as (1, 128). The graph is compiled once more for
+            each, with weights of its own. A run of exactly that shape then takes less time:
+            OpenVINO fuses more operators and need not work out the sizes of their results. INT8
+            rounds differently then, no further from FP32. Other shapes run as before.
 
     Raises:
-        InputError: ``threads`` is none from 1 to 1024, ``hint`` is unknown, ``cache`` cannot be
-            made, or a shape is none of the first input's.
+        InputError: ``threads`` is not from 1 to 1024, ``hint`` is unknown, ``cache`` cannot be
+            made, or a shape does not fit the first input.
         BundleError: OpenVINO cannot read the graph, or its interface is not ``graph``.
     """
 
@@ -155,23 +155,37 @@ class _Engine:
         return {name: arrays[port] for name, port in self._ports.items()}
 
 
-def open_engine(folder: Path, engine: EngineRecord, **options: Any) -> OpenVinoSession:
+def open_engine(
+    folder: Path,
+    engine: EngineRecord,
+    *,
+    threads: int | None = None,
+    hint: str = "latency",
+    cache: str | Path | None = None,
+    shapes: Sequence[Sequence[int]] = (),
+) -> OpenVinoSession:
     """Open an engine of a bundle; for the options see :class:`OpenVinoSession`."""
     return OpenVinoSession(
-        folder / engine.graph.file, engine.graph, precision=engine.precision, **options
+        folder / engine.graph.file,
+        engine.graph,
+        precision=engine.precision,
+        threads=threads,
+        hint=hint,
+        cache=cache,
+        shapes=shapes,
     )
 
 
 def execution_type(core: Any, precision: str) -> str:
     """The type in which OpenVINO computes what is not INT8.
 
-    Left alone, OpenVINO takes BF16 for FP32 graphs too wherever the processor has it. A graph that
-    is called FP32 is computed so; BF16 is for the precisions ``bf16`` and ``int8``, and FP32 takes
-    its place where the processor has none.
+    By default OpenVINO computes FP32 graphs in BF16 wherever the processor has it. Here a graph
+    that is called FP32 is computed in FP32. BF16 is for the precisions ``bf16`` and ``int8``; on a
+    processor without BF16 they are computed in FP32 too.
 
     Args:
-        core: OpenVINO's.
-        precision: Of the bundle's entry.
+        core: OpenVINO's core object.
+        precision: Precision of the bundle's entry.
 
     Returns:
         ``f32`` or ``bf16``.
@@ -181,10 +195,10 @@ def execution_type(core: Any, precision: str) -> str:
 
 
 def _make_cache(cache: object, graph: Path) -> Path:
-    """The folder of a cache that is this graph's alone; it is made.
+    """Make this graph's own subfolder of a cache.
 
     Raises:
-        InputError: It cannot be made.
+        InputError: The folder cannot be made.
         OSError: A file of the graph cannot be read.
     """
     if not isinstance(cache, str | os.PathLike) or not os.fspath(cache):
@@ -228,7 +242,7 @@ def _is_size(value: object) -> bool:
 
 
 def _bind(model: Any, inputs: Sequence[TensorSpec], shape: Shape) -> Any:
-    """The model for one shape of the first input; axes that it does not have stay dynamic."""
+    """The model for one shape of the first input; the other axes stay dynamic."""
     sizes = dict(zip(inputs[0].shape, shape, strict=True))
     bound = model.clone()
     try:
@@ -243,12 +257,12 @@ def _bind(model: Any, inputs: Sequence[TensorSpec], shape: Shape) -> Any:
 
 
 def _check_names(path: Path, what: str, specs: tuple[Any, ...], ports: list[Any]) -> None:
-    wanted = {spec.name for spec in specs}
-    found = {name for port in ports for name in port.get_names()}
-    if not wanted <= found or len(ports) != len(specs):
+    declared = {spec.name for spec in specs}
+    present = {name for port in ports for name in port.get_names()}
+    if not declared <= present or len(ports) != len(specs):
         raise BundleError(
             f"graph {path} has other {what} than the manifest says",
-            expected=", ".join(sorted(wanted)),
-            got=", ".join(sorted(found)) or "none",
+            expected=", ".join(sorted(declared)),
+            got=", ".join(sorted(present)) or "none",
             fix="Export the bundle again",
         )

@@ -1,9 +1,10 @@
-"""Large batches in pieces whose intermediate results stay in the processor's caches.
+"""Run a large batch in pieces whose intermediate results stay in the processor's caches.
 
-An encoder's widest results, attention scores and the feed-forward layer's inner states, grow with
-the tokens of a call. Beyond some hundred tokens they leave the second-level cache, and every
-operator waits for memory: on 2 cores with 1 MB each, 8 rows of 128 tokens took 8 % less time as two
-calls of 4 rows, and 32 rows of 64 tokens 12 % less as four calls. No row of a BERT reads another.
+An encoder's largest results are attention scores and the feed-forward layer's inner states. They
+grow with the tokens of a call; beyond some hundred tokens they no longer fit the second-level
+cache, and every operator waits for memory. On 2 cores with 1 MB each, 8 rows of 128 tokens took 8 %
+less time as two calls of 4 rows, and 32 rows of 64 tokens 12 % less as four calls. The rows of a
+batch are independent, so the answers are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks.fill_mask import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS
 
 __all__ = ["PIECE_TOKENS", "can_cut", "cut_feeds", "join_outputs"]
 
@@ -26,7 +27,7 @@ _ROWS, _MASKS = ("batch",), ("masked",)
 
 
 def can_cut(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
-    """Whether a graph's first axes are the rows of a batch, or masks that say where they stand."""
+    """Whether every first axis of a graph is the rows of a batch, or masks with their positions."""
     return all(
         spec.shape[:1] == _ROWS or (spec.name == MASKED_POSITIONS and spec.shape == _MASKS)
         for spec in inputs
@@ -37,13 +38,13 @@ def cut_feeds(feeds: Feeds) -> Sequence[Feeds]:
     """Cut a batch into pieces of nearly equal size, each within the token budget.
 
     Args:
-        feeds: Arrays (B, ...) of one shape, the product of their axes counts as tokens; and, where
-            the graph scores masks only, their positions (M,).
+        feeds: Arrays (B, ...) of one shape, the product of whose axes is the number of tokens.
+            Where the graph scores masks only, their positions (M,) too.
 
     Returns:
-        The feeds themselves where one piece is enough, where positions are out of order or of
-        range, or where a piece would have no mask; otherwise pieces of them, whose outputs belong
-        one after another.
+        The pieces; their outputs, joined in order, are those of the batch. The feeds themselves
+        where one piece is enough, where positions are out of order or range, or where a piece would
+        have no mask.
     """
     rows_of = {name: array for name, array in feeds.items() if name != MASKED_POSITIONS}
     shape = next(iter(rows_of.values())).shape

@@ -1,4 +1,4 @@
-"""What every engine offers to the pipelines: named numpy arrays in, named numpy arrays out."""
+"""The interface of every engine: named numpy arrays in, named numpy arrays out."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ class Session(Protocol):
 
 @runtime_checkable
 class BoundedSession(Protocol):
-    """What a session has besides whose batches must not be larger than so many rows."""
+    """A session with a largest batch size.
+
+    Attributes:
+        max_rows: Rows of a batch at most.
+    """
 
     max_rows: int
 
@@ -70,7 +74,7 @@ def check_threads(threads: object) -> int | None:
     """The option ``threads`` of a session; ``None`` leaves it to the engine.
 
     Raises:
-        InputError: It is no whole number, or none that an engine could start.
+        InputError: It is no whole number from 1 to 1024.
     """
     number = check_whole_or_none("threads", threads, least=1)
     if number is not None and number > _MOST_THREADS:
@@ -117,7 +121,7 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
             raise InputError(
                 f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
             )
-        # One look for both bounds: as an unsigned number, a negative one is the largest.
+        # One comparison for both bounds: as an unsigned number, a negative one is the largest.
         if spec.below is not None and array.view(f"u{array.itemsize}").max(initial=0) >= spec.below:
             raise InputError(
                 f"input {spec.name} holds a number that the model has no row for",
@@ -127,7 +131,7 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
 
 
 def _check_names(names: set[str], feeds: object) -> None:
-    """Whether feeds are a mapping of just these names."""
+    """Check that feeds are a mapping of exactly these names."""
     if not isinstance(feeds, Mapping):
         raise InputError(
             "feeds are wrong",

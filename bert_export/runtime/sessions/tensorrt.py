@@ -1,7 +1,7 @@
 """TensorRT and TensorRT for RTX behind the session interface, through Polygraphy's runner.
 
-Never run on a GPU so far: what is tested is everything around the runner, with one that honours its
-protocol.
+Never run on a GPU so far. Tested is everything around the runner, with a runner that honours
+Polygraphy's protocol.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -18,17 +19,19 @@ import numpy as np
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
 from bert_export.runtime.sessions.session import MAY_BE_EMPTY, Array, Feeds, Outputs, check_feeds
+from bert_export.target_table import Target, find_target
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
 
-_MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+_RTX = "tensorrt_rtx"
+"""The one module besides TensorRT's own that Polygraphy knows."""
 
 Ranges = Mapping[str, Sequence[int]]
 """Smallest, usual and largest size of every dynamic axis."""
 
 
 class Runner(Protocol):
-    """What is used of ``polygraphy.backend.trt.TrtRunner``."""
+    """The part of ``polygraphy.backend.trt.TrtRunner`` that is used."""
 
     def activate(self) -> None:
         """Take the GPU."""
@@ -48,18 +51,18 @@ class Runner(Protocol):
 
 
 class TensorRtSession:
-    """Runs a serialized engine.
+    """A serialized engine that runs on a GPU.
 
     One context runs one batch at a time: callers from several threads wait for their turn.
 
     Args:
-        runner: Over the engine, not yet active.
-        inputs: Of the graph that was built.
-        outputs: Of the graph that was built.
+        runner: A runner of the engine, not yet active.
+        inputs: The graph's inputs.
+        outputs: The graph's outputs.
         profiles: Sizes that the engine was built for, in the order of its profiles.
 
     Attributes:
-        max_rows: Of a batch, whatever its length.
+        max_rows: Rows of a batch at most, whatever its length.
 
     Raises:
         TargetError: The runner cannot start: no GPU, or an engine of another release or GPU.
@@ -144,17 +147,17 @@ class TensorRtSession:
         self.close()
 
     def _fitting(self, sizes: Mapping[str, int]) -> int:
-        """The first profile that holds all sizes."""
+        """The first profile whose ranges hold all sizes."""
         for index, ranges in enumerate(self._profiles):
             if all(ranges[axis][0] <= size <= ranges[axis][-1] for axis, size in sizes.items()):
                 return index
-        there = " or ".join(
+        ranges_of_profiles = " or ".join(
             ", ".join(f"{axis} {ranges[axis][0]} to {ranges[axis][-1]}" for axis in sizes)
             for ranges in self._profiles
         )
         raise InputError(
             "feeds fit no optimization profile of the engine",
-            expected=there,
+            expected=ranges_of_profiles,
             got=", ".join(f"{axis} {size}" for axis, size in sizes.items()),
             fix="Build the engine with larger --batch-sizes or --lengths",
         )
@@ -164,15 +167,15 @@ def open_engine(
     folder: Path,
     engine: EngineRecord,
     *,
-    make_runner: Callable[[bytes, str], Runner] | None = None,
+    make_runner: Callable[[bytes, Target], Runner] | None = None,
 ) -> TensorRtSession:
     """Open the engine that was built for a bundle's entry.
 
     Args:
         folder: Of the bundle.
-        engine: The bundle's entry, of target ``tensorrt`` or ``tensorrt-rtx``.
-        make_runner: Makes a runner of an engine's bytes and its target's name;
-            :func:`open_runner` when ``None``.
+        engine: The bundle's entry, of a target that has a builder.
+        make_runner: Makes a runner of an engine's bytes and its target's row; :func:`open_runner`
+            when ``None``.
 
     Raises:
         TargetError: No engine was built, or it cannot start on this machine.
@@ -190,7 +193,7 @@ def open_engine(
     path = folder / built.file
     if not path.is_file():
         raise BundleError(f"bundle {folder} has no file {path.name}", fix="Build it again")
-    runner = (make_runner or open_runner)(path.read_bytes(), engine.target)
+    runner = (make_runner or open_runner)(path.read_bytes(), find_target(engine.target))
     return TensorRtSession(
         runner,
         inputs=engine.graph.inputs,
@@ -199,35 +202,47 @@ def open_engine(
     )
 
 
-def open_runner(plan: bytes, target: str) -> Runner:
+def open_runner(plan: bytes, target: Target) -> Runner:
     """Polygraphy's runner over an engine's bytes.
 
+    Args:
+        plan: The engine.
+        target: Its row, which names the module of its builder: that module runs it too.
+
     Raises:
-        MissingExtraError: TensorRT or Polygraphy is not installed.
-        TargetError: This process already runs the other of the two modules.
+        MissingExtraError: The module or Polygraphy is not installed.
+        TargetError: This process already runs the other of Polygraphy's two modules.
     """
+    assert target.builder is not None, "a target without a builder has no engine file"
+    module = target.builder.module
     try:
         import polygraphy.config
     except ImportError as error:
-        raise MissingExtraError(f"running an engine of {target} ({error})", extra=target) from error
-    wanted = target == "tensorrt-rtx"
-    if "polygraphy.backend.trt" in sys.modules and wanted != polygraphy.config.USE_TENSORRT_RTX:
+        raise _not_installed(target, error) from error
+    for_rtx = module == _RTX
+    if "polygraphy.backend.trt" in sys.modules and for_rtx != polygraphy.config.USE_TENSORRT_RTX:
         raise TargetError(
-            f"engine of {target} cannot be opened in this process",
-            expected="one of tensorrt and tensorrt-rtx per process",
+            f"engine of {target.name} cannot be opened in this process",
+            expected=f"one of TensorRT and {_RTX} per process",
             got="the other, which is open already",
         )
     # Polygraphy chooses the module once, when its backend is imported.
-    polygraphy.config.USE_TENSORRT_RTX = wanted
+    polygraphy.config.USE_TENSORRT_RTX = for_rtx
     try:
-        __import__(_MODULES[target])
+        import_module(module)
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
         from polygraphy.logger import G_LOGGER
     except ImportError as error:
-        raise MissingExtraError(f"running an engine of {target} ({error})", extra=target) from error
+        raise _not_installed(target, error) from error
     G_LOGGER.module_severity = {"": G_LOGGER.ERROR}
     runner: Runner = TrtRunner(EngineFromBytes(plan))
     return runner
+
+
+def _not_installed(target: Target, error: ImportError) -> MissingExtraError:
+    return MissingExtraError(
+        f"running an engine of {target.name} ({error})", extra=target.extra or target.name
+    )
 
 
 def _sizes(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from goldens.vectors.numbers import drawn, level
-from goldens.vectors.pairs import PAIRS
-from goldens.vectors.recording import record_pipeline
-from goldens.vectors.texts import LONG, TEXTS
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
+from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.pairs import PAIRS
+from scripts.goldens.vectors.recording import record_pipeline
+from scripts.goldens.vectors.texts import LONG, TEXTS
 
 __all__ = ["record"]
 

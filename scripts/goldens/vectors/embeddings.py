@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from goldens.vectors.call import Call, Ids, Tensors, make_call
-from goldens.vectors.numbers import drawn, level
-from goldens.vectors.oracle import open_tokenizer
-from goldens.vectors.recording import items_of, record_call
-from goldens.vectors.texts import LONG, TEXTS
+from scripts.goldens.vectors.call import Call, Ids, Tensors, make_call
+from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.oracle import open_tokenizer
+from scripts.goldens.vectors.recording import items_of, record_call
+from scripts.goldens.vectors.texts import LONG, TEXTS
 
 __all__ = ["record"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from goldens.vectors.call import Call, Ids, Tensors
-from goldens.vectors.numbers import drawn
-from goldens.vectors.recording import record_pipeline
-from goldens.vectors.texts import LONG, TEXTS
+from scripts.goldens.vectors.call import Call, Ids, Tensors
+from scripts.goldens.vectors.numbers import drawn
+from scripts.goldens.vectors.recording import record_pipeline
+from scripts.goldens.vectors.texts import LONG, TEXTS
 
 __all__ = ["record"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from goldens.vectors.numbers import drawn, level
-from goldens.vectors.oracle import Graph, open_pipeline, open_tokenizer, silence
-from goldens.vectors.recording import case_of, describe_row, items_of
-from goldens.vectors.texts import LONG, TEXTS
-from goldens.vectors.vocabulary import WORDS
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
+from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.oracle import Graph, open_pipeline, open_tokenizer, silence
+from scripts.goldens.vectors.recording import case_of, describe_row, items_of
+from scripts.goldens.vectors.texts import LONG, TEXTS
+from scripts.goldens.vectors.vocabulary import WORDS
 
 __all__ = ["record"]
 

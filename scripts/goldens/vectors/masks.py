@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from goldens.vectors.numbers import drawn, level
-from goldens.vectors.recording import items_of, record_call, record_pipeline
-from goldens.vectors.texts import LONG
-from goldens.vectors.vocabulary import WORDS
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
+from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.recording import items_of, record_call, record_pipeline
+from scripts.goldens.vectors.texts import LONG
+from scripts.goldens.vectors.vocabulary import WORDS
 
 __all__ = ["MASKED", "prefers", "record", "score_masks", "score_surely", "tied"]
 

@@ -12,8 +12,8 @@ import numpy as np
 import tokenizers
 import torch
 
-from goldens.vectors.call import Call, Tensors
-from goldens.vectors.vocabulary import WORDS, tokenizer_json
+from scripts.goldens.vectors.call import Call, Tensors
+from scripts.goldens.vectors.vocabulary import WORDS, tokenizer_json
 
 __all__ = ["Graph", "open_pipeline", "open_tokenizer", "scripted", "silence"]
 

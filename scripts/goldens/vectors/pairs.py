@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from goldens.vectors.numbers import drawn
-from goldens.vectors.recording import items_of, record_call
-from goldens.vectors.texts import LONG, TEXTS
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
+from scripts.goldens.vectors.numbers import drawn
+from scripts.goldens.vectors.recording import items_of, record_call
+from scripts.goldens.vectors.texts import LONG, TEXTS
 
 __all__ = ["PAIRS", "encode_pair", "next_sentence", "record_choices", "record_next_sentences"]
 

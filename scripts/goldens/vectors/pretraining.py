@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from goldens.vectors.masks import MASKED, prefers, score_masks, score_surely, tied
-from goldens.vectors.numbers import drawn, level
-from goldens.vectors.oracle import open_tokenizer
-from goldens.vectors.pairs import PAIRS, encode_pair, next_sentence
-from goldens.vectors.recording import items_of, record_call
-from goldens.vectors.texts import LONG
-from goldens.vectors.vocabulary import WORDS
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
+from scripts.goldens.vectors.masks import MASKED, prefers, score_masks, score_surely, tied
+from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.oracle import open_tokenizer
+from scripts.goldens.vectors.pairs import PAIRS, encode_pair, next_sentence
+from scripts.goldens.vectors.recording import items_of, record_call
+from scripts.goldens.vectors.texts import LONG
+from scripts.goldens.vectors.vocabulary import WORDS
 
 __all__ = ["record"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import tokenizers
 
-from goldens.vectors.call import Call, Tensors
-from goldens.vectors.oracle import (
+from scripts.goldens.vectors.call import Call, Tensors
+from scripts.goldens.vectors.oracle import (
     Graph,
     open_pipeline,
     open_tokenizer,

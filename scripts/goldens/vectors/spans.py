@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from goldens.vectors.numbers import drawn, level
-from goldens.vectors.recording import items_of, record_call, record_pipeline
-from goldens.vectors.squad import answer_squad_v2, encode_windows
-from goldens.vectors.texts import LONG, TEXTS
-from goldens.vectors.vocabulary import WORDS
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
+from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.recording import items_of, record_call, record_pipeline
+from scripts.goldens.vectors.squad import answer_squad_v2, encode_windows
+from scripts.goldens.vectors.texts import LONG, TEXTS
+from scripts.goldens.vectors.vocabulary import WORDS
 
 __all__ = ["record"]
 

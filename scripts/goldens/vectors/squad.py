@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from goldens.vectors.call import Tensors
+from scripts.goldens.vectors.call import Tensors
 
 __all__ = ["answer_squad_v2", "encode_windows"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from goldens.vectors import (
+from scripts.goldens.vectors import (
     classes,
     embeddings,
     features,

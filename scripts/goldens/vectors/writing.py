@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import transformers
 
-from goldens.vectors.call import RECORD
-from goldens.vectors.tasks import RECORDERS
-from goldens.vectors.vocabulary import TOKENIZERS, tokenizer_json
+from scripts.goldens.vectors.call import RECORD
+from scripts.goldens.vectors.tasks import RECORDERS
+from scripts.goldens.vectors.vocabulary import TOKENIZERS, tokenizer_json
 
 __all__ = ["UPDATE", "VECTORS", "expected_files", "same_text", "task_text"]
 
 VECTORS = Path(__file__).parents[3] / "tests" / "vectors"
-UPDATE = "python scripts/update_vectors.py"
+UPDATE = "python scripts/goldens/update_vectors.py"
 
 
 def expected_files(tasks: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from goldens.vectors.numbers import drawn
-from goldens.vectors.recording import record_pipeline
-from goldens.vectors.texts import LONG, TEXTS
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
+from scripts.goldens.vectors.numbers import drawn
+from scripts.goldens.vectors.recording import record_pipeline
+from scripts.goldens.vectors.texts import LONG, TEXTS
 
 __all__ = ["record"]
 

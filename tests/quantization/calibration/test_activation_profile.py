@@ -1,4 +1,4 @@
-"""Profiles: extremes over all tokens, a sample that is bounded and even."""
+"""Profiles: extremes over all tokens, and a sample that is bounded and even."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def profile() -> ActivationProfile:
 
 
 def test_extremes_are_those_of_all_tokens() -> None:
-    found = profile()
-    np.testing.assert_array_equal(found.low, ALL.min(axis=0))
-    np.testing.assert_array_equal(found.high, ALL.max(axis=0))
-    assert found.tokens == len(ALL)
+    observed = profile()
+    np.testing.assert_array_equal(observed.low, ALL.min(axis=0))
+    np.testing.assert_array_equal(observed.high, ALL.max(axis=0))
+    assert observed.tokens == len(ALL)
 
 
 def test_sample_is_bounded_even_and_repeatable() -> None:
-    found = profile()
-    assert found.sample.shape == (SAMPLE, 4)
-    places = {token.tobytes(): place for place, token in enumerate(ALL)}
-    drawn = np.array([places[token.tobytes()] for token in found.sample])
+    sample = profile().sample
+    assert sample.shape == (SAMPLE, 4)
+    indices = {token.tobytes(): index for index, token in enumerate(ALL)}
+    drawn = np.array([indices[token.tobytes()] for token in sample])
     assert len(set(drawn)) == SAMPLE
     share = np.histogram(drawn, bins=10, range=(0, len(ALL)))[0] / SAMPLE
     assert share.min() > 0.07
     assert share.max() < 0.13
-    np.testing.assert_array_equal(profile().sample, found.sample)
+    np.testing.assert_array_equal(profile().sample, sample)
 
 
 def test_few_tokens_are_all_kept() -> None:
@@ -52,14 +52,14 @@ def test_few_tokens_are_all_kept() -> None:
     np.testing.assert_array_equal(profiler.profile().sample, BATCHES[1])
 
 
-@pytest.mark.parametrize(("columns", "share"), [(1, 1), (4096, 1), (402_832, 1), (402_833, 2)])
-def test_a_sample_is_thinned_where_its_product_takes_long(columns: int, share: int) -> None:
-    found = profile().thinned(columns)
-    np.testing.assert_array_equal(found.sample, profile().sample[::share])
-    assert found.sample.size * columns <= MULTIPLICATIONS
-    assert found.tokens == len(ALL)
+@pytest.mark.parametrize(("columns", "step"), [(1, 1), (4096, 1), (402_832, 1), (402_833, 2)])
+def test_a_sample_is_thinned_where_its_product_takes_long(columns: int, step: int) -> None:
+    thinned = profile().thinned(columns)
+    np.testing.assert_array_equal(thinned.sample, profile().sample[::step])
+    assert thinned.sample.size * columns <= MULTIPLICATIONS
+    assert thinned.tokens == len(ALL)
 
 
-def test_nothing_seen_is_an_error() -> None:
+def test_no_batch_is_an_error() -> None:
     with pytest.raises(CalibrationError, match="saw no batch"):
         Profiler().profile()

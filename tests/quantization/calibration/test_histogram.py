@@ -1,4 +1,4 @@
-"""The widening histogram: nothing is lost, and order does not matter."""
+"""The widening histogram: no count is lost, and neither order nor batches matter."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_every_value_is_counted_where_it_is(batches: list[np.ndarray]) -> None:
 
 
 @given(batches=BATCHES, seed=st.integers(0, 99))
-def test_neither_order_nor_cuts_matter(batches: list[np.ndarray], seed: int) -> None:
+def test_neither_order_nor_batches_matter(batches: list[np.ndarray], seed: int) -> None:
     values = np.concatenate([batch.reshape(-1) for batch in batches])
-    once = filled([np.random.default_rng(seed).permutation(values)])
-    assert same(filled(batches), once)
+    at_once = filled([np.random.default_rng(seed).permutation(values)])
+    assert same(filled(batches), at_once)
 
 
 @given(left=BATCHES, right=BATCHES)
@@ -54,14 +54,14 @@ def test_merging_is_adding(left: list[np.ndarray], right: list[np.ndarray]) -> N
     assert same(merged, filled(left + right))
 
 
-def test_zeros_stay_in_the_middle_while_the_width_grows() -> None:
+def test_zeros_stay_in_the_middle_bin_while_the_width_grows() -> None:
     histogram = filled([np.zeros(5, np.float32), np.array([1e-3], np.float32)])
     histogram.add(np.array([-1e6], np.float32))
     assert histogram.counts[BINS // 2] == 6
     assert histogram.total == 7
 
 
-def test_nothing_is_nothing() -> None:
+def test_an_empty_batch_counts_nothing() -> None:
     histogram = filled([np.zeros(0, np.float32)])
     assert histogram.total == 0
     assert histogram.width == 0

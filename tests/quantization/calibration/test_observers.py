@@ -1,4 +1,4 @@
-"""Observers: ranges of streams."""
+"""Observers: the ranges that they give to streams of batches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_min_max_is_the_extremes_of_all_batches(batches: list[np.ndarray]) -> No
 
 
 @given(batches=BATCHES, name=st.sampled_from(sorted(OBSERVERS)))
-def test_no_range_is_wider_than_what_was_seen(batches: list[np.ndarray], name: str) -> None:
+def test_no_range_is_wider_than_the_extremes(batches: list[np.ndarray], name: str) -> None:
     observer = make_observer(name)
     for batch in batches:
         observer.observe(batch)
@@ -85,7 +85,7 @@ def heavy_tails() -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["entropy", "mse"])
-def test_searched_bounds_cut_rare_outliers_and_keep_the_bulk(name: str) -> None:
+def test_searched_bounds_clip_rare_outliers_and_keep_the_bulk(name: str) -> None:
     observer = make_observer(name)
     for batch in np.array_split(heavy_tails(), 7):
         observer.observe(batch)
@@ -94,23 +94,23 @@ def test_searched_bounds_cut_rare_outliers_and_keep_the_bulk(name: str) -> None:
     assert 2.5 < high < 18
 
 
-def test_mse_is_no_worse_than_any_bound_it_may_choose() -> None:
+def test_mse_is_no_worse_than_any_bound_that_it_tries() -> None:
     values, observer = heavy_tails(), MseObserver()
     observer.observe(values)
 
     def error(low: float, high: float) -> float:
         return float(((round_trip(values, affine_parameters(low, high)) - values) ** 2).mean())
 
-    chosen = error(*observer.range())
-    assert chosen < 0.9 * error(float(values.min()), float(values.max()))
+    least = error(*observer.range())
+    assert least < 0.9 * error(float(values.min()), float(values.max()))
     for clip in (4.0, 8.0, 12.0, 16.0, 20.0):
-        assert chosen < 1.02 * error(max(float(values.min()), -clip), clip)
+        assert least < 1.02 * error(max(float(values.min()), -clip), clip)
 
 
-def test_a_search_keeps_the_small_side_of_a_lopsided_range() -> None:
-    gelu = np.concatenate([np.full(9000, -0.1), np.linspace(0, 4, 9000)]).astype(np.float32)
+def test_a_search_keeps_the_small_side_of_an_asymmetric_range() -> None:
+    gelu_outputs = np.concatenate([np.full(9000, -0.1), np.linspace(0, 4, 9000)])
     observer = MseObserver()
-    observer.observe(gelu)
+    observer.observe(gelu_outputs.astype(np.float32))
     low, high = observer.range()
     assert low == np.float32(-0.1)
     assert 3.9 < high <= 4
@@ -139,7 +139,7 @@ def test_no_batch_is_an_error(name: str) -> None:
         make_observer(name).range()
 
 
-def test_unknown_names_and_percentiles_are_refused() -> None:
+def test_unknown_names_and_settings_out_of_bounds_are_refused() -> None:
     with pytest.raises(CalibrationError, match="observer 'magic' is unknown"):
         make_observer("magic")
     for percentile in (50.0, 100.1):

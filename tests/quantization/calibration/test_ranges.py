@@ -1,4 +1,4 @@
-"""What observers get of an activation: its tokens, all finite."""
+"""What observers get of an activation: its tokens without padding, all finite."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FULL = np.ones((2, 3), dtype=bool)
 
 
 def test_padding_is_left_out() -> None:
-    kept = np.array([[True, True, False], [True, False, False]])
-    np.testing.assert_array_equal(_unpadded("x", VALUES, kept), VALUES[kept])
+    is_token = np.array([[True, True, False], [True, False, False]])
+    np.testing.assert_array_equal(_unpadded("x", VALUES, is_token), VALUES[is_token])
     np.testing.assert_array_equal(_unpadded("x", VALUES, FULL), VALUES.reshape(6, 4))
 
 
-def test_what_has_no_tokens_is_taken_whole() -> None:
+def test_an_activation_without_a_token_axis_is_taken_whole() -> None:
     pooled = VALUES[:, 0]
     np.testing.assert_array_equal(_unpadded("x", pooled, FULL), pooled)
 

@@ -1,4 +1,4 @@
-"""Calibration sets: the built-in ones, users' files, and how rows are made of them."""
+"""Calibration sets: the built-in ones, users' files, and the rows that are made of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_built_in_lengths_vary() -> None:
         assert max(words) > 4 * min(words), name
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_given_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("\n\n".join(f"text {n}" for n in range(20)), encoding="utf-8")
     calibration = read_calibration(find_task("fill-mask"), str(path))
@@ -76,7 +76,7 @@ def test_a_set_that_cannot_calibrate_is_named(
     ("texts", "different"),
     [([""] * 20, 0), (["the cat"] * 16, 1), ([""] * 10 + [f"the {n}" for n in "abcdefghijkl"], 12)],
 )
-def test_a_set_of_nothing_cannot_calibrate(
+def test_a_set_of_too_few_different_texts_cannot_calibrate(
     texts: list[str], different: int, tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -93,9 +93,9 @@ def test_a_record_that_the_pipeline_refuses_is_named(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl"
-    good = json.dumps({"question": "q", "context": "the cat"})
-    bad = json.dumps({"question": "", "context": "the cat"})
-    path.write_text("\n".join([good] * MIN_EXAMPLES + [bad]), encoding="utf-8")
+    fitting = json.dumps({"question": "q", "context": "the cat"})
+    refused = json.dumps({"question": "", "context": "the cat"})
+    path.write_text("\n".join([fitting] * MIN_EXAMPLES + [refused]), encoding="utf-8")
     calibration = read_calibration(find_task("question-answering"), str(path))
     with (
         open_tiny("question-answering", tiny("BertForQuestionAnswering")) as pipeline,
@@ -118,21 +118,22 @@ def test_rows_are_made_as_the_task_makes_them(
 ) -> None:
     calibration = read_calibration(TASKS[task])
     with open_tiny(task, tiny(cls_name, **config)) as pipeline:
-        made = make_rows(calibration, pipeline)
+        calibration_rows = make_rows(calibration, pipeline)
         again = make_rows(calibration, pipeline)
         longest = pipeline.tokenizer.max_length
-    assert made.record == again.record
-    assert made.record.examples == len(calibration.records)
-    assert made.record.rows == len(made.rows) >= made.record.examples
-    assert made.record.tokens == sum(map(len, made.rows))
-    for left, right in zip(made.rows, again.rows, strict=True):
-        np.testing.assert_array_equal(left.input_ids, right.input_ids)
-        assert len(left) <= longest
+    rows, record = calibration_rows.rows, calibration_rows.record
+    assert record == again.record
+    assert record.examples == len(calibration.records)
+    assert record.rows == len(rows) >= record.examples
+    assert record.tokens == sum(map(len, rows))
+    for row, same_row in zip(rows, again.rows, strict=True):
+        np.testing.assert_array_equal(row.input_ids, same_row.input_ids)
+        assert len(row) <= longest
     if task == "fill-mask":
-        mask = pipeline.tokenizer.mask_id
-        masked = sum(int((row.input_ids == mask).sum()) for row in made.rows)
-        assert 0.08 < masked / made.record.tokens < 0.16
-        assert any(row.input_ids.tolist() != row.encoding.ids for row in made.rows)
+        mask_id = pipeline.tokenizer.mask_id
+        masks = sum(int((row.input_ids == mask_id).sum()) for row in rows)
+        assert 0.08 < masks / record.tokens < 0.16
+        assert any(row.input_ids.tolist() != row.encoding.ids for row in rows)
 
 
 def test_rows_of_pairs_are_left_out_where_the_checkpoint_has_one_type(
@@ -144,9 +145,11 @@ def test_rows_of_pairs_are_left_out_where_the_checkpoint_has_one_type(
     path.write_text("\n".join(map(json.dumps, [*pairs, *texts])), encoding="utf-8")
     folder = tiny("BertForSequenceClassification", type_vocab_size=1)
     with open_tiny("text-classification", folder) as pipeline:
-        made = make_rows(read_calibration(find_task("text-classification"), str(path)), pipeline)
-    assert len(made.rows) == len(texts)
-    assert not any(row.token_type_ids.any() for row in made.rows)
+        rows = make_rows(
+            read_calibration(find_task("text-classification"), str(path)), pipeline
+        ).rows
+    assert len(rows) == len(texts)
+    assert not any(row.token_type_ids.any() for row in rows)
 
 
 def test_a_task_of_pairs_needs_two_types(tiny: Callable[..., Path]) -> None:

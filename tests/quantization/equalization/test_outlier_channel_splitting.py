@@ -17,8 +17,8 @@ from bert_export.quantization.equalization.outlier_channel_splitting import (
     FUNCTIONS,
     ChannelSplitting,
     apply_channel_splitting,
-    choose_channel_splitting,
-    hidden_of,
+    hidden_layer,
+    search_channel_splitting,
     split_sample,
 )
 from bert_export.quantization.linear_layers import find_linear_layers, group_linear_layers
@@ -27,8 +27,8 @@ from tests.passes.graphs import copy_model, difference, feeds_for, run_model, tr
 WIDTH = 384
 
 
-def hidden(outlier: float, *, units: tuple[int, ...] = (5,)) -> ActivationProfile:
-    """GELU's outputs, where some units answer ``outlier`` at one token in fifty."""
+def outlier_profile(outlier: float, *, units: tuple[int, ...] = (5,)) -> ActivationProfile:
+    """GELU's outputs, where some units give ``outlier`` at one token in fifty."""
     rng = np.random.default_rng(0)
     sample = FUNCTIONS["Gelu"](rng.normal(size=(500, WIDTH)).astype(np.float32))
     sample[::50, list(units)] = outlier
@@ -40,54 +40,60 @@ def weights() -> np.ndarray:
 
 
 def test_a_large_unit_is_split_and_the_bound_falls() -> None:
-    found = choose_channel_splitting(hidden(24.0), weights(), "Gelu")
-    assert found is not None
-    assert found.bound < 24 / 3
-    assert found.copies[5] == found.copies.max() >= 3
-    assert found.added == len(found.sources) == len(found.shifts)
-    large = hidden(24.0).high > found.bound
-    assert found.copies[large].sum() <= WIDTH // 96
-    assert found.copies[~large].sum() <= WIDTH // 192  # guards
-    assert found.bound * (found.copies[5] + 1) >= 24 * 0.999
+    splitting = search_channel_splitting(outlier_profile(24.0), weights(), "Gelu")
+    assert splitting is not None
+    assert splitting.bound < 24 / 3
+    assert splitting.copies[5] == splitting.copies.max() >= 3
+    assert splitting.added == len(splitting.sources) == len(splitting.shifts)
+    large = outlier_profile(24.0).high > splitting.bound
+    assert splitting.copies[large].sum() <= WIDTH // 96
+    assert splitting.copies[~large].sum() <= WIDTH // 192  # guards
+    assert splitting.bound * (splitting.copies[5] + 1) >= 24 * 0.999
 
 
-def test_too_many_large_units_or_none_are_left() -> None:
-    assert choose_channel_splitting(hidden(1.0), weights(), "Gelu") is None
-    many = tuple(range(0, WIDTH, 4))
-    assert choose_channel_splitting(hidden(24.0, units=many), weights(), "Gelu") is None
-    narrow = hidden(24.0)
-    cut = ActivationProfile(narrow.low[:90], narrow.high[:90], narrow.sample[:, :90], narrow.tokens)
-    assert choose_channel_splitting(cut, weights()[:90], "Gelu") is None  # one in 96 of 90 is none
+def test_no_large_unit_or_too_many_are_not_split() -> None:
+    assert search_channel_splitting(outlier_profile(1.0), weights(), "Gelu") is None
+    too_many = tuple(range(0, WIDTH, 4))
+    assert (
+        search_channel_splitting(outlier_profile(24.0, units=too_many), weights(), "Gelu") is None
+    )
+    wide = outlier_profile(24.0)
+    narrow = ActivationProfile(wide.low[:90], wide.high[:90], wide.sample[:, :90], wide.tokens)
+    assert search_channel_splitting(narrow, weights()[:90], "Gelu") is None  # 90 // 96 copies
 
 
-def test_units_that_would_lose_most_are_guarded() -> None:
-    profile, weight = hidden(24.0), weights()
-    bound = choose_channel_splitting(profile, weight, "Gelu").bound  # type: ignore[union-attr]
+def test_units_whose_clipping_would_cost_most_are_guarded() -> None:
+    profile, weight = outlier_profile(24.0), weights()
+    bound = search_channel_splitting(profile, weight, "Gelu").bound  # type: ignore[union-attr]
     near = [17, 40, 80]
     sample = profile.sample.copy()
     sample[7, near] = 0.95 * bound  # below the bound, where calibration saw them
     weight[near] *= np.array([[2.0], [3.0], [1.0]], np.float32)
     profile = ActivationProfile(sample.min(axis=0), sample.max(axis=0), sample, len(sample))
-    found = choose_channel_splitting(profile, weight, "Gelu")
-    assert found is not None
+    splitting = search_channel_splitting(profile, weight, "Gelu")
+    assert splitting is not None
     assert WIDTH // 192 == 2
-    np.testing.assert_array_equal(found.copies[near], [1, 1, 0])
-    np.testing.assert_array_equal(found.steepness[near[:2]], 2.0)
-    # What exceeds the bound on other text is held by the guards, and was lost without.
+    np.testing.assert_array_equal(splitting.copies[near], [1, 1, 0])
+    np.testing.assert_array_equal(splitting.steepness[near[:2]], 2.0)
+    # On other text the guards hold what exceeds the bound; without them it is lost.
     other = np.where(np.isin(np.arange(WIDTH), near[:2]), 1.3 * bound, 0.0).astype(np.float32)
-    wide = np.minimum(split_sample(other[None], found, "Gelu"), found.bound)
-    lost = np.minimum(other, found.bound) @ weight - other @ weight
-    off = (wide @ found.widen(weight))[0] - other @ weight
-    assert np.linalg.norm(off) < 0.15 * np.linalg.norm(lost)
+    split = np.minimum(split_sample(other[None], splitting, "Gelu"), splitting.bound)
+    error = (split @ splitting.widen(weight))[0] - other @ weight
+    error_without = np.minimum(other, splitting.bound) @ weight - other @ weight
+    assert np.linalg.norm(error) < 0.15 * np.linalg.norm(error_without)
 
 
-def test_nothing_is_guarded_that_stays_far_below_the_bound() -> None:
-    sample = np.where(np.arange(WIDTH) == 5, hidden(24.0).sample, hidden(24.0).sample.clip(max=3))
+def test_units_far_below_the_bound_are_not_guarded() -> None:
+    sample = np.where(
+        np.arange(WIDTH) == 5,
+        outlier_profile(24.0).sample,
+        outlier_profile(24.0).sample.clip(max=3),
+    )
     profile = ActivationProfile(sample.min(axis=0), sample.max(axis=0), sample, len(sample))
-    found = choose_channel_splitting(profile, weights(), "Gelu")
-    assert found is not None
-    assert found.bound > 1.5 * 3
-    np.testing.assert_array_equal(np.flatnonzero(found.copies), [5])
+    splitting = search_channel_splitting(profile, weights(), "Gelu")
+    assert splitting is not None
+    assert splitting.bound > 1.5 * 3
+    np.testing.assert_array_equal(np.flatnonzero(splitting.copies), [5])
 
 
 @given(
@@ -111,25 +117,26 @@ def test_the_copies_add_up(
 
 @pytest.mark.parametrize(("steepness", "most"), [(1.0, 0.18), (2.0, 0.09), (4.0, 0.045)])
 def test_a_steeper_copy_is_off_by_as_much_less(steepness: float, most: float) -> None:
-    channel_splitting = ChannelSplitting(6.0, np.array([1]), np.array([steepness], np.float32))
+    splitting = ChannelSplitting(6.0, np.array([1]), np.array([steepness], np.float32))
     u = np.linspace(-4, 6 + 6 / steepness, 500, dtype=np.float32)[:, None]
     exact = FUNCTIONS["Gelu"](u)
-    wide = np.minimum(split_sample(exact, channel_splitting, "Gelu"), channel_splitting.bound)
-    together = wide @ channel_splitting.widen(np.ones((1, 1), np.float32))
+    split = np.minimum(split_sample(exact, splitting, "Gelu"), splitting.bound)
+    together = split @ splitting.widen(np.ones((1, 1), np.float32))
     assert np.abs(together - exact).max() == pytest.approx(most, rel=0.1)
 
 
 @pytest.mark.parametrize("steepness", [1.0, 2.0, 4.0])
 def test_the_sample_is_what_the_widened_layer_gives(steepness: float) -> None:
     u = np.linspace(-4, 30, 2000, dtype=np.float32)[:, None]
-    channel_splitting = ChannelSplitting(6.0, np.array([3]), np.array([steepness], np.float32))
-    wide = split_sample(FUNCTIONS["Gelu"](u), channel_splitting, "Gelu")
+    splitting = ChannelSplitting(6.0, np.array([3]), np.array([steepness], np.float32))
+    split = split_sample(FUNCTIONS["Gelu"](u), splitting, "Gelu")
     inputs = np.concatenate([u, u - 6, u - 12, steepness * (u - 18)], axis=1)
-    off = (wide - FUNCTIONS["Gelu"](inputs)) / [1, 1, 1, steepness]  # as the layer after reads it
-    np.testing.assert_allclose(off, 0, atol=5e-3)
+    # In the next layer's output, where a steep copy's row is divided by its slope.
+    error = (split - FUNCTIONS["Gelu"](inputs)) / [1, 1, 1, steepness]
+    np.testing.assert_allclose(error, 0, atol=5e-3)
 
 
-def feed_forward(model: ir.Model) -> list[ir.Node]:
+def activation_functions(model: ir.Model) -> list[ir.Node]:
     return [node for node in model.graph if node.op_type in FUNCTIONS]
 
 
@@ -142,23 +149,24 @@ def test_the_widened_graph_with_its_bound_computes_what_it_did(
     before = copy_model(model)
     graph = model.graph
     groups = group_linear_layers(find_linear_layers(model)[0])
-    for function in feed_forward(model):
+    for function in activation_functions(model):
         activation = function.outputs[0]
-        found = hidden_of(activation)
-        assert found is not None
-        offsets = constant(found[0].bias)
+        hidden = hidden_layer(activation)
+        assert hidden is not None
+        linear, _ = hidden
+        offsets = constant(linear.bias)
         assert offsets is not None
-        # Make one unit large, in the graph as it was too, everywhere.
-        for other in (model, before):
-            bias = other.graph.initializers[str(found[0].bias.name)]  # type: ignore[union-attr]
+        # Make one unit large at every token, in both graphs.
+        for either in (model, before):
+            bias = either.graph.initializers[str(linear.bias.name)]  # type: ignore[union-attr]
             bias.const_value = ir.tensor(
                 np.where(np.arange(len(offsets)) == 2, large, offsets).astype(np.float32)
             )
         (layer,) = groups[str(activation.name)]
         copies = np.zeros(len(offsets), np.int64)
         copies[2] = 2
-        steep = np.where(copies > 0, steepness, 1.0).astype(np.float32)
-        apply_channel_splitting(graph, activation, layer, ChannelSplitting(bound, copies, steep))
+        slopes = np.where(copies > 0, steepness, 1.0).astype(np.float32)
+        apply_channel_splitting(graph, activation, layer, ChannelSplitting(bound, copies, slopes))
         assert activation.shape is not None
         assert activation.shape[-1] == len(offsets) + 2
         limit = new_constant(graph, "bound", np.float32(bound))
@@ -171,13 +179,14 @@ def test_the_widened_graph_with_its_bound_computes_what_it_did(
     assert difference(exact, split) < 2e-4
 
 
-def test_a_layer_that_something_else_reads_is_left() -> None:
+def test_a_layer_that_something_else_reads_is_not_split() -> None:
     model = traced("token-classification")
     FuseGelu()(model)
-    activation = feed_forward(model)[0].outputs[0]
-    found = hidden_of(activation)
-    assert found is not None
-    assert found[1] == "Gelu"
-    assert hidden_of(model.graph.inputs[0]) is None
-    model.graph.outputs.append(found[0].output)
-    assert hidden_of(activation) is None
+    activation = activation_functions(model)[0].outputs[0]
+    hidden = hidden_layer(activation)
+    assert hidden is not None
+    linear, function = hidden
+    assert function == "Gelu"
+    assert hidden_layer(model.graph.inputs[0]) is None
+    model.graph.outputs.append(linear.output)
+    assert hidden_layer(activation) is None

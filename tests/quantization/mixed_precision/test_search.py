@@ -1,4 +1,4 @@
-"""The search for the groups that INT8 hurts: least cost, few measurements, honest when it fails."""
+"""The search for groups to leave in float: least cost, few measurements, honest when it fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bert_export.quantization.mixed_precision.search import (
 
 
 def search(sensitivities: Sequence[float], costs: Sequence[float], budget: float) -> Path:
-    """A world in which drops add up."""
+    """A search in a world where the drops of groups add up."""
     return search_mixed_precision(
         sensitivities,
         costs,
@@ -37,7 +37,7 @@ def test_int8_that_keeps_the_budget_is_measured_once() -> None:
     assert len(path.configurations) == 1
 
 
-def test_the_place_that_hurts_goes_to_float_alone() -> None:
+def test_the_group_that_hurts_goes_to_float_alone() -> None:
     path = search([0.0, 0.9, 0.01, 0.0, 0.0, 0.0], [1] * 6, budget=0.1)
     assert path.met
     assert path.best.excluded == (1,)
@@ -51,7 +51,7 @@ def test_gain_counts_per_cost() -> None:
 
 
 def test_what_is_not_needed_is_given_back() -> None:
-    # The order takes 0, 1 and 2; yet the measured drop comes from 2 alone.
+    # The prefix is 0, 1 and 2, but the measured drop comes from 2 alone.
     path = search_mixed_precision(
         [0.5, 0.4, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0],
         [1] * 8,
@@ -62,8 +62,8 @@ def test_what_is_not_needed_is_given_back() -> None:
     assert path.best.excluded == (2,)
 
 
-def test_a_shorter_prefix_may_keep_what_a_longer_one_does_not() -> None:
-    # On few examples one answer more or less is what decides.
+def test_a_shorter_prefix_may_keep_the_budget_where_a_longer_one_does_not() -> None:
+    # On few examples one answer more or less decides.
     path = search_mixed_precision(
         [1.0 - 0.1 * index for index in range(8)],
         [1] * 8,
@@ -74,7 +74,7 @@ def test_a_shorter_prefix_may_keep_what_a_longer_one_does_not() -> None:
     assert path.best.excluded == (0,)
 
 
-def test_a_budget_out_of_reach_names_the_best_that_was_found() -> None:
+def test_a_budget_out_of_reach_gives_the_smallest_drop() -> None:
     path = search([1.0, 0.5, 0.25, 0.125], [1] * 4, budget=0.1)
     assert not path.met
     assert path.best.excluded == (0, 1)
@@ -82,7 +82,7 @@ def test_a_budget_out_of_reach_names_the_best_that_was_found() -> None:
     assert path.best.cost <= MAX_FLOAT_SHARE
 
 
-def test_a_single_dear_place_cannot_go_to_float() -> None:
+def test_a_group_beyond_the_float_share_cannot_go_to_float() -> None:
     path = search([1.0], [1], budget=0.1)
     assert not path.met
     assert path.best.excluded == ()
@@ -93,7 +93,7 @@ def test_a_single_dear_place_cannot_go_to_float() -> None:
     budget=st.floats(0, 2),
 )
 def test_the_search_keeps_its_promises(groups: list[tuple[float, int]], budget: float) -> None:
-    sensitivities, costs = [p[0] for p in groups], [p[1] for p in groups]
+    sensitivities, costs = [group[0] for group in groups], [group[1] for group in groups]
     path = search(sensitivities, costs, budget)
     again = search(sensitivities, costs, budget)
     assert path == again
@@ -102,9 +102,9 @@ def test_the_search_keeps_its_promises(groups: list[tuple[float, int]], budget: 
     assert all(configuration.cost <= MAX_FLOAT_SHARE for configuration in path.configurations)
     assert len(path.configurations) <= 3 + 2 * math.log2(len(groups) + 1) + GIVE_BACKS
     if path.met:
-        kept = [
+        within_budget = [
             configuration for configuration in path.configurations if configuration.drop <= budget
         ]
-        assert path.best.cost == min(configuration.cost for configuration in kept)
+        assert path.best.cost == min(configuration.cost for configuration in within_budget)
     else:
         assert path.best.drop == min(configuration.drop for configuration in path.configurations)

@@ -1,9 +1,10 @@
-"""The switched graph is the float graph, the INT8 graph, and everything in between."""
+"""The switchable graph is the float graph, the INT8 graph, and every mixture of the two."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from bert_export.checkpoints import load_checkpoint
 from bert_export.models import load_head
-from bert_export.passes.recipes import prepare
+from bert_export.passes.prepare import prepare
 from bert_export.quantization.equalization.outlier_channel_splitting import ChannelSplitting
 from bert_export.quantization.mixed_precision.switchable_graph import (
     SwitchableSession,
@@ -28,7 +29,7 @@ from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks import find_task
 from tests.oracle import random_batch
-from tests.test_tracing import trace_head
+from tests.tracing.test_trace import trace_head
 
 SCHEME = SCHEMES["x86-64-vnni"]
 
@@ -54,32 +55,29 @@ def model(tiny: Callable[..., Path]) -> ir.Model:
 
 
 def calibrate(model: ir.Model, folder: Path, **options: bool) -> Preparation:
-    found = prepare_int8(
+    preparation = prepare_int8(
         model,
         rows(),
         QuantizationOptions(**options),
         folder=folder,
-        pad_id=0,
-        shape_feeds=lambda feeds: feeds,
+        feeds=partial(pad_rows, pad_id=0),
     )
-    if options.get(
-        "channel_splitting"
-    ):  # a tiny layer has too few units for the search to split one
-        name = next(
-            group.activation
-            for group in find_groups(model, found)
-            if "output" in group.layers[0] and "attention" not in group.layers[0]
-        )
-        copies = np.zeros(24, dtype=np.int64)
-        copies[[3, 7]] = 1, 2
-        known = found.activations[name]
-        steepness = np.where(copies == 1, 2.0, 1.0).astype(np.float32)
-        equalization = replace(
-            known.equalization, channel_splitting=ChannelSplitting(known.high, copies, steepness)
-        )
-        changed = replace(known, equalization=equalization)
-        found = replace(found, activations={**found.activations, name: changed})
-    return found
+    if not options.get("channel_splitting"):
+        return preparation
+    # A tiny layer has too few units for the search to split one.
+    name = next(
+        group.activation
+        for group in find_groups(model, preparation)
+        if "output" in group.layers[0] and "attention" not in group.layers[0]
+    )
+    activation = preparation.activations[name]
+    copies = np.zeros(24, dtype=np.int64)
+    copies[[3, 7]] = 1, 2
+    steepness = np.where(copies == 1, 2.0, 1.0).astype(np.float32)
+    splitting = ChannelSplitting(activation.high, copies, steepness)
+    equalization = replace(activation.equalization, channel_splitting=splitting)
+    split = replace(activation, equalization=equalization)
+    return replace(preparation, activations={**preparation.activations, name: split})
 
 
 def run(model: ir.Model, folder: Path) -> Outputs:
@@ -89,68 +87,68 @@ def run(model: ir.Model, folder: Path) -> Outputs:
         return session.run(FEEDS)
 
 
-@pytest.mark.parametrize("treated", [False, True])
+@pytest.mark.parametrize("equalized", [False, True])
 def test_all_off_is_float_and_all_on_is_int8(
-    model: ir.Model, tmp_path: Path, *, treated: bool
+    model: ir.Model, tmp_path: Path, *, equalized: bool
 ) -> None:
     options = {
-        "smoothquant": treated,
+        "smoothquant": equalized,
         "channel_splitting": False,
-        "bias_correction": treated,
-        "embeddings": treated,
+        "bias_correction": equalized,
+        "embeddings": equalized,
     }
     preparation = calibrate(model, tmp_path, **options)
-    switched, groups = build_switchable_graph(model, preparation, SCHEME)
+    switchable, groups = build_switchable_graph(model, preparation, SCHEME)
     exact = run(model, tmp_path)
-    quantized = model.clone()
-    quantize_graph(quantized, preparation, scheme=SCHEME)
-    rounded = run(quantized, tmp_path)
-    assert not np.allclose(exact["logits"], rounded["logits"], atol=1e-4)
-    with SwitchableSession(switched, len(groups), folder=tmp_path) as session:
+    int8_model = model.clone()
+    quantize_graph(int8_model, preparation, scheme=SCHEME)
+    quantized = run(int8_model, tmp_path)
+    assert not np.allclose(exact["logits"], quantized["logits"], atol=1e-4)
+    with SwitchableSession(switchable, len(groups), folder=tmp_path) as session:
         np.testing.assert_allclose(session.run(FEEDS)["logits"], exact["logits"], atol=1e-5)
         session.choose(range(len(groups)))
-        np.testing.assert_allclose(session.run(FEEDS)["logits"], rounded["logits"], atol=1e-5)
+        np.testing.assert_allclose(session.run(FEEDS)["logits"], quantized["logits"], atol=1e-5)
         session.choose([])
         np.testing.assert_allclose(session.run(FEEDS)["logits"], exact["logits"], atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["graph.onnx"]
 
 
-@pytest.mark.parametrize("chosen", [(0, 2, 3, 10), (1, 4, 7, 8), (3, 7, 10)])
-def test_a_mixture_is_the_graph_that_is_written_for_it(
-    model: ir.Model, tmp_path: Path, chosen: tuple[int, ...]
+@pytest.mark.parametrize("int8_groups", [(0, 2, 3, 10), (1, 4, 7, 8), (3, 7, 10)])
+def test_a_configuration_is_the_graph_that_is_written_for_it(
+    model: ir.Model, tmp_path: Path, int8_groups: tuple[int, ...]
 ) -> None:
     preparation = calibrate(
         model, tmp_path, smoothquant=True, channel_splitting=True, bias_correction=False
     )
-    switched, groups = build_switchable_graph(model, preparation, SCHEME)
+    switchable, groups = build_switchable_graph(model, preparation, SCHEME)
     excluded = {
         layer: "asked for"
         for index, group in enumerate(groups)
-        if index not in chosen
+        if index not in int8_groups
         for layer in group.layers
     }
     written = model.clone()
     quantize_graph(written, preparation.with_excluded_layers(excluded), scheme=SCHEME)
-    wanted = run(written, tmp_path)["logits"]
-    with SwitchableSession(switched, len(groups), folder=tmp_path) as session:
-        session.choose(chosen)
-        np.testing.assert_allclose(session.run(FEEDS)["logits"], wanted, atol=1e-5)
+    expected = run(written, tmp_path)["logits"]
+    with SwitchableSession(switchable, len(groups), folder=tmp_path) as session:
+        session.choose(int8_groups)
+        np.testing.assert_allclose(session.run(FEEDS)["logits"], expected, atol=1e-5)
 
 
 def test_split_units_do_not_count_twice_in_float(model: ir.Model, tmp_path: Path) -> None:
     preparation = calibrate(model, tmp_path, channel_splitting=True, bias_correction=False)
-    switched, groups = build_switchable_graph(model, preparation, SCHEME)
-    with SwitchableSession(switched, len(groups), folder=tmp_path) as session:
-        found = session.run(FEEDS)["logits"]
-    np.testing.assert_allclose(found, run(model, tmp_path)["logits"], atol=1e-5)
+    switchable, groups = build_switchable_graph(model, preparation, SCHEME)
+    with SwitchableSession(switchable, len(groups), folder=tmp_path) as session:
+        logits = session.run(FEEDS)["logits"]
+    np.testing.assert_allclose(logits, run(model, tmp_path)["logits"], atol=1e-5)
 
 
-def test_places_share_their_input(model: ir.Model, tmp_path: Path) -> None:
+def test_layers_of_a_group_share_their_input(model: ir.Model, tmp_path: Path) -> None:
     preparation = calibrate(model, tmp_path)
     groups = find_groups(model, preparation)
     assert [len(group.layers) for group in groups] == [
         *(3, 1, 1, 1),
-        *(1, 2, 1, 1, 1),  # the last layer asks with its first token alone
+        *(1, 2, 1, 1, 1),  # the last layer's query reads its first token alone
         1,
     ]
     assert groups[0].layers[0].endswith("layer.0.attention.self.query")

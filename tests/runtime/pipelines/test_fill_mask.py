@@ -6,20 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 import transformers
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from bert_export.errors import InputError
-from bert_export.runtime.pipelines.fill_mask import (
-    FillMaskPipeline,
-    best_candidates,
-    find_candidates,
-)
+from bert_export.runtime.pipelines.fill_mask import FillMaskPipeline
 from tests.oracle import save_tiny
 from tests.support import open_tiny
 
@@ -199,41 +190,3 @@ def test_texts_before_one_without_a_mask_are_answered(pipeline: FillMaskPipeline
     assert_answers(next(answers), pipeline(ONE))
     with pytest.raises(InputError, match="has no mask"):
         next(answers)
-
-
-@given(
-    arrays.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 3), st.integers(1, 12)),
-        elements=st.floats(-50, 50, width=32),
-    ),
-    st.data(),
-)
-def test_candidates_are_sorted_probabilities(logits: np.ndarray[Any, Any], data: Any) -> None:
-    width = logits.shape[1]
-    targets = data.draw(st.none() | st.lists(st.integers(0, width - 1), min_size=1, unique=True))
-    top_k = data.draw(st.integers(0, width))
-    ids, scores = best_candidates(logits, top_k=top_k, targets=targets)
-    count = top_k if targets is None else min(top_k, len(targets))
-    probabilities = torch.tensor(logits).softmax(-1)
-    kept = probabilities if targets is None else probabilities[:, targets]
-    assert ids.shape == scores.shape == (len(logits), count)
-    np.testing.assert_allclose(scores, kept.topk(count).values, atol=1e-6)
-    np.testing.assert_allclose(scores, probabilities.gather(1, torch.tensor(ids)), atol=1e-6)
-    for row in ids.tolist():
-        assert len(set(row)) == count
-        assert targets is None or set(row) <= set(targets)
-
-
-def test_equal_candidates_come_in_the_order_of_ids() -> None:
-    ids, _ = best_candidates(np.float32([[1, 2, 2, 0, 2, 1]]), top_k=4)
-    assert ids.tolist() == [[1, 2, 4, 0]]
-
-
-def test_only_the_rows_of_masks_are_ranked() -> None:
-    logits = np.float32([[9, 0, 0], [0, 9, 0], [0, 0, 9]])
-    found = find_candidates(np.array([5, 4, 4]), logits, mask_id=4, top_k=1)
-    assert found.positions.tolist() == [1, 2]
-    assert found.ids.tolist() == [[1], [2]]
-    empty = find_candidates(np.array([5, 5, 5]), logits, mask_id=4, top_k=2)
-    assert empty.ids.shape == empty.scores.shape == (0, 2)

@@ -11,18 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from bert_export.errors import BundleError, InputError
 from bert_export.runtime.batching import FIRST_CHUNK
 from bert_export.runtime.pipelines.sentence_embedding import (
-    SentenceEmbeddingOptions,
     SentenceEmbeddingPipeline,
     choose_prompt,
-    finish_vectors,
 )
+from bert_export.tasks.sentence_embedding import SentenceEmbeddingPostProcessing
 from tests.oracle import save_tiny
 from tests.support import open_tiny
 
@@ -230,33 +226,13 @@ def test_malformed_postprocessing_is_refused(plain: SentenceEmbeddingPipeline) -
 
 
 def test_a_prompt_goes_before_a_name() -> None:
-    options = SentenceEmbeddingOptions(prompts=PROMPTS, default_prompt_name="query")
+    options = SentenceEmbeddingPostProcessing(prompts=PROMPTS, default_prompt_name="query")
     assert choose_prompt(options, None, None) == "find: "
     assert choose_prompt(options, "", None) == ""
     assert choose_prompt(options, None, "run") == "the cat"
     with pytest.warns(UserWarning, match="prompt_name 'run' is ignored"):
         assert choose_prompt(options, "x", "run") == "x"
-    assert choose_prompt(SentenceEmbeddingOptions(), None, None) == ""
-
-
-VECTORS = arrays.arrays(
-    np.float32,
-    st.tuples(st.integers(0, 4), st.integers(1, 9)),
-    elements=st.floats(-100, 100, width=32),
-)
-
-
-@given(VECTORS, st.none() | st.integers(1, 12))
-def test_finished_vectors_equal_torchs(
-    vectors: np.ndarray[Any, Any], truncate_dim: int | None
-) -> None:
-    cut = torch.tensor(vectors)[:, :truncate_dim]
-    found = finish_vectors(vectors, truncate_dim=truncate_dim, normalize=False)
-    np.testing.assert_array_equal(found, cut)
-    found = finish_vectors(vectors, truncate_dim=truncate_dim, normalize=True)
-    assert found.dtype == np.float32
-    expected = torch.nn.functional.normalize(cut, dim=1)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert choose_prompt(SentenceEmbeddingPostProcessing(), None, None) == ""
 
 
 def test_minilm_equals_sentence_transformers(minilm: Path) -> None:

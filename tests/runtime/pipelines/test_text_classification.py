@@ -7,20 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import transformers
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from bert_export.errors import InputError
-from bert_export.runtime.pipelines.text_classification import (
-    TextClassificationPipeline,
-    choose_activation,
-    rank_labels,
-    score_labels,
-)
+from bert_export.runtime.pipelines.text_classification import TextClassificationPipeline
 from tests.oracle import save_tiny
 from tests.runtime.pipelines.parity import assert_same
 from tests.support import open_tiny
@@ -174,39 +165,3 @@ def test_malformed_calls_are_refused(
     with pytest.raises(InputError, match=message) as caught:
         pipeline(inputs, **options)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("problem_type", "labels", "expected"),
-    [
-        ("regression", 1, "none"),
-        ("regression", 3, "none"),
-        ("multi_label_classification", 3, "sigmoid"),
-        ("single_label_classification", 1, "sigmoid"),
-        ("single_label_classification", 2, "softmax"),
-        (None, 1, "sigmoid"),
-        (None, 2, "softmax"),
-    ],
-)
-def test_the_default_activation(problem_type: str | None, labels: int, expected: str) -> None:
-    assert choose_activation(problem_type, labels) == expected
-
-
-logits = arrays.arrays(np.float32, st.integers(1, 9), elements=st.floats(-1e4, 1e4, width=32))
-
-
-@given(logits, st.sampled_from(["sigmoid", "softmax"]))
-def test_scores_are_probabilities(values: np.ndarray, activation: Any) -> None:
-    scores = score_labels(values, activation)
-    assert scores.dtype == np.float32
-    assert np.isfinite(scores).all()
-    assert ((scores >= 0) & (scores <= 1 + 1e-6)).all()
-    assert (np.argsort(scores[np.argsort(values)], kind="stable") == np.arange(len(values))).all()
-
-
-@given(logits, st.one_of(st.none(), st.integers(1, 12)))
-def test_ranking_is_stable(values: np.ndarray, top_k: int | None) -> None:
-    names = [f"L{index}" for index in range(len(values))]
-    ranked = rank_labels(values, names, top_k)
-    expected = sorted(zip(names, values.tolist(), strict=True), key=lambda pair: -pair[1])[:top_k]
-    assert [(entry["label"], entry["score"]) for entry in ranked] == expected

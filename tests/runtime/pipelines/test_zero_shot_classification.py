@@ -6,19 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import transformers
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from bert_export.errors import InputError, TaskError
 from bert_export.runtime.pipelines.zero_shot_classification import (
     ZeroShotClassificationPipeline,
     ZeroShotItem,
-    find_entailment,
-    score_hypotheses,
 )
 from tests.oracle import save_tiny
 from tests.runtime.pipelines.parity import assert_same
@@ -152,25 +146,3 @@ def test_a_head_without_entailment_is_refused(tmp_path: Any) -> None:
     save_tiny("BertForSequenceClassification", tmp_path, num_labels=3)
     with pytest.raises(TaskError, match=r"starts with 'entail', got 'LABEL_0', 'LABEL_1'"):
         open_tiny("zero-shot-classification", tmp_path)
-
-
-def test_the_first_entailing_label_counts() -> None:
-    assert find_entailment(["x", "ENTAILS", "entailment"]) == 1
-    assert find_entailment(["x", "not_entailment"]) is None
-    assert find_entailment([]) is None
-
-
-hypotheses = arrays.arrays(
-    np.float32,
-    st.tuples(st.integers(1, 6), st.integers(2, 4)),
-    elements=st.floats(-1e4, 1e4, width=32),
-)
-
-
-@given(hypotheses, st.booleans(), st.integers(0, 1))
-def test_scores_are_probabilities(values: Any, multi_label: bool, entailment: int) -> None:
-    scores = score_hypotheses(values, entailment, multi_label=multi_label)
-    assert scores.shape == (len(values),)
-    assert ((scores >= 0) & (scores <= 1)).all()
-    if not multi_label and len(values) > 1:
-        assert scores.sum() == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,159 @@
+"""What an export is asked for: every option of it in one value, which the manifest keeps.
+
+The structs are plain data, JSON both ways, and need nothing but msgspec: a service reads them with
+the manifest. Which options belong together is checked by
+:func:`bert_export.exporter.request.check_request`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bert_export.target_table import DEFAULT_TARGET
+
+__all__ = [
+    "AUTO",
+    "DEFAULT_OBSERVER",
+    "DEFAULT_OPSET",
+    "EngineOptions",
+    "ExportRequest",
+    "QuantizationOptions",
+]
+
+AUTO = "auto"
+"""In the place of a target: the fastest that is installed here, found by measurement."""
+
+DEFAULT_OPSET = 23
+DEFAULT_OBSERVER = "min-max"
+
+
+class QuantizationOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a graph is brought to INT8.
+
+    The defaults lost least on held-out text of all demonstration heads (difference of the logits
+    from float, relative to their spread: plain ranges 2.3 to 13 %, the defaults 0.7 to 4.2 %;
+    without channel shifting and its room 2 to 36 % more than that; without GPTQ 8 to 18 % more;
+    without channel splitting or without SmoothQuant twice as much; of the observers, ``min-max``
+    was best once outliers are equalized). An int8 embedding table made no difference that could be
+    told from noise.
+
+    Args:
+        mode: ``static``: ranges are set by calibration, and a text's answer does not depend on
+            what it is batched with. ``dynamic``: each call takes its ranges from its own padded
+            batch; there for comparison.
+        observer: How a range is chosen, a key of
+            :data:`bert_export.quantization.calibration.observers.OBSERVERS`.
+        channel_shifting: Whether the middles of channels move into biases, where that costs
+            nothing.
+        smoothquant: Whether outliers may move from activations into weights, layer by layer, where
+            it helps.
+        channel_splitting: Whether outlier channels behind an activation function may be split.
+        gptq: Whether a weight's rows make up for the rounding of those before them; otherwise each
+            goes to its nearest quantized value.
+        bias_correction: Whether biases take over the mean error of their layer.
+        embeddings: Whether the word embedding table is stored in int8; never where a float decoder
+            has the same numbers.
+        excluded_layers: Layers to leave in float, with the reason that the plan states.
+    """
+
+    mode: str = "static"
+    observer: str = DEFAULT_OBSERVER
+    channel_shifting: bool = True
+    smoothquant: bool = True
+    channel_splitting: bool = True
+    gptq: bool = True
+    bias_correction: bool = True
+    embeddings: bool = True
+    excluded_layers: dict[str, str] = {}
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For which GPUs and shapes engines are built.
+
+    Args:
+        gpus: Names or compute capabilities. When empty, engines are built for this machine's GPU.
+        batch_sizes: Rows per call: smallest, usual and largest.
+        lengths: Upper ends of the buckets of lengths, in tokens; one profile each.
+        profile_from: File of the lengths of a user's texts, see
+            :func:`bert_export.targets.profiles.read_lengths`; in the place of ``lengths``.
+    """
+
+    gpus: tuple[str, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    profile_from: str | None = None
+
+
+class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every option of an export; where it is written and who listens are not among them.
+
+    Args:
+        task: A key of :data:`bert_export.tasks.TASKS`; read from the checkpoint's
+            ``architectures`` when ``None``.
+        model: A directory, a hub id, ``demo`` or ``demo:<name>``.
+        max_length: Tokens per row; the checkpoint's own when ``None``.
+        precision: One of :data:`bert_export.exporter.PRECISIONS` that every target has.
+        targets: Names in :data:`bert_export.targets.TARGETS`, of which the first is the bundle's
+            default; or :data:`AUTO` alone.
+        shapes: Rows x tokens that :data:`AUTO` measures, such as ``1x16,8x128``; when ``None``, the
+            usual ones as far as the checkpoint's rows reach.
+        opset: ONNX opset.
+        calibration: Name of a built-in set, or a file as
+            :func:`bert_export.datasets.read_dataset` takes it; the task's own set when ``None``.
+        quantization: How INT8 is done; the defaults when ``None``.
+        cpu: The kind of processor that INT8 is made for, one of
+            :data:`bert_export.runtime.processor.PROCESSORS`; this machine's when ``None``.
+        max_drop: The most that INT8 may cost on ``eval_data``, of the task's metric where it is
+            labelled, else of the agreement with float; 0.005 is half a point. Layers go back to
+            float until it holds.
+        eval_data: A file as :func:`bert_export.datasets.read_dataset` takes it.
+        keep_best: Whether the best that was found is written where ``max_drop`` cannot be kept.
+        engines: For which GPUs and shapes targets with a builder of their own get their engine;
+            they get their graph alone when ``None``.
+        threads: Threads inside an operator while calibrating, verifying and timing.
+    """
+
+    task: str | None = None
+    model: str = "demo"
+    max_length: int | None = None
+    precision: str = "fp32"
+    targets: tuple[str, ...] = (DEFAULT_TARGET,)
+    shapes: str | None = None
+    opset: int = DEFAULT_OPSET
+    calibration: str | None = None
+    quantization: QuantizationOptions | None = None
+    cpu: str | None = None
+    max_drop: float | None = None
+    eval_data: str | None = None
+    keep_best: bool = False
+    engines: EngineOptions | None = None
+    threads: int | None = None
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the target is found by measurement."""
+        return AUTO in self.targets
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether an accuracy budget is named, be it in part."""
+        return self.max_drop is not None or self.eval_data is not None or self.keep_best
+
+    def for_targets(self, targets: Sequence[str], precision: str) -> ExportRequest:
+        """The same for other targets, which are named; options of INT8 stay with INT8 alone."""
+        request = msgspec.structs.replace(
+            self, targets=tuple(targets), precision=precision, shapes=None
+        )
+        if precision == "int8":
+            return request
+        return msgspec.structs.replace(
+            request,
+            calibration=None,
+            quantization=None,
+            cpu=None,
+            max_drop=None,
+            eval_data=None,
+            keep_best=False,
+        )

@@ -1,0 +1,41 @@
+"""Options under headings: the help of a command with many options, the common ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import click
+
+__all__ = ["GroupedCommand", "option_group"]
+
+_OTHER = "Other"
+
+
+class _GroupedOption(click.Option):
+    title: ClassVar[str]
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options group by group, in the order of their declaration."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                title = parameter.title if isinstance(parameter, _GroupedOption) else _OTHER
+                groups.setdefault(title, []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def option_group(title: str) -> Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]:
+    """``click.option`` for options that stand under a heading.
+
+    Args:
+        title: The heading, in a :class:`GroupedCommand`.
+    """
+    return partial(click.option, cls=type("GroupedOption", (_GroupedOption,), {"title": title}))

@@ -1,0 +1,132 @@
+"""What a graph is verified on: real text, and shapes that break exports.
+
+One token, the longest row, very unequal rows in one batch, a row that is nearly all padding, emoji,
+unknown characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from bert_export.runtime.batching import Row, batch_rows, row_from_encoding
+from bert_export.runtime.sessions.session import Array, Feeds
+from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks import MASKED_POSITIONS, ScoredPositions
+
+__all__ = ["Case", "MakeFeeds", "make_cases", "scored_part"]
+
+_TOKEN_BUDGET = 1024
+_AWKWARD_TEXTS = (
+    "🙂🚀👩‍👩‍👧 done ✅",
+    "ᚠᛇᚻ ᛒᛦᚦ 𒀀𒈾 ꧁꧂ unknown",
+    "naïve façade — Ünïcödé, 東京都, Привет",
+    "a",
+    "!?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Feeds of one batch and what is peculiar about them.
+
+    Args:
+        name: What the batch tries.
+        feeds: int64 arrays by input name, axes as the graph's.
+        real: Whether the rows are real text, on which agreement is measured.
+    """
+
+    name: str
+    feeds: Feeds
+    real: bool
+
+
+class MakeFeeds(Protocol):
+    """A pipeline's :meth:`~bert_export.runtime.pipelines.pipeline.Pipeline.feeds`."""
+
+    def __call__(self, rows: Sequence[Row], *, length: int | None = None) -> Feeds:
+        """The graph's inputs for a batch of rows, padded to a length."""
+        ...
+
+
+def make_cases(
+    tokenizer: Tokenizer,
+    rows: Sequence[Row],
+    *,
+    feeds: MakeFeeds,
+    real_rows: int = 128,
+    seed: int = 0,
+) -> list[Case]:
+    """Batches of real text and of awkward shapes.
+
+    Args:
+        tokenizer: Of the checkpoint; its ``max_length`` is tried.
+        rows: Rows of real text, as the task makes them.
+        feeds: The graph's inputs for a batch of rows.
+        real_rows: How many of ``rows`` are compared, spread over all of them.
+        seed: Of the random ids that fill the longest rows.
+    """
+    rng = np.random.default_rng(seed)
+    step = max(1, len(rows) // real_rows)
+    chosen = list(rows[::step][:real_rows])
+    cases = [
+        Case("real text", feeds([chosen[index] for index in batch]), real=True)
+        for batch in batch_rows([len(row) for row in chosen], token_budget=_TOKEN_BUDGET)
+    ]
+
+    def case(name: str, lengths: Sequence[int], *, padded: int | None = None) -> Case:
+        """Random ids behind ``[CLS]``, the last of them a mask."""
+        ids = rng.integers(0, tokenizer.vocab_size, (len(lengths), padded or max(lengths)))
+        ids[:, 0] = tokenizer.cls_id
+        if tokenizer.mask_id is not None:
+            longer = [row for row, length in enumerate(lengths) if length > 1]
+            ids[longer, [lengths[row] - 1 for row in longer]] = tokenizer.mask_id
+        made = [_like(chosen[0], own[:length]) for own, length in zip(ids, lengths, strict=True)]
+        return Case(name, feeds(made, length=padded), real=False)
+
+    longest = tokenizer.max_length
+    cases += [
+        case("one token", [1]),
+        case("longest row", [longest]),
+        case("unequal rows", [1, max(2, longest // 2), 3, longest]),
+        case("nearly all padding", [2, 2], padded=longest),
+        case("many short rows", [min(4, longest)] * 33),
+    ]
+    encoded = tokenizer.encode(list(_AWKWARD_TEXTS))
+    awkward = [row_from_encoding(windows[0]) for windows in encoded]
+    made = [_like(chosen[0], row.input_ids) for row in awkward]
+    cases.append(Case("emoji and unknown characters", feeds(made), real=False))
+    return cases
+
+
+def scored_part(array: Array, feeds: Feeds, positions: ScoredPositions) -> Array:
+    """Of a head's output what its graph gives, which scores some tokens alone.
+
+    Args:
+        array: Float32 (B, S, ...) where the graph scores masks or last tokens, else of any shape.
+        feeds: The graph's inputs.
+        positions: The tokens that the graph scores.
+
+    Returns:
+        (M, ...) of the masks, (B, ...) of each row's last token, or the array itself.
+    """
+    if positions == "masks":
+        flat: Array = array.reshape(-1, *array.shape[2:])
+        return np.asarray(flat[feeds[MASKED_POSITIONS]])
+    if positions == "last_token":
+        return np.asarray(array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1])
+    return array
+
+
+def _like(row: Row, input_ids: Array) -> Row:
+    """A single text of these ids, int64 (S,), with all further inputs of that row at 1."""
+    ones = np.ones_like(input_ids)
+    return replace(
+        row,
+        input_ids=input_ids,
+        token_type_ids=np.zeros_like(input_ids),
+        extra=dict.fromkeys(row.extra or (), ones) or None,
+    )

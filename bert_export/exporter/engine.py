@@ -1,0 +1,296 @@
+"""The last stages: an engine per target, written as a service reads it and compared with the head.
+
+A target's graph is a copy of the calibrated float graph, quantized and brought to the target's
+form. It is opened from where it was written, and must answer as the PyTorch head does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import onnx_ir as ir
+
+from bert_export.bundle import (
+    BuildRecord,
+    EngineRecord,
+    QuantizationPlan,
+)
+from bert_export.exporter.calibrate import Calibrated, scheme_of
+from bert_export.exporter.cases import Case, make_cases, scored_part
+from bert_export.exporter.manifest_records import graph_record, pass_record
+from bert_export.exporter.progress import Progress
+from bert_export.exporter.refusal import Refusals
+from bert_export.exporter.source import Source
+from bert_export.exporter.verification import FP32_TOLERANCE, verify
+from bert_export.models.reference import run_head
+from bert_export.passes.convert_precision import set_float32_nodes
+from bert_export.quantization.calibration.rows import CalibrationRows
+from bert_export.quantization.quantizer import quantize_graph
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions.session import Outputs, Session
+from bert_export.targets import Target, load_target
+from bert_export.targets.lowering import lower
+from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
+from bert_export.tasks.interface import outputs_per_token
+
+__all__ = [
+    "Engine",
+    "Reference",
+    "answer_reference",
+    "copy_graphs",
+    "open_trial",
+    "verify_engines",
+    "write_engine",
+    "write_engines",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What one target serves.
+
+    Args:
+        target: That it is for.
+        record: Its graph, how it came about, and once it is verified its parity.
+    """
+
+    target: Target
+    record: EngineRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What every engine must answer.
+
+    Args:
+        source: Whose head answered.
+        answers: Batches of real text and of awkward shapes, each with the head's outputs.
+    """
+
+    source: Source
+    answers: tuple[tuple[Case, Outputs], ...]
+
+
+def write_engines(
+    calibrated: Calibrated,
+    *,
+    folder: Path,
+    progress: Progress,
+    refusals: Refusals,
+    graphs: Sequence[str] = (),
+) -> tuple[Engine, ...]:
+    """Write the graph of every target; their weights share one file.
+
+    Args:
+        calibrated: See :class:`bert_export.exporter.calibrate.Calibrated`.
+        folder: Of the bundle.
+        progress: Hears of the stages ``quantize`` and ``write`` of every target.
+        refusals: What becomes of a target that cannot take its graph.
+        graphs: Files in the folder whose weights are stored already and stay where they are.
+
+    Returns:
+        An engine per target, not verified yet.
+
+    Raises:
+        QuantizationError: A graph cannot be quantized.
+        PassError: A graph pass refused a site that the target's recipe demands.
+        BertExportError: A target is refused.
+    """
+    with WeightStore(folder, graphs=graphs) as store:
+        engines = refusals.each(
+            calibrated.targets,
+            lambda target: write_engine(calibrated, target, store, progress=progress),
+        )
+    return tuple(engines.values())
+
+
+def write_engine(
+    calibrated: Calibrated, target: Target, store: WeightStore, *, progress: Progress
+) -> Engine:
+    """Quantize a copy of the float graph, bring it to a target's form and write it."""
+    float_graph = calibrated.float_graph
+    source = float_graph.source
+    model = float_graph.model.clone()
+    overflow = calibrated.overflow[target.name]
+    set_float32_nodes(model, [record.node for record in overflow])
+    plan = None
+    if source.request.precision == "int8":
+        plan = _quantize(model, calibrated, target, progress)
+    with progress.stage("write") as facts:
+        outcomes = float_graph.outcomes + lower(
+            model,
+            target=target.name,
+            precision=source.request.precision,
+            task=source.task,
+            config_layers=source.config.num_hidden_layers,
+        )
+        load_target(target).check_graph(model)
+        store.save(model, target.graph_file)
+        facts["target"] = target.name
+        facts["size"] = store.size
+    record = EngineRecord(
+        target=target.name,
+        precision=source.request.precision,
+        graph=graph_record(model, target.graph_file, model.graph.opset_imports[""]),
+        passes=tuple(map(pass_record, outcomes)),
+        quantization=plan,
+        build=BuildRecord(float32_nodes=overflow),
+    )
+    return Engine(target, record)
+
+
+@contextmanager
+def open_trial(calibrated: Calibrated, target: Target, *, folder: Path) -> Iterator[Session]:
+    """A session over the engine that would be written, for as long as it is scored.
+
+    Args:
+        calibrated: With the layers excluded that are to be tried.
+        target: One of its targets.
+        folder: In which it is written for that time.
+    """
+    threads = calibrated.float_graph.source.request.threads
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        trial = Path(name)
+        with WeightStore(trial) as store:
+            engine = write_engine(calibrated, target, store, progress=Progress())
+        with load_target(target).open_written(trial, engine.record, threads=threads) as session:
+            yield session
+
+
+def answer_reference(
+    source: Source,
+    pipeline: Pipeline[Any, Any, Any],
+    rows: CalibrationRows,
+    *,
+    progress: Progress,
+) -> Reference:
+    """Let the PyTorch head answer what every engine is compared on.
+
+    Args:
+        source: Whose head it is.
+        pipeline: Of the float graph.
+        rows: Of the float graph.
+        progress: Hears of the stage ``reference``.
+    """
+    cases = make_cases(pipeline.tokenizer, rows.rows, feeds=pipeline.feeds)
+    answers = []
+    with progress.stage("reference") as facts:
+        for case in cases:
+            outputs = {
+                name: scored_part(array, case.feeds, source.task.scored_positions)
+                for name, array in run_head(source.head, case.feeds).items()
+            }
+            answers.append((case, outputs))
+            progress.advance(len(answers), len(cases))
+        facts["batches"] = len(cases)
+    return Reference(source, tuple(answers))
+
+
+def verify_engines(
+    engines: Sequence[Engine],
+    reference: Reference,
+    *,
+    folder: Path,
+    progress: Progress,
+    refusals: Refusals,
+) -> tuple[Engine, ...]:
+    """Open every written graph as a service would, and compare it with the head.
+
+    Args:
+        engines: Of :func:`write_engines`.
+        reference: The head's answers.
+        folder: Of the bundle; graphs and weights of engines that are refused leave it.
+        progress: Hears of the stage ``verify`` of every engine.
+        refusals: What becomes of an engine that does not answer as the head does.
+
+    Returns:
+        Those that do, with their parity.
+
+    Raises:
+        VerificationError: An engine answers otherwise.
+        BundleError: An engine cannot be opened.
+        BertExportError: Another refusal of a target.
+    """
+    written = {engine.target.name: engine for engine in engines}
+    verified = refusals.each(
+        [engine.target for engine in engines],
+        lambda target: _verify_engine(written[target.name], reference, folder, progress),
+    )
+    refused = [engine for name, engine in written.items() if name not in verified]
+    if refused:
+        _remove_graphs(folder, refused, tuple(verified.values()))
+    return tuple(verified.values())
+
+
+def copy_graphs(folder: Path, names: Sequence[str], store: WeightStore) -> None:
+    """Write graphs of a bundle's folder once more, with their weights, into a store."""
+    for name in names:
+        store.save(ir.load(folder / name), name)
+
+
+def _quantize(
+    model: ir.Model, calibrated: Calibrated, target: Target, progress: Progress
+) -> QuantizationPlan:
+    """Quantize a copy of the float graph in place; gives the plan of it."""
+    float_graph, preparation = calibrated.float_graph, calibrated.preparation
+    options, scheme = preparation.options, scheme_of(float_graph, target)
+    with progress.stage("quantize") as facts:
+        layers = quantize_graph(model, preparation, scheme=scheme)
+        facts["layers"] = sum(layer.precision == "int8" for layer in layers)
+    static = options.mode == "static"
+    return QuantizationPlan(
+        mode=options.mode,
+        batch_invariant=static,
+        processor=None if target.gpu else float_graph.source.request.cpu,
+        weight_type="int8",
+        weight_bits=scheme.weight_bits,
+        activation_type=scheme.activation_type if static else "uint8",
+        observer=options.observer if static else None,
+        layers=tuple(layers),
+        calibration=float_graph.rows.record if static else None,
+        search=calibrated.search,
+    )
+
+
+def _verify_engine(
+    engine: Engine, reference: Reference, folder: Path, progress: Progress
+) -> Engine:
+    """The engine with its parity."""
+    source, record = reference.source, engine.record
+    with (
+        progress.stage("verify") as facts,
+        load_target(engine.target).open_written(
+            folder, record, threads=source.request.threads
+        ) as session,
+    ):
+        parity = verify(
+            session.run,
+            reference.answers,
+            kind=source.task.agreement(source.facts),
+            per_token=outputs_per_token(record.graph.outputs),
+            tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
+            advance=progress.advance,
+        )
+        facts["target"] = engine.target.name
+        facts["difference"] = parity.max_abs_difference
+        facts["agreement"] = parity.agreement
+        facts["agreement_kind"] = parity.agreement_kind
+    return Engine(engine.target, msgspec.structs.replace(record, parity=parity))
+
+
+def _remove_graphs(folder: Path, refused: Sequence[Engine], others: Sequence[Engine]) -> None:
+    """Remove graphs, and lay the weights of the others down again without theirs."""
+    names = [engine.record.graph.file for engine in others]
+    with tempfile.TemporaryDirectory(dir=folder) as holder:
+        with WeightStore(Path(holder)) as store:
+            copy_graphs(folder, names, store)
+        for name in (*names, WEIGHTS_FILE):
+            (Path(holder) / name).replace(folder / name)
+    for engine in refused:
+        (folder / engine.record.graph.file).unlink()

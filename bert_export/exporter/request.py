@@ -1,0 +1,184 @@
+"""All checks of an export's options, in one place and before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from bert_export.bundle import ExportRequest
+from bert_export.errors import InputError, TaskError
+from bert_export.exporter.auto_target import candidates, check_auto
+from bert_export.quantization.options import check_quantization
+from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
+from bert_export.runtime.processor import PROCESSORS
+from bert_export.target_table import PRECISIONS
+from bert_export.targets import TARGETS, Target, find_target, load_target
+from bert_export.targets.engines import check_engines
+from bert_export.tasks import TASKS, find_task
+from bert_export.tracing import check_opset
+
+__all__ = ["check_request", "find_targets", "request_record"]
+
+
+def check_request(request: ExportRequest) -> ExportRequest:
+    """Refuse options that are out of bounds, unknown or do not belong together.
+
+    Args:
+        request: As the user typed it.
+
+    Returns:
+        The same in plain numbers, with every target named once.
+
+    Raises:
+        InputError: An option is out of its bounds or unknown, or has no use beside the others.
+        TaskError: There is no such task, or it has no demonstration checkpoint.
+        TracingError: Graphs are not traced with that opset.
+        MissingExtraError: A target or the builder of its engine is not installed.
+        MeasurementError: See :func:`bert_export.exporter.auto_target.check_auto`.
+    """
+    request = msgspec.structs.replace(
+        request,
+        max_length=check_whole_or_none("max_length", request.max_length, least=1),
+        threads=check_whole_or_none("threads", request.threads, least=1),
+        opset=check_whole("opset", request.opset, least=1),
+        targets=tuple(dict.fromkeys(request.targets)),
+    )
+    _check_task(request)
+    _check_precision(request)
+    check_opset(request.opset)
+    _check_targets(request)
+    _check_budget(request)
+    if request.engines is not None:
+        check_engines(request.targets, request.engines)
+    return request
+
+
+def find_targets(request: ExportRequest) -> tuple[Target, ...]:
+    """The rows of the targets that are named, or of those that auto tries.
+
+    Raises:
+        InputError: A target is unknown or does not have the precision.
+    """
+    if request.is_auto:
+        return candidates(request.precision)
+    return tuple(find_target(name, request.precision) for name in request.targets)
+
+
+def request_record(request: ExportRequest) -> ExportRequest:
+    """The request as a manifest keeps it.
+
+    Checkpoint and texts are in it as they were typed, as everywhere in a manifest. The file of
+    lengths is in it by its name alone: the profiles that were made of it stand beside the engine.
+    """
+    engines = request.engines
+    if engines is None or engines.profile_from is None:
+        return request
+    named = msgspec.structs.replace(engines, profile_from=Path(engines.profile_from).name)
+    return msgspec.structs.replace(request, engines=named)
+
+
+def _check_task(request: ExportRequest) -> None:
+    task = find_task(request.task) if request.task is not None else None
+    if request.model != "demo":
+        return
+    if task is None:
+        raise TaskError("task is not given", expected=f"--task, one of {', '.join(TASKS)}")
+    if task.demo is None:
+        raise TaskError(
+            f"task {task.name} has no demonstration checkpoint",
+            expected="a directory or a hub id",
+            fix="Pass --model",
+        )
+
+
+def _check_precision(request: ExportRequest) -> None:
+    """The precision, and the options of INT8."""
+    precision = request.precision
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"precision {precision!r} is unknown",
+            expected=f"one of {', '.join(PRECISIONS)}",
+            got=repr(precision),
+        )
+    if precision != "int8" and request.calibration is not None:
+        raise InputError(
+            f"calibration {request.calibration} has no use in {precision}",
+            expected="precision int8",
+            got=precision,
+            fix="Add --int8 or drop --calibration",
+        )
+    if precision != "int8" and request.quantization is not None:
+        raise InputError(
+            f"options of INT8 have no use in {precision}",
+            expected="precision int8",
+            got=precision,
+            fix="Add --int8 or drop --int8-mode and --calibration-method",
+        )
+    if request.quantization is not None:
+        check_quantization(request.quantization)
+        if request.quantization.mode == "dynamic":
+            _check_dynamic(request)
+    if request.cpu is not None and request.cpu not in PROCESSORS:
+        raise InputError(
+            f"cpu {request.cpu!r} is unknown",
+            expected=f"one of {', '.join(PROCESSORS)}",
+            got=repr(request.cpu),
+        )
+
+
+def _check_dynamic(request: ExportRequest) -> None:
+    """Few targets have dynamic INT8, and it sets no ranges that a budget could be kept with."""
+    dynamic = [name for name, target in TARGETS.items() if "dynamic" in target.int8_modes]
+    useless = [
+        *(f"target {name}" for name in request.targets if name not in dynamic),
+        *([] if request.calibration is None else [f"calibration {request.calibration}"]),
+        *([] if request.max_drop is None else ["max_drop"]),
+    ]
+    if useless:
+        raise InputError(
+            f"{useless[0]} has no use for dynamic INT8",
+            expected=f"target {' or '.join(dynamic)}, no calibration and no accuracy budget",
+            fix="Use static INT8",
+        )
+
+
+def _check_targets(request: ExportRequest) -> None:
+    if request.is_auto:
+        check_auto(request)
+        return
+    if request.shapes is not None:
+        raise InputError(
+            "shapes have no use for named targets", expected="target auto", got=request.shapes
+        )
+    targets = find_targets(request)
+    if not targets:
+        raise InputError("targets is empty", expected="at least one", got="none")
+    for target in targets:
+        load_target(target).check_installed()
+
+
+def _check_budget(request: ExportRequest) -> None:
+    """An accuracy budget is a drop and the data to measure it on, of INT8."""
+    if not request.has_budget:
+        return
+    if request.precision != "int8":
+        raise InputError(
+            f"accuracy budget has no use in {request.precision}",
+            expected="precision int8",
+            got=request.precision,
+            fix="Add --int8 or drop --max-drop",
+        )
+    if request.max_drop is None or request.eval_data is None:
+        raise InputError(
+            "accuracy budget is incomplete",
+            expected="both a largest drop and data to measure it on",
+            got="no drop" if request.max_drop is None else "no data",
+            fix="Pass --max-drop and --eval",
+        )
+    if not 0 <= check_number("max_drop", request.max_drop) < 1:
+        raise InputError(
+            "max_drop is out of bounds",
+            expected="a share from 0 to below 1, such as 0.005 for half a point",
+            got=request.max_drop,
+        )

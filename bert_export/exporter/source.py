@@ -1,0 +1,140 @@
+"""The first stage: everything that an export reads, and what its request leaves open settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import msgspec
+
+from bert_export.bundle import SCHEMA_VERSION, ExportRequest, Manifest
+from bert_export.checkpoints import Checkpoint, load_checkpoint
+from bert_export.datasets import DataSet, read_dataset
+from bert_export.errors import TaskError
+from bert_export.exporter.manifest_records import (
+    checkpoint_facts,
+    labels_of,
+    longest_row,
+    model_record,
+    tokenizer_record,
+)
+from bert_export.exporter.progress import Progress
+from bert_export.exporter.request import request_record
+from bert_export.models import BertConfig, BertHead, load_head
+from bert_export.quantization.calibration.rows import read_calibration
+from bert_export.runtime.processor import detect_processor
+from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
+
+__all__ = ["Source", "load_source"]
+
+_TOOLS = ("bert-export", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is exported, and the texts that it is calibrated and measured on.
+
+    Args:
+        request: With task, longest row and kind of processor filled in.
+        task: What the head is for.
+        checkpoint: Config, tensors and tokenizer files.
+        config: Of the checkpoint, checked.
+        facts: What the task asks of the checkpoint.
+        head: The PyTorch head with the checkpoint's weights, in evaluation mode.
+        max_length: Tokens per row.
+        manifest: What the bundle says before it has engines and files.
+        calibration: Records of real text: they set the ranges of INT8, and every engine is compared
+            with the head on them.
+        eval_data: Records that an accuracy budget is measured on, where there is one.
+    """
+
+    request: ExportRequest
+    task: Task
+    checkpoint: Checkpoint
+    config: BertConfig
+    facts: CheckpointFacts
+    head: BertHead
+    max_length: int
+    manifest: Manifest
+    calibration: DataSet
+    eval_data: DataSet | None
+
+
+def load_source(request: ExportRequest, *, progress: Progress) -> Source:
+    """Read the checkpoint and the texts.
+
+    Args:
+        request: As :func:`bert_export.exporter.request.check_request` leaves it.
+        progress: Hears of the stage.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it cannot be read.
+        TaskError: The checkpoint does not say its task, or lacks the task's head.
+        CalibrationError: The calibration set is unknown or too small.
+        DatasetError: A file of texts is malformed or does not fit the task.
+        InputError: ``max_length`` does not fit the checkpoint.
+        MissingExtraError: A kind of file needs a package that is not installed.
+    """
+    with progress.stage("load") as told:
+        named = find_task(request.task) if request.task is not None else None
+        checkpoint = load_checkpoint(request.model, demo=named.demo if named else None)
+        task = named or _task_of(checkpoint)
+        config = BertConfig.from_dict(checkpoint.config)
+        head = load_head(task.head, checkpoint)
+        told["model"] = checkpoint.source
+        told["parameters"] = sum(parameter.numel() for parameter in head.parameters())
+    facts = checkpoint_facts(config, checkpoint)
+    eval_data = None if request.eval_data is None else read_dataset(task, request.eval_data)
+    calibration = read_calibration(task, request.calibration)
+    max_length = longest_row(task, config, checkpoint, request.max_length)
+    request = _settled(request, task, max_length)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        task=task.name,
+        labels=labels_of(task, config),
+        model=model_record(task, config, checkpoint, head),
+        tokenizer=tokenizer_record(checkpoint, max_length),
+        postprocessing=task.postprocessing.from_checkpoint(facts).to_manifest(),
+        default_target=request.targets[0],
+        engines=(),
+        versions={name: version(name) for name in _TOOLS},
+        files={},
+        request=request_record(request),
+    )
+    return Source(
+        request=request,
+        task=task,
+        checkpoint=checkpoint,
+        config=config,
+        facts=facts,
+        head=head,
+        max_length=max_length,
+        manifest=manifest,
+        calibration=calibration,
+        eval_data=eval_data,
+    )
+
+
+def _settled(request: ExportRequest, task: Task, max_length: int) -> ExportRequest:
+    """The request with what it left to the checkpoint and to this machine filled in."""
+    cpu = request.cpu
+    if request.precision == "int8" and cpu is None:
+        cpu = detect_processor()
+    return msgspec.structs.replace(request, task=task.name, max_length=max_length, cpu=cpu)
+
+
+def _task_of(checkpoint: Checkpoint) -> Task:
+    """The task that a checkpoint was trained for.
+
+    Raises:
+        TaskError: It does not say.
+    """
+    task = default_task(checkpoint.architectures, sentence_modules=checkpoint.sentence is not None)
+    if task is not None:
+        return task
+    raise TaskError(
+        f"checkpoint {checkpoint.source} does not say which task it is for",
+        expected="a BERT head in the architectures of its config.json",
+        got=", ".join(checkpoint.architectures) or "none",
+        fix="Pass --task",
+    )

@@ -1,0 +1,131 @@
+"""How many times as fast one contender is as another, and how sure that is.
+
+A machine's speed drifts, and is throttled for seconds at a time; where a process's memory lies
+decides its speed for as long as it lives. Neither may pass for a difference between contenders:
+
+1. *Turns.* A turn has one figure: the median of its calls where all are the same call, their mean
+   where each call has work of its own, which both contenders do in the same round.
+2. *Laps.* Only turns of one lap are compared, which lie within a second or so of each other. A lap
+   has two turns of each contender in mirrored order. Its figure is the mean of the two logarithms
+   of the ratio, so that a steady drift of the speed cancels.
+3. *Lifetimes.* The median over the laps of one lifetime stands for that pair of processes; a lap
+   during which the speed jumped does not move it.
+4. *Interval.* Lifetimes are independent of each other, calls and laps of one lifetime are not. So
+   the ratio is the geometric mean over lifetimes, and its 95 % interval is Student's t interval of
+   their logarithms. Noise within a lifetime is in it, as it spreads the lifetimes' medians. Three
+   lifetimes make it wide unless they agree; a median over three with a bootstrap would make it
+   narrower than it should be.
+5. *One lifetime alone* has the interval of the median over its laps: it holds for that pair of
+   processes and says nothing of the next.
+
+Source: Kalibera and Jones 2013, Rigorous benchmarking in reasonable time (means over the highest
+level of repetition); Student's t distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, median, stdev
+
+import msgspec
+
+from bert_export.measuring.samples import median_interval
+
+__all__ = ["Lifetimes", "Ratio", "mean_interval", "paired_ratio"]
+
+Lifetimes = Sequence[Sequence[float]]
+"""Seconds by lifetime and turn."""
+
+# 97.5 % quantiles of Student's t distribution for 1, 2, ... degrees of freedom.
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+_NORMAL = 1.96
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ratio and its 95 % interval.
+
+    Args:
+        value: The ratio.
+        low, high: The ends of the interval.
+        lifetimes: Pairs of processes behind it.
+        laps: Of all of them together.
+    """
+
+    value: float
+    low: float
+    high: float
+    lifetimes: int
+    laps: int
+
+    @property
+    def spread(self) -> float:
+        """Half the interval's width as a share of the ratio."""
+        return (self.high - self.low) / 2 / self.value
+
+    @property
+    def inverse(self) -> Ratio:
+        """The same, seen from the other contender."""
+        return Ratio(
+            value=1 / self.value,
+            low=1 / self.high,
+            high=1 / self.low,
+            lifetimes=self.lifetimes,
+            laps=self.laps,
+        )
+
+
+def paired_ratio(numerator: Lifetimes, denominator: Lifetimes) -> Ratio | None:
+    """The ratio of two contenders' seconds, as the module's docstring says.
+
+    Args:
+        numerator: Figures of the turns of one contender, by lifetime.
+        denominator: Those of another that took turns with it: the same lifetimes in the same order,
+            as far as both reach, with as many turns each.
+
+    Returns:
+        The ratio; ``None`` where no lifetime has turns of both.
+    """
+    lifetimes = [
+        _lap_logarithms(above, below)
+        for above, below in zip(numerator, denominator, strict=False)
+        if above and below
+    ]
+    if not lifetimes:
+        return None
+    middles = [median(laps) for laps in lifetimes]
+    if len(middles) == 1:
+        value = middles[0]
+        low, high = median_interval(lifetimes[0])
+    else:
+        value = fmean(middles)
+        low, high = mean_interval(middles)
+    return Ratio(
+        value=math.exp(value),
+        low=math.exp(min(low, value)),
+        high=math.exp(max(high, value)),
+        lifetimes=len(lifetimes),
+        laps=sum(map(len, lifetimes)),
+    )
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % confidence interval of the mean.
+
+    Args:
+        values: At least two.
+    """
+    freedom = len(values) - 1
+    factor = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _NORMAL
+    middle, half = fmean(values), factor * stdev(values) / math.sqrt(len(values))
+    return middle - half, middle + half
+
+
+def _lap_logarithms(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """One logarithm of the ratio per lap; a last round without its mirror stands for a lap."""
+    rounds = [math.log(one / other) for one, other in zip(above, below, strict=True)]
+    return [fmean(rounds[first : first + 2]) for first in range(0, len(rounds), 2)]

@@ -1,0 +1,94 @@
+"""What goes into a task's graph and comes out of it, by name and axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = [
+    "BATCH",
+    "CHOICES",
+    "MASKED",
+    "MASKED_POSITIONS",
+    "SEQUENCE",
+    "Axes",
+    "GraphInterface",
+    "GraphTensor",
+    "ScoredPositions",
+    "outputs_per_token",
+    "token_inputs",
+]
+
+BATCH, CHOICES, SEQUENCE, MASKED = "batch", "choices", "sequence", "masked"
+"""The dynamic axes: texts, continuations of a text, tokens of a row, masks of a batch."""
+
+MASKED_POSITIONS = "masked_positions"
+"""Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
+
+ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
+"""The tokens whose states a head reads.
+
+``every_token``: nothing of the last layer can be left out. ``first_token``: ``[CLS]`` alone.
+``last_token``: the last that the attention mask keeps; the graph's outputs lose the sequence axis.
+``masks``: those that :data:`MASKED_POSITIONS` names; the graph's outputs are (masked, ...).
+"""
+
+Axes = tuple[str | int, ...]
+"""One entry per axis: a dynamic axis, a size, or a name for a size that the checkpoint fixes
+(``"labels"``, ``"hidden"``, ``"vocabulary"``, ``"embedding"``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTensor:
+    """One named input or output of a graph.
+
+    Args:
+        name: The ONNX name, the field's standard term.
+        shape: See :data:`Axes`.
+        dtype: numpy's name; ``string`` for texts that the graph itself tokenizes.
+    """
+
+    name: str
+    shape: Axes
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInterface:
+    """The inputs and outputs of a head's graph, in order.
+
+    A key/value cache is one more input and one more output per layer; a text is an input of dtype
+    ``string``.
+    """
+
+    inputs: tuple[GraphTensor, ...]
+    outputs: tuple[GraphTensor, ...]
+
+    @property
+    def input_axes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Name and axes of each input, all of them dynamic."""
+        return tuple((tensor.name, tuple(map(str, tensor.shape))) for tensor in self.inputs)
+
+    @property
+    def output_axes(self) -> tuple[tuple[str, Axes], ...]:
+        """Name and axes of each output."""
+        return tuple((tensor.name, tensor.shape) for tensor in self.outputs)
+
+
+def token_inputs(*further: str, axes: Axes = (BATCH, SEQUENCE)) -> tuple[GraphTensor, ...]:
+    """BERT's three inputs, and further ones of the same axes, int64."""
+    names = ("input_ids", "attention_mask", "token_type_ids", *further)
+    return tuple(GraphTensor(name, axes, "int64") for name in names)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> Axes: ...
+
+
+def outputs_per_token(outputs: Iterable[_Named]) -> frozenset[str]:
+    """Names of the outputs whose second axis is the sequence."""
+    return frozenset(tensor.name for tensor in outputs if tensor.shape[1:2] == (SEQUENCE,))

@@ -1,0 +1,1 @@
+"""What is measured is made here: checkpoints, bundles, graphs of other tools, texts."""

@@ -1,0 +1,537 @@
+"""What the demonstration heads learn: encode records, compute the loss, score the answers.
+
+One class per kind of head. ``encode`` turns records into :class:`Row` values, ``loss`` takes a
+batch of them, ``score`` gives a test set's figures with the metrics libraries of the field.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from scipy.stats import pearsonr, spearmanr
+from seqeval.metrics import f1_score as entity_f1
+from seqeval.metrics import precision_score as entity_precision
+from seqeval.metrics import recall_score as entity_recall
+from sklearn.metrics import accuracy_score, f1_score
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from bert_export.models import BertHead
+from scripts.demonstrations.data import Record
+
+__all__ = ["OBJECTIVES", "Objective", "Pretraining", "Row", "batches"]
+
+IGNORED = -100
+_PER_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example.
+
+    Args:
+        parts: Token ids, one list per choice; a single one everywhere but in multiple choice.
+        types: Segment ids, of the same lengths.
+        target: What the objective wants to see; its own affair.
+    """
+
+    parts: tuple[list[int], ...]
+    types: tuple[list[int], ...]
+    target: Any
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest part."""
+        return max(len(part) for part in self.parts)
+
+
+Inputs = tuple[Tensor, Tensor, Tensor]
+
+
+class Objective(Protocol):
+    """What one kind of head is trained for."""
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Tokenize labelled records."""
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Mean loss of a batch, a scalar in float32."""
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """Figures of a test set, the headline first."""
+
+
+def batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
+    """Indices of the rows, those of similar length together, the longest first."""
+    order = sorted(range(len(rows)), key=lambda index: -rows[index].length)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _pad(rows: Sequence[Row]) -> Inputs:
+    """Ids, mask and types of shape (B, S); int64."""
+    length = max(row.length for row in rows)
+    return _stack(
+        [(part, kind) for row in rows for part, kind in zip(row.parts, row.types, strict=True)],
+        length,
+    )
+
+
+def _stack(parts: Sequence[tuple[list[int], list[int]]], length: int) -> Inputs:
+    ids = torch.zeros(len(parts), length, dtype=torch.int64)
+    mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
+    for index, (part, kind) in enumerate(parts):
+        ids[index, : len(part)] = torch.tensor(part)
+        types[index, : len(kind)] = torch.tensor(kind)
+        mask[index, : len(part)] = 1
+    return ids, mask, types
+
+
+def _single(encoding: Encoding, target: Any) -> Row:
+    return Row((encoding.ids,), (encoding.type_ids,), target)
+
+
+def _logits(head: BertHead, rows: Sequence[Row]) -> list[Tensor]:
+    """The head's answer to every row, in the rows' order; padding is cut where it is per token."""
+    answers: list[Tensor | None] = [None] * len(rows)
+    with torch.inference_mode():
+        for chosen in batches(rows, _PER_BATCH):
+            picked = [rows[index] for index in chosen]
+            for index, answer in zip(chosen, head(*_pad(picked)), strict=True):
+                answers[index] = answer
+    return [answer for answer in answers if answer is not None]
+
+
+def _texts(records: Iterable[Record]) -> list[Any]:
+    return [
+        (record["text"], record["text_pair"]) if "text_pair" in record else record["text"]
+        for record in records
+    ]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One label per text or pair."""
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are label ids."""
+        self.tokenizer.enable_truncation(128)
+        encodings = self.tokenizer.encode_batch(_texts(records))
+        names = list(self.labels)
+        return [
+            _single(encoding, names.index(record["label"]))
+            for encoding, record in zip(encodings, records, strict=True)
+        ]
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Cross entropy."""
+        logits = head(*_pad(rows)).float()  # (B, L)
+        return functional.cross_entropy(logits, torch.tensor([row.target for row in rows]))
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """Accuracy and macro F1."""
+        rows = self.encode(records)
+        answers = [int(logits.argmax()) for logits in _logits(head, rows)]
+        gold = [row.target for row in rows]
+        return {
+            "accuracy": float(accuracy_score(gold, answers)),
+            "macro F1": float(f1_score(gold, answers, average="macro")),
+        }
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Any number of labels per text."""
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are lists of 0 and 1, one per label."""
+        self.tokenizer.enable_truncation(128)
+        encodings = self.tokenizer.encode_batch(_texts(records))
+        return [
+            _single(encoding, [float(label in record["labels"]) for label in self.labels])
+            for encoding, record in zip(encodings, records, strict=True)
+        ]
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Binary cross entropy, summed over the labels."""
+        logits = head(*_pad(rows)).float()  # (B, L)
+        wanted = torch.tensor([row.target for row in rows])  # (B, L)
+        return functional.binary_cross_entropy_with_logits(logits, wanted) * wanted.size(1)
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """F1 at a probability of 0.5, and how often the whole set of labels is right."""
+        rows = self.encode(records)
+        answers = torch.stack(_logits(head, rows)).gt(0).numpy()
+        gold = np.array([row.target for row in rows]) > 0
+        return {
+            "micro F1": float(f1_score(gold, answers, average="micro", zero_division=0)),
+            "macro F1": float(f1_score(gold, answers, average="macro", zero_division=0)),
+            "exact match": float(accuracy_score(gold, answers)),
+        }
+
+
+@dataclass(frozen=True)
+class Regression:
+    """One number per pair."""
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are the numbers."""
+        self.tokenizer.enable_truncation(128)
+        encodings = self.tokenizer.encode_batch(_texts(records))
+        return [
+            _single(encoding, record["label"])
+            for encoding, record in zip(encodings, records, strict=True)
+        ]
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Mean squared error."""
+        logits = head(*_pad(rows)).float()  # (B, 1)
+        wanted = torch.tensor([row.target for row in rows])  # (B,)
+        return functional.mse_loss(logits.squeeze(1), wanted)
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """Spearman and Pearson correlation."""
+        rows = self.encode(records)
+        answers = torch.cat(_logits(head, rows)).numpy()
+        gold = np.array([row.target for row in rows])
+        return {
+            "Spearman correlation": float(spearmanr(answers, gold)[0]),
+            "Pearson correlation": float(pearsonr(answers, gold)[0]),
+        }
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """One label per token.
+
+    A word's later subwords continue its entity (``B-x`` and ``I-x`` become ``I-x``), so that
+    token-level aggregation sees whole entities; the score reads first subwords alone.
+    """
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are (label id per token, whether a token is the first of its word)."""
+        self.tokenizer.enable_truncation(192)
+        encodings = self.tokenizer.encode_batch(
+            [record["tokens"] for record in records], is_pretokenized=True
+        )
+        return [
+            _single(encoding, self._targets(encoding, record["tags"]))
+            for encoding, record in zip(encodings, records, strict=True)
+        ]
+
+    def _targets(self, encoding: Encoding, tags: Sequence[str]) -> tuple[list[int], list[int]]:
+        names = list(self.labels)
+        ids, words = [], []
+        for position, word in enumerate(encoding.word_ids):
+            is_first = word is not None and word != encoding.word_ids[position - 1]
+            words.append(word if is_first and word is not None else IGNORED)
+            if word is None:
+                ids.append(IGNORED)
+            else:
+                tag = tags[word]
+                ids.append(names.index(tag if is_first else tag.replace("B-", "I-")))
+        return ids, words
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Cross entropy over the tokens that are no special ones."""
+        inputs = _pad(rows)
+        logits = head(*inputs).float()  # (B, S, L)
+        wanted = torch.full_like(inputs[0], IGNORED)  # (B, S)
+        for index, row in enumerate(rows):
+            wanted[index, : len(row.target[0])] = torch.tensor(row.target[0])
+        return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """Entity F1, precision and recall; a word that was cut off counts as O."""
+        rows = self.encode(records)
+        answers = []
+        for record, row, logits in zip(records, rows, _logits(head, rows), strict=True):
+            tags = ["O"] * len(record["tags"])
+            for word, choice in zip(row.target[1], logits.argmax(dim=-1).tolist(), strict=False):
+                if word != IGNORED:
+                    tags[word] = self.labels[choice]
+            answers.append(tags)
+        gold = [record["tags"] for record in records]
+        return {
+            "entity F1": float(entity_f1(gold, answers)),
+            "precision": float(entity_precision(gold, answers)),
+            "recall": float(entity_recall(gold, answers)),
+        }
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A stretch of a context, as scoring needs it."""
+
+    record: int
+    first: int
+    offsets: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The span of a context that answers a question, the CLS token where there is none."""
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+    longest: int = 30
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are (start, end, window); both are 0 where the window holds no answer."""
+        self.tokenizer.enable_truncation(384, stride=128, strategy="only_second")
+        rows = []
+        for number, record in enumerate(records):
+            whole = self.tokenizer.encode(record["question"], record["context"])
+            for encoding in (whole, *whole.overflowing):
+                first = encoding.sequence_ids.index(1)
+                last = len(encoding.ids) - 1
+                window = _Window(number, first, encoding.offsets[first:last])
+                rows.append(_single(encoding, (*_find(window, record["answers"]), window)))
+        return rows
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Mean cross entropy of start and end over the tokens that may be one."""
+        inputs = _pad(rows)
+        logits = torch.stack(head(*inputs), dim=1).float()  # (B, 2, S)
+        logits = logits.masked_fill(inputs[1].unsqueeze(1) == 0, -1e4)
+        wanted = torch.tensor([row.target[:2] for row in rows])  # (B, 2)
+        return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """SQuAD's F1 and exact match; no answer where CLS beats every span.
+
+        Where every record has an answer, one is always given. Records without an answer score 1
+        for none; ``answered F1`` is over the others.
+        """
+        may_be_silent = any(not record["answers"]["text"] for record in records)
+        guesses = self._guess(head, records, may_be_silent=may_be_silent)
+        overlap, exact, answered = [], [], []
+        for record, guess in zip(records, guesses, strict=True):
+            gold = record["answers"]["text"] or [""]
+            overlap.append(max(_word_f1(guess, answer) for answer in gold))
+            exact.append(max(_normal(guess) == _normal(answer) for answer in gold))
+            if record["answers"]["text"]:
+                answered.append(overlap[-1])
+        figures = {"answer F1": float(np.mean(overlap)), "exact match": float(np.mean(exact))}
+        if may_be_silent:
+            figures["answered F1"] = float(np.mean(answered))
+        return figures
+
+    def _guess(
+        self, head: BertHead, records: Sequence[Record], *, may_be_silent: bool
+    ) -> list[str]:
+        rows = self.encode(records)
+        best: list[tuple[float, str]] = [(-np.inf, "")] * len(records)
+        silence = [np.inf] * len(records)
+        with torch.inference_mode():
+            for chosen in batches(rows, _PER_BATCH):
+                start, end = head(*_pad([rows[index] for index in chosen]))
+                for index, starts, ends in zip(chosen, start.numpy(), end.numpy(), strict=True):
+                    window = rows[index].target[2]
+                    context = records[window.record]["context"]
+                    found = self._best(window, starts, ends, context)
+                    best[window.record] = max(best[window.record], found)
+                    silence[window.record] = min(silence[window.record], starts[0] + ends[0])
+        return [
+            "" if may_be_silent and none > score else answer
+            for (score, answer), none in zip(best, silence, strict=True)
+        ]
+
+    def _best(
+        self, window: _Window, starts: np.ndarray, ends: np.ndarray, context: str
+    ) -> tuple[float, str]:
+        """Largest start + end of at most ``longest`` tokens, inside the context."""
+        inside = slice(window.first, window.first + len(window.offsets))
+        sums = starts[inside, None] + ends[None, inside]  # (W, W)
+        allowed = np.triu(np.ones(sums.shape, bool)) & ~np.triu(
+            np.ones(sums.shape, bool), k=self.longest
+        )
+        sums = np.where(allowed, sums, -np.inf)
+        first, last = divmod(int(sums.argmax()), sums.shape[1])
+        answer = context[window.offsets[first][0] : window.offsets[last][1]]
+        return float(sums[first, last]), answer
+
+
+def _find(window: _Window, answers: Mapping[str, Sequence[Any]]) -> tuple[int, int]:
+    """Token positions of the first answer that the window holds whole; (0, 0) for none."""
+    for text, begin in zip(answers["text"], answers["answer_start"], strict=True):
+        stop = begin + len(text.rstrip())
+        begin += len(text) - len(text.lstrip())
+        inside = [
+            window.first + index
+            for index, (left, right) in enumerate(window.offsets)
+            if left < stop and right > begin
+        ]
+        covered = window.offsets[0][0] <= begin and stop <= window.offsets[-1][1]
+        if inside and covered:
+            return inside[0], inside[-1]
+    return 0, 0
+
+
+def _normal(answer: str) -> str:
+    """As SQuAD compares: lower case, no punctuation, no articles, single spaces."""
+    bare = "".join(letter for letter in answer.lower() if letter not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def _word_f1(guess: str, answer: str) -> float:
+    ours, gold = _normal(guess).split(), _normal(answer).split()
+    if not ours or not gold:
+        return float(ours == gold)
+    shared = sum((collections.Counter(ours) & collections.Counter(gold)).values())
+    return 2 * shared / (len(ours) + len(gold))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of several continuations fits."""
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are indices of choices."""
+        self.tokenizer.enable_truncation(128)
+        rows = []
+        for record in records:
+            encodings = self.tokenizer.encode_batch(
+                [(record["prompt"], choice) for choice in record["choices"]]
+            )
+            parts = tuple(encoding.ids for encoding in encodings)
+            rows.append(Row(parts, tuple(part.type_ids for part in encodings), record["label"]))
+        return rows
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Cross entropy over the choices."""
+        wanted = torch.tensor([row.target for row in rows])
+        return functional.cross_entropy(head(*self._pad(rows)).float(), wanted)
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """Accuracy."""
+        rows = self.encode(records)
+        hits = 0
+        with torch.inference_mode():
+            for chosen in batches(rows, _PER_BATCH // 4):
+                picked = [rows[index] for index in chosen]
+                guesses = head(*self._pad(picked)).argmax(dim=1).tolist()
+                hits += sum(row.target == guess for row, guess in zip(picked, guesses, strict=True))
+        return {"choice accuracy": hits / len(rows)}
+
+    def _pad(self, rows: Sequence[Row]) -> Inputs:
+        """Ids, mask and types of shape (B, C, S)."""
+        choices = len(rows[0].parts)
+        ids, mask, types = (tensor.view(len(rows), choices, -1) for tensor in _pad(rows))
+        return ids, mask, types
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Masked words and next sentence (Devlin 2018, section 3.1).
+
+    Of the tokens that are no special ones 15 % are hidden: 80 % of these become ``[MASK]``, 10 %
+    another token, 10 % stay. Training draws them anew for every batch; scoring draws them once,
+    from a seed of its own.
+    """
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are 0 where the second text is next and 1 where it is not, as in the head."""
+        self.tokenizer.enable_truncation(128)
+        encodings = self.tokenizer.encode_batch(_texts(records))
+        return [
+            _single(encoding, 1 - record["label"])
+            for encoding, record in zip(encodings, records, strict=True)
+        ]
+
+    def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
+        """Cross entropy of the hidden words plus twice that of the pair, the smaller of the two."""
+        (ids, mask, types), pairs = _pad(rows), torch.tensor([row.target for row in rows])
+        hidden, shown = self._hide(ids, mask, None)
+        words, relation = _both(head, (shown, mask, types), hidden)
+        pair_loss = functional.cross_entropy(relation.float(), pairs)
+        return functional.cross_entropy(words.float(), ids[hidden]) + 2 * pair_loss
+
+    def score(self, head: BertHead, records: Sequence[Record]) -> dict[str, float]:
+        """Share of hidden words guessed right, share of pairs judged right."""
+        rows = self.encode(records)
+        dice = torch.Generator().manual_seed(0)
+        right, seen, pairs = 0, 0, 0
+        with torch.inference_mode():
+            for chosen in batches(rows, _PER_BATCH // 2):
+                picked = [rows[index] for index in chosen]
+                ids, mask, types = _pad(picked)
+                hidden, shown = self._hide(ids, mask, dice)
+                words, relation = _both(head, (shown, mask, types), hidden)
+                right += int((words.argmax(dim=1) == ids[hidden]).sum())
+                seen += int(hidden.sum())
+                wanted = torch.tensor([row.target for row in picked])
+                pairs += int((relation.argmax(dim=1) == wanted).sum())
+        return {
+            "masked-token accuracy": right / seen,
+            "next-sentence accuracy": pairs / len(rows),
+            "masked tokens": float(seen),
+        }
+
+    def start_from_frequencies(self, head: BertHead, rows: Sequence[Row]) -> None:
+        """Set the decoder's bias to the log share of every word in the rows, one added to each.
+
+        Few steps would move a bias per word only a little; this way they learn from context.
+        """
+        counts = torch.ones(self.tokenizer.get_vocab_size())
+        for row in rows:
+            counts += torch.bincount(torch.tensor(row.parts[0]), minlength=len(counts))
+        for name in ("[CLS]", "[SEP]"):
+            counts[self.tokenizer.token_to_id(name)] = 1
+        bias = head.get_parameter("cls.predictions.decoder.bias")
+        bias.data.copy_((counts / counts.sum()).log())
+
+    def _hide(
+        self, ids: Tensor, mask: Tensor, dice: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Which tokens are hidden, bool (B, S), and the ids that the model sees, (B, S)."""
+        special = [self.tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]", "[PAD]")]
+        open_ = mask.bool() & ~torch.isin(ids, torch.tensor(special))
+        hidden = open_ & (torch.rand(ids.shape, generator=dice) < 0.15)
+        fate = torch.rand(ids.shape, generator=dice)
+        others = torch.randint(1000, self.tokenizer.get_vocab_size(), ids.shape, generator=dice)
+        shown = torch.where(hidden & (fate < 0.8), self.tokenizer.token_to_id("[MASK]"), ids)
+        return hidden, torch.where(hidden & (fate >= 0.9), others, shown)
+
+
+def _both(head: Any, inputs: Inputs, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Word scores of the hidden tokens alone, (M, V), and pair scores, (B, 2)."""
+    states = head.encode(*inputs)  # (B, S, H)
+    return head.cls.predictions(states[hidden]), head.cls.seq_relationship(head.bert.pool(states))
+
+
+OBJECTIVES: Mapping[str, Callable[[Tokenizer, Sequence[str]], Objective]] = {
+    "single-label": Classification,
+    "multi-label": MultiLabel,
+    "regression": Regression,
+    "tagging": Tagging,
+    "extraction": Extraction,
+    "choice": Choice,
+    "pretraining": Pretraining,
+}
