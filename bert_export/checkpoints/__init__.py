@@ -14,6 +14,7 @@ from bert_export.checkpoints import demo as demonstrations
 from bert_export.checkpoints import huggingface, sentence_transformers, tensorflow_v1
 from bert_export.checkpoints.checkpoint import Checkpoint, hash_tensors
 from bert_export.checkpoints.hub import fetch_snapshot, is_hub_id
+from bert_export.checkpoints.own_files import is_file
 from bert_export.checkpoints.sentence_transformers import Dense, SentenceModules
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles
 from bert_export.errors import CheckpointError, TaskError, shown
@@ -60,9 +61,9 @@ def _read_sentence_checkpoint(folder: Path, source: str) -> Checkpoint:
     return replace(checkpoint, tokenizer=tokenizer, sentence=modules)
 
 
-def _has(name: str) -> Callable[[Path], bool]:
-    """Whether a folder holds a file of that name."""
-    return lambda folder: (folder / name).is_file()
+def _has(*names: str) -> Callable[[Path], bool]:
+    """Whether a folder holds a file of one of those names."""
+    return lambda folder: any(is_file(folder / name) for name in names)
 
 
 # The first format that recognizes a folder reads it.
@@ -80,7 +81,10 @@ FORMATS: tuple[Format, ...] = (
         tensorflow_v1.read_checkpoint,
     ),
     Format(
-        "Hugging Face", huggingface.CONFIG, _has(huggingface.CONFIG), huggingface.read_checkpoint
+        "Hugging Face",
+        huggingface.CONFIG,
+        _has(huggingface.CONFIG, huggingface.OLD_CONFIG),
+        huggingface.read_checkpoint,
     ),
 )
 

@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bert_export.checkpoints import flax, tensorflow_h5
-from bert_export.errors import BertExportError, CheckpointError
+from bert_export.checkpoints.own_files import is_file, refuse_outside, refuse_pointer
+from bert_export.errors import BertExportError, CheckpointError, plain, shown
 
 __all__ = [
     "WEIGHTS",
@@ -85,7 +86,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         CheckpointError: There is no such file, or it cannot be read.
     """
     for name, read in WEIGHTS:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return read(folder / name)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     raise CheckpointError(
@@ -102,6 +103,7 @@ def read_tensor_file(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is truncated, corrupt or holds more than tensors.
         MissingExtraError: Its format needs a library that is not installed.
     """
+    refuse_pointer(path)
     return _READERS.get(path.suffix, _read_pickle)(path)
 
 
@@ -153,29 +155,40 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     """Tensors of all files that an index names."""
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
     shard_of = read_json(index).get("weight_map")
-    if not isinstance(shard_of, dict) or not all(
-        isinstance(shard, str) and Path(shard).name == shard for shard in shard_of.values()
-    ):
+    if not isinstance(shard_of, dict):
         raise CheckpointError(
             f"file {index} is malformed", expected="a weight_map of tensor names to file names",
             got=type(shard_of).__name__,
         )  # fmt: skip
+    for name, shard in shard_of.items():
+        if (
+            not isinstance(shard, str)
+            or Path(shard).name != shard
+            or Path(shard).suffix not in (suffix, ".safetensors")
+        ):
+            raise CheckpointError(
+                f"file {index} tensor {plain(name)} is in no file of its folder",
+                expected=f"a name that ends in {suffix}",
+                got=shown(shard),
+            )
     tensors: dict[str, Tensor] = {}
     for shard in sorted(set(shard_of.values())):
         path = index.parent / shard
-        if not path.is_file():
+        if not is_file(path):
             raise CheckpointError(
-                f"checkpoint {index.parent} lacks the shard {shard}",
+                f"checkpoint {index.parent} lacks the shard {plain(shard)}",
                 expected=f"every file that {index.name} names",
                 got="no such file",
                 fix="Download or copy it again",
             )
+        refuse_outside(path)
         tensors |= read_tensor_file(path)
     for name, shard in shard_of.items():
         if _NAMES.get(Path(shard).suffix, str)(name) not in tensors:
             raise CheckpointError(
-                f"checkpoint {index.parent} shard {shard} lacks the tensor {name}",
+                f"checkpoint {index.parent} shard {plain(shard)} lacks the tensor {plain(name)}",
                 expected=f"what {index.name} names",
                 fix="Download or copy it again",
             )

@@ -16,12 +16,14 @@ from torch import Tensor
 from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights
+from bert_export.checkpoints.own_files import is_file
 from bert_export.checkpoints.tensorflow_objects import find_objects, read_objects
 from bert_export.checkpoints.tokenizer_files import read_tokenizer
-from bert_export.errors import CheckpointError, ConfigError
+from bert_export.errors import CheckpointError, ConfigError, plain
 
 __all__ = [
     "CONFIG",
+    "OLD_CONFIG",
     "RENAMES",
     "canonical_name",
     "canonical_tensors",
@@ -29,7 +31,7 @@ __all__ = [
     "read_config",
 ]
 
-CONFIG = "config.json"
+CONFIG, OLD_CONFIG = "config.json", "bert_config.json"
 
 # Foreign name -> canonical name, applied in this order: old layer norms, then the missing prefix.
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -89,20 +91,23 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
 
 def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
     """The first weights that are there; a bundle of TensorFlow's objects where there is no file."""
-    objects = find_objects(folder)
-    if objects is not None and not any((folder / name).is_file() for name, _ in WEIGHTS):
-        return read_objects(objects, source)
+    if not any(is_file(folder / name) for name, _ in WEIGHTS):
+        objects = find_objects(folder)
+        if objects is not None:
+            return read_objects(objects, source)
     return canonical_tensors(read_weights(folder), source)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Parse ``config.json`` and check that it is a BERT's.
+    """Parse ``config.json``, or else ``bert_config.json``, and check that it is a BERT's.
 
     Raises:
         CheckpointError: The file is missing or no JSON object.
         ConfigError: ``model_type`` is not ``bert``.
     """
-    config = read_json(folder / CONFIG)
+    # Before transformers had its name, its checkpoints had Google's name of the config.
+    name = CONFIG if is_file(folder / CONFIG) or not is_file(folder / OLD_CONFIG) else OLD_CONFIG
+    config = read_json(folder / name)
     if config.get("model_type", "bert") != "bert":
         raise ConfigError(
             f"checkpoint {folder} is of another architecture",
@@ -134,9 +139,11 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
         CheckpointError: A tensor belongs to no known head, or two have the same canonical name.
     """
     if any("/" in name for name in tensors):
-        return tensorflow_h5.NAMES.rename(_taken(tensors, tensorflow_h5.own_name), source)
+        return tensorflow_h5.NAMES.rename(
+            _taken(tensors, tensorflow_h5.own_name), f"TensorFlow checkpoint {source}"
+        )
     if any(name.endswith(_FLAX_ENDINGS) for name in tensors):
-        return flax.NAMES.rename(_taken(tensors, flax.own_name), source)
+        return flax.NAMES.rename(_taken(tensors, flax.own_name), f"Flax checkpoint {source}")
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():
         name = canonical_name(foreign)
@@ -144,7 +151,7 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
             continue
         if not _KNOWN.fullmatch(name):
             raise CheckpointError(
-                f"checkpoint {source} tensor {foreign} is not of a BERT encoder or head",
+                f"checkpoint {source} tensor {plain(foreign)} is not of a BERT encoder or head",
                 expected=f"names such as {_first_known(tensors)}",
                 got=f"shape {tuple(tensor.shape)}",
                 fix="Remove the tensor, or export the model without what it adds to BERT",

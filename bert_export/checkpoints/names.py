@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bert_export.errors import CheckpointError
+from bert_export.errors import CheckpointError, plain
 
 __all__ = ["NameTable", "TensorName"]
 
@@ -54,12 +54,12 @@ class NameTable:
         """Their name of one of our tensors; ``None`` where they have none."""
         return _match(self._by_ours, ours)
 
-    def rename(self, tensors: Iterable[tuple[str, Tensor]], source: str) -> dict[str, Tensor]:
+    def rename(self, tensors: Iterable[tuple[str, Tensor]], checkpoint: str) -> dict[str, Tensor]:
         """Give tensors our names and our orientation.
 
         Args:
             tensors: Their names and values, of any dtype; each is let go before the next is read.
-            source: What the user asked for, for the messages.
+            checkpoint: Its format and name, for errors.
 
         Returns:
             By canonical names, contiguous.
@@ -73,20 +73,20 @@ class NameTable:
             name = self.to_ours(theirs)
             if name is None:
                 raise CheckpointError(
-                    f"checkpoint {source} tensor {theirs} is not of a BERT encoder or head",
+                    f"{checkpoint} tensor {plain(theirs)} is not of a BERT encoder or head",
                     expected=f"names such as {self.rows[0].theirs}",
                     got=f"shape {tuple(tensor.shape)}",
                     fix="Remove the tensor, or export the model without what it adds to BERT",
                 )
             if name.ours in renamed:
                 raise CheckpointError(
-                    f"checkpoint {source} tensor {name.ours} is stored twice",
+                    f"{checkpoint} tensor {name.ours} is stored twice",
                     expected="one name per tensor",
-                    got=f"also {theirs}",
+                    got=f"also {plain(theirs)}",
                 )
             if name.transposed and tensor.ndim != 2:
                 raise CheckpointError(
-                    f"checkpoint {source} tensor {theirs} has the wrong shape",
+                    f"{checkpoint} tensor {plain(theirs)} has the wrong shape",
                     expected="a matrix",
                     got=tuple(tensor.shape),
                 )
@@ -106,7 +106,7 @@ def _parse(text: str) -> Iterator[TensorName]:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.escape(template).replace(re.escape(_LAYER), r"([0-9]{1,4})"))
+    return re.compile(re.escape(template).replace(re.escape(_LAYER), r"(0|[1-9][0-9]{0,3})"))
 
 
 def _match(patterns: Sequence[tuple[re.Pattern[str], TensorName]], name: str) -> TensorName | None:

@@ -13,6 +13,7 @@ can declare sizes that nothing stands behind. All of that is refused before a by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bert_export.checkpoints.names import NameTable
-from bert_export.errors import CheckpointError, MissingExtraError
+from bert_export.errors import CheckpointError, MissingExtraError, one_line, plain
 
 if TYPE_CHECKING:
     import h5py
@@ -75,6 +76,7 @@ heads
 _DTYPES = ("float16", "float32", "float64")
 _OPTIMIZER = "optimizer_weights"
 _DEEPEST = 24  # groups inside one another; a real file has a dozen
+_MOST_AXES = 8
 _OUTER = 2  # parts of a path before the weight's own name, at most
 
 
@@ -105,32 +107,35 @@ def read_h5(path: Path) -> dict[str, Tensor]:
         raise MissingExtraError(
             f"TensorFlow checkpoint {path}", extra="tensorflow-checkpoints"
         ) from error
-    size = path.stat().st_size
     tensors: dict[str, Tensor] = {}
+    left = path.stat().st_size
     try:
         with h5py.File(path, "r") as file:
-            for place, dataset in _datasets(path, file, ()):
-                _check(path, place, dataset, size)
+            for place, dataset in _datasets(path, file, (), set()):
+                left -= _check(path, place, dataset, left)
                 tensor = torch.from_numpy(np.asarray(dataset[()]))
                 name = own_name(place)
                 if name in tensors and not torch.equal(tensors[name], tensor):
                     raise _refused(path, place, "one value", "another than its copy has")
                 tensors[name] = tensor
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"file {path} cannot be read",
             expected="a complete HDF5 file",
-            got=reason[:200],
+            got=one_line(error, most=200),
             fix="Download or copy it again",
         ) from error
     return tensors
 
 
 def _datasets(
-    path: Path, group: h5py.Group, above: tuple[str, ...]
+    path: Path, group: h5py.Group, above: tuple[str, ...], met: set[int]
 ) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every dataset below a group, by its path; links that could lead elsewhere are refused."""
+    """Every dataset below a group, by its path.
+
+    Links that could lead elsewhere are refused, and so is whatever has two names: no walk is longer
+    than the file.
+    """
     import h5py
 
     if len(above) > _DEEPEST:
@@ -143,29 +148,44 @@ def _datasets(
         if not isinstance(link, h5py.HardLink):
             raise _refused(path, place, "a part of this file", f"a link ({type(link).__name__})")
         member: Any = group[key]
+        address = h5py.h5o.get_info(member.id).addr
+        if address in met:
+            raise _refused(path, place, "a part of its own", "a second name of another")
+        met.add(address)
         if isinstance(member, h5py.Group):
-            yield from _datasets(path, member, (*above, key))
+            yield from _datasets(path, member, (*above, key), met)
         elif isinstance(member, h5py.Dataset):
             yield place, member
         else:
             raise _refused(path, place, "an array", type(member).__name__)
 
 
-def _check(path: Path, place: str, dataset: h5py.Dataset, size: int) -> None:
-    """Refuse what is no array of numbers that lies in this file."""
+def _check(path: Path, place: str, dataset: h5py.Dataset, left: int) -> int:
+    """Refuse what is no array of numbers that lies in this file, whole and as it is.
+
+    At most ``left`` bytes of the file belong to no other array. Gives the array's own.
+    """
     if dataset.external is not None:
         raise _refused(path, place, "bytes of this file", "bytes of other files")
     if dataset.is_virtual:
         raise _refused(path, place, "bytes of this file", "a view of other files")
     if dataset.dtype.name not in _DTYPES:
         raise _refused(path, place, " or ".join(_DTYPES), dataset.dtype)
-    if dataset.shape is None or dataset.size * dataset.dtype.itemsize > size:
-        raise _refused(path, place, f"an array inside {size} bytes", f"shape {dataset.shape}")
+    if dataset.id.get_create_plist().get_nfilters():
+        raise _refused(path, place, "an array as it is", "one behind a filter (compression)")
+    if not dataset.shape or len(dataset.shape) > _MOST_AXES:
+        raise _refused(path, place, "a vector or a matrix", f"shape {dataset.shape}")
+    size = int(math.prod(dataset.shape) * dataset.dtype.itemsize)
+    if not 0 < size <= left:
+        raise _refused(path, place, f"an array in {left} bytes", f"shape {dataset.shape}")
+    if dataset.id.get_storage_size() < size:
+        raise _refused(path, place, f"{size} bytes", f"{dataset.id.get_storage_size()} stored")
+    return size
 
 
 def _refused(path: Path, place: str, expected: object, got: object) -> CheckpointError:
     return CheckpointError(
-        f"file {path} tensor {place} cannot be read",
+        f"file {path} tensor {plain(place)} cannot be read",
         expected=expected,
         got=got,
         fix="Save the model with model.save_pretrained",

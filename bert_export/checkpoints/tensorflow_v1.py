@@ -21,11 +21,12 @@ from torch import Tensor
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import WEIGHTS, read_json
 from bert_export.checkpoints.names import NameTable
-from bert_export.checkpoints.tensor_bundle import INDEX, TensorBundle
+from bert_export.checkpoints.own_files import is_file
+from bert_export.checkpoints.tensor_bundle import INDEX, TensorBundle, find_bundle
 from bert_export.checkpoints.tokenizer_files import read_tokenizer
 from bert_export.errors import CheckpointError
 
-__all__ = ["CONFIGS", "NAMES", "find_bundle", "is_checkpoint", "read_checkpoint"]
+__all__ = ["CONFIGS", "NAMES", "is_checkpoint", "read_checkpoint"]
 
 CONFIGS = ("bert_config.json", "config.json")
 """Where the sizes stand: the first that is there."""
@@ -74,34 +75,30 @@ heads
 """Tensors of Google's BERT and of its scripts ``run_pretraining``, ``run_classifier`` and
 ``run_squad``. Scripts for tagging name their classifier as ``run_classifier`` does."""
 
-# What optimizers keep beside the weights, and counters.
-_SLOTS = re.compile(
-    r"(.*/)?(adam_[mv]|Adam(_1)?|lamb_[mv]|AdamWeightDecayOptimizer(_1)?|LAMBOptimizer(_1)?)"
-    r"|(.*/)?(global_step|beta[12]_power|good_steps|loss_scale|current_loss_scale)"
+# Counters of training; an optimizer's slots stand below the name of their weight.
+_COUNTERS = re.compile(
+    r"(.*/)?(global_step|beta[12]_power|good_steps|bad_steps|(current_)?loss_scale)"
 )
-_LATEST = "checkpoint"
-_PATH = re.compile(r'^model_checkpoint_path:\s*"([^"]*)"', re.MULTILINE)
-_OLD_FORMAT = re.compile(r".*\.ckpt(-[0-9]+)?")
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder's weights are of TensorFlow 1, by Google's name of its config.
 
-    A folder with ``config.json`` too belongs to ``transformers`` if that finds its weights there.
+    Where ``transformers`` finds weights of its own, they come first.
     """
-    if (folder / CONFIGS[1]).is_file():
-        named_as_files = any((folder / name).is_file() for name, _ in WEIGHTS)
-        return not named_as_files and any(map(_is_of_version_1, folder.glob(f"*{INDEX}")))
-    return (folder / CONFIGS[0]).is_file()
+    if any(is_file(folder / name) for name, _ in WEIGHTS):
+        return False
+    if is_file(folder / CONFIGS[1]):
+        return any(map(_is_of_version_1, folder.glob(f"*{INDEX}")))
+    return is_file(folder / CONFIGS[0])
 
 
 def _is_of_version_1(index: Path) -> bool:
     """Whether a bundle's keys are variables' names, not places in a graph of objects."""
     try:
-        entries = TensorBundle(index.with_suffix("")).entries
+        return not TensorBundle(index.with_suffix("")).holds_objects
     except CheckpointError:
         return False
-    return not any(key.startswith("_CHECKPOINTABLE") for key in entries)
 
 
 def read_checkpoint(folder: Path, source: str) -> Checkpoint:
@@ -130,49 +127,9 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     )
 
 
-def find_bundle(folder: Path) -> Path:
-    """The bundle that a folder is about: the only one, or the one that ``checkpoint`` names.
-
-    That file holds paths of the machine that trained; only their last part counts, and it must be
-    in this folder.
-
-    Raises:
-        CheckpointError: There is none, or several of which none is named.
-    """
-    there = sorted(path.name.removesuffix(INDEX) for path in folder.glob(f"*{INDEX}"))
-    named = _latest(folder)
-    if named in there:
-        return folder / named
-    if len(there) == 1:
-        return folder / there[0]
-    if not there:
-        old = [path.name for path in sorted(folder.iterdir()) if _OLD_FORMAT.fullmatch(path.name)]
-        raise CheckpointError(
-            f"checkpoint {folder} has no TensorFlow weights",
-            expected=f"a file such as bert_model.ckpt{INDEX}",
-            got=f"{old[0]} in the format before {INDEX} files" if old else "none",
-            fix="Save it again with tf.compat.v1.train.Saver" if old else "Copy all of its files",
-        )
-    raise CheckpointError(
-        f"checkpoint {folder} holds several checkpoints",
-        expected=f"one, or a file {_LATEST} that names one of them",
-        got=", ".join(there),
-        fix="Move the others away",
-    )
-
-
-def _latest(folder: Path) -> str | None:
-    try:
-        text = (folder / _LATEST).read_text(encoding="utf-8", errors="replace")
-    except OSError:  # it is optional
-        return None
-    match = _PATH.search(text)
-    return None if match is None else re.split(r"[/\\\\]", match[1])[-1]
-
-
 def _read_config(folder: Path, source: str) -> dict[str, Any]:
     for name in CONFIGS:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return read_json(folder / name)
     raise CheckpointError(
         f"checkpoint {source} has no config", expected=" or ".join(CONFIGS), got="neither"
@@ -181,10 +138,17 @@ def _read_config(folder: Path, source: str) -> dict[str, Any]:
 
 def _read_tensors(bundle: TensorBundle, source: str) -> dict[str, Tensor]:
     """The tensors of the encoder and its heads; those of the optimizer are not read."""
-    names = [
-        name for name in bundle.entries if not name.startswith("\0") and not _SLOTS.fullmatch(name)
-    ]
-    return NAMES.rename(((name, bundle.read(name)) for name in names), source)
+    names = (name for name in bundle.names if not _is_of_training(name))
+    return NAMES.rename(
+        ((name, bundle.read(name)) for name in names), f"TensorFlow checkpoint {source}"
+    )
+
+
+def _is_of_training(name: str) -> bool:
+    """Whether a tensor is a counter, or an optimizer's beside a weight: below the weight's name."""
+    return (
+        _COUNTERS.fullmatch(name) is not None or NAMES.to_ours(name.rpartition("/")[0]) is not None
+    )
 
 
 def _architectures(tensors: Mapping[str, Tensor]) -> list[str]:
