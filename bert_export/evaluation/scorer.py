@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bert_export.datasets import DataSet
-from bert_export.errors import DatasetError, InputError, MissingExtraError
+from bert_export.datasets.items import read_items
+from bert_export.errors import DatasetError, MissingExtraError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
@@ -28,7 +29,6 @@ __all__ = [
     "gold_labels",
     "label_id",
     "metric_library",
-    "read_items",
 ]
 
 AnyPipeline = Pipeline[Any, Any, Any]
@@ -165,23 +165,6 @@ class Scorer(ABC):
         By default the task's metric, with the other engine's answers as labels.
         """
         return self.score(self.as_gold(reference), answers)[self.metric]
-
-
-def read_items(pipeline: AnyPipeline, data: DataSet) -> list[Any]:
-    """The pipeline's item of every record.
-
-    Raises:
-        DatasetError: The pipeline refuses a record; the error names its place.
-    """
-    items = []
-    for index, record in enumerate(data.records):
-        try:
-            items.append(pipeline.item(record))
-        except InputError as error:
-            raise DatasetError(
-                f"{data.place(index)} does not fit {pipeline.task}", got=error
-            ) from error
-    return items
 
 
 def gold_labels(

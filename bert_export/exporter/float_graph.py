@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import onnx_ir as ir
 from torch import nn
@@ -17,6 +16,7 @@ from bert_export.exporter.source import Source
 from bert_export.passes.graph_pass import Outcome
 from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import CalibrationRows, make_rows
+from bert_export.runtime.closing import Closing
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
@@ -104,7 +104,7 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
     return FloatGraph(source=source, model=model, outcomes=outcomes, pipeline=pipeline, rows=rows)
 
 
-class _UnopenedSession:
+class _UnopenedSession(Closing):
     """A session that only tells its interface: enough to encode rows."""
 
     def __init__(self, graph: GraphRecord) -> None:
@@ -116,14 +116,3 @@ class _UnopenedSession:
 
     def close(self) -> None:
         """There is nothing to free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

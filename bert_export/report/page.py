@@ -259,16 +259,12 @@ def _by_batch(report: Report) -> list[str]:
 
 
 def _rate_bars(report: Report, shape: str) -> dict[str, Any]:
-    def value(variant: Variant) -> float | None:
-        timing = variant.measured.timings.get(shape)
-        return None if timing is None else timing.rows_per_second
-
     batch, _, sequence = shape.partition("x")
     rows = "row" if batch == "1" else "rows"
     return _bars(
         report,
         f"{batch} {rows} of {sequence} tokens",
-        value,
+        lambda one: _rate(one, shape),
         lambda one: f"{wording.rate(one)} rows/s",
     )
 
@@ -283,15 +279,13 @@ def _answer_bars(report: Report) -> Iterator[dict[str, Any]]:
         _milliseconds,
         lambda one: _note(one, ONE_TEXT),
     )
-
-    def value(variant: Variant) -> float | None:
-        timing = variant.measured.timings.get(MANY_TEXTS)
-        return None if timing is None else timing.rows_per_second
-
-    counts = [one.measured.timings[MANY_TEXTS].rows for one in report.variants if value(one)]
+    counts = [one.measured.timings[MANY_TEXTS].rows for one in report.variants if _texts_rate(one)]
     count = counts[0] if counts else report.conditions.texts
     yield _bars(
-        report, f"{count} texts in one call", value, lambda one: f"{wording.rate(one)} texts/s"
+        report,
+        f"{count} texts in one call",
+        _texts_rate,
+        lambda one: f"{wording.rate(one)} texts/s",
     )
 
 
@@ -388,9 +382,14 @@ def _negated(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _texts_rate(variant: Variant) -> float | None:
-    timing = variant.measured.timings.get(MANY_TEXTS)
+def _rate(variant: Variant, workload: str) -> float | None:
+    """Rows a second in a workload, where it was timed."""
+    timing = variant.measured.timings.get(workload)
     return None if timing is None else timing.rows_per_second
+
+
+def _texts_rate(variant: Variant) -> float | None:
+    return _rate(variant, MANY_TEXTS)
 
 
 def _timing_column(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import onnx_ir as ir
 
 from bert_export.bundle import EngineRecord
 from bert_export.passes.recipe import Recipes
 from bert_export.quantization.quantizer import SCHEMES, Scheme
+from bert_export.runtime.closing import Closing
 from bert_export.runtime.sessions.onnxruntime import open_engine
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 
@@ -37,7 +36,7 @@ def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> 
     return _Reversed(open_engine(folder, engine, threads=threads))
 
 
-class _Reversed:
+class _Reversed(Closing):
     def __init__(self, session: Session) -> None:
         self._session = session
         self.inputs, self.outputs = session.inputs, session.outputs
@@ -47,14 +46,3 @@ class _Reversed:
 
     def close(self) -> None:
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

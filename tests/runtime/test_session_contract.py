@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +17,7 @@ from onnx import parser
 
 from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError
+from bert_export.runtime.closing import Closing
 from bert_export.runtime.sessions import open_session
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.target_table import TARGETS
@@ -72,7 +72,7 @@ def answer(feeds: Feeds) -> Outputs:
     }
 
 
-class NumpySession:
+class NumpySession(Closing):
     """The smallest session that keeps the promises; needs no engine."""
 
     def __init__(self, graph: GraphRecord) -> None:
@@ -87,17 +87,6 @@ class NumpySession:
 
     def close(self) -> None:
         self._open = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def engine(target: str) -> EngineRecord:

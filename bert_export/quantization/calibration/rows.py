@@ -11,8 +11,9 @@ import numpy as np
 
 from bert_export.bundle import CalibrationRecord
 from bert_export.datasets import DataSet, read_dataset
+from bert_export.datasets.items import read_items
 from bert_export.datasets.masking import corrupt_rows
-from bert_export.errors import CalibrationError, InputError, TaskError
+from bert_export.errors import CalibrationError, TaskError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import Task
@@ -104,15 +105,7 @@ def make_rows(
         TaskError: All records are pairs, and the checkpoint has one token type.
     """
     settings = pipeline.dataset_settings()
-    items = []
-    for index, record in enumerate(calibration.records):
-        try:
-            items.append(pipeline.item(record))
-        except InputError as error:
-            raise CalibrationError(
-                f"{calibration.place(index)} does not fit {pipeline.task}",
-                got=error,
-            ) from error
+    items = read_items(pipeline, calibration, error=CalibrationError)
     encoded = [row for rows in pipeline.encode(items, settings) for row in rows]
     # A checkpoint with one token type cannot take pairs.
     types = pipeline.manifest.model.type_vocab_size
