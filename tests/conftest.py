@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+
+# Workers share the cores, and a second thread of a matrix product only waits for one: the BLAS
+# behind NumPy reads these when it is first imported, commands that tests start inherit them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
+from bert_export.bundle import read_manifest
 from bert_export.checkpoints.demo import find_base
 from bert_export.errors import MissingExtraError
 from bert_export.exporter import Export, export
@@ -19,19 +28,33 @@ from tests.oracle import save_tiny
 
 torch.set_num_threads(1)  # tiny models: a second thread only waits
 
+# No test fails because a machine is slow.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that no worker waits for another at the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def traces(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Graphs are traced once in a run: its workers and the commands that they start share them."""
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all workers of this run share."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # a worker's folder stands in that of the run
-    os.environ.setdefault(CACHE_VARIABLE, str(folder / "traces"))
+    shared = folder / "shared"
+    shared.mkdir(exist_ok=True)
+    return shared
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces(run_folder: Path) -> None:
+    """Every graph is traced once in a run: workers and the commands that they start share it."""
+    os.environ.setdefault(CACHE_VARIABLE, str(run_folder / "traces"))
 
 
 @pytest.fixture(scope="session")
@@ -88,11 +111,11 @@ def tiny_export(
 
 
 @pytest.fixture(scope="session")
-def embedding_int8(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """The real weights as a calibrated INT8 bundle."""
-    return export(
-        task="sentence-embedding",
-        model=str(minilm),
-        output=tmp_path_factory.mktemp("bundle") / "embedding",
-        precision="int8",
-    )
+def embedding_int8(minilm: Path, run_folder: Path) -> Export:
+    """The real weights as a calibrated INT8 bundle, exported by the worker that is first."""
+    bundle = run_folder / "embedding"
+    with (run_folder / "embedding.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if bundle.exists():
+            return Export(bundle, read_manifest(bundle), ())
+        return export(task="sentence-embedding", model=str(minilm), output=bundle, precision="int8")

@@ -435,7 +435,8 @@ class Manifest(Record, frozen=True, kw_only=True):
 
     Args:
         labels: Label names in id order; empty where the task has none.
-        postprocessing: The task's own parameters, read by its pipeline.
+        postprocessing: The task's parameters with every default, a struct of its file in
+            :mod:`bert_export.tasks` as JSON.
         default_target: The target that is served when none is asked for.
         engines: One entry per target, in the order in which they were asked for.
         versions: Versions of the tools that wrote the bundle.

@@ -112,7 +112,7 @@ def _timing(entry: Entry, label: str) -> Iterator[str]:
     yield entry.name
     ratio = entry.measured.speed_ups.get(label)
     yield "-" if ratio is None else f"{ratio.value:.2f}"
-    yield "-" if ratio is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
+    yield "-" if ratio is None else ratio.interval_text
     yield _ms(summary.p50)
     yield _ms(summary.p95)
     yield _ms(summary.p99)

@@ -51,10 +51,10 @@ def read_dataset(task: Task, path: str | Path) -> DataSet:
 
     Args:
         task: The task whose fields are read; other columns are left out.
-        path: A ``.txt`` (one ``text`` a line), ``.jsonl``, ``.csv`` or ``.parquet`` file, or a
-            directory that the datasets library saved; or a demonstration's sample, such as
-            ``demo:snips``. For a task that needs pairs, the lines of a
-            ``.txt`` file are running text, see :func:`bert_export.datasets.pairing.pair_passages`.
+        path: A ``.txt`` (one ``text`` a line), ``.jsonl``, ``.csv`` or ``.parquet`` file, a
+            directory that the datasets library saved, or a demonstration's sample, such as
+            ``demo:snips``. For a task that needs pairs, the lines of a ``.txt`` file are running
+            text, see :func:`bert_export.datasets.pairing.pair_passages`.
 
     Raises:
         DatasetError: The file is missing, of an unknown kind, malformed or empty, or a record does

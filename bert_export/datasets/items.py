@@ -1,4 +1,4 @@
-"""Records as the items that a task's pipeline takes."""
+"""Records as the items that a pipeline answers."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ def read_items(
     """The pipeline's item of every record.
 
     Args:
-        pipeline: The task's pipeline, over any session.
+        pipeline: The task's pipeline.
         data: The records.
         error: Class of the error to raise.
 
     Raises:
-        BertExportError: The pipeline refuses a record; of the class ``error``, and names its place.
+        BertExportError: The pipeline refuses a record; the error names its place and is of the
+            class ``error``.
     """
     items = []
     for index, record in enumerate(data.records):
         try:
             items.append(pipeline.item(record))
-        except InputError as cause:
-            raise error(f"{data.place(index)} does not fit {pipeline.task}", got=cause) from cause
+        except InputError as refusal:
+            raise error(
+                f"{data.place(index)} does not fit {pipeline.task}", got=refusal
+            ) from refusal
     return items

@@ -1,4 +1,4 @@
-"""The small labelled samples that come with the demonstrations, named as those: ``demo:snips``."""
+"""The small labelled samples of the demonstrations, by the same names: ``demo:snips``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def sample_names() -> tuple[str, ...]:
 
 
 def find_sample(name: str) -> Path | None:
-    """The file of a sample; ``None`` where the name is none of a sample's form.
+    """The file of a sample; ``None`` if the name does not begin with ``demo:``.
 
     Args:
-        name: What a user gives in the place of a data file.
+        name: What a user gives instead of a data file.
 
     Raises:
-        DatasetError: It has a sample's form, and there is none of that name.
+        DatasetError: The name begins with ``demo:``, and there is no such sample.
     """
     if not name.startswith(_PREFIX):
         return None

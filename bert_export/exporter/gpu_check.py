@@ -36,12 +36,9 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.targets import TARGETS, find_target, load_target
 from bert_export.targets.gpu import Gpu, find_gpu
-from bert_export.tasks import find_task
+from bert_export.tasks import TASKS, find_task
 
 __all__ = ["BOUNDS", "SHAPES", "CheckStep", "EngineCheck", "GpuCheck", "check_engine", "check_gpu"]
-
-TASKS_CHECKED = ("sentence-embedding", "text-classification", "fill-mask", "question-answering")
-"""A task for every way in which a graph reads tokens."""
 
 SHAPES = (Shape(1, 16), Shape(1, 128), Shape(8, 128), Shape(32, 64))
 BATCH_SIZES, LENGTHS = (1, 8, 64), (16, 128)
@@ -126,7 +123,7 @@ def check_gpu(
         model: The checkpoint, as :func:`bert_export.exporter.export` takes it.
         targets: Those to check; all for a GPU when empty.
         precisions: Those to check, as far as a target has them; each target's own when empty.
-        tasks: Those to check; :data:`TASKS_CHECKED` when empty.
+        tasks: Those to check; the representative ones when empty.
         find: Finds the GPU.
         report: Called with every check when it is done.
 
@@ -143,7 +140,9 @@ def check_gpu(
             got="none",
         )
     pairs = _pairs(targets, precisions)
-    names = [find_task(name).name for name in tasks or TASKS_CHECKED]
+    names = [find_task(name).name for name in tasks] or [
+        task.name for task in TASKS.values() if task.representative
+    ]
     checks = []
     for target, precision in pairs:
         for task in names:

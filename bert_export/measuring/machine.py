@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bert_export.target_table import TARGETS
+
 __all__ = ["available_cores", "describe_machine", "installed_versions", "processor_kind"]
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -27,8 +29,7 @@ _KINDS = {
 _PACKAGES = (
     "bert-export",
     "numpy",
-    "onnxruntime",
-    "openvino",
+    *dict.fromkeys(package for target in TARGETS.values() for package in target.packages),
     "tokenizers",
     "torch",
     "transformers",

@@ -15,8 +15,8 @@ decides its speed for as long as it lives. Neither may pass for a difference bet
    their logarithms. Noise within a lifetime is in it, as it spreads the lifetimes' medians. Three
    lifetimes make it wide unless they agree; a median over three with a bootstrap would make it
    narrower than it should be.
-5. *One lifetime alone* has the interval of the median over its laps: it holds for that pair of
-   processes and says nothing of the next.
+5. *One lifetime alone* has the interval of the median over its laps, where it has enough of them:
+   it holds for that pair of processes and says nothing of the next.
 
 Source: Kalibera and Jones 2013, Rigorous benchmarking in reasonable time (means over the highest
 level of repetition); Student's t distribution.
@@ -30,7 +30,7 @@ from statistics import fmean, median, stdev
 
 import msgspec
 
-from bert_export.measuring.samples import median_interval
+from bert_export.measuring.samples import LEAST_TURNS, median_interval
 
 __all__ = ["Lifetimes", "Ratio", "mean_interval", "paired_ratio"]
 
@@ -47,33 +47,48 @@ _NORMAL = 1.96
 
 
 class Ratio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A ratio and its 95 % interval.
+    """A ratio and its 95 % interval; ``str`` writes both.
 
     Args:
         value: The ratio.
-        low, high: The ends of the interval.
+        interval: Its ends; ``None`` of a single lifetime with fewer laps than
+            :data:`bert_export.measuring.samples.LEAST_TURNS`, which say nothing of their spread.
         lifetimes: Pairs of processes behind it.
         laps: Of all of them together.
     """
 
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     lifetimes: int
     laps: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.interval_text})"
+
+    @property
+    def interval_text(self) -> str:
+        """Both ends, in words."""
+        if self.interval is None:
+            return "no interval"
+        low, high = self.interval
+        return f"{low:.2f} to {high:.2f}"
+
     @property
     def spread(self) -> float:
-        """Half the interval's width as a share of the ratio."""
-        return (self.high - self.low) / 2 / self.value
+        """Half the interval's width as a share of the ratio; infinite without an interval."""
+        if self.interval is None:
+            return math.inf
+        low, high = self.interval
+        return (high - low) / 2 / self.value
 
     @property
     def inverse(self) -> Ratio:
         """The same, seen from the other contender."""
         return Ratio(
             value=1 / self.value,
-            low=1 / self.high,
-            high=1 / self.low,
+            interval=None
+            if self.interval is None
+            else (1 / self.interval[1], 1 / self.interval[0]),
             lifetimes=self.lifetimes,
             laps=self.laps,
         )
@@ -98,16 +113,13 @@ def paired_ratio(numerator: Lifetimes, denominator: Lifetimes) -> Ratio | None:
     if not lifetimes:
         return None
     middles = [median(laps) for laps in lifetimes]
-    if len(middles) == 1:
-        value = middles[0]
-        low, high = median_interval(lifetimes[0])
+    if len(middles) > 1:
+        interval: tuple[float, float] | None = mean_interval(middles)
     else:
-        value = fmean(middles)
-        low, high = mean_interval(middles)
+        interval = median_interval(lifetimes[0]) if len(lifetimes[0]) >= LEAST_TURNS else None
     return Ratio(
-        value=math.exp(value),
-        low=math.exp(min(low, value)),
-        high=math.exp(max(high, value)),
+        value=math.exp(fmean(middles)),
+        interval=None if interval is None else (math.exp(interval[0]), math.exp(interval[1])),
         lifetimes=len(lifetimes),
         laps=sum(map(len, lifetimes)),
     )

@@ -164,7 +164,7 @@ def _headline(report: Report) -> str:
     change = wording.drop_text(report, chosen)
     return (
         f"{answers}, {ratio.value:.1f} times as fast as {reference.name} "
-        f"(95 % interval {ratio.low:.2f} to {ratio.high:.2f}), at "
+        f"(95 % interval: {ratio.interval_text}), at "
         f"{wording.quality_text(report, report.quality(chosen))} "
         f"{wording.quality_name(report)} ({change})."
     )

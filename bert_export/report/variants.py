@@ -17,13 +17,13 @@ from bert_export.errors import InputError
 from bert_export.measuring.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
+from bert_export.targets.gpu import find_gpu
 
 __all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants"]
 
 FOLDER = "variants"
 
 _DIGITS = 12
-_DEVICES, _GPU = Path("/dev"), "nvidia[0-9]*"
 
 
 def plan_variants(
@@ -64,7 +64,7 @@ def plan_variants(
 
 def default_targets() -> tuple[str, ...]:
     """Targets of this machine's devices: those for a GPU only where one is there."""
-    if any(_DEVICES.glob(_GPU)):
+    if find_gpu() is not None:
         return tuple(TARGETS)
     return tuple(name for name, target in TARGETS.items() if not target.gpu)
 

@@ -37,7 +37,7 @@ def times(ratio: Ratio | None) -> str:
     """A ratio and its 95 % interval."""
     if ratio is None:
         return DASH
-    return f"{ratio.value:.2f} × ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{ratio.value:.2f} × ({ratio.interval_text})"
 
 
 def rate(value: float | None) -> str:

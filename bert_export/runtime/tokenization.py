@@ -9,10 +9,10 @@ by several threads of the ``tokenizers`` library; a process that forks afterward
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 import tokenizers
 from tokenizers import AddedToken, Encoding
@@ -29,6 +29,8 @@ Text: TypeAlias = str | tuple[str, str] | Sequence[str]
 """A text, a pair of texts, or the words of a text that is split already."""
 
 _TRUNCATIONS = ("longest_first", "only_first", "only_second", "none")
+Value = TypeVar("Value")
+
 _CACHED_SETTINGS = 16
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 _Prepared: TypeAlias = str | tuple[str, str] | list[str]
@@ -449,27 +451,62 @@ class Tokenizer:
         return encodings
 
 
+class _Field:
+    """A field that is read when it is asked for, and then kept in the instance.
+
+    As :class:`functools.cached_property`, which takes a lock in Python 3.11 that costs more than
+    what is read. Two threads at worst read twice.
+    """
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read, self._name = read, read.__name__
+
+    def __get__(self, instance: Any, _: type) -> Any:
+        value = instance.__dict__[self._name] = self._read(instance)
+        return value
+
+
+def _on_demand(read: Callable[[Any], Value]) -> Value:
+    return cast("Value", _Field(read))
+
+
 class _LibraryEncoding(Encoded):
     """An encoding of the ``tokenizers`` library, whose fields are read when they are asked for.
 
-    To read all of them takes longer than to tokenize the text, and most tasks need two.
+    To read all of them takes longer than to tokenize the text, and most tasks need the ids alone.
     """
 
+    _encoding: Encoding
+
     def __init__(self, encoding: Encoding) -> None:
-        self.__dict__["_encoding"] = encoding
+        own = self.__dict__  # the class is frozen
+        own["_encoding"] = encoding
+        own["ids"] = encoding.ids
+        own["type_ids"] = encoding.type_ids
 
-    def __getattr__(self, name: str) -> Any:
-        """Read a field, once."""
-        if name not in Encoded.__dataclass_fields__:
-            raise AttributeError(name)
-        value = getattr(self._encoding, name)
-        if name == "overflowing":
-            value = tuple(map(_LibraryEncoding, value))
-        self.__dict__[name] = value
-        return value
+    @_on_demand
+    def tokens(self) -> Sequence[str]:
+        return self._encoding.tokens  # type: ignore[no-any-return]
 
-    def __len__(self) -> int:
-        return len(self._encoding)
+    @_on_demand
+    def offsets(self) -> Sequence[tuple[int, int]]:
+        return self._encoding.offsets  # type: ignore[no-any-return]
+
+    @_on_demand
+    def word_ids(self) -> Sequence[int | None]:
+        return self._encoding.word_ids  # type: ignore[no-any-return]
+
+    @_on_demand
+    def sequence_ids(self) -> Sequence[int | None]:
+        return self._encoding.sequence_ids  # type: ignore[no-any-return]
+
+    @_on_demand
+    def special_tokens_mask(self) -> Sequence[int]:
+        return self._encoding.special_tokens_mask  # type: ignore[no-any-return]
+
+    @_on_demand
+    def overflowing(self) -> Sequence[Encoded]:
+        return tuple(map(_LibraryEncoding, self._encoding.overflowing))
 
 
 def _require(backend: tokenizers.Tokenizer, record: TokenizerRecord, token: str) -> int:

@@ -37,5 +37,6 @@ TASK = Task(
     shortest_row=3,
     required=("text",),
     demo="gutenberg",
+    representative=True,
     example={"text": "She opened the old [MASK] and began to read."},
 )

@@ -70,6 +70,7 @@ TASK = Task(
     required=("question", "context"),
     optional=("answers",),
     demo="spans",
+    representative=True,
     example={
         "question": "What data do you collect?",
         "context": "When you open an account we collect your email address and your postal code. "

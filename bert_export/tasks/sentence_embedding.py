@@ -81,5 +81,6 @@ TASK = Task(
     required=("text",),
     optional=("text_pair", "score"),
     demo="minilm",
+    representative=True,
     example={"text": "The harbour froze twice that winter."},
 )

@@ -61,6 +61,8 @@ class Task:
         required: Fields that every record of a calibration or evaluation file has.
         optional: Fields that a record may have.
         demo: Name of the demonstration checkpoint, ``None`` where there is none.
+        representative: Whether it is among the few tasks that stand for all where not all are
+            tried: one for every way in which a graph reads tokens.
         example: The record that is answered after an export.
         example_options: Options of that call.
     """
@@ -83,6 +85,7 @@ class Task:
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     demo: str | None
+    representative: bool = False
     example: Mapping[str, Any]
     example_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -108,5 +108,6 @@ TASK = Task(
     required=("text",),
     optional=("text_pair", "label", "labels"),
     demo="snips",
+    representative=True,
     example={"text": "Book a table for four at the Italian place on Friday."},
 )

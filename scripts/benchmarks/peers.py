@@ -33,7 +33,7 @@ from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.ratios import Ratio
 from bert_export.measuring.timing import Listener, time_first_answers
 from bert_export.measuring.workloads import Workload
-from scripts.benchmarks.common.bounds import quotient
+from scripts.benchmarks.common.bounds import interval_of, quotient
 from scripts.benchmarks.common.commands import Usage
 from scripts.benchmarks.common.comparison import Comparison
 from scripts.benchmarks.common.options import Common, benchmark
@@ -493,10 +493,13 @@ def _least(values: Mapping[str, float], names: Sequence[str]) -> str | None:
 
 
 def _verdict(times: Ratio | float | None) -> tuple[Ratio | float | None, str]:
-    """The figure, and who wins; nobody where the interval holds 1."""
+    """The figure, and who wins; nobody where the interval holds 1, or there is none."""
     if times is None:
         return None, ""
-    low, high = (times.low, times.high) if isinstance(times, Ratio) else (times, times)
+    interval = interval_of(times)
+    if interval is None:
+        return times, "unsure"
+    low, high = interval
     if low <= 1 <= high:
         return times, "level"
     return times, "ours" if low > 1 else "the peer"

@@ -64,7 +64,8 @@ def test_others_are_compared_with_the_baseline(classifier: str, tmp_path: Path) 
     assert [entry["name"] for entry in told["entries"]] == ["other copy", "one copy"]
     first, second = (entry["measured"]["speed_ups"] for entry in told["entries"])
     assert first == {}
-    assert second["1x8"]["low"] <= second["1x8"]["value"] <= second["1x8"]["high"]
+    assert second["1x8"]["value"] > 0
+    assert second["1x8"]["lifetimes"] == 1
     printed = invoke(*bundles, *BRIEF, "--texts", "0").stdout
     assert "times as fast as one copy" in " ".join(printed.split())
 

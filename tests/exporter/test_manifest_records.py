@@ -18,11 +18,7 @@ from tests.checkpoints.conftest import rewrite, write_modules
 from tests.oracle import save_tiny
 
 CONFIG = BertConfig.from_dict({"max_position_embeddings": 32})
-PAIRED = (
-    *("multiple-choice", "next-sentence-prediction", "pretraining"),
-    *("question-answering", "zero-shot-classification"),
-)
-LEAST = {name: 5 if name in PAIRED else 3 for name in TASKS}
+LEAST = {name: task.shortest_row for name, task in TASKS.items()}
 
 
 def _checkpoint(own: int | None, stated: int | None = None) -> Checkpoint:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from itertools import pairwise
 from statistics import fmean, median
 
 import numpy as np
@@ -131,8 +130,8 @@ def test_a_steady_drift_cancels_within_a_lap(ratio: float, slope: float) -> None
     b = [clock[index] for index in (1, 2, 5, 6)]
     found = paired_ratio([a], [b])
     assert found is not None
-    for figure in (found.value, found.low, found.high):
-        assert figure == pytest.approx(ratio)
+    assert found.value == pytest.approx(ratio)
+    assert found.interval is None  # of two laps
 
 
 def test_figures_that_are_not_paired_are_moved() -> None:
@@ -168,7 +167,9 @@ def test_interval_holds_the_truth_as_often_as_it_says(lifetimes: int) -> None:
         ratio = speed_up(*pair)
         assert ratio is not None
         assert ratio.lifetimes == lifetimes
-        held += ratio.low <= 1.3 <= ratio.high
+        assert ratio.interval is not None
+        low, high = ratio.interval
+        held += low <= 1.3 <= high
     assert 0.92 <= held / trials <= 0.98
 
 
@@ -178,7 +179,9 @@ def test_one_lifetime_does_not_speak_for_the_next() -> None:
     for _ in range(100):
         ratio = speed_up(lived(rng, 1.0, 1, 0.1), lived(rng, 1.3, 1, 0.1))
         assert ratio is not None
-        held += ratio.low <= 1.3 <= ratio.high
+        assert ratio.interval is not None
+        low, high = ratio.interval
+        held += low <= 1.3 <= high
     assert held < 50  # which is why several are the default
 
 
@@ -207,12 +210,13 @@ def test_ratios_are_inverse_to_each_other() -> None:
     ratio, inverse = speed_up(above, below), speed_up(below, above)
     assert ratio is not None
     assert inverse is not None
-    assert ratio.low < ratio.value < ratio.high
-    for one, other in pairwise((ratio, inverse.inverse)):
-        assert one.value == pytest.approx(other.value)
-        assert one.low == pytest.approx(other.low)
-        assert one.high == pytest.approx(other.high)
-    assert ratio.spread == pytest.approx((ratio.high - ratio.low) / 2 / ratio.value)
+    assert ratio.interval is not None
+    low, high = ratio.interval
+    assert low < ratio.value < high
+    assert inverse.inverse.value == pytest.approx(ratio.value)
+    assert inverse.inverse.interval == pytest.approx((low, high))
+    assert ratio.spread == pytest.approx((high - low) / 2 / ratio.value)
+    assert str(ratio) == f"{ratio.value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def test_lifetimes_are_paired_as_far_as_both_reach() -> None:
@@ -237,3 +241,15 @@ def test_calls_of_different_work_are_compared_as_a_whole() -> None:
     assert ratio.value == pytest.approx(2.0)
     assert a.pass_seconds == 10.0
     assert a.rows_per_second == 0.2
+
+
+def test_a_few_laps_of_one_lifetime_have_no_interval() -> None:
+    few, enough = ([[2.0] * count] for count in (10, 12))
+    for turns, interval in ((few, None), (enough, (2.0, 2.0))):
+        ratio = paired_ratio(turns, [[1.0] * len(turns[0])])
+        assert ratio is not None
+        assert ratio.value == pytest.approx(2.0)
+        assert ratio.interval == (None if interval is None else pytest.approx(interval))
+    ratio = paired_ratio(few, [[1.0] * 10])
+    assert ratio is not None
+    assert (str(ratio), ratio.spread) == ("2.00 (no interval)", math.inf)

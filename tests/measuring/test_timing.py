@@ -123,7 +123,8 @@ def test_contenders_take_turns_through_several_lifetimes(bench: Bench) -> None:
     assert set(bench.results["b"].speed_ups) == {"w", "x"}
     ratio = bench.results["b"].speed_ups["w"]
     assert (ratio.lifetimes, ratio.laps) == (2, 2)
-    assert ratio.low <= ratio.value <= ratio.high
+    assert ratio.interval is not None
+    assert ratio.interval[0] <= ratio.value <= ratio.interval[1]
     processes = Counter(name for name, what, _ in bench.log if what == "open")
     assert processes == {"a": 2, "b": 2}
 

@@ -144,25 +144,6 @@ def test_bias_correction_keeps_the_mean(added: int) -> None:
     )
 
 
-def test_a_layer_without_a_bias_gets_one(tmp_path: Path) -> None:
-    model = prepared()
-    layer = next(layer for layer in find_linear_layers(model)[0] if layer.name == LAYER)
-    bias = own_bias(model.graph, layer.node)
-    assert own_bias(model.graph, layer.node) is bias
-    add = next(use.node for use in layer.node.outputs[0].uses())
-    add.outputs[0].name = "gone"
-    for node, index in tuple(add.outputs[0].uses()):
-        node.replace_input_with(index, layer.node.outputs[0])
-    model.graph.remove(add, safe=True)
-    model.graph.initializers.pop(str(bias.name))
-    before = copy_model(model)
-    zeros = own_bias(model.graph, layer.node)
-    assert not constant(zeros).any()  # type: ignore[union-attr]
-    feeds = feeds_for(model)
-    outputs = run_model(before, feeds, tmp_path), run_model(model, feeds, tmp_path)
-    assert difference(*outputs) == 0
-
-
 def test_rows_of_the_embedding_table_have_their_own_scale(tmp_path: Path) -> None:
     model = traced("feature-extraction")
     table = model.graph.initializers[f"{TABLE}.weight"]

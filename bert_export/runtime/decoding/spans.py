@@ -81,10 +81,10 @@ def best_spans(
         shorter first.
     """
     width = min(max_answer_len, len(start))
-    padding = (0, width - 1)
-    view = np.lib.stride_tricks.sliding_window_view
-    ends = view(np.pad(end, padding), width)  # (S, width): end of the span of 1, 2, ... tokens
-    allowed = context[:, np.newaxis] & view(np.pad(context, padding), width)
+    last = np.arange(len(start))[:, np.newaxis] + np.arange(width)  # (S, width): of 1, 2 ... tokens
+    beyond = np.zeros(width - 1, dtype=bool)
+    allowed = context[:, np.newaxis] & np.concatenate([context, beyond])[last]
+    ends = np.concatenate([end, beyond.astype(end.dtype)])[last]
     scores = np.where(allowed, start[:, np.newaxis] * ends, -1).ravel()
     kept = min(top_k, int(allowed.sum()))
     if kept == 0:
@@ -106,23 +106,17 @@ def locate_span(
         last: Its last token.
         align_to_words: Whether it is widened to the words of its first and last token.
     """
-    offsets = encoding.offsets
     if align_to_words:
-        words, sequences = encoding.word_ids, encoding.sequence_ids
-        if words[first] is not None and words[last] is not None:
-            # The tokens of a word follow each other; a window may begin or end inside it.
-            while first > 0 and _is_of(first - 1, words[first], words, sequences):
+        words = encoding.word_ids
+        opening, closing = words[first], words[last]
+        if opening is not None and closing is not None:
+            # A word's tokens follow each other, and a special token stands between two texts.
+            while words[first - 1] == opening:
                 first -= 1
-            while last + 1 < len(words) and _is_of(last + 1, words[last], words, sequences):
+            while words[last + 1] == closing:
                 last += 1
+    offsets = encoding.offsets
     return offsets[first][0], offsets[last][1]
-
-
-def _is_of(
-    token: int, word: int | None, words: Sequence[int | None], sequences: Sequence[int | None]
-) -> bool:
-    """Whether a token belongs to that word of the context."""
-    return words[token] == word and sequences[token] == _CONTEXT
 
 
 def decode_answers(

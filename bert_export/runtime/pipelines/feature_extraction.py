@@ -83,7 +83,7 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
             single=single,
             items=items,
             settings=FeatureExtractionSettings(
-                Tokenization.from_options(options, self.default_settings().tokenization),
+                Tokenization.from_options(options, self.defaults.tokenization),
                 check_flag("return_arrays", return_arrays),
             ),
             batch_size=batch_size,

@@ -92,7 +92,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
             InputError: A text is no string, has no mask or is too long; ``top_k`` or ``targets``
                 does not fit the vocabulary.
         """
-        default = self.default_settings()
+        default = self.defaults
         settings = FillMaskSettings(
             top_k=default.top_k if top_k is None else check_top_k(top_k),
             targets=None if targets is None else self._target_ids(targets),
@@ -118,7 +118,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
 
     def dataset_settings(self) -> FillMaskSettings:
         """As a call that cuts long text."""
-        return replace(self.default_settings(), tokenization=CUT)
+        return replace(self.defaults, tokenization=CUT)
 
     def encode(self, items: Sequence[str], settings: FillMaskSettings) -> list[list[Row]]:
         """One row per text."""

@@ -82,7 +82,7 @@ class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleCho
             inputs,
             single=single,
             items=map(self.item, items),
-            settings=self.default_settings(),
+            settings=self.defaults,
             batch_size=batch_size,
         )
 

@@ -87,7 +87,7 @@ class NextSentencePredictionPipeline(
             inputs,
             single=single,
             items=map(self.item, items),
-            settings=self.default_settings(),
+            settings=self.defaults,
             batch_size=batch_size,
         )
 

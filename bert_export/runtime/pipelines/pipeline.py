@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -110,9 +110,14 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
     def default_settings(self) -> Settings:
         """The settings of a call that names none."""
 
+    @cached_property
+    def defaults(self) -> Settings:
+        """The settings of a call that names none, made once."""
+        return self.default_settings()
+
     def dataset_settings(self) -> Settings:
         """The settings for records of a data file: by default a call's; long text is cut."""
-        return self.default_settings()
+        return self.defaults
 
     @abstractmethod
     def encode(self, items: Sequence[Item], settings: Settings) -> list[list[Row]]:

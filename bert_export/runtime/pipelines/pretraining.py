@@ -94,7 +94,7 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
                 a mask), or ``top_k`` does not fit the vocabulary.
         """
         settings = replace(
-            self.default_settings(),
+            self.defaults,
             top_k=check_top_k(or_default(top_k, self.parameters.top_k)),
         )
         single, items = mapping_items(inputs, text=text, text_pair=text_pair)
@@ -116,7 +116,7 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
 
     def dataset_settings(self) -> PretrainingSettings:
         """As a call that cuts long text."""
-        return replace(self.default_settings(), tokenization=CUT)
+        return replace(self.defaults, tokenization=CUT)
 
     def encode(
         self, items: Sequence[tuple[str, str]], settings: PretrainingSettings

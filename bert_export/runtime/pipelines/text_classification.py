@@ -90,7 +90,7 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         Raises:
             InputError: An input or an option is malformed, or too long and not to be truncated.
         """
-        default = self.default_settings()
+        default = self.defaults
         left_out = isinstance(top_k, str) and not top_k
         bare = left_out and default.bare
         settings = TextClassificationSettings(

@@ -104,6 +104,9 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
                 range.
         """
         own = self.parameters
+        longest = check_whole(
+            "max_new_tokens", or_default(max_new_tokens, own.max_new_tokens), least=1
+        )
         drawn = Sampling(
             temperature=check_number("temperature", or_default(temperature, own.temperature)),
             top_k=check_whole("top_k", or_default(top_k, own.top_k), least=0),
@@ -121,9 +124,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             raise InputError("top_p is out of range", expected="0 to 1", got=top_p)
         sampled = check_flag("do_sample", or_default(do_sample, own.do_sample))
         settings = TextGenerationSettings(
-            max_new_tokens=check_whole(
-                "max_new_tokens", or_default(max_new_tokens, own.max_new_tokens), least=1
-            ),
+            max_new_tokens=longest,
             sampling=drawn if sampled else None,
             return_full_text=check_flag(
                 "return_full_text", or_default(return_full_text, own.return_full_text)
@@ -153,7 +154,7 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
 
     def dataset_settings(self) -> TextGenerationSettings:
         """As a call that cuts long text."""
-        return replace(self.default_settings(), tokenization=CUT)
+        return replace(self.defaults, tokenization=CUT)
 
     def encode(self, items: Sequence[str], settings: TextGenerationSettings) -> list[list[Row]]:
         """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it.

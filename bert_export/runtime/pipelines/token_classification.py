@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -157,13 +158,17 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
         return decode_entities(
             item,
             [(row.encoding, logits) for row, logits in zip(rows, reduced, strict=True)],
-            table=TagTable.from_labels(self.labels),
+            table=self._tags,
             aggregation=settings.aggregation,
             ignore_labels=settings.ignore_labels,
             prefix=self.tokenizer.continuing_prefix,
             unk_id=self.tokenizer.unk_id,
             join=self.tokenizer.join,
         )
+
+    @cached_property
+    def _tags(self) -> TagTable:
+        return TagTable.from_labels(self.labels)
 
     def _read_stride(self, stride: int | None, aggregation: str) -> int | None:
         if stride is None:

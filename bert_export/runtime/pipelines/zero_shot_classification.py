@@ -7,7 +7,7 @@ says how far the text entails it (Yin et al. 2019, arXiv:1909.00161).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
@@ -85,7 +85,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         entailment = find_entailment(manifest.labels)
         if entailment is None:
             raise TaskError(
-                "zero-shot-classification does not fit the head",
+                f"{self.task} does not fit the head",
                 expected="a label that starts with 'entail'",
                 got=", ".join(map(repr, manifest.labels)) or "no labels",
                 fix="Export a checkpoint trained on natural language inference",
@@ -122,7 +122,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
                 hypothesis leaves no room for the text.
         """
         labels = _read_labels(candidate_labels)
-        default = self.default_settings()
+        default = self.defaults
         template = or_default(hypothesis_template, default.template)
         _check_template(template, labels)
         single, records = text_items(sequences)
@@ -130,10 +130,10 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
             sequences,
             single=single,
             items=(ZeroShotItem(_read_text(text), labels) for text in records),
-            settings=replace(
-                default,
-                template=template,
-                multi_label=check_flag("multi_label", or_default(multi_label, default.multi_label)),
+            settings=ZeroShotClassificationSettings(
+                template,
+                check_flag("multi_label", or_default(multi_label, default.multi_label)),
+                default.tokenization,
             ),
             batch_size=batch_size,
         )

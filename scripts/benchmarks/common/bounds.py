@@ -9,7 +9,7 @@ import msgspec
 
 from bert_export.measuring.ratios import Ratio
 
-__all__ = ["Bound", "Figure", "Verdict", "quotient"]
+__all__ = ["Bound", "Figure", "Verdict", "interval_of", "quotient"]
 
 Figure = float | Ratio
 Verdict = Literal["PASS", "MISS", "OPEN", "UNMEASURED"]
@@ -42,12 +42,15 @@ class Bound:
     def verdict(self) -> Verdict:
         """Whether the figure keeps to its limit.
 
-        A ratio passes or misses with its whole 95 % interval; with the limit inside the interval
-        the question is open.
+        A ratio passes or misses with its whole 95 % interval; with the limit inside the interval,
+        or without one, the question is open.
         """
         if self.value is None:
             return "UNMEASURED"
-        low, high = _interval(self.value)
+        interval = interval_of(self.value)
+        if interval is None:
+            return "OPEN"
+        low, high = interval
         if self.side == "at most":
             low, high, limit = -high, -low, -self.limit
         else:
@@ -68,5 +71,6 @@ class Bound:
         }
 
 
-def _interval(value: Figure) -> tuple[float, float]:
-    return (value.low, value.high) if isinstance(value, Ratio) else (value, value)
+def interval_of(value: Figure) -> tuple[float, float] | None:
+    """A ratio's interval, where it has one; a number alone is taken to be sure."""
+    return value.interval if isinstance(value, Ratio) else (value, value)

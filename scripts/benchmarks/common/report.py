@@ -131,10 +131,8 @@ def cell_text(cell: Cell) -> str:
     """A cell as it is read: four digits of a number, a ratio with its interval, a dash for none."""
     if cell is None:
         return "-"
-    if isinstance(cell, Ratio):
-        return f"{cell.value:.2f} ({cell.low:.2f} to {cell.high:.2f})"
-    if isinstance(cell, str):
-        return cell
+    if isinstance(cell, Ratio | str):
+        return str(cell)
     return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4g}"
 
 

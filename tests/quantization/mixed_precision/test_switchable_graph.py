@@ -1,4 +1,4 @@
-"""The switchable graph is the float graph, the INT8 graph, and every mixture of the two."""
+"""The switchable graph is the float graph, the INT8 graph, and every configuration between them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from scripts.benchmarks.making.texts import read_texts, vary
 
 
 def ratio(value: float, low: float, high: float) -> Ratio:
-    return Ratio(value=value, low=low, high=high, lifetimes=3, laps=30)
+    return Ratio(value=value, interval=(low, high), lifetimes=3, laps=30)
 
 
 def make_report(*bounds: Bound, processor: str = "AMX", figure: float = 2.0) -> Report:
@@ -76,6 +76,7 @@ def make_report(*bounds: Bound, processor: str = "AMX", figure: float = 2.0) -> 
         (ratio(0.5, 0.4, 0.6), "at most", "PASS"),
         (ratio(0.5, 0.4, 0.61), "at most", "OPEN"),
         (ratio(0.7, 0.61, 0.8), "at most", "MISS"),
+        (Ratio(value=0.7, interval=None, lifetimes=1, laps=2), "at least", "OPEN"),
     ],
 )
 def test_verdicts_hold_the_whole_interval_against_the_limit(

@@ -15,6 +15,7 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions import has_option, open_session
 from bert_export.runtime.sessions.tensorrt import Runner, TensorRtSession, open_engine
 from bert_export.target_table import Target
+from bert_export.tasks import find_task
 from tests.support import built_record
 
 IDS = TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence"), below=100)
@@ -159,7 +160,7 @@ def test_callers_from_several_threads_take_turns(session):
 class Numbers(Pipeline):
     """Rows of four tokens, each answered with their sum in its batch."""
 
-    task = "numbers"
+    definition = find_task("feature-extraction")
 
     def item(self, record):
         return record["number"]
@@ -195,7 +196,8 @@ def test_a_pipelines_batches_fit_every_profile(runner, options, wanted):
     wider = SHORT | {"batch": [1, 2, 64]}
     session = TensorRtSession(runner, inputs=(IDS,), outputs=(LOGITS,), profiles=(wider, LONG))
     assert session.max_rows == 4
-    pipeline = Numbers(SimpleNamespace(), SimpleNamespace(pad_id=0), session)
+    manifest = SimpleNamespace(task=Numbers.definition.name, postprocessing={}, labels=())
+    pipeline = Numbers(manifest, SimpleNamespace(pad_id=0), session)
     assert sorted(pipeline([1] * 10, **options)) == sorted(wanted)
 
 
