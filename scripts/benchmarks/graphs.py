@@ -25,7 +25,12 @@ from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Listener
 from bert_export.measuring.workloads import Workload
 from scripts.benchmarks.common.bounds import Bound
-from scripts.benchmarks.common.comparison import Comparison, compare_outputs, named_failures
+from scripts.benchmarks.common.comparison import (
+    Comparison,
+    announcer,
+    compare_outputs,
+    named_failures,
+)
 from scripts.benchmarks.common.options import Common, benchmark
 from scripts.benchmarks.common.places import WORKERS
 from scripts.benchmarks.common.report import Cell, Report, Section
@@ -131,10 +136,7 @@ def _prepare(
 ) -> tuple[Comparison, list[Workload]]:
     """A row's bundles, stock graphs and feeds."""
     row = ROWS[name]
-
-    def announce(what: str) -> None:
-        listener.begin(f"{name}: {what}", done=0, total=1)
-
+    announce = announcer(listener, name)
     announce("checkpoint")
     model = measured_checkpoint(row.weights, row.task, common.work, threads=common.threads)
     comparison = Comparison(common.under)

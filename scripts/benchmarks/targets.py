@@ -27,7 +27,12 @@ from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Listener
 from bert_export.targets import TARGETS
 from scripts.benchmarks.common.bounds import Bound
-from scripts.benchmarks.common.comparison import Comparison, compare_outputs, named_failures
+from scripts.benchmarks.common.comparison import (
+    Comparison,
+    announcer,
+    compare_outputs,
+    named_failures,
+)
 from scripts.benchmarks.common.options import Announce, Common, benchmark
 from scripts.benchmarks.common.report import Cell, Report, Section
 from scripts.benchmarks.making.checkpoints import export_bundle, measured_checkpoint
@@ -113,12 +118,10 @@ def _compare_row(
     weights, kind = ROWS[name]
     task = TASKS[kind]
 
-    def announce(what: str) -> None:
-        listener.begin(f"{name}: {what}", done=0, total=1)
-
     def is_asked_for(contender: str) -> bool:
         return not beginnings or contender.startswith(tuple(beginnings))
 
+    announce = announcer(listener, name)
     announce("checkpoint")
     model = measured_checkpoint(weights, task, common.work, threads=common.threads)
     comparison = Comparison(common.under)
