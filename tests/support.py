@@ -27,10 +27,9 @@ from bert_export.exporter.manifest_records import (
     tokenizer_record,
 )
 from bert_export.models import BertConfig, load_head
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import CheckpointFacts, Task, find_task
 
@@ -58,7 +57,7 @@ def built_record(file: str, *profiles: dict[str, tuple[int, int, int]]) -> Built
     )
 
 
-class TorchSession(Closing):
+class TorchSession(Session):
     """A project head behind the session interface, so that pipelines need no exported graph.
 
     Args:

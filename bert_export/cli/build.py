@@ -8,8 +8,10 @@ import click
 
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.engine_options import engine_options, read_engine_options
-from bert_export.cli.exporting import drawn_export, needs_export_extra
+from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import GroupedCommand, option_group
+from bert_export.cli.search import broken_budget_shown
+from bert_export.cli.stages import DrawnStages
 from bert_export.targets import TARGETS
 
 if TYPE_CHECKING:  # building needs PyTorch, the help does not
@@ -79,9 +81,10 @@ def build_command(
             profile_from=profile_from,
             engine_cache=engine_cache,
         )
-        with needs_export_extra("build"):
+        with export_extra("build"):
             from bert_export.exporter.add_targets import build
-        with drawn_export(quiet=quiet or as_json) as listener:
+        silent = quiet or as_json
+        with broken_budget_shown(quiet=silent), DrawnStages(quiet=silent) as listener:
             done = build(
                 bundle,
                 targets,

@@ -17,9 +17,10 @@ from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.explain import print_explanation
-from bert_export.cli.exporting import drawn_export, needs_export_extra
+from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import GroupedCommand, option_group
-from bert_export.cli.search import search_table
+from bert_export.cli.search import broken_budget_shown, search_table
+from bert_export.cli.stages import DrawnStages
 from bert_export.errors import InputError
 from bert_export.explanation import Explanation, explain
 from bert_export.quantization.calibration.observers import OBSERVERS
@@ -199,14 +200,14 @@ def _quantization(mode: str | None, method: str | None) -> QuantizationOptions |
 def _export(
     request: ExportRequest, *, output: str | None, force: bool, cache: str | None, quiet: bool
 ) -> Export:
-    """The library call, with its stages drawn, and the path of a budget that could not be kept.
+    """The library call, with its stages drawn.
 
     Raises:
         MissingExtraError: The extra that brings PyTorch is not installed.
     """
-    with needs_export_extra("export"):
+    with export_extra("export"):
         from bert_export.exporter import export_request
-    with drawn_export(quiet=quiet) as listener:
+    with broken_budget_shown(quiet=quiet), DrawnStages(quiet=quiet) as listener:
         return export_request(
             request, output=output, force=force, engine_cache=cache, listener=listener
         )

@@ -22,14 +22,19 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
+        others: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
-                title = parameter.title if isinstance(parameter, _GroupedOption) else _OTHER
-                groups.setdefault(title, []).append(record)
-        for title, records in groups.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+            if record is None or not isinstance(parameter, click.Option):
+                continue  # arguments stand in the line of usage
+            if isinstance(parameter, _GroupedOption):
+                groups.setdefault(parameter.title, []).append(record)
+            else:
+                others.append(record)
+        for title, records in (*groups.items(), (_OTHER, others)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 def option_group(title: str) -> Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]:

@@ -16,7 +16,6 @@ from bert_export.exporter.source import Source
 from bert_export.passes.graph_pass import Outcome
 from bert_export.passes.prepare import prepare
 from bert_export.quantization.calibration.rows import CalibrationRows, make_rows
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
@@ -104,7 +103,7 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
     return FloatGraph(source=source, model=model, outcomes=outcomes, pipeline=pipeline, rows=rows)
 
 
-class _UnopenedSession(Closing):
+class _UnopenedSession(Session):
     """A session that only tells its interface: enough to encode rows."""
 
     def __init__(self, graph: GraphRecord) -> None:

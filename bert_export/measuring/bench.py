@@ -100,7 +100,7 @@ def bench(
     machine = describe_machine()
     time_bundles(
         [contender.engine for contender in opened],
-        shapes=parse_shapes(",".join(under.shapes)),
+        shapes=under.parsed_shapes,
         under=under,
         records=records,
         listener=listener,

@@ -20,7 +20,7 @@ from bert_export.measuring.workloads import Shape, pick_records, shape_workloads
 from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.tasks import find_task
 
-__all__ = ["BundleEngine", "mask_a_word", "records_to_time", "time_bundles"]
+__all__ = ["BundleEngine", "records_to_time", "spread_records", "time_bundles"]
 
 _WORKER = "bert_export.measuring.bundle_worker"
 _LEAST_RECORDS = 16
@@ -93,17 +93,31 @@ def records_to_time(
         manifest: Of the bundle.
         data: A ``.jsonl`` or ``.txt`` file of such records; the task's calibration set when
             ``None``.
-        texts: How many there should be; a few are there even where none is asked for, to fill the
-            shapes.
+        texts: See :func:`spread_records`.
     """
     calibration = read_calibration(find_task(manifest.task), data)
-    records = pick_records(calibration.records, max(texts, _LEAST_RECORDS))
-    if find_task(manifest.task).masked_texts:
-        records = [mask_a_word(record, manifest.tokenizer.mask_token) for record in records]
+    records = spread_records(calibration.records, manifest, texts)
     return Path(calibration.source).name, records
 
 
-def mask_a_word(record: Mapping[str, Any], mask: str) -> Mapping[str, Any]:
+def spread_records(
+    records: Sequence[Mapping[str, Any]], manifest: Manifest, texts: int
+) -> list[Mapping[str, Any]]:
+    """Some of the records, evenly spaced; where the task answers masks, each with one.
+
+    Args:
+        records: Of the bundle's task.
+        manifest: Of the bundle.
+        texts: How many there should be; a few are there even where none is asked for, to fill the
+            shapes.
+    """
+    picked = pick_records(records, max(texts, _LEAST_RECORDS))
+    if find_task(manifest.task).masked_texts:
+        return [_mask_a_word(record, manifest.tokenizer.mask_token) for record in picked]
+    return picked
+
+
+def _mask_a_word(record: Mapping[str, Any], mask: str) -> Mapping[str, Any]:
     """The record with its second word masked, unless it has a mask; a long text is cut later."""
     if mask in record["text"]:
         return record

@@ -139,5 +139,5 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 def _lap_logarithms(above: Sequence[float], below: Sequence[float]) -> list[float]:
     """One logarithm of the ratio per lap; a last round without its mirror stands for a lap."""
-    rounds = [math.log(one / other) for one, other in zip(above, below, strict=True)]
+    rounds = [math.log(upper / lower) for upper, lower in zip(above, below, strict=True)]
     return [fmean(rounds[first : first + 2]) for first in range(0, len(rounds), 2)]

@@ -27,7 +27,7 @@ from bert_export.measuring.machine import available_cores
 from bert_export.measuring.ratios import Ratio, paired_ratio
 from bert_export.measuring.samples import LEAST_TURNS, Summary, median_interval, summarize
 from bert_export.measuring.schedule import laps, turn_calls
-from bert_export.measuring.workloads import Shape, Workload
+from bert_export.measuring.workloads import Shape, Workload, parse_shapes
 
 __all__ = [
     "Conditions",
@@ -89,6 +89,11 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tolerance: float
     lifetimes: int
     cold_starts: int
+
+    @property
+    def parsed_shapes(self) -> tuple[Shape, ...]:
+        """The shapes as rows and tokens."""
+        return parse_shapes(",".join(self.shapes)) if self.shapes else ()
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from bert_export.passes.editing import (
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.prune_first_token import prune_tokens
 from bert_export.passes.row_selection import find_region, move_selection
-from bert_export.tasks.interface import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED, MASKED_POSITIONS
 
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
@@ -69,7 +69,7 @@ class PruneMaskedPositions(_PruneScores):
             return Refusal("nothing before the scores is row-wise", str(logits.name), 2)
         positions = ir.Value(
             name=MASKED_POSITIONS,
-            shape=ir.Shape(["masked"]),
+            shape=ir.Shape([MASKED]),
             type=ir.TensorType(ir.DataType.INT64),
         )
         graph.inputs.append(positions)
@@ -92,11 +92,11 @@ class PruneMaskedPositions(_PruneScores):
                 [flat, positions],
                 {"axis": 0},
                 name=f"{value.name}.masked",
-                shape=["masked", width],
+                shape=[MASKED, width],
                 dtype=value.dtype,
             )
 
-        move_selection(region, select, None, ("masked",))
+        move_selection(region, select, None, (MASKED,))
         return None
 
 

@@ -1,5 +1,5 @@
-"""Speed beside accuracy: bundles timed against each other, and the page that shows both.
+"""Accuracy beside speed: a checkpoint's variants exported, scored and timed, and the page of them.
 
-Every figure comes from a child process that opens one bundle and nothing else; the parent never
-loads an engine. Light modules only here: a child imports this package before its clock starts.
+Exports and scores run in processes of their own, as the timing does: the parent never loads an
+engine. Light modules only here: a child imports this package.
 """

@@ -66,7 +66,7 @@ def render_page(report: Report) -> str:
         resources=list(_resource_bars(report)),
         layers=[_layers(variant) for variant in report.variants if variant.layers],
         table=_table(report),
-        failures=[one for one in report.variants if one.reason is not None],
+        failures=[variant for variant in report.variants if variant.reason is not None],
         refusals=[
             (variant, label, reason)
             for variant in report.variants
@@ -98,7 +98,7 @@ def _plot(report: Report) -> dict[str, Any]:
         },
         "floor": _floor(report),
         "shapes": [
-            {"label": shape, "frontier": [one.name for one in report.frontier(shape)]}
+            {"label": shape, "frontier": [variant.name for variant in report.frontier(shape)]}
             for shape in report.conditions.shapes
         ],
         "variants": [
@@ -173,10 +173,10 @@ def _headline(report: Report) -> str:
 def _no_choice(report: Report) -> str:
     """Why no variant is the finding."""
     shape, reference = report.main_shape, report.reference
-    timed = [one for one in report.variants if one.latency(shape) is not None]
+    timed = [variant for variant in report.variants if variant.latency(shape) is not None]
     if not timed:
         return f"No variant was timed at {shape}."
-    if all(report.drop(one) is None for one in timed):
+    if all(report.drop(variant) is None for variant in timed):
         return f"No variant timed at {shape} could be compared with {reference}."
     limit = wording.points(report, report.max_drop)
     return f"No variant timed at {shape} loses at most {limit} against {reference}."
@@ -189,14 +189,17 @@ def _tiles(report: Report) -> list[dict[str, str]]:
     if chosen is None or reference is None:
         return []
     columns: list[tuple[str, Callable[[Variant], str]]] = [
-        (f"median at {shape}", lambda one: f"{wording.milliseconds(one.latency(shape))} ms"),
+        (
+            f"median at {shape}",
+            lambda variant: f"{wording.milliseconds(variant.latency(shape))} ms",
+        ),
         (
             wording.quality_name(report),
-            lambda one: wording.quality_text(report, report.quality(one)),
+            lambda variant: wording.quality_text(report, report.quality(variant)),
         ),
-        ("size", lambda one: wording.size(one.bytes)),
-        ("first answer", lambda one: wording.seconds(one.first_answer)),
-        ("peak memory", lambda one: wording.size(one.measured.peak_bytes)),
+        ("size", lambda variant: wording.size(variant.bytes)),
+        ("first answer", lambda variant: wording.seconds(variant.first_answer)),
+        ("peak memory", lambda variant: wording.size(variant.measured.peak_bytes)),
     ]
     return [
         {
@@ -216,8 +219,10 @@ def _bars(
     note: Callable[[Variant], str] = lambda _: "",
 ) -> dict[str, Any]:
     """A group of bars: variants that have the figure, and widths relative to the largest."""
-    found = [(one, figure) for one in report.variants if (figure := value(one)) is not None]
-    largest = max((figure for _, figure in found), default=1.0)
+    figures = [
+        (variant, figure) for variant in report.variants if (figure := value(variant)) is not None
+    ]
+    largest = max((figure for _, figure in figures), default=1.0)
     return {
         "title": title,
         "rows": [
@@ -227,7 +232,7 @@ def _bars(
                 "text": text(figure),
                 "note": note(variant),
             }
-            for variant, figure in found
+            for variant, figure in figures
         ],
     }
 
@@ -248,14 +253,14 @@ def _shape_bars(report: Report, shape: str) -> dict[str, Any]:
     return _bars(
         report,
         shape,
-        lambda one: one.latency(shape),
+        lambda variant: variant.latency(shape),
         _milliseconds,
-        lambda one: _note(one, shape),
+        lambda variant: _note(variant, shape),
     )
 
 
 def _by_batch(report: Report) -> list[str]:
-    return sorted(report.conditions.shapes, key=lambda one: tuple(map(int, one.split("x"))))
+    return sorted(report.conditions.shapes, key=lambda shape: tuple(map(int, shape.split("x"))))
 
 
 def _rate_bars(report: Report, shape: str) -> dict[str, Any]:
@@ -264,8 +269,8 @@ def _rate_bars(report: Report, shape: str) -> dict[str, Any]:
     return _bars(
         report,
         f"{batch} {rows} of {sequence} tokens",
-        lambda one: _rate(one, shape),
-        lambda one: f"{wording.rate(one)} rows/s",
+        lambda variant: _rate(variant, shape),
+        lambda figure: f"{wording.rate(figure)} rows/s",
     )
 
 
@@ -275,36 +280,45 @@ def _answer_bars(report: Report) -> Iterator[dict[str, Any]]:
     yield _bars(
         report,
         "One text a call",
-        lambda one: one.latency(ONE_TEXT),
+        lambda variant: variant.latency(ONE_TEXT),
         _milliseconds,
-        lambda one: _note(one, ONE_TEXT),
+        lambda variant: _note(variant, ONE_TEXT),
     )
-    counts = [one.measured.timings[MANY_TEXTS].rows for one in report.variants if _texts_rate(one)]
+    counts = [
+        variant.measured.timings[MANY_TEXTS].rows
+        for variant in report.variants
+        if _texts_rate(variant)
+    ]
     count = counts[0] if counts else report.conditions.texts
     yield _bars(
         report,
         f"{count} texts in one call",
         _texts_rate,
-        lambda one: f"{wording.rate(one)} texts/s",
+        lambda figure: f"{wording.rate(figure)} texts/s",
     )
 
 
 def _resource_bars(report: Report) -> Iterator[dict[str, Any]]:
     yield _bars(
-        report, "Size of the bundle", lambda one: one.bytes, lambda one: wording.size(int(one))
+        report,
+        "Size of the bundle",
+        lambda variant: variant.bytes,
+        lambda figure: wording.size(int(figure)),
     )
-    yield _bars(report, "Start to first answer", lambda one: one.first_answer, wording.seconds)
+    yield _bars(
+        report, "Start to first answer", lambda variant: variant.first_answer, wording.seconds
+    )
     yield _bars(
         report,
         "Memory at the first answer",
-        lambda one: one.measured.first_answer_bytes,
-        lambda one: wording.size(int(one)),
+        lambda variant: variant.measured.first_answer_bytes,
+        lambda figure: wording.size(int(figure)),
     )
     yield _bars(
         report,
         "Peak memory over all workloads",
-        lambda one: one.measured.peak_bytes,
-        lambda one: wording.size(int(one)),
+        lambda variant: variant.measured.peak_bytes,
+        lambda figure: wording.size(int(figure)),
     )
 
 
@@ -323,7 +337,7 @@ def _layers(variant: Variant) -> dict[str, Any]:
         "parts": list(_PARTS.values()),
         "grid": sorted(grid.items()),
         "others": others,
-        "kept": [layer for layer in variant.layers if layer.precision != "int8"],
+        "in_float": [layer for layer in variant.layers if layer.precision != "int8"],
         "quantized": sum(layer.precision == "int8" for layer in variant.layers),
     }
 
@@ -332,20 +346,22 @@ def _table(report: Report) -> dict[str, Any]:
     """Every figure, with the number that a column is sorted by beside its text."""
     shapes: Sequence[str] = report.conditions.shapes
     columns: list[tuple[str, Callable[[Variant], tuple[float | str | None, str]]]] = [
-        ("variant", lambda one: (one.name, one.name)),
+        ("variant", lambda variant: (variant.name, variant.name)),
         (
             wording.quality_name(report) if report.labelled else "agreement",
-            lambda one: _pair(report.quality(one), lambda v: wording.quality_text(report, v)),
+            lambda variant: _pair(
+                report.quality(variant), lambda v: wording.quality_text(report, v)
+            ),
         ),
         (
             "change",
-            lambda one: (_negated(report.drop(one)), wording.drop_text(report, one)),
+            lambda variant: (_negated(report.drop(variant)), wording.drop_text(report, variant)),
         ),
         (
             "outputs off by",
-            lambda one: (
-                None if one.score is None else one.score.output_error,
-                wording.error_text(one),
+            lambda variant: (
+                None if variant.score is None else variant.score.output_error,
+                wording.error_text(variant),
             ),
         ),
     ]
@@ -354,22 +370,22 @@ def _table(report: Report) -> dict[str, Any]:
         columns.append(_speed_column(report, shape))
     if report.conditions.texts:
         columns += [_timing_column(ONE_TEXT, figure) for figure in ("p50", "p95")]
-        columns.append(("texts/s", lambda one: _pair(_texts_rate(one), wording.rate)))
+        columns.append(("texts/s", lambda variant: _pair(_texts_rate(variant), wording.rate)))
     columns += [
-        ("size", lambda one: _pair(one.bytes, wording.size)),
-        ("first answer", lambda one: _pair(one.first_answer, wording.seconds)),
-        ("peak memory", lambda one: _pair(one.measured.peak_bytes, wording.size)),
+        ("size", lambda variant: _pair(variant.bytes, wording.size)),
+        ("first answer", lambda variant: _pair(variant.first_answer, wording.seconds)),
+        ("peak memory", lambda variant: _pair(variant.measured.peak_bytes, wording.size)),
         (
             "export",
-            lambda one: _pair(one.export_seconds, lambda value: f"{value:.1f} s"),
+            lambda variant: _pair(variant.export_seconds, lambda value: f"{value:.1f} s"),
         ),
     ]
     return {
         "header": [name for name, _ in columns],
         "rows": [
-            {"variant": one, "cells": [value(one) for _, value in columns]}
-            for one in report.variants
-            if one.reason is None or one.measured.timings
+            {"variant": variant, "cells": [value(variant) for _, value in columns]}
+            for variant in report.variants
+            if variant.reason is None or variant.measured.timings
         ],
     }
 

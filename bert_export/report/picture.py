@@ -80,7 +80,7 @@ def draw_report(report: Report) -> Figure:
 
 
 def _hue(report: Report, variant: Variant) -> str:
-    targets = list(dict.fromkeys(one.target for one in report.variants))
+    targets = list(dict.fromkeys(variant.target for variant in report.variants))
     return _HUES[targets.index(variant.target) % len(_HUES)]
 
 
@@ -198,15 +198,15 @@ def _label(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
 def _draw_bars(axes: Axes, report: Report) -> None:
     """Latency by shape, relative to the reference, with milliseconds written on."""
     _frame(axes)
-    measured = [one for one in report.variants if one.measured.timings]
+    measured = [variant for variant in report.variants if variant.measured.timings]
     shapes = [
         shape
         for shape in report.conditions.shapes
-        if any(one.latency(shape) is not None for one in measured)
+        if any(variant.latency(shape) is not None for variant in measured)
     ]
     row, ticks, names = 0.0, [], []
     for shape in shapes:
-        slowest = max(one.latency(shape) or 0.0 for one in measured)
+        slowest = max(variant.latency(shape) or 0.0 for variant in measured)
         for variant in measured:
             latency = variant.latency(shape)
             if latency is not None:

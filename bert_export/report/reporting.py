@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -27,10 +26,10 @@ from bert_export.errors import (
     one_line,
 )
 from bert_export.evaluation.scorer import gold_labels
-from bert_export.measuring.bundles import BundleEngine, mask_a_word, time_bundles
+from bert_export.measuring.bundles import BundleEngine, spread_records, time_bundles
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Conditions, Listener, conditions
-from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes, pick_records
+from bert_export.measuring.workloads import SHAPES, Shape, parse_shapes
 from bert_export.quantization.calibration.rows import built_in_folder
 from bert_export.report.exporting import export_apart
 from bert_export.report.schema import (
@@ -49,7 +48,6 @@ __all__ = ["DEFAULT_MAX_DROP", "make_report"]
 DEFAULT_MAX_DROP = 0.01
 """One point of the metric: what the page calls the same answers unless it is told otherwise."""
 
-_LEAST_RECORDS = 16
 _PACKAGES = ("jinja2", "matplotlib")
 
 
@@ -96,10 +94,11 @@ def make_report(
         MeasurementError: Every variant failed; the report with the reasons was written.
         KeyboardInterrupt: After what is there was written.
     """
+    # What is wrong is said before anything is exported.
     _check_extra()
     chosen, folder = find_task(task), Path(output)
     under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
-    shapes = parse_shapes(",".join(under.shapes))
+    shapes = under.parsed_shapes
     if chosen.demo is None and model == "demo":
         raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
     _check_drop(max_drop)
@@ -127,8 +126,10 @@ def make_report(
         conditions=under,
         variants=variants,
     )
+    # What an earlier run left is kept where it still fits.
     _make_folder(folder)
     _take_over(report, read_report(folder))
+    # Every step saves; whatever ends the run, the page shows what is there.
     work = _Work(report, folder, Path(dataset.source), listener)
     try:
         work.export(request)
@@ -185,7 +186,9 @@ def _check_any(report: Report) -> None:
     if all(variant.reason is not None for variant in report.variants):
         raise MeasurementError(
             "no variant can be exported, scored and timed",
-            got="; ".join(f"{one.name}: {one_line(one.reason)}" for one in report.variants),
+            got="; ".join(
+                f"{variant.name}: {one_line(variant.reason)}" for variant in report.variants
+            ),
         )
 
 
@@ -222,7 +225,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _take_over(report: Report, before: Report | None) -> None:
-    """Keep what an earlier run found under the same conditions and on the same data."""
+    """Keep what an earlier run measured under the same conditions and on the same data."""
     if before is None:
         return
     report.created = before.created
@@ -249,7 +252,7 @@ def _comparable(under: Conditions) -> Conditions:
 
 @dataclass(slots=True)
 class _Work:
-    """The steps of one report; each saves what it found."""
+    """The steps of one report; each saves what it measured."""
 
     report: Report
     folder: Path
@@ -263,7 +266,7 @@ class _Work:
             self.listener.begin(
                 f"export {variant.name}", done=index, total=len(self.report.variants)
             )
-            self._guard(variant, lambda one: self._export(one, request))
+            self._guard(variant, lambda variant: self._export(variant, request))
 
     def _export(self, variant: Variant, shared: ExportRequest) -> None:
         bundle = self.folder / variant.bundle
@@ -279,7 +282,11 @@ class _Work:
 
     def score(self) -> None:
         """Score the bundles whose answers are not scored yet."""
-        due = [one for one in self.report.variants if one.failure is None and one.score is None]
+        due = [
+            variant
+            for variant in self.report.variants
+            if variant.failure is None and variant.score is None
+        ]
         for index, variant in enumerate(due):
             self.listener.begin(f"score {variant.name}", done=index, total=len(due))
             self._guard(variant, self._score)
@@ -298,23 +305,24 @@ class _Work:
 
     def time(self, shapes: Sequence[Shape], dataset: DataSet) -> None:
         """Time the bundles against each other."""
-        whole = [one for one in self.report.variants if one.failure is None]
+        whole = [variant for variant in self.report.variants if variant.failure is None]
         if not whole:
             return
         under = self.report.conditions
-        records = pick_records(dataset.records, max(under.texts, _LEAST_RECORDS))
-        if find_task(self.report.task).masked_texts:
-            mask = read_manifest(self.folder / whole[0].bundle).tokenizer.mask_token
-            records = [mask_a_word(record, mask) for record in records]
+        manifest = read_manifest(self.folder / whole[0].bundle)
+        records = spread_records(dataset.records, manifest, under.texts)
         # The reference first: the others' speed-ups are over it.
         timed = sorted(whole, key=lambda variant: variant.name != self.report.reference)
         time_bundles(
-            [BundleEngine(one.name, self.folder / one.bundle, one.target) for one in timed],
+            [
+                BundleEngine(variant.name, self.folder / variant.bundle, variant.target)
+                for variant in timed
+            ],
             shapes=shapes,
             under=under,
             records=records,
             listener=self,
-            results={one.name: one.measured for one in timed},
+            results={variant.name: variant.measured for variant in timed},
         )
 
     def begin(self, what: str, *, done: int, total: int) -> None:
@@ -326,7 +334,7 @@ class _Work:
         write_report(self.folder, self.report)
         self.listener.measured()
 
-    def _guard(self, variant: Variant, step: Any) -> None:
+    def _guard(self, variant: Variant, step: Callable[[Variant], None]) -> None:
         """A variant that fails says why, and the others go on."""
         try:
             step(variant)

@@ -186,7 +186,7 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def variant(self, name: str) -> Variant | None:
         """The variant of that name."""
-        return next((one for one in self.variants if one.name == name), None)
+        return next((variant for variant in self.variants if variant.name == name), None)
 
     def quality(self, variant: Variant) -> float | None:
         """The figure that is drawn: the metric, or the agreement without labels."""
@@ -226,14 +226,14 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def choice(self, label: str) -> Variant | None:
         """The fastest variant that is there and whose loss is within ``max_drop``."""
-        kept = [
+        able = [
             (latency, index)
             for index, variant in enumerate(self.variants)
             if variant.failure is None
             and self.keeps(variant)
             and (latency := variant.latency(label)) is not None
         ]
-        return self.variants[min(kept)[1]] if kept else None
+        return self.variants[min(able)[1]] if able else None
 
 
 class _Version(msgspec.Struct):

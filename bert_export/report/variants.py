@@ -35,7 +35,7 @@ def plan_variants(
         request: What all share, with the options of INT8 for those that are in INT8.
         targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
             machine has the device for.
-        precisions: Those wanted; each target's own where none is named.
+        precisions: Those to compare; each target's own where none is named.
 
     Raises:
         InputError: A target is unknown, or none of them has any of the precisions.
@@ -47,10 +47,10 @@ def plan_variants(
         for precision in target.precisions
         if not precisions or precision in precisions
     ]
-    found = {precision for _, precision in pairs}
+    covered = {precision for _, precision in pairs}
     for precision in precisions:
-        if precision not in found:
-            known = dict.fromkeys(one for target in chosen for one in target.precisions)
+        if precision not in covered:
+            known = dict.fromkeys(name for target in chosen for name in target.precisions)
             raise InputError(
                 f"precision {precision} is in none of the targets",
                 expected=f"one of {', '.join(known)}",

@@ -66,7 +66,9 @@ def quality_name(report: Report) -> str:
     """What is drawn against latency."""
     if report.labelled:
         return report.metric
-    kinds = [one.score.agreement_kind for one in report.variants if one.score is not None]
+    kinds = [
+        variant.score.agreement_kind for variant in report.variants if variant.score is not None
+    ]
     kind = next((kind for kind in kinds if kind), "answers")
     return f"agreement with {report.reference} ({kind})"
 

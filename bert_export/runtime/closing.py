@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 __all__ = ["Closing"]
 
 
-class Closing(ABC):
+class Closing(Protocol):
     """Frees what it holds when it is closed, and is closed when its context is left."""
 
     @abstractmethod

@@ -13,14 +13,13 @@ which of them the recipes emit.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 import click
 
+from bert_export.bundle import write_whole
 from bert_export.cli.measuring import drawn
 from bert_export.measuring.machine import describe_machine, installed_versions
 from scripts.benchmarks.common.report import show
@@ -187,7 +186,8 @@ def main(
     if output is None and not quick and not only:
         output = _OUTPUT
     if output is not None:
-        _write(output, as_markdown(results))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(output, as_markdown(results).encode())
         click.echo(f"wrote {output}", err=True)
 
 
@@ -210,21 +210,6 @@ def _measure(
             cases = tuple(Case(size.name, work) for size in sizes for work in workloads)
             outcomes.append(Outcome(block, cases, rows))
     return outcomes
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the file, then take its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 if __name__ == "__main__":

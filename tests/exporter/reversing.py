@@ -9,7 +9,6 @@ import onnx_ir as ir
 from bert_export.bundle import EngineRecord
 from bert_export.passes.recipe import Recipes
 from bert_export.quantization.quantizer import SCHEMES, Scheme
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.sessions.onnxruntime import open_engine
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 
@@ -36,7 +35,7 @@ def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> 
     return _Reversed(open_engine(folder, engine, threads=threads))
 
 
-class _Reversed(Closing):
+class _Reversed(Session):
     def __init__(self, session: Session) -> None:
         self._session = session
         self.inputs, self.outputs = session.inputs, session.outputs

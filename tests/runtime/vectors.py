@@ -28,10 +28,9 @@ from bert_export.bundle import (
 )
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, TASKS, CheckpointFacts, SentenceFacts, find_task
 
@@ -167,7 +166,7 @@ def read_tokenizer(record: TokenizerRecord) -> Tokenizer:
     return Tokenizer.from_file(VECTORS / record.file, record)
 
 
-class VectorSession(Closing):
+class VectorSession(Session):
     """A graph that knows a vector's rows: it answers each as recorded, in any batch.
 
     Padded places of an output hold a number that shows in any answer that reads it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.batching import Row, batches_of
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 
 __all__ = ["run_batches"]
@@ -32,8 +32,8 @@ def run_batches(
         The inputs of a batch and the graph's outputs for them, padding included.
     """
     done = 0
-    for batch in batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET):
-        inputs = feeds([rows[index] for index in batch])
+    for batch in batches_of(rows, token_budget=_TOKEN_BUDGET):
+        inputs = feeds(batch)
         yield inputs, session.run(inputs)
         done += len(batch)
         if advance is not None:

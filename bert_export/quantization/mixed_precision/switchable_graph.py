@@ -41,8 +41,7 @@ from bert_export.quantization.linear_layers import (
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.quantization.weights.embeddings import TABLE
 from bert_export.quantization.weights.number_formats import Scheme
-from bert_export.runtime.closing import Closing
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 
 __all__ = [
     "SWITCHES",
@@ -243,7 +242,7 @@ def _is_per_token(layer: LinearLayer) -> bool:
     return value.shape[1] != 1
 
 
-class SwitchableSession(Closing):
+class SwitchableSession(Session):
     """A session over a switchable graph; it takes the float graph's feeds.
 
     Args:

@@ -9,10 +9,9 @@ import onnxruntime
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError, one_line
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.processor import detect_processor, saturates
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds, check_threads
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "start_engine"]
 
@@ -51,7 +50,7 @@ _DTYPES = {
 }
 
 
-class OnnxRuntimeSession(Closing):
+class OnnxRuntimeSession(Session):
     """A graph file opened with ONNX Runtime; on a processor, large batches run in pieces.
 
     Args:

@@ -13,8 +13,7 @@ import numpy as np
 
 from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
-from bert_export.runtime.closing import Closing
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds, check_threads
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
 
 try:
     import openvino
@@ -31,7 +30,7 @@ _ANY: Shape = ()
 _DEVICE = "CPU"
 
 
-class OpenVinoSession(Closing):
+class OpenVinoSession(Session):
     """A graph file opened with OpenVINO.
 
     Args:

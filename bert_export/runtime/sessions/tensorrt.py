@@ -17,8 +17,14 @@ import numpy as np
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
-from bert_export.runtime.closing import Closing
-from bert_export.runtime.sessions.session import MAY_BE_EMPTY, Array, Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import (
+    MAY_BE_EMPTY,
+    Array,
+    Feeds,
+    Outputs,
+    Session,
+    check_feeds,
+)
 from bert_export.target_table import Target, find_target
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
@@ -50,7 +56,7 @@ class Runner(Protocol):
         ...
 
 
-class TensorRtSession(Closing):
+class TensorRtSession(Session):
     """A serialized engine that runs on a GPU.
 
     One context runs one batch at a time: callers from several threads wait for their turn.

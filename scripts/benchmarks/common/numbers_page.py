@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bert_export.bundle import write_whole
 from scripts.benchmarks.common.report import Cell, Report, Section, cell_text
 
 __all__ = ["Place", "replace_section", "section_text", "typed_command", "write_numbers"]
@@ -46,7 +47,7 @@ def write_numbers(page: Path, report: Report, command: str) -> None:
     for part, sections in _by_part(report.sections).items():
         place = Place(report.benchmark, part, str(report.machine["processor"]))
         text = replace_section(text, place, section_text(part, sections, report, command))
-    page.write_text(text, encoding="utf-8")
+    write_whole(page, text.encode())
 
 
 def replace_section(text: str, place: Place, content: str) -> str:

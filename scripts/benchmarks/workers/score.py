@@ -21,10 +21,9 @@ from bert_export.errors import BertExportError
 from bert_export.evaluation import evaluate
 from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.scorers import find_scorer
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.tasks import find_task
 
 __all__ = ["EXPECTED_ERRORS", "score"]
@@ -34,15 +33,8 @@ EXPECTED_ERRORS = (BertExportError,)
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
-class _Foreign(Closing):
+class _Foreign(Session):
     """What the sessions over foreign graphs share."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    def run(self, feeds: Feeds) -> Outputs:
-        """Run the graph once."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing is held that the process's end does not free."""

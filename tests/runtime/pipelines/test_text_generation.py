@@ -12,9 +12,8 @@ import transformers
 
 from bert_export.bundle import Manifest
 from bert_export.errors import InputError
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.pipelines.text_generation import TextGenerationPipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from tests.oracle import save_tiny
 from tests.support import open_tiny
 
@@ -107,7 +106,7 @@ def test_a_prompt_ends_at_its_separator_or_the_limit(tmp_path: Path) -> None:
     assert lengths != {LIMIT}
 
 
-class ScriptedSession(Closing):
+class ScriptedSession(Session):
     """A graph that asks for ``[SEP]`` once a row holds as many tokens as its first id says."""
 
     def __init__(self, manifest: Manifest, separator: int) -> None:

@@ -17,7 +17,6 @@ from onnx import parser
 
 from bert_export.bundle import EngineRecord, GraphRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError
-from bert_export.runtime.closing import Closing
 from bert_export.runtime.sessions import open_session
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.target_table import TARGETS
@@ -72,7 +71,7 @@ def answer(feeds: Feeds) -> Outputs:
     }
 
 
-class NumpySession(Closing):
+class NumpySession(Session):
     """The smallest session that keeps the promises; needs no engine."""
 
     def __init__(self, graph: GraphRecord) -> None:

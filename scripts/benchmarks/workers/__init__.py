@@ -1,0 +1,1 @@
+"""Workers of ``bert_export/measuring/serving.py``: files that run in processes of their own."""
