@@ -6,6 +6,7 @@ as an index of shards, must lead to a file of the same folder.
 
 from __future__ import annotations
 
+import errno
 import mmap
 from pathlib import Path
 
@@ -51,9 +52,11 @@ def refuse_pointer(path: Path) -> None:
     """Refuse the few lines that Git leaves in the place of a large file.
 
     Raises:
-        CheckpointError: The file is such a pointer, or cannot be read.
+        CheckpointError: The file is such a pointer, is no regular file, or cannot be read.
     """
     try:
+        if not is_file(path):  # opening a pipe would wait for its other end
+            raise FileNotFoundError(errno.ENOENT, "no such file")
         with path.open("rb") as file:
             start = file.read(len(_POINTER))
     except OSError as error:
@@ -71,14 +74,16 @@ def map_file(path: Path) -> mmap.mmap:
     """Map a file so that nothing is read before it is used and writing would not reach the disk.
 
     Raises:
-        OSError: It is missing or unreadable.
-        ValueError: It is no regular file, or is empty.
+        CheckpointError: It is no regular file, cannot be read, or stands for a file that is
+            elsewhere.
+        ValueError: It is empty.
     """
-    if not is_file(path):
-        raise FileNotFoundError(2, "no such file")
     refuse_pointer(path)
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise CheckpointError(f"file {path} cannot be read", got=error.strerror) from error
 
 
 def release(mapped: mmap.mmap) -> None:

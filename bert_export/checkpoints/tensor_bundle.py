@@ -29,7 +29,6 @@ from bert_export.checkpoints.own_files import (
     is_file,
     map_file,
     refuse_outside,
-    refuse_pointer,
     release,
 )
 from bert_export.errors import CheckpointError, MissingExtraError, plain
@@ -162,14 +161,9 @@ class TensorBundle:
         self.prefix = prefix
         self.index = prefix.with_name(prefix.name + INDEX)
         _import_crc()
+        refuse_outside(self.index)
         try:
-            refuse_outside(self.index)
-            refuse_pointer(self.index)
             self._shards, self._values = _read_index(map_file(self.index)[:])
-        except OSError as error:
-            raise CheckpointError(
-                f"TensorFlow checkpoint {self.index} cannot be read", got=error.strerror
-            ) from error
         except _MALFORMED as error:
             raise CheckpointError(
                 f"TensorFlow checkpoint {self.index} is damaged",
@@ -302,17 +296,18 @@ class TensorBundle:
                 name, expected=f"a data file below {self._shards}", got=f"number {shard}"
             )
         path = self.prefix.with_name(f"{self.prefix.name}.data-{shard:05d}-of-{self._shards:05d}")
-        try:
-            refuse_outside(path)
-            refuse_pointer(path)
-            self._maps[shard] = map_file(path)
-        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        refuse_outside(path)
+        if not is_file(path):
             raise CheckpointError(
-                f"TensorFlow checkpoint {path} cannot be read",
-                expected=f"the data of {plain(name)}",
-                got=getattr(error, "strerror", None) or error,
+                f"TensorFlow checkpoint {self.index} lacks the data of {plain(name)}",
+                expected=f"the file {path.name}",
+                got="no such file",
                 fix="Download or copy it again",
-            ) from error
+            )
+        try:
+            self._maps[shard] = map_file(path)
+        except ValueError as error:
+            raise self._damaged(name, expected=f"bytes in {path.name}", got=error) from error
         return self._maps[shard]
 
     def _damaged(self, name: str, *, expected: object, got: object) -> CheckpointError:

@@ -169,7 +169,7 @@ def _check(path: Path, place: str, dataset: h5py.Dataset, left: int) -> int:
         raise _refused(path, place, "bytes of this file", "bytes of other files")
     if dataset.is_virtual:
         raise _refused(path, place, "bytes of this file", "a view of other files")
-    if dataset.dtype.name not in _DTYPES:
+    if dataset.dtype.name not in _DTYPES or not dataset.dtype.isnative:
         raise _refused(path, place, " or ".join(_DTYPES), dataset.dtype)
     if dataset.id.get_create_plist().get_nfilters():
         raise _refused(path, place, "an array as it is", "one behind a filter (compression)")
