@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,8 @@ __all__ = [
     "read_weights",
 ]
 
+T = TypeVar("T")
+
 
 def first_line(error: Exception) -> str:
     """The first line of what a library says, without its final stop; at most 200 characters."""
@@ -42,12 +44,7 @@ def read_json(path: Path, *, error: type[BertExportError] = CheckpointError) -> 
     Raises:
         BertExportError: The file is missing, or holds something else; of the class ``error``.
     """
-    parsed = _parse(path, error)
-    if not isinstance(parsed, dict):
-        raise error(
-            f"file {path} is malformed", expected="a JSON object", got=type(parsed).__name__
-        )
-    return parsed
+    return _parse(path, dict, "a JSON object", error)
 
 
 def read_json_list(path: Path) -> list[Any]:
@@ -56,15 +53,11 @@ def read_json_list(path: Path) -> list[Any]:
     Raises:
         CheckpointError: The file is missing, or holds something else.
     """
-    parsed = _parse(path, CheckpointError)
-    if not isinstance(parsed, list):
-        raise CheckpointError(
-            f"file {path} is malformed", expected="a JSON list", got=type(parsed).__name__
-        )
-    return parsed
+    return _parse(path, list, "a JSON list", CheckpointError)
 
 
-def _parse(path: Path, error: type[BertExportError]) -> object:
+def _parse(path: Path, kind: type[T], expected: str, error: type[BertExportError]) -> T:
+    """A file's JSON, which must be of a kind that ``expected`` tells in words."""
     try:
         parsed: object = json.loads(path.read_bytes())
     except FileNotFoundError as cause:
@@ -73,6 +66,8 @@ def _parse(path: Path, error: type[BertExportError]) -> object:
         raise error(f"file {path} cannot be read", got=cause.strerror) from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"file {path} is malformed", expected="JSON", got=cause) from cause
+    if not isinstance(parsed, kind):
+        raise error(f"file {path} is malformed", expected=expected, got=type(parsed).__name__)
     return parsed
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import click
 
-__all__ = ["GroupedCommand", "option_group"]
+__all__ = ["GroupedCommand", "add_options", "option_group"]
 
 _OTHER = "Other"
 
@@ -44,3 +44,12 @@ def option_group(title: str) -> Callable[..., Callable[[Callable[..., Any]], Cal
         title: The heading, in a :class:`GroupedCommand`.
     """
     return partial(click.option, cls=type("GroupedOption", (_GroupedOption,), {"title": title}))
+
+
+def add_options(
+    command: Callable[..., Any], options: Sequence[Callable[..., Any]]
+) -> Callable[..., Any]:
+    """A command with these options, in their order, before those that it has."""
+    for option in reversed(options):
+        command = option(command)
+    return command

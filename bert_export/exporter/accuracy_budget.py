@@ -28,6 +28,7 @@ from bert_export.exporter.engine import open_trial
 from bert_export.exporter.progress import Fact, Progress
 from bert_export.exporter.refusal import REFUSALS, Refusals
 from bert_export.exporter.source import Source
+from bert_export.passes.open_graph import open_graph
 from bert_export.quantization.mixed_precision.search import (
     SearchResult,
     allowed_drop,
@@ -37,7 +38,6 @@ from bert_export.quantization.mixed_precision.switchable_graph import (
     QuantizationGroup,
     SwitchableSession,
     build_switchable_graph,
-    open_graph,
 )
 from bert_export.runtime.batching import Advance, batches_of
 from bert_export.runtime.sessions.session import Outputs

@@ -136,13 +136,7 @@ class GraphPass(ABC):
 
 
 class RulePass(GraphPass):
-    """A pass made of rules; the first that matches a node wins.
-
-    Attributes:
-        domain: Domain of the operators that the rules write, which the graph then imports.
-    """
-
-    domain: ClassVar[str] = ""
+    """A pass made of rules; the first that matches a node wins."""
 
     @property
     @abstractmethod
@@ -169,8 +163,6 @@ class RulePass(GraphPass):
                     break
         if rewritten:
             remove_unused(graph)
-            if self.domain:
-                graph.opset_imports.setdefault(self.domain, 1)
         return rewritten, tuple(refusals)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
 from bert_export.runtime.checks import check_whole_or_none
+from bert_export.runtime.closing import Closing
 from bert_export.tasks.interface import MASKED
 
 __all__ = [
@@ -36,7 +36,7 @@ Feeds = Mapping[str, Array]
 Outputs = dict[str, Array]
 
 
-class Session(Protocol):
+class Session(Closing, Protocol):
     """Runs one graph; safe to call from several threads; leaving the context frees it.
 
     Attributes:
@@ -60,17 +60,6 @@ class Session(Protocol):
     @abstractmethod
     def close(self) -> None:
         """Free the engine; later runs raise :class:`~bert_export.errors.InputError`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @runtime_checkable
