@@ -54,7 +54,15 @@ class TestMessage:
     @given(UNSTOPPED, UNSTOPPED, UNSTOPPED, UNSTOPPED)
     def test_every_part_is_in_it(self, what: str, expected: str, got: str, fix: str) -> None:
         text = str(BertExportError(what, expected=expected, got=got, fix=fix))
-        assert text == f"{what}: expected {expected}, got {got}. {fix}."
+        parts = f"{what}: expected {expected}, got {got}. {fix}."
+        assert text == "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+            for letter in parts
+        )
+
+    def test_no_part_breaks_the_line(self) -> None:
+        error = BertExportError("tensor a\nb is \x1b[31mred", got="\u2028")
+        assert str(error) == r"tensor a\nb is \x1b[31mred: got \u2028."
 
     def test_missing_extra(self) -> None:
         error = MissingExtraError("exporting", extra="export")
@@ -84,7 +92,7 @@ class TestTree:
             assert bases[1:] == ((ImportError,) if name == "MissingExtraError" else ())
 
     def test_all_is_complete(self) -> None:
-        assert errors.__all__ == [*sorted(CLASSES), "one_line", "shown"]
+        assert errors.__all__ == [*sorted(CLASSES), "one_line", "plain", "shown"]
 
 
 def test_every_module_sorts_its_names() -> None:

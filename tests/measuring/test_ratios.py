@@ -110,7 +110,7 @@ def test_throttling_for_seconds_does_not_move_the_ratio(
 ) -> None:
     bases = {"a": base / 1000, "b": base / 1000 / ratio}
     found = measured(bases, throttled(seed, 1.5, 6.0), seconds=20.0)
-    assert found.value == pytest.approx(ratio, rel=0.01)
+    assert found.value == pytest.approx(ratio, rel=0.03)
 
 
 @settings(deadline=None, max_examples=30)

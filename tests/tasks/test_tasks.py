@@ -63,11 +63,16 @@ def test_no_task_is_named_outside_its_file() -> None:
     assert not named
 
 
+# TensorFlow 1 stores no architecture: its reader names the head that the tensors are of.
+READS_HEADS = Path("checkpoints", "tensorflow_v1.py")
+
+
 def test_no_head_is_named_outside_tasks_and_models() -> None:
     named = {
         f"{module.relative_to(PACKAGE)}: {text}"
         for module in PACKAGE.rglob("*.py")
         if module.parent.name not in ("tasks", "models")
+        and module.relative_to(PACKAGE) != READS_HEADS
         for text in strings(module)
         if text in HEADS
     }
