@@ -44,6 +44,7 @@ __all__ = [
     "TracingError",
     "VerificationError",
     "one_line",
+    "plain",
     "shown",
 ]
 
@@ -54,6 +55,11 @@ def shown(value: object, most: int = 60) -> str:
         return f"{value[:most]!r}..."
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def plain(name: str, most: int = 120) -> str:
+    """A name as a message shows it: bare where it is short, else quoted and cut."""
+    return name if len(name) <= most else shown(name, most)
 
 
 def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -> str:
@@ -68,6 +74,13 @@ def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -
     if most is None or len(text) <= most:
         return text
     return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
+
+
+def _printable(character: str) -> str:
+    """A character, or the escape that spells one which a terminal would act on."""
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _ended(text: str) -> str:
@@ -101,7 +114,8 @@ class BertExportError(Exception):
         message = _ended(f"{what}: {', '.join(clauses)}" if clauses else what)
         if fix is not None:
             message = f"{message} {_ended(fix)}"
-        super().__init__(message)
+        # Names come out of files: none may break the line or speak to the terminal.
+        super().__init__("".join(map(_printable, message)))
 
 
 class BudgetError(BertExportError):

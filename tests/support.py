@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from bert_export.exporter.manifest_records import (
 from bert_export.models import BertConfig, load_head
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import CheckpointFacts, Task, find_task
 
@@ -58,7 +57,7 @@ def built_record(file: str, *profiles: dict[str, tuple[int, int, int]]) -> Built
     )
 
 
-class TorchSession:
+class TorchSession(Session):
     """A project head behind the session interface, so that pipelines need no exported graph.
 
     Args:
@@ -106,17 +105,6 @@ class TorchSession:
     def close(self) -> None:
         """Forget the head."""
         self._module = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_tiny(

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bert_export.checkpoints import demo as demonstrations
-from bert_export.checkpoints import huggingface, sentence_transformers
+from bert_export.checkpoints import huggingface, sentence_transformers, tensorflow_v1
 from bert_export.checkpoints.checkpoint import Checkpoint, hash_tensors
 from bert_export.checkpoints.hub import fetch_snapshot, is_hub_id
+from bert_export.checkpoints.own_files import is_file
 from bert_export.checkpoints.sentence_transformers import Dense, SentenceModules
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles
 from bert_export.errors import CheckpointError, TaskError, shown
@@ -38,12 +39,14 @@ class Format:
 
     Args:
         name: Name, for messages.
-        marker: A file that only this format has.
+        marker: A file that tells the format, for messages.
+        recognize: Whether a folder is of this format.
         read: Reads a folder. Its second argument is what the user asked for.
     """
 
     name: str
     marker: str
+    recognize: Callable[[Path], bool]
     read: Callable[[Path, str], Checkpoint]
 
 
@@ -58,10 +61,31 @@ def _read_sentence_checkpoint(folder: Path, source: str) -> Checkpoint:
     return replace(checkpoint, tokenizer=tokenizer, sentence=modules)
 
 
-# The first format whose marker is in a folder reads it.
+def _has(*names: str) -> Callable[[Path], bool]:
+    """Whether a folder holds a file of one of those names."""
+    return lambda folder: any(is_file(folder / name) for name in names)
+
+
+# The first format that recognizes a folder reads it.
 FORMATS: tuple[Format, ...] = (
-    Format("sentence-transformers", sentence_transformers.MODULES, _read_sentence_checkpoint),
-    Format("Hugging Face", huggingface.CONFIG, huggingface.read_checkpoint),
+    Format(
+        "sentence-transformers",
+        sentence_transformers.MODULES,
+        _has(sentence_transformers.MODULES),
+        _read_sentence_checkpoint,
+    ),
+    Format(
+        "TensorFlow 1",
+        tensorflow_v1.CONFIGS[0],
+        tensorflow_v1.is_checkpoint,
+        tensorflow_v1.read_checkpoint,
+    ),
+    Format(
+        "Hugging Face",
+        huggingface.CONFIG,
+        _has(huggingface.CONFIG, huggingface.OLD_CONFIG),
+        huggingface.read_checkpoint,
+    ),
 )
 
 
@@ -127,7 +151,7 @@ def _load_demo(model: str, task_demo: str | None) -> Checkpoint:
 
 def _read_folder(folder: Path, source: str) -> Checkpoint:
     for format_ in FORMATS:
-        if (folder / format_.marker).is_file():
+        if format_.recognize(folder):
             return format_.read(folder, source)
     names = sorted(path.name for path in folder.iterdir())
     raise CheckpointError(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bert_export.errors import BertExportError, CheckpointError
+from bert_export.checkpoints import flax, tensorflow_h5
+from bert_export.checkpoints.own_files import is_file, refuse_outside, refuse_pointer
+from bert_export.errors import BertExportError, CheckpointError, plain, shown
 
 __all__ = [
     "WEIGHTS",
@@ -22,6 +24,8 @@ __all__ = [
     "read_tensor_file",
     "read_weights",
 ]
+
+T = TypeVar("T")
 
 
 def first_line(error: Exception) -> str:
@@ -40,12 +44,7 @@ def read_json(path: Path, *, error: type[BertExportError] = CheckpointError) -> 
     Raises:
         BertExportError: The file is missing, or holds something else; of the class ``error``.
     """
-    parsed = _parse(path, error)
-    if not isinstance(parsed, dict):
-        raise error(
-            f"file {path} is malformed", expected="a JSON object", got=type(parsed).__name__
-        )
-    return parsed
+    return _parse(path, dict, "a JSON object", error)
 
 
 def read_json_list(path: Path) -> list[Any]:
@@ -54,15 +53,11 @@ def read_json_list(path: Path) -> list[Any]:
     Raises:
         CheckpointError: The file is missing, or holds something else.
     """
-    parsed = _parse(path, CheckpointError)
-    if not isinstance(parsed, list):
-        raise CheckpointError(
-            f"file {path} is malformed", expected="a JSON list", got=type(parsed).__name__
-        )
-    return parsed
+    return _parse(path, list, "a JSON list", CheckpointError)
 
 
-def _parse(path: Path, error: type[BertExportError]) -> object:
+def _parse(path: Path, kind: type[T], expected: str, error: type[BertExportError]) -> T:
+    """A file's JSON, which must be of a kind that ``expected`` tells in words."""
     try:
         parsed: object = json.loads(path.read_bytes())
     except FileNotFoundError as cause:
@@ -71,6 +66,8 @@ def _parse(path: Path, error: type[BertExportError]) -> object:
         raise error(f"file {path} cannot be read", got=cause.strerror) from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"file {path} is malformed", expected="JSON", got=cause) from cause
+    if not isinstance(parsed, kind):
+        raise error(f"file {path} is malformed", expected=expected, got=type(parsed).__name__)
     return parsed
 
 
@@ -84,7 +81,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         CheckpointError: There is no such file, or it cannot be read.
     """
     for name, read in WEIGHTS:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return read(folder / name)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     raise CheckpointError(
@@ -99,8 +96,10 @@ def read_tensor_file(path: Path) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: The file is truncated, corrupt or holds more than tensors.
+        MissingExtraError: Its format needs a library that is not installed.
     """
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    refuse_pointer(path)
+    return _READERS.get(path.suffix, _read_pickle)(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -151,38 +150,67 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     """Tensors of all files that an index names."""
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
     shard_of = read_json(index).get("weight_map")
-    if not isinstance(shard_of, dict) or not all(
-        isinstance(shard, str) and Path(shard).name == shard for shard in shard_of.values()
-    ):
+    if not isinstance(shard_of, dict):
         raise CheckpointError(
             f"file {index} is malformed", expected="a weight_map of tensor names to file names",
             got=type(shard_of).__name__,
         )  # fmt: skip
+    for name, shard in shard_of.items():
+        if (
+            not isinstance(shard, str)
+            or Path(shard).name != shard
+            or Path(shard).suffix not in (suffix, ".safetensors")
+        ):
+            raise CheckpointError(
+                f"file {index} tensor {plain(name)} is in no file of its folder",
+                expected=f"a name that ends in {suffix}",
+                got=shown(shard),
+            )
     tensors: dict[str, Tensor] = {}
     for shard in sorted(set(shard_of.values())):
         path = index.parent / shard
-        if not path.is_file():
+        if not is_file(path):
             raise CheckpointError(
-                f"checkpoint {index.parent} lacks the shard {shard}",
+                f"checkpoint {index.parent} lacks the shard {plain(shard)}",
                 expected=f"every file that {index.name} names",
                 got="no such file",
                 fix="Download or copy it again",
             )
+        refuse_outside(path)
         tensors |= read_tensor_file(path)
     for name, shard in shard_of.items():
-        if name not in tensors:
+        if _NAMES.get(Path(shard).suffix, str)(name) not in tensors:
             raise CheckpointError(
-                f"checkpoint {index.parent} shard {shard} lacks the tensor {name}",
+                f"checkpoint {index.parent} shard {plain(shard)} lacks the tensor {plain(name)}",
                 expected=f"what {index.name} names",
                 fix="Download or copy it again",
             )
     return tensors
 
 
+_READERS: Mapping[str, Callable[[Path], dict[str, Tensor]]] = {
+    ".safetensors": _read_safetensors,
+    ".h5": tensorflow_h5.read_h5,
+    ".msgpack": flax.read_msgpack,
+}
+"""By ending; every other file is read as ``torch.save`` writes it."""
+
+_NAMES: Mapping[str, Callable[[str], str]] = {
+    ".h5": tensorflow_h5.own_name,
+    ".msgpack": flax.own_name,
+}
+"""By a shard's ending: a tensor's name in it, where the index spells it otherwise."""
+
 WEIGHTS: tuple[tuple[str, Callable[[Path], dict[str, Tensor]]], ...] = (
-    ("model.safetensors", _read_safetensors),
+    ("model.safetensors", read_tensor_file),
     ("model.safetensors.index.json", _read_shards),
-    ("pytorch_model.bin", _read_pickle),
+    ("pytorch_model.bin", read_tensor_file),
     ("pytorch_model.bin.index.json", _read_shards),
+    ("tf_model.h5", read_tensor_file),
+    ("tf_model.h5.index.json", _read_shards),
+    ("flax_model.msgpack", read_tensor_file),
+    ("flax_model.msgpack.index.json", _read_shards),
 )
+"""Files of weights and how they are read, in the order in which they are preferred."""

@@ -1,21 +1,29 @@
-"""Checkpoints of ``transformers``: ``config.json`` beside PyTorch weights."""
+"""Checkpoints as ``transformers`` writes them: ``config.json`` beside the weights.
+
+The weights are PyTorch's, TensorFlow's or Flax's; where a folder holds several, PyTorch's come
+first. A ``model.safetensors`` of any of the three goes by that name: its tensors' names tell.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.checkpoints.checkpoint import Checkpoint
-from bert_export.checkpoints.files import read_json, read_weights
+from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights
+from bert_export.checkpoints.own_files import is_file
+from bert_export.checkpoints.tensorflow_objects import find_objects, read_objects
 from bert_export.checkpoints.tokenizer_files import read_tokenizer
-from bert_export.errors import CheckpointError, ConfigError
+from bert_export.errors import CheckpointError, ConfigError, plain
 
 __all__ = [
     "CONFIG",
+    "OLD_CONFIG",
     "RENAMES",
     "canonical_name",
     "canonical_tensors",
@@ -23,7 +31,7 @@ __all__ = [
     "read_config",
 ]
 
-CONFIG = "config.json"
+CONFIG, OLD_CONFIG = "config.json", "bert_config.json"
 
 # Foreign name -> canonical name, applied in this order: old layer norms, then the missing prefix.
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -34,6 +42,8 @@ RENAMES: tuple[tuple[str, str], ...] = (
 
 # Buffers that old versions stored beside the parameters. They follow from the config.
 _BUFFERS = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)")
+
+_FLAX_ENDINGS = (".kernel", ".scale", ".embedding")  # of names that no other framework has
 
 _PARAMETER = r"(weight|bias)"
 _KNOWN = re.compile(
@@ -74,19 +84,30 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     return Checkpoint(
         source=source,
         config=config,
-        tensors=canonical_tensors(read_weights(folder), source),
+        tensors=_read_tensors(folder, source),
         tokenizer=read_tokenizer(folder, vocab_size=config.get("vocab_size", 30522)),
     )
 
 
+def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
+    """The first weights that are there; a bundle of TensorFlow's objects where there is no file."""
+    if not any(is_file(folder / name) for name, _ in WEIGHTS):
+        objects = find_objects(folder)
+        if objects is not None:
+            return read_objects(objects, source)
+    return canonical_tensors(read_weights(folder), source)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """Parse ``config.json`` and check that it is a BERT's.
+    """Parse ``config.json``, or else ``bert_config.json``, and check that it is a BERT's.
 
     Raises:
         CheckpointError: The file is missing or no JSON object.
         ConfigError: ``model_type`` is not ``bert``.
     """
-    config = read_json(folder / CONFIG)
+    # Before transformers had its name, its checkpoints had Google's name of the config.
+    name = CONFIG if is_file(folder / CONFIG) or not is_file(folder / OLD_CONFIG) else OLD_CONFIG
+    config = read_json(folder / name)
     if config.get("model_type", "bert") != "bert":
         raise ConfigError(
             f"checkpoint {folder} is of another architecture",
@@ -108,7 +129,7 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
     """Rename a checkpoint's tensors and drop its buffers.
 
     Args:
-        tensors: By the checkpoint's names.
+        tensors: By the names of PyTorch, TensorFlow or Flax.
         source: What the user asked for, for errors.
 
     Returns:
@@ -117,6 +138,12 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
     Raises:
         CheckpointError: A tensor belongs to no known head, or two have the same canonical name.
     """
+    if any("/" in name for name in tensors):
+        return tensorflow_h5.NAMES.rename(
+            _taken(tensors, tensorflow_h5.own_name), f"TensorFlow checkpoint {source}"
+        )
+    if any(name.endswith(_FLAX_ENDINGS) for name in tensors):
+        return flax.NAMES.rename(_taken(tensors, flax.own_name), f"Flax checkpoint {source}")
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():
         name = canonical_name(foreign)
@@ -124,7 +151,7 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
             continue
         if not _KNOWN.fullmatch(name):
             raise CheckpointError(
-                f"checkpoint {source} tensor {foreign} is not of a BERT encoder or head",
+                f"checkpoint {source} tensor {plain(foreign)} is not of a BERT encoder or head",
                 expected=f"names such as {_first_known(tensors)}",
                 got=f"shape {tuple(tensor.shape)}",
                 fix="Remove the tensor, or export the model without what it adds to BERT",
@@ -137,6 +164,15 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
             )
         renamed[name] = tensor
     return renamed
+
+
+def _taken(
+    tensors: Mapping[str, Tensor], own_name: Callable[[str], str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors, each let go of here, so that two copies of all are never there at once."""
+    left = dict(tensors)
+    for name in tensors:
+        yield own_name(name), left.pop(name)
 
 
 def _first_known(names: Iterable[str]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
-from bert_export.bundle import SearchRecord
-from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.engine_options import engine_options, read_engine_options
+from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import GroupedCommand, option_group
-from bert_export.cli.search import search_table
+from bert_export.cli.search import broken_budget_shown
 from bert_export.cli.stages import DrawnStages
-from bert_export.errors import BudgetError, MissingExtraError
 from bert_export.targets import TARGETS
 
 if TYPE_CHECKING:  # building needs PyTorch, the help does not
@@ -82,31 +81,23 @@ def build_command(
             profile_from=profile_from,
             engine_cache=engine_cache,
         )
-        try:
+        with export_extra("build"):
             from bert_export.exporter.add_targets import build
-        except MissingExtraError:
-            raise
-        except ImportError as error:
-            raise MissingExtraError(f"build ({error.name})", extra="export") from error
-        try:
-            with DrawnStages(quiet=quiet or as_json) as listener:
-                done = build(
-                    bundle,
-                    targets,
-                    precision=precision,
-                    model=model,
-                    calibration=calibration,
-                    eval_data=eval_data,
-                    threads=threads,
-                    engines=engines,
-                    engine_cache=engine_cache,
-                    force=force,
-                    listener=listener,
-                )
-        except BudgetError as error:
-            if not (quiet or as_json):
-                stderr.print(search_table(cast("SearchRecord", error.search)))
-            raise
+        silent = quiet or as_json
+        with broken_budget_shown(quiet=silent), DrawnStages(quiet=silent) as listener:
+            done = build(
+                bundle,
+                targets,
+                precision=precision,
+                model=model,
+                calibration=calibration,
+                eval_data=eval_data,
+                threads=threads,
+                engines=engines,
+                engine_cache=engine_cache,
+                force=force,
+                listener=listener,
+            )
         if as_json:
             print_json(_told(done))
         elif not quiet:

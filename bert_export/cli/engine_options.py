@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bert_export.bundle import EngineOptions
-from bert_export.cli.option_groups import option_group
+from bert_export.cli.option_groups import add_options, option_group
 from bert_export.errors import InputError
 from bert_export.target_table import TARGETS
 
@@ -44,9 +44,7 @@ _OPTIONS = (
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command these options."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return add_options(command, _OPTIONS)
 
 
 def read_engine_options(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,16 +12,16 @@ from bert_export.bundle import (
     DEFAULT_OPSET,
     ExportRequest,
     QuantizationOptions,
-    SearchRecord,
 )
 from bert_export.cli.auto_target import print_auto_target
-from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.explain import print_explanation
+from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import GroupedCommand, option_group
-from bert_export.cli.search import search_table
+from bert_export.cli.search import broken_budget_shown, search_table
 from bert_export.cli.stages import DrawnStages
-from bert_export.errors import BudgetError, InputError, MissingExtraError
+from bert_export.errors import InputError
 from bert_export.explanation import Explanation, explain
 from bert_export.quantization.calibration.observers import OBSERVERS
 from bert_export.target_table import DEFAULT_TARGET, TARGETS
@@ -200,26 +200,17 @@ def _quantization(mode: str | None, method: str | None) -> QuantizationOptions |
 def _export(
     request: ExportRequest, *, output: str | None, force: bool, cache: str | None, quiet: bool
 ) -> Export:
-    """The library call, with its stages drawn, and the path of a budget that could not be kept.
+    """The library call, with its stages drawn.
 
     Raises:
         MissingExtraError: The extra that brings PyTorch is not installed.
     """
-    try:
+    with export_extra("export"):
         from bert_export.exporter import export_request
-    except MissingExtraError:
-        raise
-    except ImportError as error:
-        raise MissingExtraError(f"export ({error.name})", extra="export") from error
-    try:
-        with DrawnStages(quiet=quiet) as listener:
-            return export_request(
-                request, output=output, force=force, engine_cache=cache, listener=listener
-            )
-    except BudgetError as error:
-        if not quiet:
-            stderr.print(search_table(cast("SearchRecord", error.search)))
-        raise
+    with broken_budget_shown(quiet=quiet), DrawnStages(quiet=quiet) as listener:
+        return export_request(
+            request, output=output, force=force, engine_cache=cache, listener=listener
+        )
 
 
 def _told(

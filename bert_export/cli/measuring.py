@@ -12,6 +12,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bert_export.cli.console import stderr
+from bert_export.cli.option_groups import add_options
 from bert_export.measuring.workloads import SHAPES, parse_shapes
 
 if TYPE_CHECKING:
@@ -104,9 +105,7 @@ def measuring_options(command: Command) -> Command:
         own = {field.name: options.pop(field.name) for field in fields(MeasuringOptions)}
         return command(measuring=MeasuringOptions(**own), **options)
 
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]
+    return add_options(wrapped, _OPTIONS)  # type: ignore[return-value]
 
 
 class _Bar:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import click
 
-__all__ = ["GroupedCommand", "option_group"]
+__all__ = ["GroupedCommand", "add_options", "option_group"]
 
 _OTHER = "Other"
 
@@ -22,14 +22,19 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
+        others: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
-                title = parameter.title if isinstance(parameter, _GroupedOption) else _OTHER
-                groups.setdefault(title, []).append(record)
-        for title, records in groups.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+            if record is None or not isinstance(parameter, click.Option):
+                continue  # arguments stand in the line of usage
+            if isinstance(parameter, _GroupedOption):
+                groups.setdefault(parameter.title, []).append(record)
+            else:
+                others.append(record)
+        for title, records in (*groups.items(), (_OTHER, others)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 def option_group(title: str) -> Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]:
@@ -39,3 +44,12 @@ def option_group(title: str) -> Callable[..., Callable[[Callable[..., Any]], Cal
         title: The heading, in a :class:`GroupedCommand`.
     """
     return partial(click.option, cls=type("GroupedOption", (_GroupedOption,), {"title": title}))
+
+
+def add_options(
+    command: Callable[..., Any], options: Sequence[Callable[..., Any]]
+) -> Callable[..., Any]:
+    """A command with these options, in their order, before those that it has."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
 from rich.console import Group
 from rich.table import Table
 
 from bert_export.bundle import SearchRecord
+from bert_export.cli.console import stderr
+from bert_export.errors import BudgetError
 
-__all__ = ["search_table"]
+__all__ = ["broken_budget_shown", "search_table"]
 
 _SHOWN = 8
 
@@ -15,6 +21,17 @@ _SHOWN = 8
 def search_table(search: SearchRecord) -> Group:
     """Every configuration that was measured, and the groups that disturb the outputs most."""
     return Group(_path(search), _places(search))
+
+
+@contextmanager
+def broken_budget_shown(*, quiet: bool) -> Iterator[None]:
+    """Print the path of a budget that could not be kept, in front of its error."""
+    try:
+        yield
+    except BudgetError as error:
+        if not quiet:
+            stderr.print(search_table(cast("SearchRecord", error.search)))
+        raise
 
 
 def _path(search: SearchRecord) -> Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from bert_export.runtime.batching import Row
 from bert_export.runtime.tokenization import Tokenizer
 
-__all__ = ["corrupt_rows", "hide_tokens", "mask_tokens"]
+__all__ = ["corrupt_rows", "hide_rows", "hide_tokens", "mask_tokens"]
 
 _SHARE = 0.15
 
@@ -22,20 +23,34 @@ def corrupt_rows(rows: Sequence[Row], tokenizer: Tokenizer, rng: np.random.Gener
     Raises:
         TokenizerError: The tokenizer has no mask token.
     """
+    mask = partial(mask_tokens, vocab_size=tokenizer.vocab_size)
+    return _mask_rows(rows, tokenizer, rng, mask)
+
+
+def hide_rows(rows: Sequence[Row], tokenizer: Tokenizer, rng: np.random.Generator) -> list[Row]:
+    """Hide tokens of rows, for a head to predict; a row with a mask of its own stays as it is.
+
+    Raises:
+        TokenizerError: The tokenizer has no mask token.
+    """
+    return _mask_rows(rows, tokenizer, rng, hide_tokens)
+
+
+def _mask_rows(
+    rows: Sequence[Row],
+    tokenizer: Tokenizer,
+    rng: np.random.Generator,
+    mask: Callable[..., NDArray[np.int64]],
+) -> list[Row]:
+    """Mask the rows without a mask; ``mask`` is one of the functions below, on a row's tokens."""
     mask_id = tokenizer.required_mask_id
-    corrupted = []
+    masked = []
     for row in rows:
         if not (row.input_ids == mask_id).any():
-            ids = mask_tokens(
-                row.input_ids,
-                np.asarray(row.encoding.special_tokens_mask, dtype=bool),
-                mask_id=mask_id,
-                vocab_size=tokenizer.vocab_size,
-                rng=rng,
-            )
-            row = replace(row, input_ids=ids)
-        corrupted.append(row)
-    return corrupted
+            special = np.asarray(row.encoding.special_tokens_mask, dtype=bool)
+            row = replace(row, input_ids=mask(row.input_ids, special, mask_id=mask_id, rng=rng))
+        masked.append(row)
+    return masked
 
 
 def mask_tokens(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError
 from bert_export.evaluation.scorer import AnyPipeline, Examples
-from bert_export.runtime.batching import Advance, Row, batch_rows
+from bert_export.runtime.batching import Advance, Row, batches_of
 from bert_export.runtime.sessions.session import Array
 
 __all__ = ["Distance", "measure_distance", "sample_rows"]
@@ -81,8 +81,7 @@ def measure_distance(
         InputError: Their outputs differ in shape.
     """
     distance, done = Distance(), 0
-    for indices in batch_rows([len(row) for row in rows]):
-        batch = [rows[index] for index in indices]
+    for batch in batches_of(rows):
         both = zip(batch, pipeline.run_rows(batch), reference.run_rows(batch), strict=True)
         for row, outputs, exact_outputs in both:
             for name, exact in exact_outputs.items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
 from bert_export.datasets.items import read_items
-from bert_export.datasets.masking import hide_tokens
+from bert_export.datasets.masking import hide_rows
 from bert_export.evaluation.choices import read_is_next
 from bert_export.evaluation.scorer import (
     Answered,
@@ -159,16 +159,11 @@ class NextWordScorer(Scorer):
 
 def _hide(rows: Sequence[Row], tokenizer: Tokenizer, seed: int) -> tuple[list[Row], list[Ids]]:
     """Rows with masks, and the ids behind each row's masks."""
-    mask_id, rng = tokenizer.required_mask_id, np.random.default_rng(seed)
-    masked_rows, gold = [], []
-    for row in rows:
-        masks = row.input_ids == mask_id  # (S,)
-        if masks.any():
-            gold.append(np.full(int(masks.sum()), _UNKNOWN, dtype=np.int64))
-        else:
-            special = np.asarray(row.encoding.special_tokens_mask, dtype=bool)
-            ids = hide_tokens(row.input_ids, special, mask_id=mask_id, rng=rng)
-            gold.append(row.input_ids[ids == mask_id])
-            row = replace(row, input_ids=ids)
-        masked_rows.append(row)
+    mask_id = tokenizer.required_mask_id
+    masked_rows = hide_rows(rows, tokenizer, np.random.default_rng(seed))
+    gold = []
+    for row, masked in zip(rows, masked_rows, strict=True):
+        ids = row.input_ids[masked.input_ids == mask_id]  # (M,)
+        # A mask that the text itself has hides an id that is not known.
+        gold.append(np.where(ids == mask_id, _UNKNOWN, ids))
     return masked_rows, gold

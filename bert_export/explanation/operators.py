@@ -17,13 +17,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bert_export.errors import BundleError
+from bert_export.passes.editing import CONTRIB
 
 __all__ = ["OPERATORS", "Operands", "Result", "Tensor", "run_operator"]
 
 _LARGEST_KNOWN = 64
 _SOFTMAX, _QUANTIZE, _DEQUANTIZE = 5, 3, 2
 _NORM, _GELU = 6, {"none": 5, "tanh": 9}
-_MICROSOFT = "com.microsoft"
 _MASKS = (3, 5)
 """Where ``Attention`` and ``MultiHeadAttention`` have what is added to scores."""
 
@@ -479,11 +479,11 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     ("", "MatMul"): _Operator(shape=_matmul, flop=_matmul_flop, integer_op=_matmul_integer_op),
     ("", "Gemm"): _Operator(shape=_fused_matmul, flop=_gemm_flop),
     ("", "Einsum"): _Operator(shape=_einsum, flop=_einsum_flop),
-    (_MICROSOFT, "FusedMatMul"): _Operator(shape=_fused_matmul, flop=_multiply_add),
+    (CONTRIB, "FusedMatMul"): _Operator(shape=_fused_matmul, flop=_multiply_add),
     # attention
     ("", "Softmax"): _Operator(shape=_same, flop=_each(_SOFTMAX)),
     ("", "Attention"): _Operator(shape=_attention, flop=_attention_flop),
-    (_MICROSOFT, "MultiHeadAttention"): _Operator(shape=_attention, flop=_attention_flop),
+    (CONTRIB, "MultiHeadAttention"): _Operator(shape=_attention, flop=_attention_flop),
     # normalization and activations
     ("", "LayerNormalization"): _Operator(shape=_same, flop=_norm_flop),
     ("", "Gelu"): _Operator(shape=_same, flop=_gelu_flop),
@@ -535,7 +535,7 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     ("", "MatMulInteger"): _Operator(
         shape=_matmul, dtype=ir.DataType.INT32, integer_op=_multiply_add
     ),
-    (_MICROSOFT, "MatMulIntegerToFloat"): _Operator(
+    (CONTRIB, "MatMulIntegerToFloat"): _Operator(
         shape=_matmul, dtype=_FLOAT, flop=_rescale_flop, integer_op=_multiply_add
     ),
 }

@@ -28,6 +28,7 @@ from bert_export.exporter.engine import open_trial
 from bert_export.exporter.progress import Fact, Progress
 from bert_export.exporter.refusal import REFUSALS, Refusals
 from bert_export.exporter.source import Source
+from bert_export.passes.open_graph import open_graph
 from bert_export.quantization.mixed_precision.search import (
     SearchResult,
     allowed_drop,
@@ -37,9 +38,8 @@ from bert_export.quantization.mixed_precision.switchable_graph import (
     QuantizationGroup,
     SwitchableSession,
     build_switchable_graph,
-    open_graph,
 )
-from bert_export.runtime.batching import Advance, batch_rows
+from bert_export.runtime.batching import Advance, batches_of
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.targets import DEFAULT_TARGET, Target, find_target
 
@@ -184,15 +184,14 @@ def measure_sensitivities(
         averaged over the outputs; padding left out.
     """
     rows = sample_rows(examples, _SAMPLE_TOKENS)
-    batches = batch_rows([len(row) for row in rows])
+    batches = batches_of(rows)
     distances = [Distance() for _ in range(groups)]
     total, done = len(batches) * (groups + 1), 0
     for batch in batches:
-        own = [rows[index] for index in batch]
         exact: list[Outputs] = []
         for group in range(-1, groups):
             session.switch_to_int8([group] if group >= 0 else [])
-            parts = pipeline.run_rows(own)
+            parts = pipeline.run_rows(batch)
             if group < 0:
                 exact = parts
             else:

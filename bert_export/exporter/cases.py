@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bert_export.runtime.batching import Row, batch_rows, row_from_encoding
+from bert_export.runtime.batching import Row, batches_of, row_from_encoding
 from bert_export.runtime.sessions.session import Array, Feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, ScoredPositions
@@ -73,8 +73,8 @@ def make_cases(
     step = max(1, len(rows) // real_rows)
     chosen = list(rows[::step][:real_rows])
     cases = [
-        Case("real text", feeds([chosen[index] for index in batch]), real=True)
-        for batch in batch_rows([len(row) for row in chosen], token_budget=_TOKEN_BUDGET)
+        Case("real text", feeds(batch), real=True)
+        for batch in batches_of(chosen, token_budget=_TOKEN_BUDGET)
     ]
 
     def case(name: str, lengths: Sequence[int], *, padded: int | None = None) -> Case:

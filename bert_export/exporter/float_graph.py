@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import onnx_ir as ir
 from torch import nn
@@ -104,7 +103,7 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
     return FloatGraph(source=source, model=model, outcomes=outcomes, pipeline=pipeline, rows=rows)
 
 
-class _UnopenedSession:
+class _UnopenedSession(Session):
     """A session that only tells its interface: enough to encode rows."""
 
     def __init__(self, graph: GraphRecord) -> None:
@@ -116,14 +115,3 @@ class _UnopenedSession:
 
     def close(self) -> None:
         """There is nothing to free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

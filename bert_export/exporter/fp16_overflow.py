@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
@@ -17,8 +16,9 @@ from bert_export.bundle import OverflowRecord
 from bert_export.errors import QuantizationError
 from bert_export.passes.convert_precision import LARGEST
 from bert_export.passes.editing import attribute
-from bert_export.runtime.batching import Row, batch_rows
-from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from bert_export.passes.open_graph import open_graph
+from bert_export.quantization.calibration.batches import run_batches
+from bert_export.runtime.batching import Row
 from bert_export.runtime.sessions.session import Feeds
 
 __all__ = ["FP16_LIMIT", "find_overflow"]
@@ -28,7 +28,6 @@ FP16_LIMIT = LARGEST[ir.DataType.FLOAT16] / 2
 
 _CUBED_LIMIT = LARGEST[ir.DataType.FLOAT16] ** (1 / 3)
 """GELU by tanh raises its input to the third power."""
-_TOKEN_BUDGET = 512
 
 
 def find_overflow(
@@ -45,7 +44,7 @@ def find_overflow(
     Args:
         model: The FP32 graph in its target's form; a clone, which is changed.
         rows: Calibration rows.
-        folder: Where the graph is written while it is needed.
+        folder: Where the graph is written while it is opened.
         feeds: The graph's inputs for a batch of rows.
         threads: Threads inside an operator.
         advance: Called with (rows done, rows in all) after each batch.
@@ -57,19 +56,11 @@ def find_overflow(
         QuantizationError: A value of the FP32 graph itself is not finite.
     """
     watched = _watch(model.graph)
-    path, data = folder / "peaks.onnx", folder / "peaks.onnx.data"
     peaks = dict.fromkeys(watched, 0.0)
-    try:
-        ir.save(model, path, external_data=data.name)
-        with OnnxRuntimeSession(path, threads=threads) as session:
-            for done, seen in _run(session, rows, feeds):
-                for name in watched:
-                    peaks[name] = max(peaks[name], float(seen[name]))
-                if advance is not None:
-                    advance(done, len(rows))
-    finally:
-        path.unlink(missing_ok=True)
-        data.unlink(missing_ok=True)
+    with open_graph(model, folder=folder, threads=threads) as session:
+        for _, outputs in run_batches(session, rows, feeds=feeds, advance=advance):
+            for name in watched:
+                peaks[name] = max(peaks[name], float(outputs[name]))
     return tuple(_beyond(watched, peaks))
 
 
@@ -96,18 +87,6 @@ def _watch(graph: ir.Graph) -> dict[str, ir.Node]:
         graph.outputs.append(peak)
         watched[name] = node
     return watched
-
-
-def _run(
-    session: OnnxRuntimeSession,
-    rows: Sequence[Row],
-    feeds: Callable[[Sequence[Row]], Feeds],
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Batches of rows: how many are done, and the peaks of the batch."""
-    done = 0
-    for batch in batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET):
-        done += len(batch)
-        yield done, session.run(feeds([rows[index] for index in batch]))
 
 
 def _beyond(watched: Mapping[str, ir.Node], peaks: Mapping[str, float]) -> Iterator[OverflowRecord]:

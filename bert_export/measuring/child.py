@@ -11,12 +11,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import msgspec
 
 from bert_export.errors import MeasurementError
+from bert_export.runtime.closing import Closing
 
 __all__ = ["PATIENCE", "Child", "Job", "call_apart", "pinned_environment"]
 
@@ -64,7 +64,7 @@ def pinned_environment(threads: int, *, python: str = sys.executable) -> dict[st
     return environment
 
 
-class Child:
+class Child(Closing):
     """A worker in a process of its own; see :mod:`bert_export.measuring.serving`.
 
     It is in a session of its own, so that Ctrl-C reaches the parent alone, which then ends it; when
@@ -158,17 +158,6 @@ class Child:
         self._kill()
         os.close(self._channel)
         self._log.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _line(self, patience: float) -> bytes:
         """The next line that the child writes."""

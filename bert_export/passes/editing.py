@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 __all__ = [
+    "CONTRIB",
     "Linear",
     "add_to_bias",
     "add_to_constant",
@@ -31,10 +32,14 @@ __all__ = [
     "split_scalar",
     "static_dim",
     "substitute",
+    "substitute_node",
     "use_count",
 ]
 
 WEIGHT_SUFFIX = ".weight"
+
+CONTRIB = "com.microsoft"
+"""Domain of ONNX Runtime's contrib operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,11 +305,13 @@ def insert_node(
         name: Name of the node and of its output.
         shape: Shape of the output, where it is known.
         dtype: Type of the output, where it is known.
-        domain: Domain of the operator.
+        domain: Domain of the operator; the graph imports it.
 
     Returns:
         The output.
     """
+    if domain:
+        graph.opset_imports.setdefault(domain, 1)
     output = ir.Value(
         name=name,
         shape=shape if shape is None or isinstance(shape, ir.Shape) else ir.Shape(shape),
@@ -324,6 +331,33 @@ def substitute(old: ir.Value, new: ir.Value) -> None:
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     old.name = f"{name}.replaced"
     new.name = name
+
+
+def substitute_node(
+    graph: ir.Graph,
+    old: ir.Value,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    name: str,
+    domain: str = "",
+) -> None:
+    """Let a new node compute what a node computed so far: all readers of ``old`` read its output.
+
+    Args:
+        graph: The graph of both.
+        old: What is computed; the new node is inserted in front of the node that does so.
+        op_type: The operator; this and the rest as in :func:`insert_node`.
+        inputs: Its operands.
+        attributes: Its attributes.
+        name: Name of the node.
+        domain: Domain of the operator.
+    """
+    before = old.producer()
+    assert before is not None, "a rewrite replaces what a node computes"
+    new = insert_node(graph, before, op_type, inputs, attributes, name=name, domain=domain)
+    substitute(old, new)
 
 
 def _free_name(graph: ir.Graph, name: str) -> str:

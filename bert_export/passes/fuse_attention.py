@@ -19,7 +19,7 @@ from bert_export.passes.editing import (
     sole_reader,
     split_scalar,
     static_dim,
-    substitute,
+    substitute_node,
 )
 from bert_export.passes.graph_pass import Match, Refusal, Rule, RulePass
 
@@ -271,14 +271,12 @@ def _rewrite(graph: ir.Graph, match: Match) -> None:
     query = values["query"]
     module = (module_name(linear_layer(query)) or str(match.root.name)).removesuffix(".query")
     mask = values["mask"]
-    before = match.output.producer()
-    assert before is not None
     inputs = [query, values["key"], values["value"]]
     if mask is not None:
         inputs.append(_square_mask(graph, mask, match.root))
-    fused = insert_node(
+    substitute_node(
         graph,
-        before,
+        match.output,
         "Attention",
         inputs,
         {
@@ -288,7 +286,6 @@ def _rewrite(graph: ir.Graph, match: Match) -> None:
         },
         name=f"{module}.attention",
     )
-    substitute(match.output, fused)
 
 
 def _square_mask(graph: ir.Graph, mask: ir.Value, before: ir.Node) -> ir.Value:

@@ -8,13 +8,12 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from bert_export.passes.editing import (
-    insert_node,
     other_input,
     producer,
     scalar,
     sole_reader,
     split_scalar,
-    substitute,
+    substitute_node,
 )
 from bert_export.passes.graph_pass import Match, Refusal, Rule, RulePass
 
@@ -135,14 +134,11 @@ def _finish(node: ir.Node, x: ir.Value) -> Match | Refusal:
 
 
 def _rewrite(graph: ir.Graph, match: Match, approximate: str) -> None:
-    before = match.output.producer()
-    assert before is not None
-    fused = insert_node(
+    substitute_node(
         graph,
-        before,
+        match.output,
         "Gelu",
         [match.values["x"]],
         {"approximate": approximate},
         name=f"{match.root.name}.gelu",
     )
-    substitute(match.output, fused)

@@ -9,14 +9,13 @@ import onnx_ir as ir
 from bert_export.passes.editing import (
     attribute,
     constant,
-    insert_node,
     other_input,
     producer,
     scalar,
     sole_reader,
     split_scalar,
     static_dim,
-    substitute,
+    substitute_node,
 )
 from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
@@ -54,17 +53,14 @@ class _Rule:
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
-        before = match.output.producer()
-        assert before is not None
-        fused = insert_node(
+        substitute_node(
             graph,
-            before,
+            match.output,
             "LayerNormalization",
             [match.values["x"], match.values["weight"], match.values["bias"]],
             {"axis": -1, "epsilon": match.numbers["epsilon"]},
             name=f"{match.root.name}.norm",
         )
-        substitute(match.output, fused)
 
 
 class FuseLayerNormalization(RulePass):

@@ -6,13 +6,11 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from bert_export.passes.editing import insert_node, substitute
+from bert_export.passes.editing import CONTRIB, substitute_node
 from bert_export.passes.fused_attention import read_attention
 from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
 __all__ = ["FuseMultiHeadAttention"]
-
-_DOMAIN = "com.microsoft"
 
 
 class _Rule:
@@ -36,16 +34,15 @@ class _Rule:
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
         node, mask = match.root, match.values["mask"]
         inputs = [*node.inputs[:3], *((None, None, mask) if mask is not None else ())]
-        fused = insert_node(
+        substitute_node(
             graph,
-            node,
+            match.output,
             "MultiHeadAttention",
             inputs,
             {"num_heads": int(match.numbers["heads"]), "scale": float(match.numbers["scale"])},
             name=f"{node.name}.multi_head",
-            domain=_DOMAIN,
+            domain=CONTRIB,
         )
-        substitute(match.output, fused)
 
 
 class FuseMultiHeadAttention(RulePass):
@@ -64,10 +61,3 @@ class FuseMultiHeadAttention(RulePass):
 
     name = "fuse_multi_head_attention"
     rules = (_Rule(),)
-
-    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Rewrite, and import the operator's domain."""
-        rewritten, refusals = super().apply(model)
-        if rewritten:
-            model.graph.opset_imports.setdefault(_DOMAIN, 1)
-        return rewritten, refusals

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from bert_export.errors import PassError
-from bert_export.passes.editing import attribute, constant
+from bert_export.passes.editing import CONTRIB, attribute, constant
 
 __all__ = ["DOMAINS", "LEGAL", "Legal", "check_legal"]
 
@@ -21,7 +21,7 @@ _INT64, _BOOL = ir.DataType.INT64, ir.DataType.BOOL
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 _UINT8, _INT8 = ir.DataType.UINT8, ir.DataType.INT8
 
-DOMAINS = ("", "com.microsoft")
+DOMAINS = ("", CONTRIB)
 """The standard operators, and those of ONNX Runtime that its recipe lowers to."""
 
 
@@ -80,11 +80,11 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "MatMul"): Legal(_FLOATS, (2, 2), {"a weight of two axes": _weight_has_two_axes}),
     ("", "Gemm"): Legal(_FLOATS, (2, 3)),
     ("", "Einsum"): Legal(_FLOATS, (2, 2)),
-    ("com.microsoft", "FusedMatMul"): Legal(_FLOATS, (2, 2)),
+    (CONTRIB, "FusedMatMul"): Legal(_FLOATS, (2, 2)),
     # attention
     ("", "Softmax"): Legal(_FLOATS, (1, 1), {"the last axis": _last_axis}),
     ("", "Attention"): Legal(_FLOATS, (3, 4), _ATTENTION),
-    ("com.microsoft", "MultiHeadAttention"): Legal(_FLOATS, (3, 6)),
+    (CONTRIB, "MultiHeadAttention"): Legal(_FLOATS, (3, 6)),
     # normalization and activations
     ("", "LayerNormalization"): Legal(_FLOATS, (2, 3), {"the last axis": _last_axis}),
     ("", "Gelu"): Legal(_FLOATS, (1, 1)),
@@ -130,7 +130,7 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "QuantizeLinear"): Legal((_UINT8, _INT8), (2, 3)),
     ("", "DynamicQuantizeLinear"): Legal((_UINT8,), (1, 1)),
     ("", "DequantizeLinear"): Legal(_FLOATS, (2, 3)),
-    ("com.microsoft", "MatMulIntegerToFloat"): Legal(_FLOATS, (4, 7)),
+    (CONTRIB, "MatMulIntegerToFloat"): Legal(_FLOATS, (4, 7)),
 }
 
 

@@ -6,12 +6,10 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from bert_export.passes.editing import insert_node, is_vector, producer, sole_reader, substitute
+from bert_export.passes.editing import CONTRIB, is_vector, producer, sole_reader, substitute_node
 from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
 __all__ = ["LowerQuantizedLinear", "count_quantized"]
-
-_DOMAIN = "com.microsoft"
 
 
 class _Rule:
@@ -50,11 +48,9 @@ class _Rule:
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
         values = match.values
-        before = match.output.producer()
-        assert before is not None
-        fused = insert_node(
+        substitute_node(
             graph,
-            before,
+            match.output,
             "MatMulIntegerToFloat",
             [
                 values["x"],
@@ -68,9 +64,8 @@ class _Rule:
             name=f"{str(values['weight'].name).removesuffix('.weight_int8')}.linear"
             if values["weight"] is not None
             else f"{match.root.name}.linear",
-            domain=_DOMAIN,
+            domain=CONTRIB,
         )
-        substitute(match.output, fused)
 
 
 class LowerQuantizedLinear(RulePass):
@@ -90,13 +85,6 @@ class LowerQuantizedLinear(RulePass):
 
     name = "lower_quantized_linear"
     rules = (_Rule(),)
-
-    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Rewrite, and import the operator's domain."""
-        rewritten, refusals = super().apply(model)
-        if rewritten:
-            model.graph.opset_imports.setdefault(_DOMAIN, 1)
-        return rewritten, refusals
 
 
 def count_quantized(model: ir.Model) -> int:

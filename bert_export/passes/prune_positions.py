@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 import onnx_ir as ir
 
@@ -14,14 +16,34 @@ from bert_export.passes.editing import (
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.prune_first_token import prune_tokens
 from bert_export.passes.row_selection import find_region, move_selection
-from bert_export.tasks.interface import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED, MASKED_POSITIONS
 
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
 _MASK_INPUT = "attention_mask"
 
 
-class PruneMaskedPositions(GraphPass):
+class _PruneScores(GraphPass):
+    """Leaves out what computes the scores of tokens that nobody asks for."""
+
+    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
+        """Prune in front of the scores."""
+        graph = model.graph
+        logits = _scored(graph)
+        if logits is None:
+            return 0, ()
+        refusal = logits if isinstance(logits, Refusal) else self.prune(graph, logits)
+        if refusal is not None:
+            return 0, (refusal,)
+        remove_unused(graph)
+        return 1, ()
+
+    @abstractmethod
+    def prune(self, graph: ir.Graph, logits: ir.Value) -> Refusal | None:
+        """Prune in front of scores (B, S, V), or say why not."""
+
+
+class PruneMaskedPositions(_PruneScores):
     """Add an input that names the tokens to score, and compute the last layer for those alone.
 
     Before::
@@ -40,20 +62,14 @@ class PruneMaskedPositions(GraphPass):
 
     name = "prune_masked_positions"
 
-    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Prune in front of the scores."""
-        graph = model.graph
-        states = _scored(graph)
-        if isinstance(states, Refusal):
-            return 0, (states,)
-        if states is None:
-            return 0, ()
-        region = find_region(states, through_attention=False)
+    def prune(self, graph: ir.Graph, logits: ir.Value) -> Refusal | None:
+        """Compute the rows that the new input names."""
+        region = find_region(logits, through_attention=False)
         if not region.nodes:
-            return 0, (Refusal("nothing before the scores is row-wise", str(states.name), 2),)
+            return Refusal("nothing before the scores is row-wise", str(logits.name), 2)
         positions = ir.Value(
             name=MASKED_POSITIONS,
-            shape=ir.Shape(["masked"]),
+            shape=ir.Shape([MASKED]),
             type=ir.TensorType(ir.DataType.INT64),
         )
         graph.inputs.append(positions)
@@ -76,16 +92,15 @@ class PruneMaskedPositions(GraphPass):
                 [flat, positions],
                 {"axis": 0},
                 name=f"{value.name}.masked",
-                shape=["masked", width],
+                shape=[MASKED, width],
                 dtype=value.dtype,
             )
 
-        move_selection(region, select, None, ("masked",))
-        remove_unused(graph)
-        return 1, ()
+        move_selection(region, select, None, (MASKED,))
+        return None
 
 
-class PruneLastPosition(GraphPass):
+class PruneLastPosition(_PruneScores):
     """Score the token after the last one of every text only.
 
     Before::
@@ -104,24 +119,17 @@ class PruneLastPosition(GraphPass):
 
     name = "prune_last_position"
 
-    def apply(self, model: ir.Model) -> tuple[int, tuple[Refusal, ...]]:
-        """Prune in front of the scores."""
-        graph = model.graph
-        logits = _scored(graph)
-        if isinstance(logits, Refusal):
-            return 0, (logits,)
-        if logits is None:
-            return 0, ()
+    def prune(self, graph: ir.Graph, logits: ir.Value) -> Refusal | None:
+        """Compute the row of every text's last token."""
         place = _last_place(graph)
         if place is None:
-            return 0, (Refusal(f"the graph has no input {_MASK_INPUT}", str(logits.name), 2),)
+            return Refusal(f"the graph has no input {_MASK_INPUT}", str(logits.name), 2)
         assert logits.shape is not None
         batch, _, width = logits.shape
         if not prune_tokens(graph, logits, place):
-            return 0, (Refusal("nothing before the scores is row-wise", str(logits.name), 3),)
+            return Refusal("nothing before the scores is row-wise", str(logits.name), 3)
         _squeeze_output(graph, logits, [batch, width])
-        remove_unused(graph)
-        return 1, ()
+        return None
 
 
 def _scored(graph: ir.Graph) -> ir.Value | Refusal | None:

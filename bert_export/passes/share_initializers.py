@@ -9,12 +9,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bert_export.passes.editing import constant, insert_node, is_output, producer, substitute
+from bert_export.passes.editing import (
+    CONTRIB,
+    constant,
+    insert_node,
+    is_output,
+    producer,
+    substitute,
+)
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 
 __all__ = ["ShareInitializers"]
 
-_DOMAIN = "com.microsoft"
 _DECODER = "decoder.weight"
 
 
@@ -75,10 +81,9 @@ class ShareInitializers(GraphPass):
 
 
 def _fused_product(graph: ir.Graph, node: ir.Node, table: ir.Value) -> ir.Value:
-    graph.opset_imports.setdefault(_DOMAIN, 1)
     operands, name = [node.inputs[0], table], f"{node.name}.tied"
     return insert_node(
-        graph, node, "FusedMatMul", operands, {"transB": 1}, name=name, domain=_DOMAIN
+        graph, node, "FusedMatMul", operands, {"transB": 1}, name=name, domain=CONTRIB
     )
 
 

@@ -7,7 +7,13 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from bert_export.passes.editing import insert_node, producer, scalar, split_scalar, substitute
+from bert_export.passes.editing import (
+    insert_node,
+    producer,
+    scalar,
+    split_scalar,
+    substitute_node,
+)
 from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
 __all__ = ["SkipFullMask"]
@@ -31,20 +37,18 @@ class _Rule:
         node, visible = match.root, match.values["visible"]
         assert visible is not None
         full = _known(visible) or _make_full(graph, visible)
-        output = match.output
         branches = [
             _branch(graph, node, "full", node.inputs[:_MASK]),
             _branch(graph, node, "padded", node.inputs),
         ]
-        chosen = insert_node(
+        substitute_node(
             graph,
-            node,
+            match.output,
             "If",
             [full],
             {"then_branch": branches[0], "else_branch": branches[1]},
             name=f"{node.name}.either",
         )
-        substitute(output, chosen)
 
 
 class SkipFullMask(RulePass):

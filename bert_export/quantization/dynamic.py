@@ -18,14 +18,12 @@ from typing import cast
 import onnx_ir as ir
 
 from bert_export.bundle import LayerPlan
-from bert_export.passes.editing import insert_node, new_constant, substitute
+from bert_export.passes.editing import CONTRIB, new_constant, substitute_node
 from bert_export.passes.graph_pass import remove_unused
 from bert_export.quantization.linear_layers import LinearLayer, weight_of
 from bert_export.quantization.weights.number_formats import Scheme, quantize_weight
 
 __all__ = ["quantize_dynamically"]
-
-_DOMAIN = "com.microsoft"
 
 
 def quantize_dynamically(
@@ -42,7 +40,6 @@ def quantize_dynamically(
         One plan entry per layer.
     """
     graph = model.graph
-    model.graph.opset_imports.setdefault(_DOMAIN, 1)
     plan: list[LayerPlan] = []
     for name, members in groups.items():
         value = cast("ir.Value", members[0].node.inputs[0])
@@ -74,15 +71,14 @@ def quantize_dynamically(
             weight, scales = quantize_weight(weight_of(layer), largest=scheme.weight_bound)
             weight_int8 = new_constant(graph, f"{layer.name}.weight_int8", weight)
             weight_scale = new_constant(graph, f"{layer.name}.weight_scale", scales)
-            product = insert_node(
+            substitute_node(
                 graph,
-                layer.node,
+                layer.node.outputs[0],
                 "MatMulIntegerToFloat",
                 [quantized, weight_int8, scale, weight_scale, zero_point],
                 name=f"{layer.name}.linear",
-                domain=_DOMAIN,
+                domain=CONTRIB,
             )
-            substitute(layer.node.outputs[0], product)
             plan.append(
                 LayerPlan(
                     layer=layer.name, precision="int8", reason="each batch sets its own range"

@@ -264,16 +264,12 @@ def _by_batch(report: Report) -> list[str]:
 
 
 def _rate_bars(report: Report, shape: str) -> dict[str, Any]:
-    def value(variant: Variant) -> float | None:
-        timing = variant.measured.timings.get(shape)
-        return None if timing is None else timing.rows_per_second
-
     batch, _, sequence = shape.partition("x")
     rows = "row" if batch == "1" else "rows"
     return _bars(
         report,
         f"{batch} {rows} of {sequence} tokens",
-        value,
+        lambda variant: _rate(variant, shape),
         lambda figure: f"{wording.rate(figure)} rows/s",
     )
 
@@ -288,19 +284,16 @@ def _answer_bars(report: Report) -> Iterator[dict[str, Any]]:
         _milliseconds,
         lambda variant: _note(variant, ONE_TEXT),
     )
-
-    def value(variant: Variant) -> float | None:
-        timing = variant.measured.timings.get(MANY_TEXTS)
-        return None if timing is None else timing.rows_per_second
-
     counts = [
-        variant.measured.timings[MANY_TEXTS].rows for variant in report.variants if value(variant)
+        variant.measured.timings[MANY_TEXTS].rows
+        for variant in report.variants
+        if _texts_rate(variant)
     ]
     count = counts[0] if counts else report.conditions.texts
     yield _bars(
         report,
-        f"{count} texts in variant call",
-        value,
+        f"{count} texts in one call",
+        _texts_rate,
         lambda figure: f"{wording.rate(figure)} texts/s",
     )
 
@@ -405,9 +398,14 @@ def _negated(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _texts_rate(variant: Variant) -> float | None:
-    timing = variant.measured.timings.get(MANY_TEXTS)
+def _rate(variant: Variant, workload: str) -> float | None:
+    """Rows a second in a workload, where it was timed."""
+    timing = variant.measured.timings.get(workload)
     return None if timing is None else timing.rows_per_second
+
+
+def _texts_rate(variant: Variant) -> float | None:
+    return _rate(variant, MANY_TEXTS)
 
 
 def _timing_column(

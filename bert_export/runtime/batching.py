@@ -26,6 +26,7 @@ __all__ = [
     "Row",
     "answer_items",
     "batch_rows",
+    "batches_of",
     "chunks",
     "pad_rows",
     "row_from_encoding",
@@ -111,6 +112,12 @@ def batch_rows(
             batches.append([index])
             longest = lengths[index]
     return batches
+
+
+def batches_of(rows: Sequence[Row], *, token_budget: int = TOKEN_BUDGET) -> list[list[Row]]:
+    """The rows in batches of :func:`batch_rows`, where their order does not matter."""
+    order = batch_rows([len(row) for row in rows], token_budget=token_budget)
+    return [[rows[index] for index in batch] for batch in order]
 
 
 def pad_rows(rows: Sequence[Row], *, pad_id: int, length: int | None = None) -> dict[str, Array]:

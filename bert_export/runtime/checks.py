@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -18,10 +18,12 @@ __all__ = [
     "check_number",
     "check_whole",
     "check_whole_or_none",
+    "check_word",
     "or_default",
 ]
 
 Value = TypeVar("Value")
+Word = TypeVar("Word", bound=str)
 
 
 def or_default(value: Value | UnsetType, default: Value) -> Value:
@@ -50,6 +52,30 @@ def check_whole(name: str, value: object, *, least: int) -> int:
 def check_whole_or_none(name: str, value: object, *, least: int) -> int | None:
     """As :func:`check_whole`; ``None`` is left to who reads it."""
     return None if value is None else check_whole(name, value, least=least)
+
+
+def check_word(
+    name: str, value: object, words: Sequence[Word], *, expected: str | None = None
+) -> Word:
+    """The value of an option, if it is one of some words in whatever case.
+
+    Args:
+        name: As the caller typed it.
+        value: As it came.
+        words: In lower case.
+        expected: What is expected, if it is not one of the words alone.
+
+    Raises:
+        InputError: It is anything else.
+    """
+    for word in words:
+        if isinstance(value, str) and value.lower() == word:
+            return word
+    raise InputError(
+        f"{name} is unknown",
+        expected=expected or f"one of {', '.join(words)}",
+        got=repr(value),
+    )
 
 
 def check_number(name: str, value: object) -> float:

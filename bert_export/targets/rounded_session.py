@@ -8,13 +8,13 @@ are tested.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from bert_export.passes.editing import constant
+from bert_export.passes.open_graph import open_graph
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 
 __all__ = ["float32_twin", "open_rounded"]
@@ -33,10 +33,7 @@ def open_rounded(path: Path, *, threads: int | None = None) -> OnnxRuntimeSessio
     if not any(value.dtype == _BF16 for node in model.graph for value in node.outputs):
         return OnnxRuntimeSession(path, threads=threads)
     float32_twin(model)
-    with tempfile.TemporaryDirectory() as folder:
-        twin = Path(folder) / path.name
-        ir.save(model, twin, external_data="twin.data")
-        return OnnxRuntimeSession(twin, threads=threads)
+    return open_graph(model, threads=threads)
 
 
 def float32_twin(model: ir.Model) -> int:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import onnx_ir as ir
 
 from bert_export.bundle import WEIGHTS_FILE
+from bert_export.runtime.closing import Closing
 
 __all__ = ["WEIGHTS_FILE", "WeightStore"]
 
@@ -26,7 +25,7 @@ cache line for small ones."""
 _LARGE = 1 << 20
 
 
-class WeightStore:
+class WeightStore(Closing):
     """Writes graphs whose weights share one file.
 
     Args:
@@ -93,15 +92,8 @@ class WeightStore:
             base_dir=self._folder,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file of weights."""
         self._file.close()
 
 

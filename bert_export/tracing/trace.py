@@ -28,6 +28,7 @@ from torch import nn
 
 from bert_export.bundle import DEFAULT_OPSET
 from bert_export.errors import TracingError, one_line
+from bert_export.tasks.interface import BATCH, CHOICES, SEQUENCE
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 
 __all__ = [
@@ -43,7 +44,7 @@ __all__ = [
 OPSETS = range(20, 24)
 """Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
 
-DYNAMIC_AXES = ("batch", "choices", "sequence")
+DYNAMIC_AXES = (BATCH, CHOICES, SEQUENCE)
 
 WEIGHT_SUFFIX = ".weight"
 _SCOPES = "pkg.torch.onnx.name_scopes"

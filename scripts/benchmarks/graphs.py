@@ -14,10 +14,9 @@ FP32 is compared with the export and the stock optimizer's levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -26,7 +25,12 @@ from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Listener
 from bert_export.measuring.workloads import Workload
 from scripts.benchmarks.common.bounds import Bound
-from scripts.benchmarks.common.comparison import Comparison, compare_outputs
+from scripts.benchmarks.common.comparison import (
+    Comparison,
+    announcer,
+    compare_outputs,
+    named_failures,
+)
 from scripts.benchmarks.common.options import Common, benchmark
 from scripts.benchmarks.common.places import WORKERS
 from scripts.benchmarks.common.report import Cell, Report, Section
@@ -123,11 +127,7 @@ def main(
         sections=sections,
         figures={name: comparison.results for name, comparison in comparisons.items()},
         bounds=bounds,
-        notes=[
-            f"{name}: {sentence}"
-            for name, comparison in comparisons.items()
-            for sentence in comparison.failures
-        ],
+        notes=named_failures(comparisons),
     )
 
 
@@ -136,10 +136,7 @@ def _prepare(
 ) -> tuple[Comparison, list[Workload]]:
     """A row's bundles, stock graphs and feeds."""
     row = ROWS[name]
-
-    def announce(what: str) -> None:
-        listener.begin(f"{name}: {what}", done=0, total=1)
-
+    announce = announcer(listener, name)
     announce("checkpoint")
     model = measured_checkpoint(row.weights, row.task, common.work, threads=common.threads)
     comparison = Comparison(common.under)
@@ -161,15 +158,11 @@ def _prepare(
     )
     for precision in precisions:
         for graph in STOCK[precision]:
-            comparison.add(graph, _maker(stock, graph))
+            comparison.add(graph, stock.maker(graph))
     workloads = shape_workloads(
         bundle, common.work, f"graphs-{name}", ragged=ragged, masked=row.task == "fill-mask"
     )
     return comparison, workloads
-
-
-def _maker(stock: StockGraphs, name: str) -> Callable[[], dict[str, Any]]:
-    return lambda: {"kind": "onnxruntime", "path": str(stock.stock(name))}
 
 
 def _sections(

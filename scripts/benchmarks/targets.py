@@ -27,7 +27,12 @@ from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Listener
 from bert_export.targets import TARGETS
 from scripts.benchmarks.common.bounds import Bound
-from scripts.benchmarks.common.comparison import Comparison, compare_outputs
+from scripts.benchmarks.common.comparison import (
+    Comparison,
+    announcer,
+    compare_outputs,
+    named_failures,
+)
 from scripts.benchmarks.common.options import Announce, Common, benchmark
 from scripts.benchmarks.common.report import Cell, Report, Section
 from scripts.benchmarks.making.checkpoints import export_bundle, measured_checkpoint
@@ -102,11 +107,7 @@ def main(
         sections=sections,
         figures={name: comparison.results for name, comparison in comparisons.items()},
         bounds=bounds,
-        notes=[
-            f"{name}: {sentence}"
-            for name, comparison in comparisons.items()
-            for sentence in comparison.failures
-        ],
+        notes=named_failures(comparisons),
     )
 
 
@@ -117,12 +118,10 @@ def _compare_row(
     weights, kind = ROWS[name]
     task = TASKS[kind]
 
-    def announce(what: str) -> None:
-        listener.begin(f"{name}: {what}", done=0, total=1)
-
     def is_asked_for(contender: str) -> bool:
         return not beginnings or contender.startswith(tuple(beginnings))
 
+    announce = announcer(listener, name)
     announce("checkpoint")
     model = measured_checkpoint(weights, task, common.work, threads=common.threads)
     comparison = Comparison(common.under)
@@ -233,14 +232,11 @@ def targets_of(precision: str) -> list[str]:
 def _stock(stock: StockGraphs, bundle: Path) -> dict[str, Callable[[], dict[str, Any]]]:
     """Makers of the others' graphs: optimum's in ONNX Runtime, optimum's and NNCF's in OpenVINO."""
 
-    def graph(name: str) -> Callable[[], dict[str, Any]]:
-        return lambda: {"kind": "onnxruntime", "path": str(stock.stock(name))}
-
     def openvino(make: Callable[[], Path], **options: Any) -> Callable[[], dict[str, Any]]:
         return lambda: {"kind": "openvino", "path": str(make()), **options}
 
     return {
-        **{f"ONNX Runtime, optimum {name}": graph(name) for name in STOCK_INT8},
+        **{f"ONNX Runtime, optimum {name}": stock.maker(name) for name in STOCK_INT8},
         "OpenVINO FP32": openvino(stock.exported, precision="f32", shapes=SHAPES),
         "OpenVINO BF16": openvino(stock.exported, precision="bf16", shapes=SHAPES),
         NNCF: openvino(lambda: stock.nncf(bundle), shapes=SHAPES),

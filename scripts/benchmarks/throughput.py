@@ -25,7 +25,7 @@ from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Listener
 from bert_export.measuring.workloads import Workload
 from scripts.benchmarks.common.bounds import Bound
-from scripts.benchmarks.common.comparison import Comparison
+from scripts.benchmarks.common.comparison import Comparison, named_failures
 from scripts.benchmarks.common.options import Common, benchmark
 from scripts.benchmarks.common.report import Cell, Report, Section
 from scripts.benchmarks.making.checkpoints import demo_bundle, demo_of, upstream_folder
@@ -122,11 +122,7 @@ def main(
         sections=sections,
         figures={task: comparison.results for task, comparison in comparisons.items()},
         bounds=bounds,
-        notes=[
-            f"{task}: {sentence}"
-            for task, comparison in comparisons.items()
-            for sentence in comparison.failures
-        ],
+        notes=named_failures(comparisons),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,10 +110,20 @@ def _logits(head: BertHead, rows: Sequence[Row]) -> list[Tensor]:
     return [answer for answer in answers if answer is not None]
 
 
-def _texts(records: Iterable[Record]) -> list[Any]:
+def _text_rows(
+    tokenizer: Tokenizer, records: Sequence[Record], target: Callable[[Record], Any]
+) -> list[Row]:
+    """Rows of texts and pairs, with what ``target`` gives for each record."""
+    tokenizer.enable_truncation(128)
+    encodings = tokenizer.encode_batch(
+        [
+            (record["text"], record["text_pair"]) if "text_pair" in record else record["text"]
+            for record in records
+        ]
+    )
     return [
-        (record["text"], record["text_pair"]) if "text_pair" in record else record["text"]
-        for record in records
+        _single(encoding, target(record))
+        for encoding, record in zip(encodings, records, strict=True)
     ]
 
 
@@ -126,13 +136,8 @@ class Classification:
 
     def encode(self, records: Sequence[Record]) -> list[Row]:
         """Targets are label ids."""
-        self.tokenizer.enable_truncation(128)
-        encodings = self.tokenizer.encode_batch(_texts(records))
         names = list(self.labels)
-        return [
-            _single(encoding, names.index(record["label"]))
-            for encoding, record in zip(encodings, records, strict=True)
-        ]
+        return _text_rows(self.tokenizer, records, lambda record: names.index(record["label"]))
 
     def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
         """Cross entropy."""
@@ -159,12 +164,11 @@ class MultiLabel:
 
     def encode(self, records: Sequence[Record]) -> list[Row]:
         """Targets are lists of 0 and 1, one per label."""
-        self.tokenizer.enable_truncation(128)
-        encodings = self.tokenizer.encode_batch(_texts(records))
-        return [
-            _single(encoding, [float(label in record["labels"]) for label in self.labels])
-            for encoding, record in zip(encodings, records, strict=True)
-        ]
+        return _text_rows(
+            self.tokenizer,
+            records,
+            lambda record: [float(label in record["labels"]) for label in self.labels],
+        )
 
     def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
         """Binary cross entropy, summed over the labels."""
@@ -193,12 +197,7 @@ class Regression:
 
     def encode(self, records: Sequence[Record]) -> list[Row]:
         """Targets are the numbers."""
-        self.tokenizer.enable_truncation(128)
-        encodings = self.tokenizer.encode_batch(_texts(records))
-        return [
-            _single(encoding, record["label"])
-            for encoding, record in zip(encodings, records, strict=True)
-        ]
+        return _text_rows(self.tokenizer, records, lambda record: record["label"])
 
     def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
         """Mean squared error."""
@@ -458,12 +457,7 @@ class Pretraining:
 
     def encode(self, records: Sequence[Record]) -> list[Row]:
         """Targets are 0 where the second text is next and 1 where it is not, as in the head."""
-        self.tokenizer.enable_truncation(128)
-        encodings = self.tokenizer.encode_batch(_texts(records))
-        return [
-            _single(encoding, 1 - record["label"])
-            for encoding, record in zip(encodings, records, strict=True)
-        ]
+        return _text_rows(self.tokenizer, records, lambda record: 1 - record["label"])
 
     def loss(self, head: BertHead, rows: Sequence[Row]) -> Tensor:
         """Cross entropy of the hidden words plus twice that of the pair, the smaller of the two."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import onnx_ir as ir
 
@@ -37,7 +35,7 @@ def open_written(folder: Path, engine: EngineRecord, *, threads: int | None) -> 
     return _Reversed(open_engine(folder, engine, threads=threads))
 
 
-class _Reversed:
+class _Reversed(Session):
     def __init__(self, session: Session) -> None:
         self._session = session
         self.inputs, self.outputs = session.inputs, session.outputs
@@ -47,14 +45,3 @@ class _Reversed:
 
     def close(self) -> None:
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

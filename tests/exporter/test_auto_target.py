@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -123,17 +123,22 @@ def done(request_auto: ExportRequest, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def two_targets(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Leaves ONNX Runtime and, in OpenVINO's place, a target of another module."""
+def two_targets() -> Iterator[Callable[[str], None]]:
+    """Leaves ONNX Runtime and, in OpenVINO's place, a target of another module.
+
+    The table is whole and in its order afterwards.
+    """
+    table = cast("dict[str, Target]", TARGETS)
+    whole = dict(table)
 
     def place(module: str) -> None:
-        table = cast("dict[str, Target]", TARGETS)
-        for name in set(table) - {"onnxruntime", "openvino"}:
-            monkeypatch.delitem(table, name)
-        row = replace(table["openvino"], module=module, precisions=("fp32", "int8"))
-        monkeypatch.setitem(table, "openvino", row)
+        for name in whole.keys() - {"onnxruntime", "openvino"}:
+            del table[name]
+        table["openvino"] = replace(table["openvino"], module=module, precisions=("fp32", "int8"))
 
-    return place
+    yield place
+    table.clear()
+    table.update(whole)
 
 
 class TestExport:
@@ -290,10 +295,9 @@ class TestRefusals:
         two_targets: Callable[[str], None],
         request_auto: ExportRequest,
         tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         two_targets("tests.targets.refusing")
-        monkeypatch.delitem(cast("dict[str, Target]", TARGETS), "onnxruntime")
+        del cast("dict[str, Target]", TARGETS)["onnxruntime"]
         with pytest.raises(TargetError, match="graph cannot be taken"):
             export_request(request_auto, output=tmp_path / "bundle")
         assert not list(tmp_path.iterdir())

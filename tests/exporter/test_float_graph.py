@@ -13,7 +13,7 @@ from bert_export.errors import InputError, TracingError
 from bert_export.exporter.float_graph import FloatGraph, make_float_graph
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.source import Source
-from bert_export.quantization.mixed_precision.switchable_graph import open_graph
+from bert_export.passes.open_graph import open_graph
 from bert_export.tracing import trace
 from tests.exporter.conftest import RecordingListener
 

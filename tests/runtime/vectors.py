@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, TASKS, CheckpointFacts, SentenceFacts, find_task
 
@@ -167,7 +166,7 @@ def read_tokenizer(record: TokenizerRecord) -> Tokenizer:
     return Tokenizer.from_file(VECTORS / record.file, record)
 
 
-class VectorSession:
+class VectorSession(Session):
     """A graph that knows a vector's rows: it answers each as recorded, in any batch.
 
     Padded places of an output hold a number that shows in any answer that reads it.
@@ -244,17 +243,6 @@ class VectorSession:
     def close(self) -> None:
         """Answer no more."""
         self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def manifest_of(vector: Vector, session: VectorSession) -> Manifest:

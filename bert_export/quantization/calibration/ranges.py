@@ -11,15 +11,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bert_export.errors import QuantizationError
+from bert_export.passes.open_graph import open_graph
+from bert_export.quantization.calibration.batches import run_batches
 from bert_export.quantization.calibration.observers import Observer
-from bert_export.runtime.batching import Row, batch_rows
+from bert_export.runtime.batching import Row
 from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from bert_export.runtime.sessions.session import Feeds
 
 __all__ = ["collect_ranges", "observe"]
-
-_TOKEN_BUDGET = 512
-"""Padded tokens per call: all observed activations of a call are in memory together."""
 
 
 def observe(
@@ -38,7 +37,7 @@ def observe(
         model: The float graph.
         activations: Names of the values to observe, float32 (B, S, ...) or (B, ...).
         rows: Calibration rows.
-        folder: Where the graph with these values as outputs is written while it is in use.
+        folder: Where the graph with these values as outputs is written while it is opened.
         feeds: The graph's inputs for a batch of rows.
         threads: Threads inside an operator.
         advance: Called with (rows done, rows in all) after each batch.
@@ -49,26 +48,12 @@ def observe(
     Raises:
         QuantizationError: An activation holds a value that is not finite.
     """
-    path = folder / "observed.onnx"
-    data = path.with_suffix(".onnx.data")
-    _save_with_outputs(model, activations, path, data)
-    batches = batch_rows([len(row) for row in rows], token_budget=_TOKEN_BUDGET)
-    done = 0
-    try:
-        with OnnxRuntimeSession(path, threads=threads) as session:
-            for batch in batches:
-                inputs = feeds([rows[index] for index in batch])
-                outputs = session.run(inputs)
-                mask = inputs["attention_mask"].astype(bool)  # (B, S) or (B, 1, S)
-                is_token = mask.reshape(-1, mask.shape[-1])  # (B, S)
-                for name in activations:
-                    yield name, _unpadded(name, outputs[name], is_token)
-                done += len(batch)
-                if advance is not None:
-                    advance(done, len(rows))
-    finally:
-        path.unlink()
-        data.unlink()
+    with _open_with_outputs(model, activations, folder, threads) as session:
+        for inputs, outputs in run_batches(session, rows, feeds=feeds, advance=advance):
+            mask = inputs["attention_mask"].astype(bool)  # (B, S) or (B, 1, S)
+            is_token = mask.reshape(-1, mask.shape[-1])  # (B, S)
+            for name in activations:
+                yield name, _unpadded(name, outputs[name], is_token)
 
 
 def collect_ranges(
@@ -104,15 +89,17 @@ def collect_ranges(
     return {name: observer.range() for name, observer in observers.items()}
 
 
-def _save_with_outputs(model: ir.Model, names: Sequence[str], path: Path, data: Path) -> None:
-    """Write the graph with further values as outputs; the model itself stays as it was."""
+def _open_with_outputs(
+    model: ir.Model, names: Sequence[str], folder: Path, threads: int | None
+) -> OnnxRuntimeSession:
+    """Open the graph with further values as outputs; the model itself stays as it was."""
     graph = model.graph
     outputs = {value.name for value in graph.outputs}
     values = {value.name: value for node in graph for value in node.outputs}
     added = [values[name] for name in names if name not in outputs]
     graph.outputs.extend(added)
     try:
-        ir.save(model, path, external_data=data.name)
+        return open_graph(model, folder=folder, threads=threads)
     finally:
         for _ in added:
             graph.outputs.pop()

@@ -46,8 +46,8 @@ from bert_export.quantization.calibration.activation_profile import ActivationPr
 from bert_export.quantization.linear_layers import LinearLayer, weight_of
 from bert_export.quantization.weights.number_formats import (
     affine_parameters,
-    quantize_weight,
     round_trip,
+    rounded_product,
 )
 
 __all__ = [
@@ -256,10 +256,9 @@ def _output_error(
         sample = split_sample(sample, splitting, function)
         weight = splitting.widen(weight)
         high = splitting.bound
-    quantized, scales = quantize_weight(weight)
     low = min(float(profile.low.min()), float(sample.min()))
     dequantized = round_trip(sample, affine_parameters(low, high))
-    return float(((dequantized @ (quantized * scales) - exact) ** 2).mean())
+    return float(((rounded_product(dequantized, weight) - exact) ** 2).mean())
 
 
 def split_sample(

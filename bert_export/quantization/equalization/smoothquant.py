@@ -41,8 +41,8 @@ from bert_export.quantization.calibration.activation_profile import ActivationPr
 from bert_export.quantization.linear_layers import LinearLayer, weight_of
 from bert_export.quantization.weights.number_formats import (
     affine_parameters,
-    quantize_weight,
     round_trip,
+    rounded_product,
 )
 
 __all__ = [
@@ -158,8 +158,7 @@ def _output_error(
     sample = round_trip(profile.sample / scales, affine_parameters(low, high))
     total = 0.0
     for weight, output in zip(weights, exact, strict=True):
-        quantized, steps = quantize_weight(weight * scales[:, None])
-        error = sample @ (quantized * steps) - output  # (T, N)
+        error = rounded_product(sample, weight * scales[:, None]) - output  # (T, N)
         total += float((error**2).mean() / max(float(output.var()), 1e-12))
     return total
 

@@ -17,8 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -31,6 +29,7 @@ from bert_export.passes.editing import (
     producer,
     sole_reader,
 )
+from bert_export.passes.open_graph import open_graph
 from bert_export.quantization.equalization.equalization import apply_equalizations
 from bert_export.quantization.int8_calibration import Int8Calibration
 from bert_export.quantization.linear_layers import (
@@ -42,8 +41,7 @@ from bert_export.quantization.linear_layers import (
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.quantization.weights.embeddings import TABLE
 from bert_export.quantization.weights.number_formats import Scheme
-from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 
 __all__ = [
     "SWITCHES",
@@ -51,13 +49,10 @@ __all__ = [
     "SwitchableSession",
     "build_switchable_graph",
     "find_groups",
-    "open_graph",
 ]
 
 SWITCHES = "int8_groups"
 """Graph input: which groups are in INT8, bool (groups,)."""
-
-_FILE, _DATA = "switched.onnx", "switched.onnx.data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,24 +242,7 @@ def _is_per_token(layer: LinearLayer) -> bool:
     return value.shape[1] != 1
 
 
-def open_graph(model: ir.Model, *, folder: Path, threads: int | None = None) -> OnnxRuntimeSession:
-    """A session over a graph whose file exists only while it is opened.
-
-    Args:
-        model: The graph.
-        folder: Where it is written.
-        threads: Threads inside an operator.
-    """
-    path = folder / _FILE
-    ir.save(model, path, external_data=_DATA)
-    try:
-        return OnnxRuntimeSession(path, threads=threads)
-    finally:
-        path.unlink()
-        (folder / _DATA).unlink(missing_ok=True)
-
-
-class SwitchableSession:
+class SwitchableSession(Session):
     """A session over a switchable graph; it takes the float graph's feeds.
 
     Args:
@@ -294,14 +272,3 @@ class SwitchableSession:
     def close(self) -> None:
         """Free the engine."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

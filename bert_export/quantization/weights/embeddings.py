@@ -18,7 +18,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bert_export.bundle import LayerPlan
-from bert_export.passes.editing import constant, insert_node, new_constant, substitute, use_count
+from bert_export.passes.editing import (
+    constant,
+    insert_node,
+    new_constant,
+    substitute_node,
+    use_count,
+)
 from bert_export.passes.graph_pass import remove_unused
 from bert_export.quantization.weights.number_formats import Scheme, quantize_weight
 
@@ -83,8 +89,7 @@ def quantize_embeddings(model: ir.Model, scheme: Scheme) -> LayerPlan:
         shape=output.shape,
         dtype=ir.DataType.FLOAT,
     )
-    scaled = insert_node(graph, lookup, "Mul", [float_rows, row_scales], name=f"{TABLE}.scaled")
-    substitute(output, scaled)
+    substitute_node(graph, output, "Mul", [float_rows, row_scales], name=f"{TABLE}.scaled")
     remove_unused(graph)
     return LayerPlan(layer=TABLE, precision="int8", reason="one scale a row")
 

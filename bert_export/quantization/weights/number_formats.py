@@ -19,6 +19,7 @@ __all__ = [
     "quantize",
     "quantize_weight",
     "round_trip",
+    "rounded_product",
 ]
 
 _STEPS = 255  # between the smallest and the largest of eight bits
@@ -115,6 +116,15 @@ def quantize_weight(
     scales = np.where(steps > 0, steps, np.float32(1.0))
     rounded = np.rint(weight / scales)
     return np.clip(rounded, -largest, largest).astype(np.int8), scales
+
+
+def rounded_product(
+    values: NDArray[np.float32], weight: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A product (T, K) by (K, N) with what :func:`quantize_weight` keeps of the weight."""
+    quantized, scales = quantize_weight(weight)
+    product: NDArray[np.float32] = values @ (quantized * scales)
+    return product
 
 
 def round_trip(values: NDArray[np.float32], parameters: AffineParameters) -> NDArray[np.float32]:

@@ -23,7 +23,6 @@ from bert_export.runtime.pipelines.texts import (
     check_text,
     encode_texts,
     field,
-    mapping_items,
 )
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.tasks.multiple_choice import TASK, MultipleChoicePostProcessing
@@ -77,13 +76,8 @@ class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleCho
         Raises:
             InputError: A field is missing or of another type, or there are no choices.
         """
-        single, items = mapping_items(inputs, prompt=prompt, choices=choices)
-        return self.respond(
-            inputs,
-            single=single,
-            items=map(self.item, items),
-            settings=self.defaults,
-            batch_size=batch_size,
+        return self.respond_to_records(
+            inputs, self.defaults, batch_size=batch_size, prompt=prompt, choices=choices
         )
 
     def item(self, record: Mapping[str, Any]) -> Question:

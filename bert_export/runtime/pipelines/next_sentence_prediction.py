@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 
 from bert_export.runtime.batching import Row
 from bert_export.runtime.decoding.labels import judge_next_sentence
-from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    Tokenization,
-    check_text,
-    encode_texts,
-    field,
-    mapping_items,
-)
+from bert_export.runtime.pipelines.text_pairs import TextPairPipeline
+from bert_export.runtime.pipelines.texts import Tokenization
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks.next_sentence_prediction import (
     TASK,
@@ -28,7 +22,6 @@ from bert_export.tasks.next_sentence_prediction import (
 __all__ = [
     "NextSentencePredictionPipeline",
     "NextSentencePredictionSettings",
-    "text_pair_item",
 ]
 
 
@@ -39,20 +32,8 @@ class NextSentencePredictionSettings:
     tokenization: Tokenization
 
 
-def text_pair_item(record: object) -> tuple[str, str]:
-    """A record's ``text`` and ``text_pair``.
-
-    Raises:
-        InputError: One is missing or no string.
-    """
-    return (
-        check_text(field(record, "text")),
-        check_text(field(record, "text_pair"), "text_pair"),
-    )
-
-
 class NextSentencePredictionPipeline(
-    Pipeline[tuple[str, str], NDArray[np.float32], NextSentencePredictionSettings]
+    TextPairPipeline[NDArray[np.float32], NextSentencePredictionSettings]
 ):
     """Judges pairs of texts."""
 
@@ -82,28 +63,13 @@ class NextSentencePredictionPipeline(
         Raises:
             InputError: A text is missing or no string.
         """
-        single, items = mapping_items(inputs, text=text, text_pair=text_pair)
-        return self.respond(
-            inputs,
-            single=single,
-            items=map(self.item, items),
-            settings=self.defaults,
-            batch_size=batch_size,
+        return self.respond_to_records(
+            inputs, self.defaults, batch_size=batch_size, text=text, text_pair=text_pair
         )
-
-    def item(self, record: Mapping[str, Any]) -> tuple[str, str]:
-        """The record's ``text`` and ``text_pair``."""
-        return text_pair_item(record)
 
     def default_settings(self) -> NextSentencePredictionSettings:
         """The only settings."""
         return NextSentencePredictionSettings(Tokenization(self.parameters.truncation))
-
-    def encode(
-        self, items: Sequence[tuple[str, str]], settings: NextSentencePredictionSettings
-    ) -> list[list[Row]]:
-        """One row per pair."""
-        return [[row] for row in encode_texts(self.tokenizer, items, settings.tokenization)]
 
     def reduce(
         self, row: Row, outputs: Outputs, settings: NextSentencePredictionSettings

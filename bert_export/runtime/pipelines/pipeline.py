@@ -12,11 +12,10 @@ serves several threads. What a call leaves out is as the manifest's post-process
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from bert_export.bundle import Manifest
 from bert_export.runtime.batching import (
@@ -29,6 +28,8 @@ from bert_export.runtime.batching import (
     split_outputs,
 )
 from bert_export.runtime.checks import check_whole, check_whole_or_none
+from bert_export.runtime.closing import Closing
+from bert_export.runtime.pipelines.texts import mapping_items
 from bert_export.runtime.sessions.session import BoundedSession, Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
@@ -42,7 +43,7 @@ Settings = TypeVar("Settings")
 Result = TypeVar("Result")
 
 
-class Pipeline(ABC, Generic[Item, Reduced, Settings]):
+class Pipeline(Closing, Generic[Item, Reduced, Settings]):
     """A loaded bundle that answers one task; safe to call from several threads.
 
     Args:
@@ -296,17 +297,34 @@ class Pipeline(ABC, Generic[Item, Reduced, Settings]):
             return next(answers)
         return list(answers) if isinstance(inputs, list | tuple) else answers
 
+    def respond_to_records(
+        self,
+        inputs: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None,
+        settings: Settings,
+        *,
+        batch_size: int | None = None,
+        **fields: object,
+    ) -> Any:
+        """Answer records in the shape of the call, see :meth:`respond`.
+
+        Args:
+            inputs: A record, or an iterable of records, or ``None`` where ``fields`` name one.
+            settings: The call's settings.
+            batch_size: Rows per graph call at most, besides the token budget.
+            fields: The fields of a single record; ``None`` where they were not given.
+
+        Raises:
+            InputError: Both or neither were given, or a record does not fit.
+        """
+        single, records = mapping_items(inputs, **fields)
+        return self.respond(
+            inputs,
+            single=single,
+            items=map(self.item, records),
+            settings=settings,
+            batch_size=batch_size,
+        )
+
     def close(self) -> None:
         """Free the graph; later calls raise."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

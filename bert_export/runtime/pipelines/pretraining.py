@@ -19,14 +19,8 @@ from bert_export.runtime.decoding.masks import (
     find_candidates,
 )
 from bert_export.runtime.pipelines.fill_mask import check_top_k
-from bert_export.runtime.pipelines.next_sentence_prediction import text_pair_item
-from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    CUT,
-    Tokenization,
-    encode_texts,
-    mapping_items,
-)
+from bert_export.runtime.pipelines.text_pairs import TextPairPipeline
+from bert_export.runtime.pipelines.texts import CUT, Tokenization
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks.pretraining import TASK, PretrainingPostProcessing
 
@@ -59,7 +53,7 @@ class PretrainingResult:
     next_sentence: NDArray[np.float32]
 
 
-class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, PretrainingSettings]):
+class PretrainingPipeline(TextPairPipeline[PretrainingResult, PretrainingSettings]):
     """Fills the masks of a pair of texts and judges whether the second follows the first."""
 
     definition = TASK
@@ -97,18 +91,9 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
             self.defaults,
             top_k=check_top_k(or_default(top_k, self.parameters.top_k)),
         )
-        single, items = mapping_items(inputs, text=text, text_pair=text_pair)
-        return self.respond(
-            inputs,
-            single=single,
-            items=map(self.item, items),
-            settings=settings,
-            batch_size=batch_size,
+        return self.respond_to_records(
+            inputs, settings, batch_size=batch_size, text=text, text_pair=text_pair
         )
-
-    def item(self, record: Mapping[str, Any]) -> tuple[str, str]:
-        """The record's ``text`` and ``text_pair``."""
-        return text_pair_item(record)
 
     def default_settings(self) -> PretrainingSettings:
         """As many candidates per mask as the bundle says."""
@@ -117,12 +102,6 @@ class PretrainingPipeline(Pipeline[tuple[str, str], PretrainingResult, Pretraini
     def dataset_settings(self) -> PretrainingSettings:
         """As a call that cuts long text."""
         return replace(self.defaults, tokenization=CUT)
-
-    def encode(
-        self, items: Sequence[tuple[str, str]], settings: PretrainingSettings
-    ) -> list[list[Row]]:
-        """One row per pair."""
-        return [[row] for row in encode_texts(self.tokenizer, items, settings.tokenization)]
 
     def reduce(
         self, row: Row, outputs: Outputs, settings: PretrainingSettings

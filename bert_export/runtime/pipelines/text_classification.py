@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.checks import check_word
 from bert_export.runtime.decoding.labels import choose_activation, rank_labels, score_labels
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import (
@@ -156,13 +157,11 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
             name = self.parameters.function_to_apply
         if isinstance(name, str) and name.lower() == "default":
             return choose_activation(self.parameters.problem_type, len(self.labels))
-        for activation in _ACTIVATIONS:
-            if isinstance(name, str) and name.lower() == activation:
-                return activation
-        raise InputError(
-            "function_to_apply is unknown",
+        return check_word(
+            "function_to_apply",
+            name,
+            _ACTIVATIONS,
             expected=f"default, {', '.join(_ACTIVATIONS)}",
-            got=repr(name),
         )
 
 

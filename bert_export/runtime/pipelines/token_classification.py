@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
-from bert_export.runtime.checks import check_flag, or_default
+from bert_export.runtime.checks import check_flag, check_word, or_default
 from bert_export.runtime.decoding.entities import TaggedText, TagTable, decode_entities
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import check_text, text_items
@@ -88,7 +88,11 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
             InputError: An input or an option is malformed.
         """
         own = self.parameters
-        aggregation = _read_aggregation(or_default(aggregation_strategy, own.aggregation_strategy))
+        aggregation = check_word(
+            "aggregation_strategy",
+            or_default(aggregation_strategy, own.aggregation_strategy),
+            _AGGREGATIONS,
+        )
         settings = TokenClassificationSettings(
             aggregation,
             _read_labels(own.ignore_labels if ignore_labels is None else ignore_labels),
@@ -213,17 +217,6 @@ def _split_item(words: object, delimiter: str) -> TaggedText:
             "words are of the wrong type", expected="a list of strings", got=type(words).__name__
         )
     return TaggedText.from_words([check_text(word, "word") for word in words], delimiter)
-
-
-def _read_aggregation(name: object) -> Aggregation:
-    for aggregation in _AGGREGATIONS:
-        if isinstance(name, str) and name.lower() == aggregation:
-            return aggregation
-    raise InputError(
-        "aggregation_strategy is unknown",
-        expected=f"one of {', '.join(_AGGREGATIONS)}",
-        got=repr(name),
-    )
 
 
 def _read_labels(labels: Iterable[str]) -> frozenset[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import onnxruntime
 
@@ -13,7 +11,7 @@ from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError, one_line
 from bert_export.runtime.processor import detect_processor, saturates
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds, check_threads
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "start_engine"]
 
@@ -52,7 +50,7 @@ _DTYPES = {
 }
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(Session):
     """A graph file opened with ONNX Runtime; on a processor, large batches run in pieces.
 
     Args:
@@ -131,17 +129,6 @@ class OnnxRuntimeSession:
     def close(self) -> None:
         """Free the engine; a run that is under way in another thread finishes first."""
         self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def start_engine(

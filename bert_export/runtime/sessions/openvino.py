@@ -7,14 +7,13 @@ import os
 import queue
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds, check_threads
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
 
 try:
     import openvino
@@ -31,7 +30,7 @@ _ANY: Shape = ()
 _DEVICE = "CPU"
 
 
-class OpenVinoSession:
+class OpenVinoSession(Session):
     """A graph file opened with OpenVINO.
 
     Args:
@@ -117,17 +116,6 @@ class OpenVinoSession:
     def close(self) -> None:
         """Free the engine; a run that is under way in another thread finishes first."""
         self._engines = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Engine:

@@ -16,14 +16,14 @@ import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks.interface import MASKED_POSITIONS
+from bert_export.tasks.interface import BATCH, MASKED, MASKED_POSITIONS
 
 __all__ = ["PIECE_TOKENS", "can_cut", "cut_feeds", "join_outputs"]
 
 PIECE_TOKENS = 512
 """Padded tokens of a piece at most, unless a single row has more."""
 
-_ROWS, _MASKS = ("batch",), ("masked",)
+_ROWS, _MASKS = (BATCH,), (MASKED,)
 
 
 def can_cut(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:

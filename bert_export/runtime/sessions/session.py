@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
 from bert_export.runtime.checks import check_whole_or_none
+from bert_export.runtime.closing import Closing
+from bert_export.tasks.interface import MASKED
 
 __all__ = [
     "MAY_BE_EMPTY",
@@ -24,7 +26,7 @@ __all__ = [
     "check_threads",
 ]
 
-MAY_BE_EMPTY = frozenset({"masked"})
+MAY_BE_EMPTY = frozenset({MASKED})
 """Axes that may have size 0: a batch of texts may have no mask."""
 
 _MOST_THREADS = 1024
@@ -34,12 +36,18 @@ Feeds = Mapping[str, Array]
 Outputs = dict[str, Array]
 
 
-class Session(Protocol):
-    """Runs one graph; safe to call from several threads; leaving the context frees it."""
+class Session(Closing, Protocol):
+    """Runs one graph; safe to call from several threads; leaving the context frees it.
+
+    Attributes:
+        inputs: The graph's inputs, in order.
+        outputs: The graph's outputs, in order.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @abstractmethod
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once.
 
@@ -49,14 +57,9 @@ class Session(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    @abstractmethod
+    def close(self) -> None:
+        """Free the engine; later runs raise :class:`~bert_export.errors.InputError`."""
 
 
 @runtime_checkable

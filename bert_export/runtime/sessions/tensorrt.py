@@ -11,14 +11,20 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
-from bert_export.runtime.sessions.session import MAY_BE_EMPTY, Array, Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import (
+    MAY_BE_EMPTY,
+    Array,
+    Feeds,
+    Outputs,
+    Session,
+    check_feeds,
+)
 from bert_export.target_table import Target, find_target
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
@@ -50,7 +56,7 @@ class Runner(Protocol):
         ...
 
 
-class TensorRtSession:
+class TensorRtSession(Session):
     """A serialized engine that runs on a GPU.
 
     One context runs one batch at a time: callers from several threads wait for their turn.
@@ -134,17 +140,6 @@ class TensorRtSession:
             if self._runner is not None:
                 self._runner.deactivate()
             self._runner = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _fitting(self, sizes: Mapping[str, int]) -> int:
         """The first profile whose ranges hold all sizes."""

@@ -25,7 +25,7 @@ from bert_export.measuring.workloads import Workload
 from scripts.benchmarks.common.places import WORKERS
 from scripts.benchmarks.common.report import Cell
 
-__all__ = ["Comparison", "compare_outputs"]
+__all__ = ["Comparison", "announcer", "compare_outputs", "named_failures"]
 
 _TAIL = 300
 
@@ -160,6 +160,20 @@ class Comparison:
         if timing is None:
             return None
         return f"{1000 * timing.summary.p50:.3g} ({1000 * timing.summary.p95:.3g})"
+
+
+def announcer(listener: Listener, name: str) -> Callable[[str], None]:
+    """Tells a listener what is being made for the table of that name."""
+    return lambda what: listener.begin(f"{name}: {what}", done=0, total=1)
+
+
+def named_failures(comparisons: Mapping[str, Comparison]) -> list[str]:
+    """The failures of several tables, each behind its table's name."""
+    return [
+        f"{name}: {sentence}"
+        for name, comparison in comparisons.items()
+        for sentence in comparison.failures
+    ]
 
 
 def compare_outputs(reference: Path, candidate: Path) -> str:

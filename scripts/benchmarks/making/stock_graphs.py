@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bert_export.errors import MeasurementError
 from bert_export.measuring.child import call_apart
@@ -68,6 +69,10 @@ class StockGraphs:
             "optimized INT8": self._optimized_and_quantized,
         }
         return makers[name]()
+
+    def maker(self, name: str) -> Callable[[], dict[str, Any]]:
+        """Makes the graph of a name when it is called, and gives the request that opens it."""
+        return lambda: {"kind": "onnxruntime", "path": str(self.stock(name))}
 
     def exported(self) -> Path:
         """Optimum's export."""

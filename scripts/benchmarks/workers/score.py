@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -24,7 +23,7 @@ from bert_export.evaluation.distance import measure_distance, sample_rows
 from bert_export.evaluation.scorers import find_scorer
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.tasks import find_task
 
 __all__ = ["EXPECTED_ERRORS", "score"]
@@ -34,29 +33,11 @@ EXPECTED_ERRORS = (BertExportError,)
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
-class _Foreign:
+class _Foreign(Session):
     """What the sessions over foreign graphs share."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    def run(self, feeds: Feeds) -> Outputs:
-        """Run the graph once."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing is held that the process's end does not free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class StockSession(_Foreign):

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RECORD", "Call", "Ids", "Script", "Tensors", "make_call"]
+from scripts.goldens.vectors.numbers import drawn
+
+__all__ = [
+    "RECORD",
+    "Call",
+    "Ids",
+    "Script",
+    "Tensors",
+    "drawn_logits",
+    "fixed_logits",
+    "make_call",
+]
 
 Tensors = dict[str, NDArray[np.float32]]
 Ids = Sequence[int]
@@ -73,3 +84,13 @@ def make_call(name: str, value: Any, defaults: Mapping[str, Any], **rest: Any) -
     """
     fields: dict[str, Any] = {"name": name, "input": value} | dict(defaults) | rest
     return Call(**fields)
+
+
+def drawn_logits(labels: int) -> Script:
+    """Logits (labels,) that depend on the row."""
+    return lambda ids, types: {"logits": drawn((ids, types), labels)}
+
+
+def fixed_logits(*logits: float) -> Script:
+    """The same logits for every row."""
+    return lambda *_: {"logits": np.array(logits, dtype=np.float32)}

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.call import Call, drawn_logits, fixed_logits, make_call
+from scripts.goldens.vectors.numbers import level
 from scripts.goldens.vectors.pairs import PAIRS
 from scripts.goldens.vectors.recording import record_pipeline
 from scripts.goldens.vectors.texts import LONG, TEXTS
@@ -31,21 +29,10 @@ _PROBLEMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
 """By what is peculiar about each: ``problem_type`` of the checkpoint, and its labels."""
 
 
-def _drawn(labels: int) -> Script:
-    def script(ids: Ids, types: Ids) -> Tensors:
-        return {"logits": drawn((ids, types), labels)}
-
-    return script
-
-
-def _fixed(*logits: float) -> Script:
-    return lambda *_: {"logits": np.array(logits, dtype=np.float32)}
-
-
 def _call(name: str, value: Any, problem: str = "no problem type", **rest: Any) -> Call:
     kind, labels = _PROBLEMS[problem]
     defaults = {
-        "script": _drawn(len(labels)),
+        "script": drawn_logits(len(labels)),
         "labels": labels,
         "postprocessing": {"problem_type": kind},
         "original": _CUT,  # our default
@@ -86,9 +73,13 @@ def _value_calls() -> Iterator[Call]:
     ):
         for problem in ("no problem type", "several labels"):
             yield _call(
-                f"{name}, {problem}", "it", problem, script=_fixed(*logits), options={"top_k": None}
+                f"{name}, {problem}",
+                "it",
+                problem,
+                script=fixed_logits(*logits),
+                options={"top_k": None},
             )
-        yield _call(f"{name}, the best", "it", script=_fixed(*logits))
+        yield _call(f"{name}, the best", "it", script=fixed_logits(*logits))
 
 
 def _input_calls() -> Iterator[Call]:

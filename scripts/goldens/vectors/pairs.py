@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from scripts.goldens.vectors.numbers import drawn
+from scripts.goldens.vectors.call import Call, Tensors, drawn_logits, fixed_logits, make_call
 from scripts.goldens.vectors.recording import items_of, record_call
 from scripts.goldens.vectors.texts import LONG, TEXTS
 
@@ -50,18 +49,10 @@ def next_sentence(logits: Any) -> dict[str, Any]:
     return {"is_next": bool(logits[0] >= logits[1]), "score": score}
 
 
-def _two(ids: Ids, types: Ids) -> Tensors:
-    return {"logits": drawn((ids, types), 2)}
-
-
-def _fixed(*logits: float) -> Script:
-    return lambda *_: {"logits": np.array(logits, dtype=np.float32)}
-
-
 def _next_calls() -> Iterator[Call]:
     def call(name: str, text: Any, pair: Any, **rest: Any) -> Call:
         record = {"text": text, "text_pair": pair}
-        return make_call(name, record, {"script": _two}, **rest)
+        return make_call(name, record, {"script": drawn_logits(2)}, **rest)
 
     for number, (name, text) in enumerate(TEXTS.items()):
         pair = ("it is", text) if number % 2 else (text, "it is")
@@ -80,11 +71,11 @@ def _next_calls() -> Iterator[Call]:
         ("logits that hardly differ", (0.25, 0.25000003)),
         ("negative logits", (-7.25, -8.5)),
     ):
-        yield call(name, "the cat", "a dog", script=_fixed(*logits))
+        yield call(name, "the cat", "a dog", script=fixed_logits(*logits))
     records = [{"text": "a", "text_pair": "it"}, {"text": LONG, "text_pair": "a"}]
-    yield Call(name="a list", input=records, script=_two)
-    yield Call(name="a list of one", input=records[:1], script=_two)
-    yield Call(name="an empty list", input=[], script=_two)
+    yield Call(name="a list", input=records, script=drawn_logits(2))
+    yield Call(name="a list of one", input=records[:1], script=drawn_logits(2))
+    yield Call(name="an empty list", input=[], script=drawn_logits(2))
     yield call("refused: a text that is a number", 3, "a", fails=True)
     yield call("refused: a second text that is null", "a", None, fails=True)
     for name, value in (
@@ -93,7 +84,7 @@ def _next_calls() -> Iterator[Call]:
         ("a text alone", "a"),
         ("a list of texts", ["a", "b"]),
     ):
-        yield Call(name=f"refused: {name}", input=value, script=_two, fails=True)
+        yield Call(name=f"refused: {name}", input=value, script=drawn_logits(2), fails=True)
 
 
 def record_next_sentences() -> Iterator[dict[str, Any]]:
@@ -107,14 +98,10 @@ def record_next_sentences() -> Iterator[dict[str, Any]]:
         )
 
 
-def _one(ids: Ids, types: Ids) -> Tensors:
-    return {"logits": drawn((ids, types), 1)}
-
-
 def _choice_calls() -> Iterator[Call]:
     def call(name: str, prompt: Any, choices: Any, **rest: Any) -> Call:
         record = {"prompt": prompt, "choices": choices}
-        return make_call(name, record, {"script": _one}, **rest)
+        return make_call(name, record, {"script": drawn_logits(1)}, **rest)
 
     for number, (name, text) in enumerate(TEXTS.items()):
         if number % 2:
@@ -128,7 +115,7 @@ def _choice_calls() -> Iterator[Call]:
     yield call("one choice", "the cat", ["a dog"])
     yield call("five choices", "the cat", ["sat", "is", "run", "a", "on it"])
     yield call("a choice twice", "the cat", ["sat", "run", "sat"])
-    yield call("equal logits", "the cat", ["sat", "run", "is"], script=_fixed(1.25))
+    yield call("equal logits", "the cat", ["sat", "run", "is"], script=fixed_logits(1.25))
     for name, high, low in (
         ("logits far apart", 100.0, -100.0),
         ("large logits close together", 1000.5, 1000.0),
@@ -147,9 +134,9 @@ def _choice_calls() -> Iterator[Call]:
         {"prompt": LONG, "choices": ["a", "it", ""]},
         {"prompt": "", "choices": ["on"]},
     ]
-    yield Call(name="a list", input=records, script=_one)
-    yield Call(name="a list of one", input=records[:1], script=_one)
-    yield Call(name="an empty list", input=[], script=_one)
+    yield Call(name="a list", input=records, script=drawn_logits(1))
+    yield Call(name="a list of one", input=records[:1], script=drawn_logits(1))
+    yield Call(name="an empty list", input=[], script=drawn_logits(1))
     for name, prompt, choices in (
         ("no choices", "a", []),
         ("choices that are a text", "a", "b"),
@@ -158,8 +145,10 @@ def _choice_calls() -> Iterator[Call]:
         ("choices that are null", "a", None),
     ):
         yield call(f"refused: {name}", prompt, choices, fails=True)
-    yield Call(name="refused: no prompt", input={"choices": ["a"]}, script=_one, fails=True)
-    yield Call(name="refused: a text alone", input="a", script=_one, fails=True)
+    yield Call(
+        name="refused: no prompt", input={"choices": ["a"]}, script=drawn_logits(1), fails=True
+    )
+    yield Call(name="refused: a text alone", input="a", script=drawn_logits(1), fails=True)
 
 
 def record_choices() -> Iterator[dict[str, Any]]:

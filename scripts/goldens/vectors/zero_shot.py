@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from scripts.goldens.vectors.numbers import drawn
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, drawn_logits, make_call
 from scripts.goldens.vectors.recording import record_pipeline
 from scripts.goldens.vectors.texts import LONG, TEXTS
 
@@ -27,13 +26,6 @@ _HEAD = "entailment last"
 _CANDIDATES = ["cat", "dog", "new york"]
 
 
-def _drawn(labels: int) -> Script:
-    def script(ids: Ids, types: Ids) -> Tensors:
-        return {"logits": drawn((ids, types), labels)}
-
-    return script
-
-
 def _by_length(*table: tuple[float, ...]) -> Script:
     """The first logits for the shortest second text, the next for one more token, and so on."""
 
@@ -48,7 +40,7 @@ def _call(name: str, value: Any, head: str = _HEAD, **rest: Any) -> Call:
     labels = _HEADS[head]
     options = {"candidate_labels": _CANDIDATES} | rest.pop("options", {})
     defaults = {
-        "script": _drawn(len(labels)),
+        "script": drawn_logits(len(labels)),
         "labels": labels,
         "postprocessing": {"problem_type": None},
         "options": options,

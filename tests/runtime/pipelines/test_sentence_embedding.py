@@ -134,7 +134,7 @@ def test_prompts_equal_the_oracles(
 
 def test_named_prompts_equal_the_oracles(pair: tuple[SentenceEmbeddingPipeline, Any]) -> None:
     pipeline, oracle = pair
-    for name in pipeline.options.prompts:
+    for name in pipeline.parameters.prompts:
         _equal(pipeline(TEXTS, prompt_name=name), oracle.encode(TEXTS, prompt_name=name))
     with pytest.raises(InputError, match="prompt 'other' is unknown"):
         pipeline(TEXTS, prompt_name="other")
@@ -157,7 +157,7 @@ def test_normalization_cannot_be_taken_out_of_the_graph(
     pair: tuple[SentenceEmbeddingPipeline, Any],
 ) -> None:
     pipeline, oracle = pair
-    if pipeline.options.normalize:
+    if pipeline.parameters.normalize:
         with pytest.raises(InputError, match="normalize=False does not fit the bundle"):
             pipeline(TEXTS, normalize=False)
     else:

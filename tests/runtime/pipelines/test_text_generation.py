@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import transformers
 from bert_export.bundle import Manifest
 from bert_export.errors import InputError
 from bert_export.runtime.pipelines.text_generation import TextGenerationPipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs, check_feeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from tests.oracle import save_tiny
 from tests.support import open_tiny
 
@@ -106,7 +106,7 @@ def test_a_prompt_ends_at_its_separator_or_the_limit(tmp_path: Path) -> None:
     assert lengths != {LIMIT}
 
 
-class ScriptedSession:
+class ScriptedSession(Session):
     """A graph that asks for ``[SEP]`` once a row holds as many tokens as its first id says."""
 
     def __init__(self, manifest: Manifest, separator: int) -> None:
@@ -128,12 +128,6 @@ class ScriptedSession:
 
     def close(self) -> None:
         """Nothing to free."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def test_the_separator_stops_a_row_while_others_go_on(pipeline: TextGenerationPipeline) -> None:

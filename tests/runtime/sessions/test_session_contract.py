@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnx
@@ -72,7 +71,7 @@ def answer(feeds: Feeds) -> Outputs:
     }
 
 
-class NumpySession:
+class NumpySession(Session):
     """The smallest session that keeps the promises; needs no engine."""
 
     def __init__(self, graph: GraphRecord) -> None:
@@ -87,17 +86,6 @@ class NumpySession:
 
     def close(self) -> None:
         self._open = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def engine(target: str) -> EngineRecord:
