@@ -34,8 +34,8 @@ from bert_export.measuring.samples import LEAST_TURNS, median_interval
 
 __all__ = ["Lifetimes", "Ratio", "mean_interval", "paired_ratio"]
 
-Lifetimes = Sequence[Sequence[float]]
-"""Seconds by lifetime and turn."""
+Lifetimes = Sequence[Sequence[float | None]]
+"""Seconds by lifetime and turn; ``None`` where a contender sat a turn out."""
 
 # 97.5 % quantiles of Student's t distribution for 1, 2, ... degrees of freedom.
 _STUDENT = (
@@ -105,11 +105,8 @@ def paired_ratio(numerator: Lifetimes, denominator: Lifetimes) -> Ratio | None:
     Returns:
         The ratio; ``None`` where no lifetime has turns of both.
     """
-    lifetimes = [
-        _lap_logarithms(above, below)
-        for above, below in zip(numerator, denominator, strict=False)
-        if above and below
-    ]
+    pairs = zip(numerator, denominator, strict=False)
+    lifetimes = [laps for above, below in pairs if (laps := _lap_logarithms(above, below))]
     if not lifetimes:
         return None
     middles = [median(laps) for laps in lifetimes]
@@ -137,7 +134,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def _lap_logarithms(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """One logarithm of the ratio per lap; a last round without its mirror stands for a lap."""
-    rounds = [math.log(upper / lower) for upper, lower in zip(above, below, strict=True)]
-    return [fmean(rounds[first : first + 2]) for first in range(0, len(rounds), 2)]
+def _lap_logarithms(above: Sequence[float | None], below: Sequence[float | None]) -> list[float]:
+    """One logarithm of the ratio per lap of both; a last round without its mirror is a lap too."""
+    rounds = list(zip(above, below, strict=True))
+    laps = []
+    for first in range(0, len(rounds), 2):
+        logarithms = [
+            math.log(upper / lower)
+            for upper, lower in rounds[first : first + 2]
+            if upper is not None and lower is not None
+        ]
+        if logarithms:
+            laps.append(fmean(logarithms))
+    return laps

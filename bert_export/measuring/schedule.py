@@ -4,7 +4,7 @@ Contenders take turns so short that whatever the machine does for a second or mo
 them. A *round* has a turn of each. Two rounds make a *lap*: the second goes through the first one's
 order backwards (A B C, C B A), so that a speed that rises or falls steadily during the lap adds as
 much to one round's ratios as it takes from the other's. Each lap draws a new order, so that no
-contender always follows the same one.
+contender always follows the same one. A contender whose calls are longer than a turn sits laps out.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from bert_export.measuring.child import Child
 from bert_export.measuring.machine import available_cores
 from bert_export.measuring.ratios import Ratio, paired_ratio
 from bert_export.measuring.samples import LEAST_TURNS, Summary, median_interval, summarize
-from bert_export.measuring.schedule import laps, turn_calls
+from bert_export.measuring.schedule import TURN_SECONDS, laps, turn_calls
 from bert_export.measuring.workloads import Shape, Workload, parse_shapes
 
 __all__ = [
@@ -102,8 +102,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Args:
         rows: Rows or records that a pass over the workload's calls answers.
         calls: Calls of a pass: one, or several with work of their own.
-        lifetimes: Seconds of every call, by lifetime and turn. The calls of a lifetime follow each
-            other as in the pass, round and round, from the first on.
+        lifetimes: Seconds of every call, by lifetime and turn. All contenders of a lifetime have
+            its turns in the same order; a turn that this one sat out is empty. The calls of a
+            lifetime follow each other as in the pass, round and round, from the first on.
         summary: Their percentiles.
     """
 
@@ -129,10 +130,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.rows / self.pass_seconds
 
     @property
-    def turns(self) -> list[list[float]]:
+    def turns(self) -> list[list[float | None]]:
         """The figure of every turn, by lifetime; see :mod:`bert_export.measuring.ratios`."""
-        figure = median if self.calls == 1 else fmean
-        return [[figure(turn) for turn in lifetime] for lifetime in self.lifetimes]
+        return [
+            [_figure(turn, self.calls) if turn else None for turn in lifetime]
+            for lifetime in self.lifetimes
+        ]
 
 
 class Measured(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -227,7 +230,7 @@ def timing_of(
         calls: Of a pass.
     """
     frozen = tuple(tuple(map(tuple, lifetime)) for lifetime in lifetimes)
-    turns = [turn for lifetime in frozen for turn in lifetime]
+    turns = [turn for lifetime in frozen for turn in lifetime if turn]
     return Timing(rows=rows, calls=calls, lifetimes=frozen, summary=summarize(turns))
 
 
@@ -383,12 +386,17 @@ class Lifetime:
                 turns.prepare(name, self._children[name])
         orders = laps(tuple(names), self._chance)
         while names:
+            taking_part = turns.begin_lap(names)
             for order in (next(orders), next(orders)):
                 turns.begin_round(names)
                 for name in order:
-                    if name in names:
-                        with self._refusals(name, workload, names):
-                            turns.take(name, self._children[name])
+                    if name not in names:
+                        continue
+                    if name not in taking_part:
+                        turns.sit_out(name)
+                        continue
+                    with self._refusals(name, workload, names):
+                        turns.take(name, self._children[name])
             if turns.are_enough(names):
                 break
         for name in names:
@@ -443,6 +451,10 @@ class Lifetime:
 class _Turns:
     """The turns of one workload in one lifetime.
 
+    A contender whose calls are longer than a turn sits laps out, so that it takes no more time than
+    the others, whose ratios to each other need many laps. It does so only where two others are
+    left, and not where calls differ, of which all must do the same ones.
+
     Args:
         workload: It.
         under: The conditions.
@@ -455,6 +467,8 @@ class _Turns:
         self._budget = under.seconds / under.lifetimes
         self._estimates: dict[str, float] = {}
         self._common: int | None = None
+        self._credit: dict[str, float] = {}  # seconds that a contender may take, less those it took
+        self._figures: dict[str, list[float | None]] = {}
         self.calls: dict[str, int] = {}
         self.seconds: dict[str, list[tuple[float, ...]]] = {}
 
@@ -462,7 +476,21 @@ class _Turns:
         """Have a contender make its calls, warm them up and tell how long one takes."""
         ready = child.ask("prepare", workload=self._workload.label, request=self._workload.request)
         self.calls[name], self._estimates[name] = ready["calls"], ready["seconds"]
-        self.seconds[name] = []
+        self.seconds[name], self._figures[name] = [], []
+        self._credit[name] = 0.0
+
+    def begin_lap(self, names: Sequence[str]) -> list[str]:
+        """Those who take part in the next lap."""
+        in_credit = [name for name in names if self._credit[name] >= 0]
+        for name in names:
+            self._credit[name] += 2 * TURN_SECONDS
+        different = any(self.calls[name] > 1 for name in names)
+        return list(names) if different or len(in_credit) < 2 else in_credit
+
+    def sit_out(self, name: str) -> None:
+        """A turn that the contender does not take."""
+        self.seconds[name].append(())
+        self._figures[name].append(None)
 
     def begin_round(self, names: Sequence[str]) -> None:
         """Settle how many calls the turns of a round have."""
@@ -477,6 +505,7 @@ class _Turns:
         """One turn."""
         count, warm_ups = turn_calls(self._estimates[name])
         start = sum(map(len, self.seconds[name]))
+        begun = time.monotonic()
         taken = child.ask(
             "turn",
             workload=self._workload.label,
@@ -485,23 +514,22 @@ class _Turns:
             warm_ups=warm_ups,
         )["seconds"]
         self.seconds[name].append(tuple(round(call, _DIGITS) for call in taken))
+        self._figures[name].append(_figure(taken, self.calls[name]))
         self._estimates[name] = max(fmean(taken), 10**-_DIGITS)
+        self._credit[name] -= time.monotonic() - begun
 
     def are_enough(self, names: Sequence[str]) -> bool:
         """Whether the time is up, or every interval within the lifetime is narrow."""
         if not names or time.monotonic() >= self._deadline:
             return True
-        timings = [
-            timing_of(rows=1, lifetimes=[self.seconds[name]], calls=self.calls[name])
-            for name in names
-        ]
-        if len(self.seconds[names[0]]) < 2 * LEAST_TURNS:
+        first, *others = (self._figures[name] for name in names)
+        if len(first) < 2 * LEAST_TURNS:
             return False
-        if len(names) == 1:
-            low, high = median_interval(timings[0].turns[0])
-            return (high - low) / 2 <= self._tolerance * timings[0].summary.p50
-        first, *others = timings
-        ratios = [speed_up(other, first) for other in others]
+        if not others:
+            turns = [turn for turn in first if turn is not None]
+            low, high = median_interval(turns)
+            return (high - low) / 2 <= self._tolerance * median(turns)
+        ratios = (paired_ratio([other], [first]) for other in others)
         return all(ratio is not None and ratio.spread <= self._tolerance for ratio in ratios)
 
 
@@ -562,6 +590,11 @@ def _compare(
             result.speed_ups.pop(label, None)
         else:
             result.speed_ups[label] = ratio
+
+
+def _figure(turn: Sequence[float], calls: int) -> float:
+    """What a turn says: see :mod:`bert_export.measuring.ratios`."""
+    return median(turn) if calls == 1 else fmean(turn)
 
 
 def _ordinal(number: int, under: Conditions) -> str:

@@ -20,7 +20,7 @@ Slowness = Callable[[float], float]
 """By the machine's clock: how many times slower it is than at its best."""
 
 FIVEFOLD = 5.0
-milliseconds = st.floats(min_value=1, max_value=150)
+milliseconds = st.floats(min_value=1, max_value=40)
 ratios = st.floats(min_value=0.4, max_value=2.5)
 
 
@@ -84,7 +84,7 @@ def throttled(seed: int, shortest: float, longest: float) -> Slowness:
     return lambda clock: float(factors[np.searchsorted(ends, clock)])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(base=st.floats(0.3, 20), ratio=ratios, period=st.floats(5, 120), phase=st.floats(0, 1))
 def test_a_fivefold_swing_of_the_speed_does_not_move_the_ratio(
     base: float, ratio: float, period: float, phase: float
@@ -93,7 +93,7 @@ def test_a_fivefold_swing_of_the_speed_does_not_move_the_ratio(
     assert measured(bases, waves(period, phase)).value == pytest.approx(ratio, rel=0.02)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(base=st.floats(20, 150), ratio=ratios, period=st.floats(20, 120), phase=st.floats(0, 1))
 def test_calls_longer_than_a_turn_need_a_slower_swing(
     base: float, ratio: float, period: float, phase: float
@@ -103,13 +103,13 @@ def test_calls_longer_than_a_turn_need_a_slower_swing(
     assert found.value == pytest.approx(ratio, rel=0.03)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(base=milliseconds, ratio=ratios, seed=st.integers(0, 1000))
 def test_throttling_for_seconds_does_not_move_the_ratio(
     base: float, ratio: float, seed: int
 ) -> None:
     bases = {"a": base / 1000, "b": base / 1000 / ratio}
-    found = measured(bases, throttled(seed, 1.5, 6.0), seconds=20.0)
+    found = measured(bases, throttled(seed, 1.5, 6.0), seconds=30.0)
     assert found.value == pytest.approx(ratio, rel=0.03)
 
 
@@ -253,3 +253,15 @@ def test_a_few_laps_of_one_lifetime_have_no_interval() -> None:
     ratio = paired_ratio(few, [[1.0] * 10])
     assert ratio is not None
     assert (str(ratio), ratio.spread) == ("2.00 (no interval)", math.inf)
+
+
+def test_a_lap_that_one_sat_out_is_none() -> None:
+    above = [2.0, 2.0, None, None, 2.0, 2.0]
+    below = [1.0, 1.0, 5.0, 5.0, 1.0, 1.0]
+    ratio = paired_ratio([above, [None, None]], [below, [1.0, 1.0]])
+    assert ratio is not None
+    assert (ratio.value, ratio.lifetimes, ratio.laps) == (pytest.approx(2.0), 1, 2)
+    timing = timing_of(rows=1, lifetimes=[[[0.5], [0.5], [], []]])
+    assert timing.turns == [[0.5, 0.5, None, None]]
+    assert timing.summary.calls == 2
+    assert timing.rows_per_second == 2.0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bert_export.errors import InputError
+from bert_export.measuring import timing
 from bert_export.measuring.machine import describe_machine, processor_kind
 from bert_export.measuring.timing import (
     Contender,
@@ -114,10 +115,10 @@ def test_contenders_take_turns_through_several_lifetimes(bench: Bench) -> None:
     for measured in bench.results.values():
         assert (measured.failure, measured.refusals) == (None, {})
         assert list(measured.timings) == ["w", "x"]
-        for timing in measured.timings.values():
-            assert [len(lifetime) for lifetime in timing.lifetimes] == [2, 2]  # a lap
+        for found in measured.timings.values():
+            assert [len(lifetime) for lifetime in found.lifetimes] == [2, 2]  # a lap
             assert all(
-                call > 0 for lifetime in timing.lifetimes for turn in lifetime for call in turn
+                call > 0 for lifetime in found.lifetimes for turn in lifetime for call in turn
             )
         assert (measured.peak_bytes or 0) > 1e6
     assert set(bench.results["b"].speed_ups) == {"w", "x"}
@@ -160,6 +161,27 @@ def test_calls_that_differ_are_the_same_ones_for_all(bench: Bench) -> None:
     assert lengths[0] == lengths[1]
     assert timings[0].calls == 7
     assert timings[0].pass_seconds > 0
+
+
+def test_who_is_slow_sits_laps_out_and_the_others_go_on() -> None:
+    under = conditions(threads=1, seconds=1.0, lifetimes=1)
+    turns = timing._Turns(workload("w"), under)
+    clock = {"fast": 0.001, "faster": 0.0005, "slow": 1.0}
+    names = list(clock)
+    for name in names:
+        turns.calls[name], turns.seconds[name], turns._figures[name] = 1, [], []
+        turns._credit[name] = 0.0
+    taken = dict.fromkeys(names, 0)
+    for _ in range(30):
+        for name in turns.begin_lap(names):
+            taken[name] += 1
+            turns._credit[name] -= 2 * clock[name]
+    assert taken["fast"] == taken["faster"] == 30
+    assert taken["slow"] == 6  # of two seconds each, as two fifths a lap allow
+    two = ["fast", "slow"]
+    assert turns.begin_lap(two) == two  # nobody would be left to compare with
+    turns.calls["fast"] = 3
+    assert turns.begin_lap(names) == names  # calls that differ are the same ones for all
 
 
 def test_a_workload_that_one_cannot_do_is_a_reason(bench: Bench) -> None:
