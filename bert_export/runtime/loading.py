@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest, read_manifest, verify_files
+from bert_export.bundle import Manifest, check_graph, read_manifest, verify_files
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
@@ -59,8 +59,8 @@ def load(
         The task's pipeline; safe to call from several threads, closed by ``close()`` or ``with``.
 
     Raises:
-        BundleError: The bundle is missing, tampered with, truncated or of another version, or does
-            not serve the target.
+        BundleError: The bundle is missing, tampered with, truncated or of another version, its
+            graph is not the one that the manifest speaks of, or it does not serve the target.
         TaskError: ``task`` is unknown or needs another head.
         InputError: ``path`` is no path, a provider or thread count that this machine does not have,
             or an option that the target does not know.
@@ -78,10 +78,12 @@ def load(
         warn_if_unsuited(plan.processor, detect_processor())
     if verify:
         verify_files(folder, manifest)
+    check_graph(folder, manifest, engine)
     tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
     session = open_session(
         folder,
         engine,
+        longest=manifest.model.max_position_embeddings,
         threads=threads,
         providers=providers,
         hint=hint,
