@@ -14,9 +14,10 @@ import numpy as np
 from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
+from bert_export.telemetry import import_openvino
 
 try:
-    import openvino
+    openvino = import_openvino()
 except ImportError as error:
     raise MissingExtraError("target openvino", extra="openvino") from error
 
