@@ -25,6 +25,9 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "BertExportError",
     "BudgetError",
@@ -43,7 +46,9 @@ __all__ = [
     "TokenizerError",
     "TracingError",
     "VerificationError",
+    "interruption_in",
     "one_line",
+    "panics_as_errors",
     "plain",
     "shown",
 ]
@@ -74,6 +79,43 @@ def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -
     if most is None or len(text) <= most:
         return text
     return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
+
+
+def interruption_in(error: BaseException) -> BaseException | None:
+    """The request to end that a library took for a failure of its own, such as Ctrl-C.
+
+    Args:
+        error: What the library raised; what it came of and in which handling it arose are looked
+            through.
+
+    Returns:
+        The ``KeyboardInterrupt`` or ``SystemExit``; ``None`` where there is none.
+    """
+    left, met = [error], set[int]()
+    while left:
+        one = left.pop()
+        if isinstance(one, KeyboardInterrupt | SystemExit):
+            return one
+        met.add(id(one))
+        left += [
+            other for other in (one.__cause__, one.__context__) if other and id(other) not in met
+        ]
+    return None
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Turn a panic of a library in Rust, which no ``except Exception`` hears, into an error.
+
+    Raises:
+        RuntimeError: The library panicked.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # no module exports the class
+            raise
+        raise RuntimeError(str(error)) from error
 
 
 def _printable(character: str) -> str:

@@ -163,6 +163,8 @@ def _trace_without_weights(
             model = program.model
             _declare_weights(model.graph, weights)
     except Exception as error:  # the exporter wraps whatever the head or a decomposition raised
+        if (interruption := interruption_in(error)) is not None:
+            raise interruption from None
         raise TracingError(
             f"head {type(head).__name__} cannot be traced by torch {torch.__version__}",
             expected="a graph with dynamic batch and sequence",
