@@ -31,6 +31,7 @@ __all__ = [
     "OverflowRecord",
     "ParityCase",
     "ParityRecord",
+    "ParityTextRecord",
     "PassRecord",
     "QuantizationGroupRecord",
     "QuantizationPlan",
@@ -159,8 +160,21 @@ class LayerPlan(Record, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class CalibrationRecord(Record, frozen=True, kw_only=True):
-    """Which inputs set the activation ranges."""
+class CalibrationRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Which inputs set the activation ranges.
+
+    Args:
+        source: Name of a built-in set, or a file.
+        sha256: Of the file.
+        examples: Records that set the ranges.
+        rows: Rows that they were cut into.
+        tokens: Of all rows.
+        seed: Of the masks, where words were hidden.
+        held_out: Records of the set that set no range, for engines to be verified on.
+        unknown_share: Share of ``[UNK]`` among the texts' tokens; ``None`` in bundles of before it
+            was counted.
+        warnings: What makes the ranges doubtful, a sentence each.
+    """
 
     source: str
     sha256: str
@@ -168,6 +182,9 @@ class CalibrationRecord(Record, frozen=True, kw_only=True):
     rows: int
     tokens: int
     seed: int
+    held_out: int = 0
+    unknown_share: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class QuantizationGroupRecord(Record, frozen=True, kw_only=True):
@@ -301,15 +318,42 @@ class ParityCase(Record, frozen=True, kw_only=True):
     max_abs_difference: float
 
 
-class ParityRecord(Record, frozen=True, kw_only=True):
+class ParityTextRecord(Record, frozen=True, kw_only=True):
+    """How an engine answers text that set no range.
+
+    Args:
+        source: Name of the set.
+        held_out: Whether it is the held-out part of the set that calibrated; else it is built in.
+        rows: That were compared.
+        unknown_share: Share of ``[UNK]`` among the texts' tokens.
+        agreement: As in :class:`ParityRecord`, on these rows.
+        counted: Whether the check rests on it: text that the vocabulary does not know proves
+            nothing.
+    """
+
+    source: str
+    held_out: bool
+    rows: int
+    unknown_share: float
+    agreement: float
+    counted: bool
+
+
+class ParityRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The parity check's figures.
 
     Args:
         reference: What was compared with, such as ``pytorch fp32``.
         tolerance: Bound on ``max_abs_difference``; ``None`` where agreement alone counts.
-        agreement: Share (or mean cosine) of equal answers, in [0, 1].
+        agreement: Share (or mean cosine) of equal answers, in [0, 1]: on the held-out part of the
+            user's own text where there is enough of it, else on all text that counts.
         min_agreement: The bound that ``agreement`` met.
         agreement_kind: See :class:`bert_export.tasks.Task`.
+        cases: Largest differences by kind of input.
+        texts: The sets of real text, none of which set a range.
+        labels_never_given: Labels that the head itself gives to none of these rows, so that nothing
+            was compared for them.
+        warnings: What makes the agreement say less than it seems to, a sentence each.
     """
 
     reference: str
@@ -319,6 +363,9 @@ class ParityRecord(Record, frozen=True, kw_only=True):
     min_agreement: float
     agreement_kind: str
     cases: tuple[ParityCase, ...]
+    texts: tuple[ParityTextRecord, ...] = ()
+    labels_never_given: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class OverflowRecord(Record, frozen=True, kw_only=True):

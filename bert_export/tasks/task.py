@@ -60,6 +60,8 @@ class Task:
         max_length: Longest row as the checkpoint's files say; ``None`` where they do not.
         required: Fields that every record of a calibration or evaluation file has.
         optional: Fields that a record may have.
+        unseen: Samples of the demonstrations whose text the head reads: engines are verified on
+            them where the task's built-in set calibrates.
         demo: Name of the demonstration checkpoint, ``None`` where there is none.
         representative: Whether it is among the few tasks that stand for all where not all are
             tried: one for every way in which a graph reads tokens.
@@ -84,6 +86,7 @@ class Task:
     max_length: Callable[[CheckpointFacts], int | None] = tokenizer_max_length
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     demo: str | None
     representative: bool = False
     example: Mapping[str, Any]
