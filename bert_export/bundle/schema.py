@@ -202,7 +202,7 @@ class QuantizationGroupRecord(Record, frozen=True, kw_only=True):
     cost: float
 
 
-class MixedPrecisionRecord(Record, frozen=True, kw_only=True):
+class MixedPrecisionRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One mixed-precision configuration that the search measured.
 
     Args:
@@ -210,15 +210,18 @@ class MixedPrecisionRecord(Record, frozen=True, kw_only=True):
         score: The figure that counts, or the agreement with float.
         drop: How much less than float alone scores.
         float_share: Share of the multiplications of all groups that is in float.
+        drop_error: Standard error of the drop by the choice of examples, see
+            :mod:`bert_export.exporter.drop`; ``None`` in bundles of before it was measured.
     """
 
     excluded: tuple[int, ...]
     score: float
     drop: float
     float_share: float
+    drop_error: float | None = None
 
 
-class SearchRecord(Record, frozen=True, kw_only=True):
+class SearchRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How an accuracy budget was kept.
 
     Args:
@@ -234,6 +237,7 @@ class SearchRecord(Record, frozen=True, kw_only=True):
         path: Every configuration that was measured, in order.
         chosen: Which of them the engine is, by its index.
         met: Whether it keeps the budget.
+        warnings: What the data leaves open, a sentence each.
     """
 
     data: str
@@ -248,6 +252,7 @@ class SearchRecord(Record, frozen=True, kw_only=True):
     path: tuple[MixedPrecisionRecord, ...]
     chosen: int
     met: bool
+    warnings: tuple[str, ...] = ()
 
     @property
     def excluded_layers(self) -> tuple[str, ...]:

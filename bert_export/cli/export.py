@@ -274,7 +274,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     default = done.manifest.default_target
     with load(done.path, target=default if default in here else here[0]) as pipeline:
         try:
-            return record, pipeline.ask(record, **task.example_options), None
+            return record, pipeline.ask(record, **task.command_options), None
         except InputError as error:
             return record, None, str(error)
 

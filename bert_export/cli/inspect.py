@@ -11,7 +11,7 @@ from rich.table import Table
 from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
-from bert_export.cli.doubts import parity_doubts
+from bert_export.cli.doubts import doubts_of
 from bert_export.cli.search import search_table
 
 __all__ = ["inspect_command"]
@@ -182,7 +182,7 @@ def _texts(engine: EngineRecord) -> Table | None:
 
 
 def _warnings(engines: tuple[EngineRecord, ...]) -> Table | None:
-    warnings = parity_doubts(engines)
+    warnings = doubts_of(engines)
     if not warnings:
         return None
     table = _table("warnings", "what the proof does not cover")

@@ -66,7 +66,8 @@ class Task:
         representative: Whether it is among the few tasks that stand for all where not all are
             tried: one for every way in which a graph reads tokens.
         example: The record that is answered after an export.
-        example_options: Options of that call.
+        command_options: Options of the call that the command line sets where a user names none:
+            its answers are read by a person, while Python's are those of transformers.
     """
 
     name: str
@@ -90,7 +91,7 @@ class Task:
     demo: str | None
     representative: bool = False
     example: Mapping[str, Any]
-    example_options: Mapping[str, Any] = field(default_factory=dict)
+    command_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[GraphTensor, ...]:

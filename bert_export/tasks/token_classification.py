@@ -53,5 +53,5 @@ TASK = Task(
     unseen=("demo:wnut17",),
     demo="wnut17",
     example={"text": "Ada Lovelace met Charles Babbage in London."},
-    example_options={"aggregation_strategy": "simple"},
+    command_options={"aggregation_strategy": "first"},
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from bert_export.cli.doubts import parity_doubts
+from bert_export.cli.doubts import doubts_of
 from bert_export.datasets import read_dataset
 from bert_export.errors import CalibrationError
 from bert_export.exporter import export
@@ -186,6 +186,6 @@ def test_a_head_that_always_answers_alike_is_named(
     assert parity is not None
     assert parity.agreement == 1.0
     assert parity.labels_never_given == ("a", "c")
-    doubts = " ".join(parity_doubts(done.manifest.engines))
+    doubts = " ".join(doubts_of(done.manifest.engines))
     assert "one label only, 'b', on all" in doubts
     assert "one label only, 'b', on the calibration set text-classification" in doubts
