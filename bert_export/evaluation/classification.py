@@ -112,6 +112,7 @@ class RegressionScorer(Scorer):
     """A number: Spearman's rank correlation, and Pearson's linear correlation."""
 
     agreement_kind = "Spearman correlation with the reference's numbers"
+    counts_answers = False
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[float] | None:
         return gold_labels(data, "label", _number)

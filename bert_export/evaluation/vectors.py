@@ -42,6 +42,7 @@ class EmbeddingScorer(Scorer):
     """Rank correlation of the cosine of two embeddings with the similarity of their texts."""
 
     agreement_kind = "mean cosine with the reference's embeddings"
+    counts_answers = False
     needs = "the fields text_pair and score in every record"
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
@@ -89,6 +90,7 @@ class FeatureScorer(Scorer):
     """The encoder's vectors have no labels: only their agreement is measured."""
 
     agreement_kind = "mean cosine with the reference's token vectors"
+    counts_answers = False
     needs = "a bundle to compare with"
 
     def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
