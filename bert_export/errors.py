@@ -25,6 +25,9 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 __all__ = [
     "BertExportError",
     "BudgetError",
@@ -43,6 +46,8 @@ __all__ = [
     "TokenizerError",
     "TracingError",
     "VerificationError",
+    "closest",
+    "did_you_mean",
     "one_line",
     "plain",
     "shown",
@@ -60,6 +65,26 @@ def shown(value: object, most: int = 60) -> str:
 def plain(name: str, most: int = 120) -> str:
     """A name as a message shows it: bare where it is short, else quoted and cut."""
     return name if len(name) <= most else shown(name, most)
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a mistyped one is most like, in whatever case; ``None`` if none is."""
+    by_case = {one.casefold(): one for one in known}
+    typed = name.casefold()
+    matches = get_close_matches(typed, by_case, n=1)
+    if not matches and len(typed) > 1:  # a name that was cut short, or goes on
+        matches = [
+            one
+            for one in by_case
+            if len(one) > 1 and (one.startswith(typed) or typed.startswith(one))
+        ]
+    return by_case[matches[0]] if len(matches) == 1 else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A sentence with the known name that a mistyped one is most like; ``None`` if none is."""
+    match = closest(name, known)
+    return None if match is None else f"Did you mean {match}?"
 
 
 def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -> str:
@@ -85,7 +110,8 @@ def _printable(character: str) -> str:
 
 def _ended(text: str) -> str:
     """A sentence with its final stop, which an error that is quoted in it may have brought."""
-    return text if text.endswith(".") and not text.endswith("..") else f"{text}."
+    ended = text.endswith("?") or (text.endswith(".") and not text.endswith(".."))
+    return text if ended else f"{text}."
 
 
 class BertExportError(Exception):

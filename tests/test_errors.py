@@ -92,7 +92,14 @@ class TestTree:
             assert bases[1:] == ((ImportError,) if name == "MissingExtraError" else ())
 
     def test_all_is_complete(self) -> None:
-        assert errors.__all__ == [*sorted(CLASSES), "one_line", "plain", "shown"]
+        assert errors.__all__ == [
+            *sorted(CLASSES),
+            "closest",
+            "did_you_mean",
+            "one_line",
+            "plain",
+            "shown",
+        ]
 
 
 def test_every_module_sorts_its_names() -> None:
