@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_export.errors import InputError, did_you_mean
 from bert_export.tasks import Task
 
-__all__ = ["Columns", "suggest_field"]
+__all__ = ["Columns", "suggest_field", "usual_column"]
 
 _ALIASES: Mapping[str, str] = {"tags": "ner_tags"}
 """Another name of a field that says the same without doubt, in the datasets of the hub."""
@@ -110,6 +111,18 @@ class Columns:
         return (column, name) if name in self._required else (column,)
 
 
+def usual_column(name: str, found: Sequence[str]) -> str | None:
+    """The column that usually holds a field under another name; ``None`` if there is none.
+
+    Args:
+        name: The field.
+        found: The columns that are there.
+    """
+    by_lower = {column.lower(): column for column in reversed(found)}
+    usual = (by_lower.get(other.lower()) for other in (name, *_USUAL.get(name, ())))
+    return next((column for column in usual if column is not None and column != name), None)
+
+
 def suggest_field(name: str, found: Sequence[str]) -> str:
     """How to name the column of a field that was not found, as an error says it.
 
@@ -117,7 +130,5 @@ def suggest_field(name: str, found: Sequence[str]) -> str:
         name: The field.
         found: The columns that are there.
     """
-    by_lower = {column.lower(): column for column in reversed(found)}
-    usual = [by_lower[usual] for usual in (name, *_USUAL.get(name, ())) if usual in by_lower]
-    column = usual[0] if usual and usual[0] != name else "COLUMN"
-    return f"Name the column that holds it: --field {name}={column}"
+    column = usual_column(name, found) or "COLUMN"
+    return f"Name the column that holds it: --field {shlex.quote(f'{name}={column}')}"
