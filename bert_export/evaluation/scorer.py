@@ -124,7 +124,7 @@ class Scorer(ABC):
         """
         items = read_items(pipeline, data)
         settings = self.settings(pipeline, data)
-        rows = pipeline.encode(items, settings)
+        rows = pipeline.encode_items(items, settings)
         return Examples(
             data, tuple(items), tuple(map(tuple, rows)), settings, self.gold(pipeline, data)
         )
