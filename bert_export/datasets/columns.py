@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bert_export.errors import InputError, did_you_mean
+from bert_export.errors import InputError, suggestion
 from bert_export.tasks import Task
 
 __all__ = ["Columns", "suggest_field", "usual_column"]
@@ -64,7 +64,7 @@ class Columns:
                     f"field {name!r} is unknown to {task.name}",
                     expected=f"one of {', '.join(self._names)}",
                     got=repr(name),
-                    fix=did_you_mean(name, self._names),
+                    fix=suggestion(name, self._names),
                 )
             if not isinstance(column, str) or not column:
                 raise InputError(

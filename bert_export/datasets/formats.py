@@ -18,7 +18,7 @@ from bert_export.datasets.text_files import (
     read_plain_text,
     read_tsv,
 )
-from bert_export.errors import DatasetError, did_you_mean
+from bert_export.errors import DatasetError, suggestion
 
 __all__ = ["FORMATS", "TEXT_FORMATS", "hash_source", "read_table"]
 
@@ -67,7 +67,7 @@ def read_table(path: Path, *, columns: Sequence[str], tagged: bool = False) -> T
             expected=f"{', '.join(FORMATS)}, one of the text kinds with .gz, or a directory that "
             "the datasets library saved",
             got=path.suffix or "no suffix",
-            fix=did_you_mean(kind, FORMATS),
+            fix=suggestion(kind, FORMATS),
         )
     check_regular(path)
     if tagged and kind in _MAY_BE_CONLL and looks_like_conll(path):

@@ -6,8 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bert_export.datasets import DataSet
-from bert_export.errors import DatasetError, closest, did_you_mean, shown
-from bert_export.evaluation.labels import Notes, quoted, same_but_for_case, whole_number
+from bert_export.errors import DatasetError, shown
+from bert_export.evaluation.labels import (
+    Notes,
+    closest,
+    did_you_mean,
+    quoted,
+    same_but_for_case,
+    whole_number,
+)
 from bert_export.evaluation.scorer import Answered, AnyPipeline, Scorer, gold_labels
 
 __all__ = ["ChoiceScorer", "NextSentenceScorer", "ZeroShotScorer", "gold_verdicts"]

@@ -128,7 +128,7 @@ class Scorer(ABC):
         settings = self.settings(pipeline, data)
         notes = Notes()
         gold = self.gold(pipeline, data, notes)  # first: it takes no time, and may be refused
-        rows = tuple(map(tuple, pipeline.encode(items, settings)))
+        rows = tuple(map(tuple, pipeline.encode_items(items, settings)))
         return Examples(data, tuple(items), rows, settings, gold, notes.sentences)
 
     def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:

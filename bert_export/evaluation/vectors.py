@@ -61,7 +61,7 @@ class EmbeddingScorer(Scorer):
             gold_labels(data, "text_pair", lambda value, _: value, needed=True)
             gold = [ScoredPair(*pair, score) for pair, score in zip(pairs, scores, strict=True)]
         settings = self.settings(pipeline, data)
-        rows = pipeline.encode(texts, settings)
+        rows = pipeline.encode_items(texts, settings)
         return Examples(data, tuple(texts), tuple(map(tuple, rows)), settings, gold)
 
     def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> None:

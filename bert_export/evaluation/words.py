@@ -141,7 +141,7 @@ class NextWordScorer(Scorer):
         items, settings = read_items(pipeline, data), self.settings(pipeline, data)
         rng = np.random.default_rng(seed)
         rows, gold = [], []
-        for (row,) in pipeline.encode(items, settings):
+        for (row,) in pipeline.encode_items(items, settings):
             length = int(rng.integers(1, max(2, len(row))))
             gold.append(int(row.input_ids[length]) if length < len(row) else _UNKNOWN)
             beginning = replace(

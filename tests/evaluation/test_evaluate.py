@@ -277,7 +277,7 @@ def test_a_context_in_windows_loses_nothing(tiny: Callable[..., Path]) -> None:
     with open_tiny("question-answering", tiny(name, **config)) as pipeline:
         evaluation = evaluate(pipeline, records("question-answering", [row]))
         item = pipeline.item(row)
-        assert len(pipeline.encode([item], pipeline.dataset_settings())[0]) > 1
+        assert len(pipeline.encode_items([item], pipeline.dataset_settings())[0]) > 1
     assert evaluation.truncated == 0
 
 

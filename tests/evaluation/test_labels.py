@@ -69,8 +69,8 @@ def test_an_unknown_label_names_both_sides() -> None:
         read_labels(["pos", "positve", 1], ["negative", "positive"], label_map={"pos": "positive"})
     assert str(caught.value) == (
         "row 1 is no label of the bundle: expected negative, positive, or an id below 2, got "
-        "'positve', where the labels of the data are pos, positve, 1. Did you mean 'positive'? Pass "
-        "--label-map positve=positive."
+        "'positve', where the labels of the data are pos, positve, 1. Did you mean 'positive'? "
+        "Pass --label-map positve=positive."
     )
     many = [f"class {number}" for number in range(30)]
     with pytest.raises(

@@ -106,7 +106,7 @@ def make_rows(
     """
     settings = pipeline.dataset_settings()
     items = read_items(pipeline, calibration, error=CalibrationError)
-    encoded = [row for rows in pipeline.encode(items, settings) for row in rows]
+    encoded = [row for rows in pipeline.encode_items(items, settings) for row in rows]
     # A checkpoint with one token type cannot take pairs.
     types = pipeline.manifest.model.type_vocab_size
     rows = [row for row in encoded if row.token_type_ids.max(initial=0) < types]
