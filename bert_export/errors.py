@@ -25,6 +25,9 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 __all__ = [
     "BertExportError",
     "BudgetError",
@@ -46,7 +49,11 @@ __all__ = [
     "one_line",
     "plain",
     "shown",
+    "suggestion",
 ]
+
+_CLOSE = 0.6
+"""How alike two names are, of 1, so that one may be a slip of the other."""
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -60,6 +67,26 @@ def shown(value: object, most: int = 60) -> str:
 def plain(name: str, most: int = 120) -> str:
     """A name as a message shows it: bare where it is short, else quoted and cut."""
     return name if len(name) <= most else shown(name, most)
+
+
+def suggestion(name: object, known: Iterable[str]) -> str | None:
+    """The question whether another name was meant, as the ``fix`` of an error.
+
+    Args:
+        name: As the user typed it.
+        known: What could have been meant.
+
+    Returns:
+        ``Did you mean 'x'?`` with the closest known name, whatever its case; ``None`` where none
+        is close.
+    """
+    if not isinstance(name, str):
+        return None
+    from difflib import get_close_matches  # takes longer to import than this module
+
+    names = {other.lower(): other for other in known}
+    close = get_close_matches(name.lower(), names, n=1, cutoff=_CLOSE)
+    return f"Did you mean {names[close[0]]!r}?" if close else None
 
 
 def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -> str:
@@ -95,7 +122,7 @@ class BertExportError(Exception):
         what: The thing, its name and what is wrong with it, without a final stop.
         expected: What would have been right, if that can be said.
         got: What was found instead.
-        fix: What the user can do, as a sentence without its final stop.
+        fix: What the user can do, as a sentence without its final stop, or a question.
     """
 
     def __init__(
@@ -113,9 +140,18 @@ class BertExportError(Exception):
             clauses.append(f"got {got}")
         message = _ended(f"{what}: {', '.join(clauses)}" if clauses else what)
         if fix is not None:
-            message = f"{message} {_ended(fix)}"
+            message = f"{message} {fix if fix.endswith('?') else _ended(fix)}"
         # Names come out of files: none may break the line or speak to the terminal.
         super().__init__("".join(map(_printable, message)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes, whatever their class is made of."""
+        return _restore, (type(self), str(self)), self.__dict__
+
+
+def _restore(kind: type[BertExportError], message: str) -> BertExportError:
+    """The error of that message, which another process made."""
+    return kind.__new__(kind, message)
 
 
 class BudgetError(BertExportError):

@@ -155,7 +155,7 @@ def encode_text(data: DataSet, pipeline: Pipeline[Any, Any, Any], *, seed: int =
     """
     settings = pipeline.dataset_settings()
     items = read_items(pipeline, data, error=CalibrationError)
-    encoded = pipeline.encode(items, settings)
+    encoded = pipeline.encode_items(items, settings)
     # A checkpoint with one token type cannot take pairs.
     types = pipeline.manifest.model.type_vocab_size
     fitting = [
