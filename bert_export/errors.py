@@ -25,8 +25,9 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = [
     "BertExportError",
@@ -39,6 +40,7 @@ __all__ = [
     "InputError",
     "MeasurementError",
     "MissingExtraError",
+    "PanicError",
     "PassError",
     "QuantizationError",
     "TargetError",
@@ -51,7 +53,11 @@ __all__ = [
     "panics_as_errors",
     "plain",
     "shown",
+    "suggestion",
 ]
+
+_CLOSE = 0.6
+"""How alike two names are, of 1, so that one may be a slip of the other."""
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -65,6 +71,26 @@ def shown(value: object, most: int = 60) -> str:
 def plain(name: str, most: int = 120) -> str:
     """A name as a message shows it: bare where it is short, else quoted and cut."""
     return name if len(name) <= most else shown(name, most)
+
+
+def suggestion(name: object, known: Iterable[str]) -> str | None:
+    """The question whether another name was meant, as the ``fix`` of an error.
+
+    Args:
+        name: As the user typed it.
+        known: What could have been meant.
+
+    Returns:
+        ``Did you mean 'x'?`` with the closest known name, whatever its case; ``None`` where none
+        is close.
+    """
+    if not isinstance(name, str):
+        return None
+    from difflib import get_close_matches  # takes longer to import than this module
+
+    names = {other.lower(): other for other in known}
+    close = get_close_matches(name.lower(), names, n=1, cutoff=_CLOSE)
+    return f"Did you mean {names[close[0]]!r}?" if close else None
 
 
 def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -> str:
@@ -103,19 +129,23 @@ def interruption_in(error: BaseException) -> BaseException | None:
     return None
 
 
+class PanicError(RuntimeError):
+    """What a panic of a library in Rust becomes."""
+
+
 @contextmanager
 def panics_as_errors() -> Iterator[None]:
     """Turn a panic of a library in Rust, which no ``except Exception`` hears, into an error.
 
     Raises:
-        RuntimeError: The library panicked.
+        PanicError: The library panicked.
     """
     try:
         yield
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # no module exports the class
             raise
-        raise RuntimeError(str(error)) from error
+        raise PanicError(str(error)) from error
 
 
 def _printable(character: str) -> str:
@@ -137,7 +167,7 @@ class BertExportError(Exception):
         what: The thing, its name and what is wrong with it, without a final stop.
         expected: What would have been right, if that can be said.
         got: What was found instead.
-        fix: What the user can do, as a sentence without its final stop.
+        fix: What the user can do, as a sentence without its final stop, or a question.
     """
 
     def __init__(
@@ -155,9 +185,18 @@ class BertExportError(Exception):
             clauses.append(f"got {got}")
         message = _ended(f"{what}: {', '.join(clauses)}" if clauses else what)
         if fix is not None:
-            message = f"{message} {_ended(fix)}"
+            message = f"{message} {fix if fix.endswith('?') else _ended(fix)}"
         # Names come out of files: none may break the line or speak to the terminal.
         super().__init__("".join(map(_printable, message)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes, whatever their class is made of."""
+        return _restore, (type(self), str(self)), self.__dict__
+
+
+def _restore(kind: type[BertExportError], message: str) -> BertExportError:
+    """The error of that message, which another process made."""
+    return kind.__new__(kind, message)
 
 
 class BudgetError(BertExportError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 import pkgutil
 
 import pytest
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 import bert_export
 from bert_export import errors
-from bert_export.errors import BertExportError, InputError, MissingExtraError, one_line, shown
+from bert_export.errors import (
+    BertExportError,
+    BudgetError,
+    InputError,
+    MissingExtraError,
+    one_line,
+    shown,
+    suggestion,
+)
 
 CLASSES = {
     name: value
@@ -27,7 +36,16 @@ def draw_tree() -> list[str]:
     return [" ".join(line.replace("├──", "").replace("└──", "").split()) for line in lines if line]
 
 
-UNSTOPPED = st.text(min_size=1).filter(lambda text: not text.endswith("."))
+def made(kind: type[BertExportError]) -> BertExportError:
+    """An error of a class, made as its users make it."""
+    if kind is MissingExtraError:
+        return MissingExtraError("reading", extra="data")
+    if kind is BudgetError:
+        return BudgetError("budget", expected=1, got=2, fix="Raise it", search=("tried",))
+    return kind("thing is wrong", expected=1, got=2, fix="Mend it")
+
+
+UNSTOPPED = st.text(min_size=1).filter(lambda text: not text.endswith((".", "?")))
 
 
 class TestMessage:
@@ -45,6 +63,7 @@ class TestMessage:
             (InputError("a", expected=0, got=False), "a: expected 0, got False."),
             (InputError("a", got=InputError("b", got=1), fix="Do c."), "a: got b: got 1. Do c."),
             (InputError("a", got="'bcd'..."), "a: got 'bcd'...."),
+            (InputError("a", fix="Did you mean 'b'?"), "a. Did you mean 'b'?"),
         ],
     )
     def test_form(self, error: BertExportError, text: str) -> None:
@@ -72,6 +91,35 @@ class TestMessage:
             " Run: pip install 'bert-export[export]'."
         )
 
+    @pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
+    def test_travels_between_processes(self, kind: type[BertExportError]) -> None:
+        error = made(kind)
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - of our own making
+        assert type(copy) is kind
+        assert (str(copy), vars(copy)) == (str(error), vars(error))
+
+
+class TestSuggestion:
+    KNOWN = ("aggregation_strategy", "ignore_labels", "stride", "Sigmoid")
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            ("agregation_strategy", "aggregation_strategy"),
+            ("aggregation", "aggregation_strategy"),
+            ("STRIDE", "stride"),
+            ("ignore_label", "ignore_labels"),
+            ("sigmod", "Sigmoid"),
+        ],
+    )
+    def test_names_what_is_close(self, typed: str, meant: str) -> None:
+        assert suggestion(typed, self.KNOWN) == f"Did you mean {meant!r}?"
+
+    @pytest.mark.parametrize("typed", ["", "batch_size", "x", 3, None, ["stride"]])
+    def test_says_nothing_of_what_is_not(self, typed: object) -> None:
+        assert suggestion(typed, self.KNOWN) is None
+        assert suggestion(typed, ()) is None
+
 
 class TestTree:
     def test_drawn_as_it_is(self) -> None:
@@ -92,7 +140,7 @@ class TestTree:
             assert bases[1:] == ((ImportError,) if name == "MissingExtraError" else ())
 
     def test_all_is_complete(self) -> None:
-        assert errors.__all__ == [*sorted(CLASSES), "one_line", "plain", "shown"]
+        assert errors.__all__ == [*sorted(CLASSES), "one_line", "plain", "shown", "suggestion"]
 
 
 def test_every_module_sorts_its_names() -> None:

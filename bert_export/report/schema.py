@@ -17,6 +17,7 @@ from bert_export.errors import InputError
 from bert_export.measuring.ratios import Ratio
 from bert_export.measuring.timing import Conditions, Measured
 from bert_export.quantization.mixed_precision.search import allowed_drop
+from bert_export.regular_files import read_regular
 from bert_export.report.files import write_report_file
 
 __all__ = [
@@ -236,6 +237,9 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return self.variants[min(able)[1]] if able else None
 
 
+_MOST_BYTES = 1 << 28
+
+
 class _Version(msgspec.Struct):
     schema_version: int
 
@@ -256,7 +260,7 @@ def read_report(folder: Path) -> Report | None:
     if not path.is_file():
         return None
     try:
-        text = path.read_bytes()
+        text = read_regular(path, most=_MOST_BYTES)
         if msgspec.json.decode(text, type=_Version).schema_version != SCHEMA_VERSION:
             return None
         return msgspec.json.decode(text, type=Report)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from bert_export.errors import InputError, shown
+from bert_export.errors import InputError, shown, suggestion
 
 __all__ = [
     "check_flag",
@@ -74,7 +74,8 @@ def check_word(
     raise InputError(
         f"{name} is unknown",
         expected=expected or f"one of {', '.join(words)}",
-        got=repr(value),
+        got=shown(value),
+        fix=suggestion(value, words),
     )
 
 

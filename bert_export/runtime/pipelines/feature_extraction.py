@@ -101,7 +101,9 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
         """As a call that cuts long text."""
         return FeatureExtractionSettings(CUT)
 
-    def encode(self, items: Sequence[str], settings: FeatureExtractionSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[str], settings: FeatureExtractionSettings
+    ) -> list[list[Row]]:
         """One row per text."""
         rows = encode_texts(
             self.tokenizer,

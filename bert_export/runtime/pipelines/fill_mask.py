@@ -120,7 +120,7 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         """As a call that cuts long text."""
         return replace(self.defaults, tokenization=CUT)
 
-    def encode(self, items: Sequence[str], settings: FillMaskSettings) -> list[list[Row]]:
+    def encode_items(self, items: Sequence[str], settings: FillMaskSettings) -> list[list[Row]]:
         """One row per text."""
         texts = [check_text(item) for item in items]
         return [[row] for row in encode_texts(self.tokenizer, texts, settings.tokenization)]

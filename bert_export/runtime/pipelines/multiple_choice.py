@@ -97,7 +97,7 @@ class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleCho
         """The only settings."""
         return MultipleChoiceSettings(Tokenization(self.parameters.truncation))
 
-    def encode(
+    def encode_items(
         self, items: Sequence[Question], settings: MultipleChoiceSettings
     ) -> list[list[Row]]:
         """One row per choice: the prompt, then the choice."""

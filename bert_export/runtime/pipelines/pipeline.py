@@ -2,7 +2,7 @@
 
 A task's pipeline fills in three steps and a ``__call__`` with the upstream pipeline's signature:
 
-- ``encode``: items to rows (tokenize, truncate or stride);
+- ``encode_items``: items to rows (tokenize, truncate or stride);
 - ``reduce``: a row's outputs to the little that the answer needs;
 - ``decode``: an item's reduced rows to its answer.
 
@@ -93,6 +93,11 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return self.definition.name
 
     @property
+    def per_token(self) -> frozenset[str]:
+        """Names of the outputs whose second axis is the sequence."""
+        return self._per_token
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Label names in id order; empty where the task has none."""
         return self.manifest.labels
@@ -121,7 +126,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return self.defaults
 
     @abstractmethod
-    def encode(self, items: Sequence[Item], settings: Settings) -> list[list[Row]]:
+    def encode_items(self, items: Sequence[Item], settings: Settings) -> list[list[Row]]:
         """Rows of each item: one, or several where the item is strided or has choices."""
 
     @abstractmethod
@@ -227,7 +232,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         self.rows_per_call(batch_size)
         return answer_items(
             items,
-            encode=lambda items: self.encode(items, settings),
+            encode=lambda items: self.encode_items(items, settings),
             run=lambda rows: self.complete_rows(rows, settings, batch_size=batch_size),
             decode=lambda item, rows, reduced: self.decode(item, rows, reduced, settings),
         )

@@ -187,7 +187,7 @@ class QuestionAnsweringPipeline(
             null_score_diff_threshold=own.null_score_diff_threshold,
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[QuestionItem], settings: QuestionAnsweringSettings
     ) -> list[list[Row]]:
         length, stride = self._lengths(settings)

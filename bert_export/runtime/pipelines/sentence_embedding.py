@@ -197,7 +197,9 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         """The model's default prompt, the whole vector as the graph gives it."""
         return self.settings()
 
-    def encode(self, items: Sequence[str], settings: SentenceEmbeddingSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[str], settings: SentenceEmbeddingSettings
+    ) -> list[list[Row]]:
         """One row per text, with its ``pooling_mask`` where the graph takes one."""
         texts = [f"{settings.prompt}{check_text(item)}" for item in items]
         rows = encode_texts(self.tokenizer, texts, self._tokenization)

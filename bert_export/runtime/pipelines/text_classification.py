@@ -126,7 +126,7 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
             Tokenization(own.truncation, own.max_length),
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[TextItem], settings: TextClassificationSettings
     ) -> list[list[Row]]:
         rows = encode_texts(

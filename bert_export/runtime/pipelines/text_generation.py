@@ -156,7 +156,9 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         """As a call that cuts long text."""
         return replace(self.defaults, tokenization=CUT)
 
-    def encode(self, items: Sequence[str], settings: TextGenerationSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[str], settings: TextGenerationSettings
+    ) -> list[list[Row]]:
         """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it.
 
         Its place is left for a new token, so a prompt that fits the limit can always grow.

@@ -34,6 +34,8 @@ class TextPairPipeline(Pipeline[tuple[str, str], Reduced, PairSettings]):
             check_text(field(record, "text_pair"), "text_pair"),
         )
 
-    def encode(self, items: Sequence[tuple[str, str]], settings: PairSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[tuple[str, str]], settings: PairSettings
+    ) -> list[list[Row]]:
         """One row per pair."""
         return [[row] for row in encode_texts(self.tokenizer, items, settings.tokenization)]

@@ -132,7 +132,7 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
             own.aggregation_strategy, frozenset(own.ignore_labels), own.stride, own.truncation
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[TaggedText], settings: TokenClassificationSettings
     ) -> list[list[Row]]:
         rows: list[list[Row]] = [[] for _ in items]

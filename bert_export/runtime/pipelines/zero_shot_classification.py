@@ -154,7 +154,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
             own.hypothesis_template, own.multi_label, Tokenization(own.truncation)
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[ZeroShotItem], settings: ZeroShotClassificationSettings
     ) -> list[list[Row]]:
         pairs = [

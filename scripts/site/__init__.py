@@ -1,0 +1,1 @@
+"""The documentation site: the pages beside the code, and references made from the code itself."""
