@@ -15,6 +15,7 @@ from bert_export.bundle import (
 )
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.explain import print_explanation
@@ -22,6 +23,7 @@ from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import GroupedCommand, option_group
 from bert_export.cli.search import broken_budget_shown, search_table
 from bert_export.cli.stages import DrawnStages
+from bert_export.datasets.demonstrations import find_example
 from bert_export.errors import InputError
 from bert_export.explanation import Explanation, explain
 from bert_export.quantization.calibration.observers import OBSERVERS
@@ -40,7 +42,7 @@ _budget = option_group("Accuracy budget of INT8")
 _running = option_group("Running and printing")
 
 
-@click.command("export", cls=GroupedCommand)
+@click.command("export", cls=GroupedCommand, epilog=demonstration_lines())
 @_input("--task", help=f"One of {', '.join(TASKS)}; read from the checkpoint if not given.")
 @_input(
     "--model",
@@ -265,7 +267,10 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)
-    record = dict(task.example)
+    record, options = dict(task.example), dict(task.command_options)
+    shown = find_example(done.manifest.model.source, task.name)
+    if shown is not None:
+        record, options = dict(shown.record), options | shown.options
     if example is not None:
         record[next(iter(record))] = example
     here = [engine.target for engine in done.manifest.engines if not TARGETS[engine.target].gpu]
@@ -274,7 +279,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     default = done.manifest.default_target
     with load(done.path, target=default if default in here else here[0]) as pipeline:
         try:
-            return record, pipeline.ask(record, **task.command_options), None
+            return record, pipeline.ask(record, **options), None
         except InputError as error:
             return record, None, str(error)
 

@@ -49,7 +49,8 @@ def run_command(
     An input is a text, or a JSON object with the task's fields such as
     '{"question": "...", "context": "..."}'. Without inputs, lines are read from standard input.
     Entities are whole words, as with -p aggregation_strategy=first; -p aggregation_strategy=none
-    gives each token, as the call in Python does. What labels a record, so that it can be evaluated, is not read.
+    gives each token, as the call in Python does. What labels a record, so that it can be evaluated,
+    is not read.
     """
     with errors_on_one_line():
         from bert_export.runtime.loading import load
