@@ -62,12 +62,16 @@ def _rows(records: Any) -> Iterator[Any]:
             return rows
     elif isinstance(records, Iterable) and not isinstance(records, str | bytes | bytearray):
         return ({"text": record} if isinstance(record, str) else record for record in records)
-    got = "a single record" if isinstance(records, Mapping) else type(records).__name__
+    if isinstance(records, Mapping):
+        splits = any(hasattr(value, "features") for value in records.values())
+        raise DatasetError(
+            "records in memory are of an unknown kind",
+            expected=_KINDS,
+            got="a dictionary of splits" if splits else "a single record",
+            fix="Pass one of them" if splits else "Put it into a list",
+        )
     raise DatasetError(
-        "records in memory are of an unknown kind",
-        expected=_KINDS,
-        got=got,
-        fix="Put it into a list" if isinstance(records, Mapping) else None,
+        "records in memory are of an unknown kind", expected=_KINDS, got=type(records).__name__
     )
 
 

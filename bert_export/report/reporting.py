@@ -172,11 +172,14 @@ def _check_drop(max_drop: float | None) -> None:
 
 
 def _read_data(
-    task: Task, data: str | Path | None, fields: dict[str, str], label_map: dict[str, str]
+    task: Task,
+    data: str | Path | None,
+    fields: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
 ) -> tuple[DataSet, DataRecord]:
     path = built_in_folder() / task.name / "examples.jsonl" if data is None else Path(data)
     if data is None:  # the columns and labels of the built-in set have their own names
-        fields, label_map = {}, {}
+        fields, label_map = None, None
     dataset = read_dataset(task, str(path), fields=fields, label_map=label_map)
     _check_labels(task, dataset)
     return dataset, DataRecord(
@@ -184,8 +187,8 @@ def _read_data(
         sha256=dataset.sha256,
         records=len(dataset),
         built_in=data is None,
-        fields=fields,
-        label_map=label_map,
+        fields=dict(fields or {}),
+        label_map=dict(label_map or {}),
     )
 
 
