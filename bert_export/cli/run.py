@@ -58,16 +58,19 @@ def run_command(
 
     An input is a text, or a JSON object with the task's fields such as
     '{"question": "...", "context": "..."}'. Without inputs, lines are read from standard input.
-    What labels a record, so that it can be evaluated, is not read, nor are fields that the task
-    does not know.
+    Entities are whole words, as with -p aggregation_strategy=first; -p aggregation_strategy=none
+    gives each token, as the call in Python does. What labels a record, so that it can be
+    evaluated, is not read, nor are fields that the task does not know.
     """
     with errors_on_one_line():
         from bert_export.runtime.loading import load
 
         with load(bundle, task=task, target=target, threads=threads) as pipeline:
-            call_options = dict(_option(option) for option in options)
-            _check_names(pipeline, call_options)
-            task_of_records = _without(find_task(pipeline.task), call_options)
+            definition = find_task(pipeline.task)
+            named = dict(_option(option) for option in options)
+            _check_names(pipeline, named)
+            call_options = {**definition.command_options, **named}
+            task_of_records = _without(definition, call_options)
             fields = data_options.columns()
             for record in _records(task_of_records, inputs, data, fields):
                 print_json(pipeline.ask(record, **call_options))

@@ -109,6 +109,7 @@ class RegressionScorer(Scorer):
     """A number: Spearman's rank correlation, and Pearson's linear correlation."""
 
     agreement_kind = "Spearman correlation with the reference's numbers"
+    counts_answers = False
 
     def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[float] | None:
         numbers = data.label_map

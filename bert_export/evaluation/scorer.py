@@ -110,6 +110,10 @@ class Scorer(ABC):
     needs: ClassVar[str] = "the field label in every record"
     """What the data must have for its answers to be scored, in words."""
 
+    counts_answers: ClassVar[bool] = True
+    """Whether the metric moves by whole answers, so that among n of them a difference below 1 / n
+    cannot be seen; numbers that are compared show smaller ones."""
+
     def __init__(self, metric: str) -> None:
         self.metric = metric
 

@@ -43,6 +43,7 @@ class EmbeddingScorer(Scorer):
     """Rank correlation of the cosine of two embeddings with the similarity of their texts."""
 
     agreement_kind = "mean cosine with the reference's embeddings"
+    counts_answers = False
     field = "score"
     needs = "the fields text_pair and score in every record"
 
@@ -91,6 +92,7 @@ class FeatureScorer(Scorer):
     """The encoder's vectors have no labels: only their agreement is measured."""
 
     agreement_kind = "mean cosine with the reference's token vectors"
+    counts_answers = False
     field = ""
     needs = "a bundle to compare with"
 

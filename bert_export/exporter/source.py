@@ -22,7 +22,7 @@ from bert_export.exporter.manifest_records import (
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import request_record
 from bert_export.models import BertConfig, BertHead, load_head
-from bert_export.quantization.calibration.rows import read_calibration
+from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
 from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
 
@@ -44,8 +44,8 @@ class Source:
         head: The PyTorch head with the checkpoint's weights, in evaluation mode.
         max_length: Tokens per row.
         manifest: What the bundle says before it has engines and files.
-        calibration: Records of real text: they set the ranges of INT8, and every engine is compared
-            with the head on them.
+        calibration: Records of real text: most of them set the ranges of INT8.
+        unseen: Further records, that set none: every engine is compared with the head on them.
         eval_data: Records that an accuracy budget is measured on, where there is one.
     """
 
@@ -58,7 +58,13 @@ class Source:
     max_length: int
     manifest: Manifest
     calibration: DataSet
+    unseen: tuple[DataSet, ...]
     eval_data: DataSet | None
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the task's own built-in set calibrates."""
+        return self.calibration.source == self.task.name
 
 
 def load_source(
@@ -105,6 +111,8 @@ def load_source(
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )
+    built_in = calibration.source == task.name
+    unseen = read_unseen(task) if built_in else (read_calibration(task),)
     max_length = longest_row(task, config, checkpoint, request.max_length)
     request = _settled(request, task, max_length)
     manifest = Manifest(
@@ -130,6 +138,7 @@ def load_source(
         max_length=max_length,
         manifest=manifest,
         calibration=calibration,
+        unseen=unseen,
         eval_data=eval_data,
     )
 

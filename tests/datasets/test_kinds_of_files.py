@@ -113,6 +113,7 @@ def test_squad_is_flattened(tmp_path: Path) -> None:
         ('"a" and "b"', '"a" and "b"'),
         ('"', '"'),
         ("a, b", "a, b"),
+        ('"a\t""b"""', 'a\t"b"'),
     ],
 )
 def test_quotes_of_tables_between_tabs(cell: str, text: str, tmp_path: Path) -> None:
