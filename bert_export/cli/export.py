@@ -15,6 +15,7 @@ from bert_export.bundle import (
 )
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
@@ -71,7 +72,7 @@ _running = option_group("Running and printing")
 @_output("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
 @_int8(
     "--calibration",
-    help="A built-in set, or a data file: .jsonl, .csv, .parquet, .txt or a saved data set.",
+    help="A built-in set, or a data file: .jsonl, .csv, .txt and others, or a saved data set.",
 )
 @_int8(
     "--calibration-method",
@@ -91,6 +92,7 @@ _running = option_group("Running and printing")
     help="A data file to measure that on: the task's metric if labelled, else agreement with FP32.",
 )
 @_budget("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
+@data_options(option_group("Data of --calibration and --eval"))
 @engine_options
 @_running("--threads", type=int, help="Threads while calibrating, verifying and timing.")
 @_running("--example", help="Text that the finished bundle answers.")
@@ -118,6 +120,7 @@ def export_command(
     max_drop: str | None,
     eval_data: str | None,
     keep_best: bool,
+    data_options: DataOptions,
     gpus: tuple[str, ...],
     batch_sizes: str | None,
     lengths: str | None,
@@ -146,6 +149,8 @@ def export_command(
             max_drop=None if max_drop is None else parse_share(max_drop),
             eval_data=eval_data,
             keep_best=keep_best,
+            fields=data_options.columns(),
+            label_map=data_options.label_map(),
             engines=read_engine_options(
                 targets,
                 gpus=gpus,
