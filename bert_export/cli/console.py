@@ -1,4 +1,8 @@
-"""How every command speaks: answers on standard output, progress and errors on standard error."""
+"""How every command speaks: answers on standard output, progress and errors on standard error.
+
+Its exit code is 0; 1 where it failed; 2 where what was typed cannot be right; 130 after Ctrl-C, and
+128 + N after signal N.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,27 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-import msgspec
-import numpy as np
+import click
 from rich.console import Console
 
 from bert_export.errors import BertExportError
 
-__all__ = ["errors_on_one_line", "print_json", "size_text", "stderr", "stdout"]
+__all__ = [
+    "UsageProblem",
+    "errors_on_one_line",
+    "fail",
+    "print_json",
+    "size_text",
+    "stderr",
+    "stdout",
+    "usage_errors",
+]
+
+FAILED = 1
+MISUSED = 2
+INTERRUPTED = 128 + signal.SIGINT
 
 _PIPED_WIDTH = 140
 _REQUESTS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -35,6 +51,32 @@ stdout = Console(markup=False, highlight=False, soft_wrap=True, width=_width)
 stderr = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
+class UsageProblem(click.UsageError):
+    """What was typed cannot be right: an error of this package that leaves with status 2."""
+
+    def __init__(self, error: BertExportError) -> None:
+        super().__init__(str(error))
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Take a library's errors inside for misuse: what is checked is what was typed.
+
+    Raises:
+        UsageProblem: In their place.
+    """
+    try:
+        yield
+    except BertExportError as error:
+        raise UsageProblem(error) from error
+
+
+def fail(text: str, status: int) -> NoReturn:
+    """Print an error as one red line, and leave."""
+    stderr.print(f"error: {' '.join(text.split())}", style="red")
+    sys.exit(status)
+
+
 @contextmanager
 def errors_on_one_line() -> Iterator[None]:
     """Print a library's or a file system's error as one red line and leave with status 1.
@@ -49,11 +91,10 @@ def errors_on_one_line() -> Iterator[None]:
         raise
     except (BertExportError, OSError) as error:
         text = _file_text(error) if isinstance(error, OSError) else str(error)
-        stderr.print(f"error: {' '.join(text.split())}", style="red")
-        sys.exit(1)
+        fail(text, FAILED)
     except KeyboardInterrupt:
         stderr.print("interrupted", style="red")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 @contextmanager
@@ -81,6 +122,8 @@ def _file_text(error: OSError) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line; arrays become lists."""
+    import msgspec
+
     text = msgspec.json.encode(value, enc_hook=_plain).decode()
     if codecs.lookup(stdout.encoding).name != "utf-8":
         text = json.dumps(json.loads(text))  # with escapes, which every encoding has
@@ -93,6 +136,8 @@ def size_text(size: int) -> str:
 
 
 def _plain(value: Any) -> Any:
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

@@ -13,7 +13,7 @@ from bert_export.bundle import CalibrationRecord
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.datasets.items import read_items
 from bert_export.datasets.masking import corrupt_rows
-from bert_export.errors import CalibrationError, TaskError
+from bert_export.errors import CalibrationError, TaskError, suggestion
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import Task
@@ -77,6 +77,7 @@ def read_calibration(task: Task, source: str | None = None) -> DataSet:
             f"calibration set {name} is neither built in nor a file that is there",
             expected=f"a data file, or one of {', '.join(built_in_sets())}",
             got=name,
+            fix=suggestion(name, built_in_sets()),
         )
     calibration = read_dataset(task, path)
     if len(calibration) < MIN_EXAMPLES:
