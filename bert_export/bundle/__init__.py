@@ -10,7 +10,12 @@ sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not 
 
 from __future__ import annotations
 
-from bert_export.bundle.folder import check_replaceable, replace_folder
+from bert_export.bundle.folder import (
+    check_replaceable,
+    read_bundle,
+    read_steadily,
+    replace_folder,
+)
 from bert_export.bundle.integrity import (
     MANIFEST,
     WEIGHTS_FILE,
@@ -48,6 +53,7 @@ from bert_export.bundle.schema import (
     OverflowRecord,
     ParityCase,
     ParityRecord,
+    ParityTextRecord,
     PassRecord,
     QuantizationGroupRecord,
     QuantizationPlan,
@@ -85,6 +91,7 @@ __all__ = [
     "OverflowRecord",
     "ParityCase",
     "ParityRecord",
+    "ParityTextRecord",
     "PassRecord",
     "QuantizationGroupRecord",
     "QuantizationOptions",
@@ -96,7 +103,9 @@ __all__ = [
     "check_opset",
     "check_replaceable",
     "hash_file",
+    "read_bundle",
     "read_manifest",
+    "read_steadily",
     "replace_folder",
     "verify_files",
     "write_manifest",
