@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
 from bert_export.bundle import TokenizerRecord, write_whole
-from bert_export.errors import InputError, TokenizerError, one_line, panics_as_errors, shown
+from bert_export.errors import InputError, TokenizerError, one_line, one_of, panics_as_errors, shown
 from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.tasks.postprocessing import Truncation
@@ -264,9 +264,7 @@ class Tokenizer:
         limit = self._limit(max_length)
         if truncation not in _TRUNCATIONS:
             raise InputError(
-                f"truncation {truncation!r} is unknown",
-                expected=f"one of {', '.join(_TRUNCATIONS)}",
-                got=repr(truncation),
+                f"truncation {shown(truncation)} is unknown", **one_of(truncation, _TRUNCATIONS)
             )
         if not prepared:
             return []
