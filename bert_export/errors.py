@@ -26,7 +26,7 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self, TypeVar
 
 __all__ = [
     "BertExportError",
@@ -54,6 +54,9 @@ __all__ = [
 
 _CLOSE = 0.6
 """How alike two names are, of 1, so that one may be a slip of the other."""
+
+
+Error = TypeVar("Error", bound="BertExportError")
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -144,13 +147,19 @@ class BertExportError(Exception):
         # Names come out of files: none may break the line or speak to the terminal.
         super().__init__("".join(map(_printable, message)))
 
+    def at(self, place: str) -> Self:
+        """The same error, said of a place such as an item of a list."""
+        error = _restore(type(self), f"{place}: {self}")
+        error.__dict__.update(self.__dict__)
+        return error
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors travel between processes, whatever their class is made of."""
         return _restore, (type(self), str(self)), self.__dict__
 
 
-def _restore(kind: type[BertExportError], message: str) -> BertExportError:
-    """The error of that message, which another process made."""
+def _restore(kind: type[Error], message: str) -> Error:
+    """An error of a class with a message that is composed already."""
     return kind.__new__(kind, message)
 
 
