@@ -10,7 +10,12 @@ sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not 
 
 from __future__ import annotations
 
-from bert_export.bundle.folder import check_replaceable, replace_folder
+from bert_export.bundle.folder import (
+    check_replaceable,
+    read_bundle,
+    read_steadily,
+    replace_folder,
+)
 from bert_export.bundle.integrity import (
     MANIFEST,
     WEIGHTS_FILE,
@@ -44,6 +49,7 @@ from bert_export.bundle.schema import (
     OverflowRecord,
     ParityCase,
     ParityRecord,
+    ParityTextRecord,
     PassRecord,
     QuantizationGroupRecord,
     QuantizationPlan,
@@ -78,6 +84,7 @@ __all__ = [
     "OverflowRecord",
     "ParityCase",
     "ParityRecord",
+    "ParityTextRecord",
     "PassRecord",
     "QuantizationGroupRecord",
     "QuantizationOptions",
@@ -88,7 +95,9 @@ __all__ = [
     "TokenizerRecord",
     "check_replaceable",
     "hash_file",
+    "read_bundle",
     "read_manifest",
+    "read_steadily",
     "replace_folder",
     "verify_files",
     "write_manifest",

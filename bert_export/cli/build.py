@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import GroupedCommand, option_group
@@ -104,6 +105,7 @@ def build_command(
             served = ", ".join(
                 f"{engine.target} {engine.precision}" for engine in done.manifest.engines
             )
+            print_doubts([engine for engine in done.manifest.engines if engine.target in targets])
             stdout.print(f"{done.path} serves {served}")
 
 

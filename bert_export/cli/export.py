@@ -15,6 +15,7 @@ from bert_export.bundle import (
 )
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.explain import print_explanation
 from bert_export.cli.extras import export_extra
@@ -156,6 +157,8 @@ def export_command(
         done = _export(
             request, output=output, force=force, cache=engine_cache, quiet=quiet or as_json
         )
+        if not quiet and not as_json:
+            print_doubts(done.manifest.engines)
         record, answer, refusal = _answer(done, example)
         explanation = explain(done.path) if explains else None
         if as_json:
@@ -271,7 +274,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     default = done.manifest.default_target
     with load(done.path, target=default if default in here else here[0]) as pipeline:
         try:
-            return record, pipeline.ask(record, **task.example_options), None
+            return record, pipeline.ask(record, **task.command_options), None
         except InputError as error:
             return record, None, str(error)
 

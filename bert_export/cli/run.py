@@ -48,15 +48,18 @@ def run_command(
 
     An input is a text, or a JSON object with the task's fields such as
     '{"question": "...", "context": "..."}'. Without inputs, lines are read from standard input.
-    What labels a record, so that it can be evaluated, is not read.
+    Entities are whole words, as with -p aggregation_strategy=first; -p aggregation_strategy=none
+    gives each token, as the call in Python does. What labels a record, so that it can be evaluated, is not read.
     """
     with errors_on_one_line():
         from bert_export.runtime.loading import load
 
         with load(bundle, task=task, target=target, threads=threads) as pipeline:
-            required = find_task(pipeline.task).required
-            call_options = dict(_option(option) for option in options)
-            _check_names(pipeline, call_options)
+            definition = find_task(pipeline.task)
+            required = definition.required
+            named = dict(_option(option) for option in options)
+            _check_names(pipeline, named)
+            call_options = {**definition.command_options, **named}
             for line in inputs or _lines():
                 record = _record(line, [name for name in required if name not in call_options])
                 print_json(pipeline.ask(record, **call_options))

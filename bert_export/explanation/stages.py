@@ -25,6 +25,7 @@ from bert_export.explanation.operators import Result, Tensor, run_operator
 
 __all__ = ["price_stages"]
 
+_RESIDUAL = ("Add", "Sum")
 _NORM = "LayerNormalization"
 _FORMATS = ("DequantizeLinear", "QuantizeLinear")
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
@@ -205,7 +206,7 @@ def _is_stored(value: ir.Value | None) -> bool:
 def _is_residual(node: ir.Node) -> bool:
     """Whether a node adds two computed values for a norm to read."""
     return (
-        node.op_type == "Add"
+        node.op_type in _RESIDUAL
         and not any(map(_is_stored, node.inputs))
         and any(use.node.op_type == _NORM for use in node.outputs[0].uses())
     )

@@ -282,9 +282,9 @@ def _add(
     written = write_engines(
         calibrated, folder=new, progress=progress, refusals=refusals, graphs=graphs
     )
-    pipeline, rows = float_graph.pipeline, float_graph.rows
+    pipeline, rows, unseen = float_graph.pipeline, float_graph.rows, float_graph.unseen
     del float_graph, calibrated  # memory
-    reference = answer_reference(source, pipeline, rows, progress=progress)
+    reference = answer_reference(source, pipeline, unseen, rows, progress=progress)
     engines = verify_engines(written, reference, folder=new, progress=progress, refusals=refusals)
     return msgspec.structs.replace(
         manifest,

@@ -166,9 +166,9 @@ def export_request(
         )
         calibrated = keep_budget(calibrated, folder=folder, progress=progress, refusals=refusals)
         written = write_engines(calibrated, folder=folder, progress=progress, refusals=refusals)
-        pipeline, rows = float_graph.pipeline, float_graph.rows
+        pipeline, rows, unseen = float_graph.pipeline, float_graph.rows, float_graph.unseen
         del float_graph, calibrated  # memory: the head is all that is needed from here
-        reference = answer_reference(source, pipeline, rows, progress=progress)
+        reference = answer_reference(source, pipeline, unseen, rows, progress=progress)
         engines = verify_engines(
             written, reference, folder=folder, progress=progress, refusals=refusals
         )

@@ -176,9 +176,10 @@ def _check_budget(request: ExportRequest) -> None:
             got="no drop" if request.max_drop is None else "no data",
             fix="Pass --max-drop and --eval",
         )
-    if not 0 <= check_number("max_drop", request.max_drop) < 1:
+    if not 0 < check_number("max_drop", request.max_drop) < 1:
         raise InputError(
             "max_drop is out of bounds",
-            expected="a share from 0 to below 1, such as 0.005 for half a point",
+            expected="a share above 0, which no data could show, and below 1, such as 0.005 for "
+            "half a point",
             got=request.max_drop,
         )

@@ -21,7 +21,7 @@ from bert_export.exporter.manifest_records import (
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import request_record
 from bert_export.models import BertConfig, BertHead, load_head
-from bert_export.quantization.calibration.rows import read_calibration
+from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
 from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
 
@@ -43,8 +43,8 @@ class Source:
         head: The PyTorch head with the checkpoint's weights, in evaluation mode.
         max_length: Tokens per row.
         manifest: What the bundle says before it has engines and files.
-        calibration: Records of real text: they set the ranges of INT8, and every engine is compared
-            with the head on them.
+        calibration: Records of real text: most of them set the ranges of INT8.
+        unseen: Further records, that set none: every engine is compared with the head on them.
         eval_data: Records that an accuracy budget is measured on, where there is one.
     """
 
@@ -57,7 +57,13 @@ class Source:
     max_length: int
     manifest: Manifest
     calibration: DataSet
+    unseen: tuple[DataSet, ...]
     eval_data: DataSet | None
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the task's own built-in set calibrates."""
+        return self.calibration.source == self.task.name
 
 
 def load_source(request: ExportRequest, *, progress: Progress) -> Source:
@@ -86,6 +92,8 @@ def load_source(request: ExportRequest, *, progress: Progress) -> Source:
     facts = checkpoint_facts(config, checkpoint)
     eval_data = None if request.eval_data is None else read_dataset(task, request.eval_data)
     calibration = read_calibration(task, request.calibration)
+    built_in = calibration.source == task.name
+    unseen = read_unseen(task) if built_in else (read_calibration(task),)
     max_length = longest_row(task, config, checkpoint, request.max_length)
     request = _settled(request, task, max_length)
     manifest = Manifest(
@@ -111,6 +119,7 @@ def load_source(request: ExportRequest, *, progress: Progress) -> Source:
         max_length=max_length,
         manifest=manifest,
         calibration=calibration,
+        unseen=unseen,
         eval_data=eval_data,
     )
 

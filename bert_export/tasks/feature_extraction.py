@@ -34,6 +34,7 @@ TASK = Task(
     agreement=always("cosine"),
     shortest_row=3,
     required=("text",),
+    unseen=("demo:stsb", "demo:gutenberg"),
     demo="minilm",
     example={"text": "The harbour froze twice that winter."},
 )

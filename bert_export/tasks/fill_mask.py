@@ -36,6 +36,7 @@ TASK = Task(
     agreement=always("mask"),
     shortest_row=3,
     required=("text",),
+    unseen=("demo:gutenberg",),
     demo="gutenberg",
     representative=True,
     example={"text": "She opened the old [MASK] and began to read."},

@@ -46,6 +46,7 @@ TASK = Task(
     shortest_row=5,
     required=("prompt", "choices"),
     optional=("label",),
+    unseen=("demo:codah",),
     demo="codah",
     example={
         "prompt": "The kettle began to whistle. Maria",

@@ -34,6 +34,7 @@ TASK = Task(
     shortest_row=5,
     required=("text", "text_pair"),
     optional=("label",),
+    unseen=("demo:gutenberg",),
     demo="gutenberg",
     example={
         "text": "He knocked three times and waited.",

@@ -69,6 +69,7 @@ TASK = Task(
     shortest_row=5,
     required=("question", "context"),
     optional=("answers",),
+    unseen=("demo:spans",),
     demo="spans",
     representative=True,
     example={

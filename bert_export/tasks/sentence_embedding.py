@@ -86,6 +86,7 @@ TASK = Task(
     max_length=_max_length,
     required=("text",),
     optional=("text_pair", "score"),
+    unseen=("demo:stsb", "demo:gutenberg"),
     demo="minilm",
     representative=True,
     example={"text": "The harbour froze twice that winter."},

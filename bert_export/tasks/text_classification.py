@@ -111,6 +111,7 @@ TASK = Task(
     shortest_row=3,
     required=("text",),
     optional=("text_pair", "label", "labels"),
+    unseen=("demo:snips", "demo:nlupp", "demo:stsb", "demo:taxinli"),
     demo="snips",
     representative=True,
     example={"text": "Book a table for four at the Italian place on Friday."},

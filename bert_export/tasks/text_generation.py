@@ -51,6 +51,7 @@ TASK = Task(
     agreement=always("token"),
     shortest_row=3,
     required=("text",),
+    unseen=("demo:gutenberg",),
     demo=None,
     example={"text": "Once upon a time"},
 )

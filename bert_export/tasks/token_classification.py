@@ -50,7 +50,8 @@ TASK = Task(
     shortest_row=3,
     required=(),
     optional=("text", "tokens", "tags"),
+    unseen=("demo:wnut17",),
     demo="wnut17",
     example={"text": "Ada Lovelace met Charles Babbage in London."},
-    example_options={"aggregation_strategy": "simple"},
+    command_options={"aggregation_strategy": "first"},
 )

@@ -93,6 +93,11 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return self.definition.name
 
     @property
+    def per_token(self) -> frozenset[str]:
+        """Names of the outputs whose second axis is the sequence."""
+        return self._per_token
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Label names in id order; empty where the task has none."""
         return self.manifest.labels
