@@ -176,7 +176,12 @@ def answer_reference(
         rows: Of the float graph.
         progress: Hears of the stage ``reference``.
     """
-    cases = make_cases(pipeline.tokenizer, rows.rows, feeds=pipeline.feeds)
+    cases = make_cases(
+        pipeline.tokenizer,
+        rows.rows,
+        feeds=pipeline.feeds,
+        vocab_size=pipeline.manifest.model.vocab_size,
+    )
     answers = []
     with progress.stage("reference") as facts:
         for case in cases:

@@ -34,6 +34,8 @@ class CheckpointFacts:
     Args:
         labels: Label names in id order.
         problem_type: ``problem_type`` of the config; ``None`` where it does not say.
+        entailment_id: Of the label that says that a hypothesis holds, where the config says it by
+            an id; ``None`` where only the labels' names can.
         pooler: Whether the checkpoint has a pooler.
         max_length: Longest row as the tokenizer's files say; ``None`` where they do not.
         sentence: Where sentence-transformers wrote the checkpoint.
@@ -41,6 +43,7 @@ class CheckpointFacts:
 
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
+    entailment_id: int | None = None
     pooler: bool = True
     max_length: int | None = None
     sentence: SentenceFacts | None = None

@@ -119,7 +119,12 @@ def make_rows(
         )
     _check_texts(calibration, rows)
     if pipeline.definition.masked_texts:
-        rows = corrupt_rows(rows, pipeline.tokenizer, np.random.default_rng(seed))
+        rows = corrupt_rows(
+            rows,
+            pipeline.tokenizer,
+            np.random.default_rng(seed),
+            vocab_size=pipeline.manifest.model.vocab_size,
+        )
     return CalibrationRows(
         tuple(rows),
         CalibrationRecord(

@@ -177,7 +177,7 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
     def _read_stride(self, stride: int | None, aggregation: str) -> int | None:
         if stride is None:
             return None
-        room = self.tokenizer.max_length - len(("[CLS]", "[SEP]"))
+        room = self.tokenizer.max_length - self.tokenizer.count_special_tokens(pair=False)
         if isinstance(stride, bool) or not isinstance(stride, int) or not 0 <= stride < room:
             raise InputError(
                 "stride is wrong", expected=f"a whole number from 0 to {room - 1}", got=repr(stride)
