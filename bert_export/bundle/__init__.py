@@ -11,7 +11,12 @@ at all (:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_f
 
 from __future__ import annotations
 
-from bert_export.bundle.folder import check_replaceable, replace_folder
+from bert_export.bundle.folder import (
+    check_replaceable,
+    read_bundle,
+    read_steadily,
+    replace_folder,
+)
 from bert_export.bundle.graph_check import check_graph
 from bert_export.bundle.integrity import (
     MANIFEST,
@@ -25,9 +30,13 @@ from bert_export.bundle.request import (
     AUTO,
     DEFAULT_OBSERVER,
     DEFAULT_OPSET,
+    INT8_MODES,
+    OBSERVER_NAMES,
+    OPSETS,
     EngineOptions,
     ExportRequest,
     QuantizationOptions,
+    check_opset,
 )
 from bert_export.bundle.schema import (
     SCHEMA_VERSION,
@@ -46,6 +55,7 @@ from bert_export.bundle.schema import (
     OverflowRecord,
     ParityCase,
     ParityRecord,
+    ParityTextRecord,
     PassRecord,
     QuantizationGroupRecord,
     QuantizationPlan,
@@ -60,7 +70,10 @@ __all__ = [
     "AUTO",
     "DEFAULT_OBSERVER",
     "DEFAULT_OPSET",
+    "INT8_MODES",
     "MANIFEST",
+    "OBSERVER_NAMES",
+    "OPSETS",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
     "AutoTargetRecord",
@@ -80,6 +93,7 @@ __all__ = [
     "OverflowRecord",
     "ParityCase",
     "ParityRecord",
+    "ParityTextRecord",
     "PassRecord",
     "QuantizationGroupRecord",
     "QuantizationOptions",
@@ -89,9 +103,12 @@ __all__ = [
     "TensorSpec",
     "TokenizerRecord",
     "check_graph",
+    "check_opset",
     "check_replaceable",
     "hash_file",
+    "read_bundle",
     "read_manifest",
+    "read_steadily",
     "replace_folder",
     "verify_files",
     "write_manifest",

@@ -14,12 +14,16 @@ from pathlib import Path
 
 from bert_export.bundle.schema import TensorSpec
 from bert_export.errors import BundleError, one_line
+from bert_export.regular_files import read_regular
 
 __all__ = ["GraphFile", "read_graph_file"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _MOST_VARINT_BYTES = 10
+_MOST_BYTES = (1 << 31) - 1
+"""No protocol buffer is larger."""
+
 _MOST_DEPTH = 32
 """Graphs inside nodes of graphs."""
 
@@ -89,8 +93,7 @@ def read_graph_file(path: Path) -> GraphFile:
         BundleError: The file is missing, unreadable or no ONNX graph.
     """
     try:
-        data = memoryview(path.read_bytes())
-        return _graph_file(data)
+        return _graph_file(memoryview(read_regular(path, most=_MOST_BYTES)))
     except (OSError, ValueError) as error:
         raise BundleError(
             f"graph {path} cannot be read",
