@@ -13,7 +13,9 @@ import numpy as np
 
 from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, one_of, shown
+from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
+from bert_export.runtime.sessions.versions import check_version
 from bert_export.telemetry import import_openvino
 
 try:
@@ -31,7 +33,7 @@ _ANY: Shape = ()
 _DEVICE = "CPU"
 
 
-class OpenVinoSession(Session):
+class OpenVinoSession(Session, Forkable):
     """A graph file opened with OpenVINO.
 
     Args:
@@ -54,6 +56,7 @@ class OpenVinoSession(Session):
         InputError: ``threads`` is not from 1 to 1024, ``hint`` is unknown, ``cache`` cannot be
             made, or a shape does not fit the first input.
         BundleError: OpenVINO cannot read the graph.
+        TargetError: This OpenVINO is too old.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class OpenVinoSession(Session):
         threads = check_threads(threads)
         if hint not in HINTS:
             raise InputError(f"hint {shown(hint)} is unknown", **one_of(hint, HINTS))
+        check_version("openvino", openvino.__version__)
         self.inputs, self.outputs = graph.inputs, graph.outputs
         fixed = _check_shapes(self.inputs[0], shapes)
         core = openvino.Core()
@@ -98,6 +102,7 @@ class OpenVinoSession(Session):
                 compiled = core.compile_model(bound, _DEVICE, options)
                 engines[shape] = _Engine(compiled, self.outputs)
         self._engines: Mapping[Shape, _Engine] | None = engines
+        survive_fork(self)
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`.
@@ -107,10 +112,15 @@ class OpenVinoSession(Session):
         engines = self._engines
         if engines is None:
             raise InputError("session is closed", fix="Load the bundle again")
+        refuse_after_fork(self)
         sizes = check_feeds(self.inputs, feeds, longest=self.longest)
         outputs = engines.get(feeds[self.inputs[0].name].shape, engines[_ANY]).run(feeds)
         _check_outputs(self.outputs, outputs, sizes)
         return outputs
+
+    def held(self) -> list[Any]:
+        """The compiled graphs and their requests."""
+        return [part for engine in (self._engines or {}).values() for part in engine.parts]
 
     def close(self) -> None:
         """Free the engine; a run that is under way in another thread finishes first."""
@@ -122,9 +132,14 @@ class _Engine:
 
     def __init__(self, compiled: Any, outputs: Sequence[TensorSpec]) -> None:
         self._ports = {spec.name: compiled.output(spec.name) for spec in outputs}
+        requests = [
+            compiled.create_infer_request()
+            for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        ]
+        self.parts = [compiled, *self._ports.values(), *requests]
         self._requests: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
-            self._requests.put(compiled.create_infer_request())
+        for request in requests:
+            self._requests.put(request)
 
     def run(self, feeds: Feeds) -> Outputs:
         request = self._requests.get()
