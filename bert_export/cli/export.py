@@ -15,6 +15,8 @@ from bert_export.bundle import (
 )
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.data_options import DataOptions, data_options
+from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.explain import print_explanation
@@ -22,6 +24,7 @@ from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import GroupedCommand, option_group
 from bert_export.cli.search import broken_budget_shown, search_table
 from bert_export.cli.stages import DrawnStages
+from bert_export.datasets.demonstrations import find_example
 from bert_export.errors import InputError
 from bert_export.explanation import Explanation, explain
 from bert_export.quantization.calibration.observers import OBSERVERS
@@ -40,7 +43,7 @@ _budget = option_group("Accuracy budget of INT8")
 _running = option_group("Running and printing")
 
 
-@click.command("export", cls=GroupedCommand)
+@click.command("export", cls=GroupedCommand, epilog=demonstration_lines())
 @_input("--task", help=f"One of {', '.join(TASKS)}; read from the checkpoint if not given.")
 @_input(
     "--model",
@@ -69,7 +72,7 @@ _running = option_group("Running and printing")
 @_output("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
 @_int8(
     "--calibration",
-    help="A built-in set, or a data file: .jsonl, .csv, .parquet, .txt or a saved data set.",
+    help="A built-in set, or a data file: .jsonl, .csv, .txt and others, or a saved data set.",
 )
 @_int8(
     "--calibration-method",
@@ -89,6 +92,7 @@ _running = option_group("Running and printing")
     help="A data file to measure that on: the task's metric if labelled, else agreement with FP32.",
 )
 @_budget("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
+@data_options(option_group("Data of --calibration and --eval"))
 @engine_options
 @_running("--threads", type=int, help="Threads while calibrating, verifying and timing.")
 @_running("--example", help="Text that the finished bundle answers.")
@@ -116,6 +120,7 @@ def export_command(
     max_drop: str | None,
     eval_data: str | None,
     keep_best: bool,
+    data_options: DataOptions,
     gpus: tuple[str, ...],
     batch_sizes: str | None,
     lengths: str | None,
@@ -144,6 +149,8 @@ def export_command(
             max_drop=None if max_drop is None else parse_share(max_drop),
             eval_data=eval_data,
             keep_best=keep_best,
+            fields=data_options.columns(),
+            label_map=data_options.label_map(),
             engines=read_engine_options(
                 targets,
                 gpus=gpus,
@@ -265,7 +272,10 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)
-    record = dict(task.example)
+    record, options = dict(task.example), dict(task.command_options)
+    shown = find_example(done.manifest.model.source, task.name)
+    if shown is not None:
+        record, options = dict(shown.record), options | shown.options
     if example is not None:
         record[next(iter(record))] = example
     here = [engine.target for engine in done.manifest.engines if not TARGETS[engine.target].gpu]
@@ -274,7 +284,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     default = done.manifest.default_target
     with load(done.path, target=default if default in here else here[0]) as pipeline:
         try:
-            return record, pipeline.ask(record, **task.command_options), None
+            return record, pipeline.ask(record, **options), None
         except InputError as error:
             return record, None, str(error)
 

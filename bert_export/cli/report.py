@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.export import parse_share
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
 from bert_export.targets import TARGETS
@@ -22,7 +23,7 @@ __all__ = ["report_command"]
 @click.option("--model", default="demo", show_default=True, help="As of `bert-export export`.")
 @click.option(
     "--data",
-    help="A labelled .jsonl, .csv or .parquet file; without labels, agreement with FP32 counts.  "
+    help="A labelled data file; without labels, agreement with FP32 counts.  "
     "[default: the task's built-in set]",
 )
 @click.option(
@@ -39,6 +40,7 @@ __all__ = ["report_command"]
     help="What INT8 chooses its layers on, so that --max-drop holds; not the file of --data.",
 )
 @click.option("--calibration", help="Of the INT8 variants: a built-in set or a file.")
+@data_options()
 @measuring_options
 @click.option("--output", "-o", required=True, help="The report's folder; variants are kept there.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -56,6 +58,7 @@ def report_command(
     output: str,
     quiet: bool,
     as_json: bool,
+    data_options: DataOptions,
     measuring: MeasuringOptions,
 ) -> None:
     """Export, score and time a checkpoint's variants, and write a page that compares them.
@@ -78,6 +81,8 @@ def report_command(
                 max_drop=None if max_drop is None else parse_share(max_drop),
                 eval_data=eval_data,
                 calibration=calibration,
+                fields=data_options.columns(),
+                label_map=data_options.label_map(),
                 command=_command(),
                 under=measuring.conditions(),
             )

@@ -45,12 +45,16 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         sha256: Of its bytes.
         records: How many.
         built_in: Whether it is the set that INT8 was calibrated on too.
+        fields: By field, the column that holds it where it has another name.
+        label_map: The checkpoint's label by the data's.
     """
 
     name: str
     sha256: str
     records: int
     built_in: bool
+    fields: dict[str, str] = {}
+    label_map: dict[str, str] = {}
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
