@@ -56,6 +56,8 @@ __all__ = [
     "suggestion",
 ]
 
+_LONGEST_PART = 800
+"""Characters of what a message says, expects, got or advises."""
 _CLOSE = 0.6
 """How alike two names are, of 1, so that one may be a slip of the other."""
 
@@ -148,6 +150,22 @@ def panics_as_errors() -> Iterator[None]:
         raise PanicError(str(error)) from error
 
 
+def _quotable(part: object) -> str:
+    """A part of a message: what it quotes may break no line, fill no screen and do no more.
+
+    Names come out of files and calls: a long one loses its middle, and what a terminal would act on
+    is spelt by its escape.
+    """
+    text = _without_middle(str(part))  # first, so that little is escaped
+    return _without_middle("".join(map(_printable, text)))
+
+
+def _without_middle(text: str) -> str:
+    if len(text) <= _LONGEST_PART:
+        return text
+    return f"{text[: _LONGEST_PART // 2]} ... {text[-_LONGEST_PART // 4 :]}"
+
+
 def _printable(character: str) -> str:
     """A character, or the escape that spells one which a terminal would act on."""
     if character.isprintable():
@@ -180,14 +198,15 @@ class BertExportError(Exception):
     ) -> None:
         clauses = []
         if expected is not None:
-            clauses.append(f"expected {expected}")
+            clauses.append(f"expected {_quotable(expected)}")
         if got is not None:
-            clauses.append(f"got {got}")
+            clauses.append(f"got {_quotable(got)}")
+        what = _quotable(what)
         message = _ended(f"{what}: {', '.join(clauses)}" if clauses else what)
         if fix is not None:
+            fix = _quotable(fix)
             message = f"{message} {fix if fix.endswith('?') else _ended(fix)}"
-        # Names come out of files: none may break the line or speak to the terminal.
-        super().__init__("".join(map(_printable, message)))
+        super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors travel between processes, whatever their class is made of."""

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-__all__ = ["damage", "damage_json", "hostile_text", "hostile_value"]
+__all__ = [
+    "ODD_FILES",
+    "damage",
+    "damage_json",
+    "damage_tokenizer",
+    "hostile_text",
+    "hostile_value",
+]
+
+ODD_FILES: tuple[Callable[[Path], object], ...] = (
+    os.mkfifo,
+    Path.mkdir,
+    Path.exists,
+    lambda path: path.symlink_to("/dev/zero"),
+    lambda path: path.symlink_to("/dev/tty"),
+    lambda path: path.symlink_to(path.name),
+    lambda path: os.truncate(_empty(path), 1 << 40),
+    lambda path: _empty(path).chmod(0),
+)
+"""What may stand where a file is expected; one of them is nothing."""
 
 _INTERESTING = (
     b"\0", b"\xff", b"\x7f", b"\x80", b"\x01\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f",
@@ -48,7 +70,8 @@ _PIECES = (
     "the cat sat on the mat", "[MASK]", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "##s", " ", "\t", "\n",
     "\r\n", "\0", "\x1b[31m", "\x7f", "\u200b", "\u200d", "\u202e", "\ufeff", "\ufffd", "\u2028",
     "\ud800", "\udfff", "é", "e\u0301", "İ", "ı", "ß", "中文", "ﷺ", "👩‍👩‍👧‍👦", "🇩🇪",
-    "\U0010ffff", "\ue000", "a" * 101, "0123456789", "'", '"', "\\", "{}", "{label}", "%s", "../..", "http://x.y/z?q=1",
+    "\U0010ffff", "\ue000", "a" * 101, "0123456789", "'", '"', "\\", "{}", "{label}", "%s", "../..",
+    "http://x.y/z?q=1",
     "don't", "U.S.A.", "…", "—", ".", ",", "?!", "1e309", "NaN", "\u0300" * 30, "क्षि", "กำ", "لا",
 )  # fmt: skip
 
@@ -107,3 +130,23 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
         if isinstance(holder[key], dict | list):
             places += _places(holder[key])
     return places
+
+
+def damage_tokenizer(content: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """Damage its parts rather than its many words."""
+    name = chance.choice(list(content))
+    if name == "model" and chance.random() < 0.5:
+        words = content["model"]["vocab"]
+        words[chance.choice(list(words))] = hostile_value(chance)
+        words.pop(chance.choice(list(words)))
+        return content
+    vocab = content["model"].pop("vocab")
+    content[name] = damage_json(content[name], chance) if content[name] else hostile_value(chance)
+    if isinstance(content["model"], dict):
+        content["model"].setdefault("vocab", vocab)
+    return content
+
+
+def _empty(path: Path) -> Path:
+    path.touch()
+    return path

@@ -48,8 +48,9 @@ _WORDS = (
 _OBJECTS: tuple[Callable[[], Any], ...] = (
     object, set, lambda: b"bytes", lambda: np.array("text"), lambda: np.array(["a", "b"]),
     lambda: np.zeros((2, 2)), lambda: np.int64(3), lambda: np.float32(0.5), lambda: np.bool_(1),
-    lambda: iter(()), lambda: iter(["a", 1]), lambda: (text for text in ("a", "b")), lambda: range(3),
-    lambda: int, lambda: 1j, lambda: slice(None), lambda: {"a"}, frozenset, lambda: ...,
+    lambda: iter(()), lambda: iter(["a", 1]), lambda: (text for text in ("a", "b")),
+    lambda: range(3), lambda: int, lambda: 1j, lambda: slice(None), lambda: {"a"}, frozenset,
+    lambda: ...,
 )  # fmt: skip
 
 
@@ -111,14 +112,14 @@ def _arguments(
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
         if parameter.kind is parameter.KEYWORD_ONLY:
-            if chance.random() < (1.0 if parameter.default is parameter.empty else 0.15):
+            if chance.random() < (1.0 if parameter.default is parameter.empty else 0.06):
                 named[parameter.name] = _option(parameter.name, record, chance)
-        elif parameter.default is parameter.empty or chance.random() < 0.5:
+        elif parameter.default is parameter.empty or chance.random() < 0.8:
             if len(positional) == 0:
                 positional.append(_inputs(record, chance))
             elif not named:
                 positional.append(_field(parameter.name, record, chance))
-        elif chance.random() < 0.2:
+        elif chance.random() < 0.1:
             named[parameter.name] = _field(parameter.name, record, chance)
     return positional, named
 
@@ -140,7 +141,7 @@ def _inputs(record: dict[str, Any], chance: random.Random) -> Any:
 
 def _item(record: dict[str, Any], chance: random.Random) -> Any:
     """A record of the task as a text or as a mapping; fields are odd, gone or new."""
-    if chance.random() < 0.08:
+    if chance.random() < 0.05:
         return _value(chance)
     fields = {name: _field(name, record, chance) for name in record}
     if chance.random() < 0.1:
@@ -161,7 +162,7 @@ def _field(name: str, record: dict[str, Any], chance: random.Random) -> Any:
         return damage(plain.encode(), chance).decode("utf-8", errors="replace")
     if kind < 0.5 and isinstance(plain, list | tuple):
         return [_text(chance) for _ in range(chance.choice((0, 1, 2, 5, 40)))]
-    return _value(chance) if kind > 0.93 else _text(chance)
+    return _value(chance) if kind > 0.97 else _text(chance)
 
 
 def _option(name: str, record: dict[str, Any], chance: random.Random) -> Any:
