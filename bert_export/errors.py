@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self, TypedDict, TypeVar
 
 __all__ = [
     "BertExportError",
@@ -50,16 +50,21 @@ __all__ = [
     "VerificationError",
     "interruption_in",
     "one_line",
+    "one_of",
     "panics_as_errors",
     "plain",
     "shown",
     "suggestion",
 ]
 
-_LONGEST_PART = 800
-"""Characters of what a message says, expects, got or advises."""
 _CLOSE = 0.6
 """How alike two names are, of 1, so that one may be a slip of the other."""
+
+_LONGEST_PART = 600
+"""Characters that a message keeps of each of its parts: what was typed may be of any length."""
+
+
+Error = TypeVar("Error", bound="BertExportError")
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -83,16 +88,48 @@ def suggestion(name: object, known: Iterable[str]) -> str | None:
         known: What could have been meant.
 
     Returns:
-        ``Did you mean 'x'?`` with the closest known name, whatever its case; ``None`` where none
-        is close.
+        ``Did you mean 'x'?`` with the closest known name, or one that begins so, whatever its
+        case; ``None`` where none is close.
     """
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not 1 < len(name) <= _LONGEST_PART:
         return None
     from difflib import get_close_matches  # takes longer to import than this module
 
-    names = {other.lower(): other for other in known}
-    close = get_close_matches(name.lower(), names, n=1, cutoff=_CLOSE)
+    names = {_folded(other): other for other in known}
+    typed = _folded(name)
+    close = get_close_matches(typed, names, n=1, cutoff=_CLOSE) or [
+        other for other in names if other.startswith(typed)
+    ]
     return f"Did you mean {names[close[0]]!r}?" if close else None
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-").replace(" ", "-")
+
+
+class _OneOf(TypedDict):
+    expected: str
+    got: str
+    fix: str | None
+
+
+def one_of(name: object, known: Iterable[str], *, others: Iterable[str] = ()) -> _OneOf:
+    """What an error says of a name that is none of those that there are.
+
+    Args:
+        name: As it was typed.
+        known: The names that there are.
+        others: Names that are understood too, and not listed.
+
+    Returns:
+        The arguments ``expected``, ``got`` and ``fix`` of a :class:`BertExportError`.
+    """
+    names = list(known)
+    return {
+        "expected": f"one of {', '.join(names)}" if names else "none",
+        "got": shown(name),
+        "fix": suggestion(name, [*names, *others]),
+    }
 
 
 def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -> str:
@@ -150,20 +187,17 @@ def panics_as_errors() -> Iterator[None]:
         raise PanicError(str(error)) from error
 
 
-def _quotable(part: object) -> str:
-    """A part of a message: what it quotes may break no line, fill no screen and do no more.
+def _part(value: object) -> str:
+    """A part of a message; of a long one the beginning and the end.
 
-    Names come out of files and calls: a long one loses its middle, and what a terminal would act on
-    is spelt by its escape.
+    Names come out of files: none may break the line or speak to the terminal.
     """
-    text = _without_middle(str(part))  # first, so that little is escaped
-    return _without_middle("".join(map(_printable, text)))
-
-
-def _without_middle(text: str) -> str:
+    text = "".join(map(_printable, str(value)))
     if len(text) <= _LONGEST_PART:
         return text
-    return f"{text[: _LONGEST_PART // 2]} ... {text[-_LONGEST_PART // 4 :]}"
+    end = _LONGEST_PART // 4
+    left_out = len(text) - _LONGEST_PART
+    return f"{text[: _LONGEST_PART - end]} [... {left_out:,} characters ...] {text[-end:]}"
 
 
 def _printable(character: str) -> str:
@@ -198,23 +232,29 @@ class BertExportError(Exception):
     ) -> None:
         clauses = []
         if expected is not None:
-            clauses.append(f"expected {_quotable(expected)}")
+            clauses.append(f"expected {_part(expected)}")
         if got is not None:
-            clauses.append(f"got {_quotable(got)}")
-        what = _quotable(what)
-        message = _ended(f"{what}: {', '.join(clauses)}" if clauses else what)
+            clauses.append(f"got {_part(got)}")
+        wrong = _part(what)
+        message = _ended(f"{wrong}: {', '.join(clauses)}" if clauses else wrong)
         if fix is not None:
-            fix = _quotable(fix)
-            message = f"{message} {fix if fix.endswith('?') else _ended(fix)}"
+            advice = _part(fix)
+            message = f"{message} {advice if advice.endswith('?') else _ended(advice)}"
         super().__init__(message)
+
+    def at(self, place: str) -> Self:
+        """The same error, said of a place such as an item of a list."""
+        error = _restore(type(self), f"{place}: {self}")
+        error.__dict__.update(self.__dict__)
+        return error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors travel between processes, whatever their class is made of."""
         return _restore, (type(self), str(self)), self.__dict__
 
 
-def _restore(kind: type[BertExportError], message: str) -> BertExportError:
-    """The error of that message, which another process made."""
+def _restore(kind: type[Error], message: str) -> Error:
+    """An error of a class with a message that is composed already."""
     return kind.__new__(kind, message)
 
 

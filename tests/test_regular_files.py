@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_what_takes_the_place_of_a_file_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "file")
-    monkeypatch.setattr(regular_files, "check_regular", lambda path, most: 0)
+    monkeypatch.setattr(regular_files, "check_regular", Mock(return_value=0))
     with pytest.raises(OSError, match="it is a FIFO, not a regular file"):
         open_regular(tmp_path / "file")
 

@@ -11,22 +11,50 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bert_export.errors import TracingError
 from bert_export.target_table import DEFAULT_TARGET
 
 __all__ = [
     "AUTO",
     "DEFAULT_OBSERVER",
     "DEFAULT_OPSET",
+    "INT8_MODES",
+    "OBSERVER_NAMES",
+    "OPSETS",
     "EngineOptions",
     "ExportRequest",
     "QuantizationOptions",
+    "check_opset",
 ]
 
 AUTO = "auto"
 """In the place of a target: the fastest that is installed here, found by measurement."""
 
+OPSETS = range(20, 24)
+"""Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
+
 DEFAULT_OPSET = 23
+
+INT8_MODES = ("static", "dynamic")
+
+OBSERVER_NAMES = ("min-max", "moving-average", "percentile", "entropy", "mse")
+"""Keys of :data:`bert_export.quantization.calibration.observers.OBSERVERS`."""
+
 DEFAULT_OBSERVER = "min-max"
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset that graphs are not traced with.
+
+    Raises:
+        TracingError: It is none of :data:`OPSETS`.
+    """
+    if opset not in OPSETS:
+        raise TracingError(
+            f"opset {opset} is not supported",
+            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            got=opset,
+        )
 
 
 class QuantizationOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,8 @@
-"""How every command speaks: answers on standard output, progress and errors on standard error."""
+"""How every command speaks: answers on standard output, progress and errors on standard error.
+
+Its exit code is 0; 1 where it failed; 2 where what was typed cannot be right; 130 after Ctrl-C, and
+128 + N after signal N.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-import msgspec
-import numpy as np
+import click
 from rich.console import Console
 
-from bert_export.errors import BertExportError, interruption_in
+from bert_export.errors import BertExportError
+from bert_export.foreign_errors import interruption_in
 
-__all__ = ["errors_on_one_line", "print_json", "size_text", "stderr", "stdout"]
+__all__ = [
+    "UsageProblem",
+    "errors_on_one_line",
+    "fail",
+    "print_json",
+    "size_text",
+    "stderr",
+    "stdout",
+    "usage_errors",
+]
+
+FAILED = 1
+MISUSED = 2
+INTERRUPTED = 128 + signal.SIGINT
 
 _PIPED_WIDTH = 140
 _REQUESTS = [
@@ -35,6 +52,32 @@ _width = None if _terminal else _PIPED_WIDTH  # tables in a file should not fold
 # No markup: names of labels, files and layers may hold brackets.
 stdout = Console(markup=False, highlight=False, soft_wrap=True, width=_width)
 stderr = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+
+class UsageProblem(click.UsageError):
+    """What was typed cannot be right: an error of this package that leaves with status 2."""
+
+    def __init__(self, error: BertExportError) -> None:
+        super().__init__(str(error))
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Take a library's errors inside for misuse: what is checked is what was typed.
+
+    Raises:
+        UsageProblem: In their place.
+    """
+    try:
+        yield
+    except BertExportError as error:
+        raise UsageProblem(error) from error
+
+
+def fail(text: str, status: int) -> NoReturn:
+    """Print an error as one red line, and leave."""
+    stderr.print(f"error: {' '.join(text.split())}", style="red")
+    sys.exit(status)
 
 
 @contextmanager
@@ -57,8 +100,7 @@ def errors_on_one_line() -> Iterator[None]:
         if asked or interruption_in(error) is not None:
             _end(asked)
         text = _file_text(error) if isinstance(error, OSError) else str(error)
-        stderr.print(f"error: {' '.join(text.split())}", style="red")
-        sys.exit(1)
+        fail(text, FAILED)
     except KeyboardInterrupt:
         _end(asked)
     except Exception as error:
@@ -69,7 +111,7 @@ def errors_on_one_line() -> Iterator[None]:
 
 def _end(asked: Sequence[int]) -> NoReturn:
     stderr.print("interrupted", style="red")
-    sys.exit(128 + (asked[0] if asked else signal.SIGINT))
+    sys.exit(128 + asked[0] if asked else INTERRUPTED)
 
 
 @contextmanager
@@ -100,6 +142,8 @@ def _file_text(error: OSError) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line; arrays become lists."""
+    import msgspec
+
     text = msgspec.json.encode(value, enc_hook=_plain).decode()
     if codecs.lookup(stdout.encoding).name != "utf-8":
         text = json.dumps(json.loads(text))  # with escapes, which every encoding has
@@ -112,6 +156,8 @@ def size_text(size: int) -> str:
 
 
 def _plain(value: Any) -> Any:
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

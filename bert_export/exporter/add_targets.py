@@ -50,7 +50,7 @@ from bert_export.exporter.engine import (
     verify_engines,
     write_engines,
 )
-from bert_export.exporter.export import Export, hash_files
+from bert_export.exporter.exporting import Export, hash_files
 from bert_export.exporter.float_graph import make_float_graph
 from bert_export.exporter.progress import Listener, Progress
 from bert_export.exporter.refusal import Refusals

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bert_export.bundle import Manifest, read_manifest
-from bert_export.errors import InputError, MeasurementError
+from bert_export.errors import InputError, MeasurementError, one_of, shown
 from bert_export.measuring.bundles import BundleEngine, records_to_time, time_bundles
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Conditions, Listener, Measured, conditions
@@ -172,9 +172,8 @@ def _with_baseline(opened: list[_Opened], baseline: str | None) -> list[_Opened]
         return opened
     if baseline not in _names(opened):
         raise InputError(
-            f"baseline {baseline} is none of the contenders",
-            expected=f"one of {', '.join(_names(opened))}",
-            got=baseline,
+            f"baseline {shown(baseline)} is none of the contenders",
+            **one_of(baseline, _names(opened)),
         )
     return sorted(opened, key=lambda contender: contender.engine.name != baseline)
 

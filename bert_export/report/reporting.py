@@ -114,7 +114,7 @@ def make_report(
     dataset, record = _read_data(chosen, data, fields, names)
     drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
     request = ExportRequest(
-        task=task,
+        task=chosen.name,
         model=model,
         calibration=calibration,
         max_drop=None if eval_data is None else drop,
@@ -126,7 +126,7 @@ def make_report(
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        task=task,
+        task=chosen.name,
         metric=chosen.metric(CheckpointFacts()),
         reference=_reference(variants),
         main_shape=_main_shape(shapes),

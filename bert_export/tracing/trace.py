@@ -26,8 +26,9 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from bert_export.bundle import DEFAULT_OPSET
-from bert_export.errors import TracingError, interruption_in, one_line
+from bert_export.bundle import DEFAULT_OPSET, OPSETS, check_opset
+from bert_export.errors import TracingError, one_line
+from bert_export.foreign_errors import interruption_in
 from bert_export.tasks.interface import BATCH, CHOICES, SEQUENCE
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 
@@ -40,9 +41,6 @@ __all__ = [
     "linear_layers",
     "trace",
 ]
-
-OPSETS = range(20, 24)
-"""Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
 
 DYNAMIC_AXES = (BATCH, CHOICES, SEQUENCE)
 
@@ -107,20 +105,6 @@ def trace(
     model = ir.from_proto(onnx.load_model_from_string(graph))
     _put_weights_in(model.graph, head)
     return model
-
-
-def check_opset(opset: int) -> None:
-    """Refuse an opset that graphs are not traced with.
-
-    Raises:
-        TracingError: It is none of :data:`OPSETS`.
-    """
-    if opset not in OPSETS:
-        raise TracingError(
-            f"opset {opset} is not supported",
-            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
-            got=opset,
-        )
 
 
 def _trace_without_weights(
