@@ -209,8 +209,7 @@ def _combining_classes() -> dict[int, int]:
     marks = [
         chr(code)
         for code, answer in _answers(order)
-        if answer == chr(code)
-        and (_swaps(order, answer, least) or _swaps(order, most, answer))
+        if answer == chr(code) and (_swaps(order, answer, least) or _swaps(order, most, answer))
     ]
     rulers: dict[int, str] = {}
     for mark in marks:
@@ -242,7 +241,9 @@ def _jamo(syllable: int) -> tuple[int, ...]:
 
 def render(tables: Tables) -> str:
     """The C++ file."""
-    records = sorted({(flags, tables.classes.get(code, 0)) for code, flags in enumerate(tables.flags)})
+    records = sorted(
+        {(flags, tables.classes.get(code, 0)) for code, flags in enumerate(tables.flags)}
+    )
     numbers = {record: index for index, record in enumerate(records)}
     kinds = [numbers[flags, tables.classes.get(code, 0)] for code, flags in enumerate(tables.flags)]
     blocks: dict[tuple[int, ...], int] = {}

@@ -21,7 +21,8 @@ from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
 from bert_export.bundle import TokenizerRecord, write_whole
-from bert_export.errors import InputError, TokenizerError, one_line, one_of, panics_as_errors, shown
+from bert_export.errors import InputError, TokenizerError, one_line, one_of, shown
+from bert_export.foreign_errors import panics_as_errors
 from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.tasks.postprocessing import Truncation
