@@ -9,13 +9,14 @@ from rich.table import Table
 
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.demonstrations import demonstration_lines
+from bert_export.cli.option_groups import Command
 from bert_export.datasets.demonstrations import find_demonstrations
 from bert_export.tasks import TASKS, CheckpointFacts, Task
 
 __all__ = ["tasks_command"]
 
 
-@click.command("tasks")
+@click.command("tasks", cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def tasks_command(*, as_json: bool) -> None:
     """List tasks with their head, demonstration checkpoint and outputs."""

@@ -17,7 +17,7 @@ from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
 
-__all__ = ["load", "open_pipeline", "threads_for"]
+__all__ = ["load", "open_pipeline", "pipeline_class", "threads_for"]
 
 
 def load(
@@ -103,13 +103,21 @@ def open_pipeline(
 
     The session is closed where there is no pipeline over it.
     """
-    module, name = task.pipeline.split(":")
-    pipeline = getattr(import_module(f"bert_export.runtime.pipelines.{module}"), name)
+    pipeline = pipeline_class(task)
     try:
-        return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+        return pipeline(manifest, tokenizer, session, **batching)
     except BaseException:
         session.close()
         raise
+
+
+def pipeline_class(task: Task) -> type[Pipeline[Any, Any, Any]]:
+    """The class of the task's pipeline; its module is imported."""
+    module, name = task.pipeline.split(":")
+    kind: type[Pipeline[Any, Any, Any]] = getattr(
+        import_module(f"bert_export.runtime.pipelines.{module}"), name
+    )
+    return kind
 
 
 def threads_for(path: str | Path, target: str | None, threads: int) -> int | None:
@@ -135,9 +143,9 @@ def _check_task(manifest: Manifest, name: str | None) -> Task:
     wanted = find_task(name)
     if wanted.head != own.head:
         raise TaskError(
-            f"task {name} does not fit the bundle",
+            f"task {wanted.name} does not fit the bundle",
             expected=" or ".join(task.name for task in TASKS.values() if task.head == own.head),
-            got=name,
-            fix=f"Export the checkpoint again with --task {name}",
+            got=wanted.name,
+            fix=f"Export the checkpoint again with --task {wanted.name}",
         )
     return wanted

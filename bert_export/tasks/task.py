@@ -42,6 +42,7 @@ class Task:
 
     Args:
         name: As typed after ``--task``.
+        aliases: Other names that people have for it, understood wherever a task is named.
         summary: One line for tables.
         head: Class in :mod:`bert_export.models.heads` that is traced.
         architectures: ``architectures`` entries of ``config.json`` (without a ``TF`` or ``Flax``
@@ -71,6 +72,7 @@ class Task:
     """
 
     name: str
+    aliases: tuple[str, ...] = ()
     summary: str
     head: str
     architectures: tuple[str, ...] = ()
