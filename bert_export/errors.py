@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict, TypeVar
 
 __all__ = [
     "BertExportError",
@@ -62,6 +62,9 @@ _CLOSE = 0.6
 
 _LONGEST_PART = 600
 """Characters that a message keeps of each of its parts: what was typed may be of any length."""
+
+
+Error = TypeVar("Error", bound="BertExportError")
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -239,13 +242,19 @@ class BertExportError(Exception):
             message = f"{message} {advice if advice.endswith('?') else _ended(advice)}"
         super().__init__(message)
 
+    def at(self, place: str) -> Self:
+        """The same error, said of a place such as an item of a list."""
+        error = _restore(type(self), f"{place}: {self}")
+        error.__dict__.update(self.__dict__)
+        return error
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors travel between processes, whatever their class is made of."""
         return _restore, (type(self), str(self)), self.__dict__
 
 
-def _restore(kind: type[BertExportError], message: str) -> BertExportError:
-    """The error of that message, which another process made."""
+def _restore(kind: type[Error], message: str) -> Error:
+    """An error of a class with a message that is composed already."""
     return kind.__new__(kind, message)
 
 
