@@ -172,8 +172,8 @@ def export_command(
             max_drop=None if max_drop is None else parse_share(max_drop),
             eval_data=eval_data,
             keep_best=keep_best,
-            fields=data_options.columns(),
-            label_map=data_options.label_map(),
+            fields=data_options.columns,
+            label_map=data_options.label_map,
             engines=read_engine_options(
                 targets,
                 gpus=gpus,
