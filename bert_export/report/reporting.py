@@ -26,6 +26,7 @@ from bert_export.errors import (
     one_line,
 )
 from bert_export.evaluation.scorer import gold_labels
+from bert_export.exporter.request import check_demonstration
 from bert_export.measuring.bundles import BundleEngine, spread_records, time_bundles
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Conditions, Listener, conditions
@@ -99,8 +100,7 @@ def make_report(
     chosen, folder = find_task(task), Path(output)
     under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
     shapes = under.parsed_shapes
-    if chosen.demo is None and model == "demo":
-        raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
+    check_demonstration(task, model)
     _check_drop(max_drop)
     dataset, record = _read_data(chosen, data)
     drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
