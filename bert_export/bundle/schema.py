@@ -496,6 +496,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         auto_target: How the default target was found, where it was found by measurement.
         request: What the export was asked for, with what it left to the checkpoint and the machine
             filled in; ``None`` in bundles of before it was kept.
+        stages: Seconds of each stage of the export, in order, when the bundle was made; empty in
+            bundles of before they were kept.
     """
 
     schema_version: int
@@ -510,6 +512,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     files: dict[str, FileRecord]
     auto_target: AutoTargetRecord | None = None
     request: ExportRequest | None = None
+    stages: dict[str, float] = {}
 
     def engine(self, target: str | None = None) -> EngineRecord:
         """The entry of a target; of the default target when ``None``.
