@@ -6,7 +6,9 @@ imported on first use, so that a service that only loads never pays for PyTorch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bert_export.importing import import_on_use
 
 if TYPE_CHECKING:
     from bert_export.evaluation import evaluate
@@ -22,10 +24,4 @@ _HOMES = {
     "load": "bert_export.runtime.loading",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = import_on_use(__name__, _HOMES)

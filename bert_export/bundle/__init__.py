@@ -10,7 +10,12 @@ sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not 
 
 from __future__ import annotations
 
-from bert_export.bundle.folder import check_replaceable, replace_folder
+from bert_export.bundle.folder import (
+    check_replaceable,
+    read_bundle,
+    read_steadily,
+    replace_folder,
+)
 from bert_export.bundle.integrity import (
     MANIFEST,
     WEIGHTS_FILE,
@@ -23,9 +28,13 @@ from bert_export.bundle.request import (
     AUTO,
     DEFAULT_OBSERVER,
     DEFAULT_OPSET,
+    INT8_MODES,
+    OBSERVER_NAMES,
+    OPSETS,
     EngineOptions,
     ExportRequest,
     QuantizationOptions,
+    check_opset,
 )
 from bert_export.bundle.schema import (
     SCHEMA_VERSION,
@@ -44,6 +53,7 @@ from bert_export.bundle.schema import (
     OverflowRecord,
     ParityCase,
     ParityRecord,
+    ParityTextRecord,
     PassRecord,
     QuantizationGroupRecord,
     QuantizationPlan,
@@ -58,7 +68,10 @@ __all__ = [
     "AUTO",
     "DEFAULT_OBSERVER",
     "DEFAULT_OPSET",
+    "INT8_MODES",
     "MANIFEST",
+    "OBSERVER_NAMES",
+    "OPSETS",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
     "AutoTargetRecord",
@@ -78,6 +91,7 @@ __all__ = [
     "OverflowRecord",
     "ParityCase",
     "ParityRecord",
+    "ParityTextRecord",
     "PassRecord",
     "QuantizationGroupRecord",
     "QuantizationOptions",
@@ -86,9 +100,12 @@ __all__ = [
     "SearchRecord",
     "TensorSpec",
     "TokenizerRecord",
+    "check_opset",
     "check_replaceable",
     "hash_file",
+    "read_bundle",
     "read_manifest",
+    "read_steadily",
     "replace_folder",
     "verify_files",
     "write_manifest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,14 +12,15 @@ from typing import Any, Literal, get_args
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
-from bert_export.checkpoints.files import first_line, read_json
+from bert_export.checkpoints.files import MOST_BYTES, first_line, read_json
 from bert_export.checkpoints.tokenizer_classes import (
     BERT_TOKENS,
     TOKENIZER_CLASSES,
     TokenizerClass,
     find_class,
 )
-from bert_export.errors import TokenizerError, shown
+from bert_export.errors import PanicError, TokenizerError, one_line, panics_as_errors, shown
+from bert_export.regular_files import read_regular_text
 
 __all__ = ["TokenizerFiles", "read_tokenizer"]
 
@@ -116,6 +118,18 @@ def read_tokenizer(folder: Path, *, vocab_size: int, class_name: object = None) 
         TokenizerError: Files are missing, malformed, contradictory or too large for the model, or
             the class splits by code of its own.
     """
+    try:
+        with panics_as_errors():
+            return _read(folder, vocab_size, class_name)
+    except PanicError as error:
+        raise TokenizerError(
+            f"checkpoint {folder} has a tokenizer that the tokenizers library fails at",
+            expected="files that belong together",
+            got=one_line(error),
+        ) from error
+
+
+def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
     settings = _read_settings(folder, class_name)
     # The tokenizer itself.
     is_stored = (folder / _JSON).is_file()
@@ -158,7 +172,7 @@ def read_tokenizer(folder: Path, *, vocab_size: int, class_name: object = None) 
 
 def _read_stored(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        return Tokenizer.from_str(read_regular_text(path, most=MOST_BYTES))
     except Exception as error:  # the library raises bare Exception
         raise TokenizerError(
             f"file {path} is malformed", expected="a tokenizer of the tokenizers library",
@@ -169,8 +183,7 @@ def _read_stored(path: Path) -> Tokenizer:
 def _read_vocabulary(path: Path) -> dict[str, int]:
     """Tokens with their line numbers; the last of two equal lines wins, as in the original."""
     try:
-        with path.open(encoding="utf-8") as file:
-            vocabulary = {line.rstrip("\n"): index for index, line in enumerate(file)}
+        text = read_regular_text(path, most=MOST_BYTES)
     except FileNotFoundError as error:
         raise TokenizerError(
             f"checkpoint {path.parent} has no tokenizer",
@@ -181,7 +194,8 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
         raise TokenizerError(
             f"file {path} cannot be read", expected="UTF-8 text, one token a line", got=error
         ) from error
-    return vocabulary
+    lines = io.StringIO(text, newline=None)  # any kind of line end, as in the original
+    return {line.rstrip("\n"): index for index, line in enumerate(lines)}
 
 
 def _build(vocabulary: dict[str, int], unk_token: str) -> Tokenizer:

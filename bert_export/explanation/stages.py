@@ -22,9 +22,11 @@ import onnx_ir as ir
 from bert_export.errors import BundleError, InputError
 from bert_export.explanation.cost import Cost
 from bert_export.explanation.operators import Result, Tensor, run_operator
+from bert_export.regular_files import check_regular
 
 __all__ = ["price_stages"]
 
+_RESIDUAL = ("Add", "Sum")
 _NORM = "LayerNormalization"
 _FORMATS = ("DequantizeLinear", "QuantizeLinear")
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
@@ -49,6 +51,7 @@ def price_stages(
         InputError: An axis has no size.
     """
     try:
+        check_regular(path)
         graph = ir.load(path).graph
     except Exception as error:  # whatever the parser raised: the file is not ONNX, or not there
         raise BundleError(
@@ -205,7 +208,7 @@ def _is_stored(value: ir.Value | None) -> bool:
 def _is_residual(node: ir.Node) -> bool:
     """Whether a node adds two computed values for a norm to read."""
     return (
-        node.op_type == "Add"
+        node.op_type in _RESIDUAL
         and not any(map(_is_stored, node.inputs))
         and any(use.node.op_type == _NORM for use in node.outputs[0].uses())
     )

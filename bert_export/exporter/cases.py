@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bert_export.exporter.unseen_text import UnseenText
 from bert_export.runtime.batching import Row, batches_of, row_from_encoding
 from bert_export.runtime.sessions.session import Array, Feeds
 from bert_export.runtime.tokenization import Tokenizer
@@ -36,12 +37,13 @@ class Case:
     Args:
         name: What the batch tries.
         feeds: int64 arrays by input name, axes as the graph's.
-        real: Whether the rows are real text, on which agreement is measured.
+        text: The real text that the rows are of, on which agreement is measured; ``None`` for
+            shapes that were made up.
     """
 
     name: str
     feeds: Feeds
-    real: bool
+    text: UnseenText | None = None
 
 
 class MakeFeeds(Protocol):
@@ -54,31 +56,29 @@ class MakeFeeds(Protocol):
 
 def make_cases(
     tokenizer: Tokenizer,
-    rows: Sequence[Row],
+    texts: Sequence[UnseenText],
     *,
     feeds: MakeFeeds,
     vocab_size: int,
-    real_rows: int = 128,
     seed: int = 0,
 ) -> list[Case]:
     """Batches of real text and of awkward shapes.
 
     Args:
         tokenizer: Of the checkpoint; its ``max_length`` is tried.
-        rows: Rows of real text, as the task makes them.
+        texts: Rows of real text, as the task makes them; one at least.
         feeds: The graph's inputs for a batch of rows.
         vocab_size: Rows of the word table; the tokenizer may know tokens beyond.
-        real_rows: How many of ``rows`` are compared, spread over all of them.
         seed: Of the random ids that fill the longest rows.
     """
     rng = np.random.default_rng(seed)
     most = min(tokenizer.vocab_size, vocab_size)
-    step = max(1, len(rows) // real_rows)
-    chosen = list(rows[::step][:real_rows])
     cases = [
-        Case("real text", feeds(batch), real=True)
-        for batch in batches_of(chosen, token_budget=_TOKEN_BUDGET)
+        Case("real text", feeds(batch), text)
+        for text in texts
+        for batch in batches_of(text.rows, token_budget=_TOKEN_BUDGET)
     ]
+    like = texts[0].rows[0]
 
     def case(name: str, lengths: Sequence[int], *, padded: int | None = None) -> Case:
         """Random ids behind ``[CLS]``, the last of them a mask."""
@@ -87,8 +87,8 @@ def make_cases(
         if tokenizer.mask_id is not None and tokenizer.mask_id < vocab_size:
             longer = [row for row, length in enumerate(lengths) if length > 1]
             ids[longer, [lengths[row] - 1 for row in longer]] = tokenizer.mask_id
-        made = [_like(chosen[0], own[:length]) for own, length in zip(ids, lengths, strict=True)]
-        return Case(name, feeds(made, length=padded), real=False)
+        made = [_like(like, own[:length]) for own, length in zip(ids, lengths, strict=True)]
+        return Case(name, feeds(made, length=padded))
 
     longest = tokenizer.max_length
     cases += [
@@ -100,8 +100,8 @@ def make_cases(
     ]
     encoded = tokenizer.encode(list(_AWKWARD_TEXTS))
     awkward = [row_from_encoding(windows[0]) for windows in encoded]
-    made = [_like(chosen[0], row.input_ids) for row in awkward]
-    cases.append(Case("emoji and unknown characters", feeds(made), real=False))
+    made = [_like(like, row.input_ids) for row in awkward]
+    cases.append(Case("emoji and unknown characters", feeds(made)))
     return cases
 
 

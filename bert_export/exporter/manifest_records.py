@@ -45,6 +45,7 @@ def checkpoint_facts(config: BertConfig, checkpoint: Checkpoint) -> CheckpointFa
         entailment_id=entailment_id(checkpoint.config),
         pooler=has_pooler(checkpoint),
         max_length=checkpoint.tokenizer.max_length,
+        activation_fn=checkpoint.activation_fn,
         sentence=None
         if sentence is None
         else SentenceFacts(
@@ -53,6 +54,8 @@ def checkpoint_facts(config: BertConfig, checkpoint: Checkpoint) -> CheckpointFa
             default_prompt_name=sentence.default_prompt_name,
             include_prompt=sentence.include_prompt,
             max_length=sentence.max_seq_length,
+            similarity_fn_name=sentence.similarity_fn_name,
+            truncate_dim=sentence.truncate_dim,
         ),
     )
 

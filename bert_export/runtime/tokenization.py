@@ -20,7 +20,8 @@ from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
 from bert_export.bundle import TokenizerRecord, write_whole
-from bert_export.errors import InputError, TokenizerError, shown
+from bert_export.errors import InputError, TokenizerError, one_line, one_of, panics_as_errors, shown
+from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.lost_windows import refuse_lost_windows
 from bert_export.tasks.postprocessing import Truncation
@@ -34,6 +35,8 @@ _TRUNCATIONS = ("longest_first", "only_first", "only_second", "none")
 Value = TypeVar("Value")
 
 _CACHED_SETTINGS = 16
+_MOST_BYTES = 1 << 28
+"""That a tokenizer.json may have; those of the largest vocabularies have a tenth."""
 _PROBES = ("a", "0", ".", "\u4e2d", "\u0435")  # one of them is a token, be it the unknown one
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 _Prepared: TypeAlias = str | tuple[str, str] | list[str]
@@ -123,7 +126,7 @@ class Tokenizer:
             TokenizerError: The file is missing, unreadable or malformed, or contradicts the record.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_regular_text(path, most=_MOST_BYTES)
         except (OSError, ValueError) as error:
             raise TokenizerError(
                 f"tokenizer {path} cannot be read", expected="a UTF-8 file", got=str(error)
@@ -138,14 +141,16 @@ class Tokenizer:
             TokenizerError: The text is malformed or contradicts the record.
         """
         try:
-            backend = tokenizers.Tokenizer.from_str(text)
+            with panics_as_errors():
+                return cls(tokenizers.Tokenizer.from_str(text), record)
+        except TokenizerError:
+            raise
         except Exception as error:  # the library raises plain Exceptions
             raise TokenizerError(
                 f"tokenizer {record.file} is malformed",
                 expected=f"a tokenizer.json that tokenizers {tokenizers.__version__} reads",
-                got=str(error),
+                got=one_line(error),
             ) from error
-        return cls(backend, record)
 
     @property
     def max_length(self) -> int:
@@ -299,9 +304,7 @@ class Tokenizer:
         limit = self._limit(max_length)
         if truncation not in _TRUNCATIONS:
             raise InputError(
-                f"truncation {truncation!r} is unknown",
-                expected=f"one of {', '.join(_TRUNCATIONS)}",
-                got=repr(truncation),
+                f"truncation {shown(truncation)} is unknown", **one_of(truncation, _TRUNCATIONS)
             )
         if not prepared:
             return []
@@ -536,11 +539,14 @@ class Tokenizer:
     ) -> list[Encoding]:
         words = isinstance(prepared[0], list)
         try:
-            if len(prepared) == 1:
-                text = prepared[0]
-                first, second = text if isinstance(text, tuple) else (text, None)
-                return [backend.encode(first, second, words, add_special_tokens)]
-            encodings: list[Encoding] = backend.encode_batch(prepared, words, add_special_tokens)
+            with panics_as_errors():
+                if len(prepared) == 1:
+                    text = prepared[0]
+                    first, second = text if isinstance(text, tuple) else (text, None)
+                    return [backend.encode(first, second, words, add_special_tokens)]
+                encodings: list[Encoding] = backend.encode_batch(
+                    prepared, words, add_special_tokens
+                )
         except Exception as error:  # the library raises plain Exceptions
             _refuse_surrogates(prepared)
             raise InputError("texts cannot be tokenized", got=str(error)) from error

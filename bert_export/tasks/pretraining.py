@@ -23,6 +23,7 @@ class PretrainingPostProcessing(PostProcessing, frozen=True, kw_only=True):
 
 TASK = Task(
     name="pretraining",
+    aliases=("pre-training",),
     summary="masked words and next sentence, both heads of pre-training",
     head="BertForPreTraining",
     architectures=("BertForPreTraining",),
@@ -45,6 +46,7 @@ TASK = Task(
     shortest_row=5,
     required=("text", "text_pair"),
     optional=("label",),
+    unseen=("demo:gutenberg",),
     demo="gutenberg",
     example={
         "text": "He knocked three times and [MASK].",

@@ -42,6 +42,7 @@ class Task:
 
     Args:
         name: As typed after ``--task``.
+        aliases: Other names that people have for it, understood wherever a task is named.
         summary: One line for tables.
         head: Class in :mod:`bert_export.models.heads` that is traced.
         architectures: ``architectures`` entries of ``config.json`` (without a ``TF`` or ``Flax``
@@ -60,14 +61,18 @@ class Task:
         max_length: Longest row as the checkpoint's files say; ``None`` where they do not.
         required: Fields that every record of a calibration or evaluation file has.
         optional: Fields that a record may have.
+        unseen: Samples of the demonstrations whose text the head reads: engines are verified on
+            them where the task's built-in set calibrates.
         demo: Name of the demonstration checkpoint, ``None`` where there is none.
         representative: Whether it is among the few tasks that stand for all where not all are
             tried: one for every way in which a graph reads tokens.
         example: The record that is answered after an export.
-        example_options: Options of that call.
+        command_options: Options of the call that the command line sets where a user names none:
+            its answers are read by a person, while Python's are those of transformers.
     """
 
     name: str
+    aliases: tuple[str, ...] = ()
     summary: str
     head: str
     architectures: tuple[str, ...] = ()
@@ -84,10 +89,11 @@ class Task:
     max_length: Callable[[CheckpointFacts], int | None] = tokenizer_max_length
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     demo: str | None
     representative: bool = False
     example: Mapping[str, Any]
-    example_options: Mapping[str, Any] = field(default_factory=dict)
+    command_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[GraphTensor, ...]:

@@ -37,6 +37,7 @@ class ZeroShotClassificationPostProcessing(ClassifierPostProcessing, frozen=True
 
 TASK = Task(
     name="zero-shot-classification",
+    aliases=("zero-shot",),
     summary="labels given at call time, scored by an NLI head",
     head="BertForSequenceClassification",
     interface=always(GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, "labels")),))),

@@ -47,7 +47,7 @@ def test_a_shown_record_is_read_whole(index: int, tasks: tuple[str, ...], tmp_pa
 
 def test_the_shown_csv_is_read(tmp_path: Path) -> None:
     path = tmp_path / "shown.csv"
-    path.write_text(block("csv"), encoding="utf-8")
+    path.write_text(block("text"), encoding="utf-8")
     (record,) = read_dataset(find_task("question-answering"), path).records
     start = record["answers"]["answer_start"][0]
     assert record["context"][start:].startswith(record["answers"]["text"][0])

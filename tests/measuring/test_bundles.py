@@ -183,7 +183,9 @@ def test_rows_have_the_shape_and_real_tokens(classifier: Path) -> None:
         own = {
             int(token)
             for record in RECORDS
-            for (row,) in pipeline.encode([pipeline.item(record)], pipeline.dataset_settings())
+            for (row,) in pipeline.encode_items(
+                [pipeline.item(record)], pipeline.dataset_settings()
+            )
             for token in row.input_ids
         }
         assert {int(token) for row in rows for token in row.input_ids} <= own

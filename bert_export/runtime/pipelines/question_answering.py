@@ -5,7 +5,7 @@ A context that is too long for one row is cut into windows that overlap; their s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from bert_export.runtime.checks import (
     check_number,
     check_whole,
     check_whole_or_none,
+    check_word,
     or_default,
 )
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.decoding.spans import decode_answers, decode_squad_v2, read_window
+from bert_export.runtime.pipelines.inputs import check_text, field, several
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import check_text, field
 from bert_export.runtime.sessions.session import Array, Outputs
 from bert_export.tasks.question_answering import (
     TASK,
@@ -131,7 +132,7 @@ class QuestionAnsweringPipeline(
             InputError: A question, a context or an option is missing or malformed.
         """
         own = self.parameters
-        how = _read_method(or_default(method, own.method))
+        how = check_word("method", or_default(method, own.method), _METHODS)
         longest = check_whole_or_none("max_answer_len", max_answer_len, least=1)
         settings = QuestionAnsweringSettings(
             top_k=check_whole("top_k", or_default(top_k, own.top_k), least=1),
@@ -165,9 +166,8 @@ class QuestionAnsweringPipeline(
         return self.respond(
             records,
             single=single,
-            items=map(_read_item, records)
-            if isinstance(records, Iterator)
-            else [_read_item(record) for record in records],
+            records=records,
+            read=_read_item,
             settings=settings,
             batch_size=batch_size,
         )
@@ -188,7 +188,7 @@ class QuestionAnsweringPipeline(
             null_score_diff_threshold=own.null_score_diff_threshold,
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[QuestionItem], settings: QuestionAnsweringSettings
     ) -> list[list[Row]]:
         length, stride = self._lengths(settings)
@@ -325,19 +325,11 @@ def _read_inputs(inputs: tuple[Any, ...], question: Any, context: Any) -> list[A
         (records,) = inputs
         if isinstance(records, Mapping):
             return [records]
-        if isinstance(records, list | tuple):
-            return list(records)
-        if isinstance(records, Iterable) and not isinstance(records, str | bytes):
-            return iter(records)
-    elif len(inputs) == len(("question", "context")) and all(isinstance(x, str) for x in inputs):
+        listed = several(records, expected="question and context, or mappings with them")
+        return list(listed) if isinstance(listed, list | tuple) else iter(listed)
+    if len(inputs) == len(("question", "context")) and all(isinstance(x, str) for x in inputs):
         return [dict(zip(("question", "context"), inputs, strict=True))]
-    else:
-        return list(inputs)
-    raise InputError(
-        "inputs are of the wrong type",
-        expected="question and context, or mappings with them",
-        got=type(records).__name__,
-    )
+    return list(inputs)
 
 
 def _pair_up(question: Any, context: Any) -> list[Any]:
@@ -353,22 +345,18 @@ def _pair_up(question: Any, context: Any) -> list[Any]:
                 got=type(context).__name__,
             )
         return [{"question": question, "context": context}]
-    if not isinstance(question, list | tuple):
+    questions = list(several(question, "questions"))
+    if isinstance(context, str):
+        contexts = [context] * len(questions)
+    else:
+        contexts = list(several(context, "contexts", expected="a string, or one for each question"))
+    if len(contexts) != len(questions):
         raise InputError(
-            "question is of the wrong type",
-            expected="a string or a list of strings",
-            got=type(question).__name__,
+            "contexts do not fit the questions",
+            expected=f"a string, or {len(questions)} of them",
+            got=len(contexts),
         )
-    contexts = [context] * len(question) if isinstance(context, str) else context
-    if not isinstance(contexts, list | tuple) or len(contexts) != len(question):
-        raise InputError(
-            "context does not fit the questions",
-            expected=f"a string, or a list of {len(question)}",
-            got=f"a list of {len(contexts)}"
-            if isinstance(contexts, list | tuple)
-            else type(contexts).__name__,
-        )
-    return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
+    return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]
 
 
 def _read_item(record: object) -> QuestionItem:
@@ -377,10 +365,3 @@ def _read_item(record: object) -> QuestionItem:
         if not text:
             raise InputError(f"{name} is empty", expected="at least one character", got="''")
     return QuestionItem(*texts)
-
-
-def _read_method(method: object) -> Method:
-    for known in _METHODS:
-        if method == known:
-            return known
-    raise InputError("method is unknown", expected=" or ".join(_METHODS), got=repr(method))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
-from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
+from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, one_of, shown
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
 
 try:
@@ -68,9 +68,7 @@ class OpenVinoSession(Session):
     ) -> None:
         threads = check_threads(threads)
         if hint not in HINTS:
-            raise InputError(
-                f"hint {hint!r} is unknown", expected=f"one of {', '.join(HINTS)}", got=repr(hint)
-            )
+            raise InputError(f"hint {shown(hint)} is unknown", **one_of(hint, HINTS))
         self.inputs, self.outputs = graph.inputs, graph.outputs
         fixed = _check_shapes(self.inputs[0], shapes)
         core = openvino.Core()

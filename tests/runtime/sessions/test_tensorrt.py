@@ -168,7 +168,7 @@ class Numbers(Pipeline):
     def default_settings(self):
         return None
 
-    def encode(self, items, settings):
+    def encode_items(self, items, settings):
         return [[Row(np.full(4, item), np.zeros(4, np.int64), None)] for item in items]
 
     def graph_feeds(self, feeds):
