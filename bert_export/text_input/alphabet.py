@@ -74,6 +74,11 @@ class Alphabet:
     alone: dict[str, int]
     size: int
 
+    @property
+    def words_of_their_own(self) -> list[int]:
+        """Codes of characters that neither go on with a word nor are gone on with."""
+        return [UNKNOWN_ALONE, *self.alone.values()]
+
 
 def make_alphabet(
     tokenizer: tokenizers.Tokenizer, known: Iterable[str], raw: Iterable[str]
