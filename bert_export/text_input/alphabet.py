@@ -109,11 +109,11 @@ def make_alphabet(
             elif piece not in known:
                 codes.append(UNKNOWN_ALONE if stands_alone else UNKNOWN)
             else:
-                table = alone if stands_alone else letters
-                if piece not in table:
-                    table[piece] = next_code
+                places = alone if stands_alone else letters
+                if piece not in places:
+                    places[piece] = next_code
                     next_code += 1
-                codes.append(table[piece])
+                codes.append(places[piece])
         symbols[character] = rows.setdefault(tuple(codes), len(rows))
     (common, _), *others = Counter(symbols.values()).most_common()
     crowded = [symbol for symbol, count in others if count >= _CROWD]

@@ -238,9 +238,7 @@ def _find_added(
     inside = w.op("CumSum", closed, w.int64(0))
     inside = w.op("Slice", inside, w.int64([0]), w.int64([-1]), w.int64([0]))
     cleared = w.op("Where", w.op("Greater", inside, w.int32(0)), w.int32(0), values)
-    codes = w.op(
-        "ScatterElements", cleared, starts, w.op("Gather", w.int32(to), number), axis=0
-    )
+    codes = w.op("ScatterElements", cleared, starts, w.op("Gather", w.int32(to), number), axis=0)
     last = w.op("Sub", ends, w.int32(1))
     end = w.op("ScatterElements", stream.end, starts, w.op("Gather", stream.end, last), axis=0)
     result = _Stream(codes, stream.rows, stream.begin, end)
@@ -328,9 +326,7 @@ def _find_pieces(plan: TokenizerPlan, w: Writer, stream: _Stream) -> _Tokens:
     following = w.op("Concat", word_start, w.op("Reshape", w.to_int32(count), w.int64([1])), axis=0)
     word_end = w.op("Slice", following, w.int64([1]), w.int64([2**31 - 1]), w.int64([0]))
     word_length = w.op("Sub", word_end, word_start)
-    longest = w.op(
-        "ReduceMax", w.op("Concat", word_length, w.int32([0]), axis=0), keepdims=0
-    )
+    longest = w.op("ReduceMax", w.op("Concat", word_length, w.int32([0]), axis=0), keepdims=0)
     # The longest piece from every place.
     roots = w.op(
         "Where", starts_word, w.int32(plan.trie.roots["word"]), w.int32(plan.trie.roots["rest"])
@@ -345,11 +341,11 @@ def _find_pieces(plan: TokenizerPlan, w: Writer, stream: _Stream) -> _Tokens:
     jump = w.op("Where", follows, next_place, place)
     reached = _follow(w, starts_word, jump, longest)
     # A word is unknown where a place that is reached has no piece, or where it is too long.
-    stuck = w.op("And", w.op("Equal", length, w.int32(0)), w.op("Cast", reached, to=ir.DataType.BOOL))
-    unknown = w.to_int32(w.op("Greater", word_length, w.int32(plan.longest_word)))
-    unknown = w.op(
-        "ScatterElements", unknown, word, w.to_int32(stuck), axis=0, reduction="max"
+    stuck = w.op(
+        "And", w.op("Equal", length, w.int32(0)), w.op("Cast", reached, to=ir.DataType.BOOL)
     )
+    unknown = w.to_int32(w.op("Greater", word_length, w.int32(plan.longest_word)))
+    unknown = w.op("ScatterElements", unknown, word, w.to_int32(stuck), axis=0, reduction="max")
     unknown = w.op("Greater", w.op("Gather", unknown, word), w.int32(0))
     kept = w.op(
         "Or",
@@ -372,9 +368,7 @@ def _follow(w: Writer, starts: ir.Value, jump: ir.Value, longest: ir.Value) -> i
     """All places that jumps from the starts reach, int32, by doubling the jumps' reach."""
     # 2 ** steps >= longest; words of more than 2 ** 20 characters are unknown anyway.
     powers = w.int32([2**power for power in range(20)])
-    steps = w.op(
-        "ReduceSum", w.to_int64(w.op("Less", powers, longest)), w.int64([0]), keepdims=0
-    )
+    steps = w.op("ReduceSum", w.to_int64(w.op("Less", powers, longest)), w.int64([0]), keepdims=0)
     loop = w.loop(steps, [w.to_int32(starts), jump])
     marks, jumps = loop.state
     with loop:
@@ -519,7 +513,5 @@ def _write_rows(
     if offsets:
         spans = [w.compress(value, kept) for value in (tokens.begin, tokens.end)]
         blank = w.op("Expand", w.int64([0]), w.op("Concat", shape, w.int64([2]), axis=0))
-        outputs["offsets"] = w.op(
-            "ScatterND", blank, w.pairs(row, column), w.pairs(*spans)
-        )
+        outputs["offsets"] = w.op("ScatterND", blank, w.pairs(row, column), w.pairs(*spans))
     return outputs

@@ -55,7 +55,11 @@ def make_plan(text: str, record: TokenizerRecord) -> TokenizerPlan:
     known = {letter for piece in vocabulary for letter in (piece, piece.removeprefix(prefix))}
     alphabet = make_alphabet(
         tokenizer,
-        {letter for text in (*known, *(token["content"] for token in normalized)) for letter in text},
+        {
+            letter
+            for text in (*known, *(token["content"] for token in normalized))
+            for letter in text
+        },
         {letter for token in raw for letter in token["content"]},
     )
     return _plan(

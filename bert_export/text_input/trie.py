@@ -45,7 +45,7 @@ class _Node:
     children: dict[int, _Node] = field(default_factory=dict)
 
 
-def build_trie(words: Mapping[str, Mapping[Sequence[int], int]], size: int) -> Trie:
+def build_trie(words: Mapping[str, Mapping[tuple[int, ...], int]], size: int) -> Trie:
     """Build one trie with several roots.
 
     Args:

@@ -83,7 +83,7 @@ class Writer:
     def _keep(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
         value = ir.Value(
             name=name,
-            shape=ir.Shape(tensor.shape),
+            shape=ir.Shape(list(tensor.numpy().shape)),
             type=ir.TensorType(tensor.dtype),
             const_value=tensor,
         )
@@ -158,7 +158,9 @@ class Writer:
         """What was written since the body began."""
         return self._nodes.pop()
 
-    def new_value(self, what: str, dtype: ir.DataType, shape: Sequence[str | None] | None) -> ir.Value:
+    def new_value(
+        self, what: str, dtype: ir.DataType, shape: Sequence[str | None] | None
+    ) -> ir.Value:
         """An input of a loop's body."""
         self._count += 1
         return ir.Value(
