@@ -97,6 +97,9 @@ def report_command(
     """
     under = measuring.conditions()
     with usage_errors():
+        from bert_export.exporter.request import check_demonstration
+
+        check_demonstration(task, model)
         drop = None if max_drop is None else parse_share(max_drop)
     with errors_on_one_line():
         from bert_export.report.markdown import markdown_table
@@ -114,8 +117,8 @@ def report_command(
                 max_drop=drop,
                 eval_data=eval_data,
                 calibration=calibration,
-                fields=data_options.columns(),
-                label_map=data_options.label_map(),
+                fields=data_options.columns,
+                label_map=data_options.label_map,
                 command=_command(),
                 under=under,
             )
