@@ -112,7 +112,7 @@ class OpenVinoSession(Session, Forkable):
             if cache is not None:
                 options["CACHE_DIR"] = str(_make_cache(cache, path))
             compiled = core.compile_model(str(path), _DEVICE, options)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeError) as error:  # the last: it quotes names as bytes
             raise BundleError(
                 f"graph {path} cannot be opened by openvino {openvino.__version__}",
                 expected="a readable ONNX graph",
