@@ -11,7 +11,8 @@ from bert_export.bundle import SCHEMA_VERSION, ExportRequest, Manifest
 from bert_export.checkpoints import Checkpoint, load_checkpoint
 from bert_export.datasets import DataSet, Records, read_dataset
 from bert_export.errors import TaskError
-from bert_export.evaluation.scorers import check_labels
+from bert_export.evaluation.scorers import check_labels, scorer_for
+from bert_export.exporter.drop import check_enough
 from bert_export.exporter.manifest_records import (
     checkpoint_facts,
     labels_of,
@@ -86,7 +87,8 @@ def load_source(
         CheckpointError: There is no such checkpoint, or it cannot be read.
         TaskError: The checkpoint does not say its task, or lacks the task's head.
         CalibrationError: The calibration set is unknown or too small.
-        DatasetError: A file of texts is malformed or does not fit the task.
+        DatasetError: A file of texts is malformed or does not fit the task, or is too small for the
+            accuracy budget.
         InputError: ``max_length`` does not fit the checkpoint.
         MissingExtraError: A kind of file needs a package that is not installed.
     """
@@ -110,6 +112,9 @@ def load_source(
             notes = check_labels(task, facts, eval_data)
             if notes:
                 told["note"] = "; ".join(notes)
+            if request.max_drop is not None:
+                counts_answers = scorer_for(task, facts).counts_answers
+                check_enough(eval_data, request.max_drop, counts_answers=counts_answers)
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )
