@@ -296,8 +296,12 @@ def _told(
     return told if explanation is None else told | {"explanation": explanation}
 
 
-def parse_share(text: str) -> float:
+def parse_share(text: str, option: str = "max-drop") -> float:
     """A share: ``0.5%`` and ``0.005`` are the same.
+
+    Args:
+        text: As typed.
+        option: Whose value it is, for errors.
 
     Raises:
         InputError: It is neither.
@@ -307,7 +311,7 @@ def parse_share(text: str) -> float:
         return float(number) / (100 if percent else 1)
     except ValueError:
         raise InputError(
-            "max-drop is malformed", expected="a share such as 0.5% or 0.005", got=repr(text)
+            f"{option} is malformed", expected="a share such as 0.5% or 0.005", got=repr(text)
         ) from None
 
 

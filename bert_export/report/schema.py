@@ -152,6 +152,11 @@ class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         timing = self.measured.timings.get(label)
         return None if timing is None else timing.summary.p50
 
+    def p95(self, label: str) -> float | None:
+        """Seconds that 95 % of a workload's calls do not exceed."""
+        timing = self.measured.timings.get(label)
+        return None if timing is None else timing.summary.p95
+
 
 class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Everything that a report says.
@@ -164,6 +169,9 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         reference: Name of the variant that others are compared with.
         main_shape: The shape that the page opens with.
         max_drop: The loss against the reference that still counts as the same answers.
+        p95_below: Seconds that the 95th percentile of the main shape has to be below; ``None``
+            where any latency will do.
+        drop_below: The loss that the chosen variant may have; ``None`` for ``max_drop``.
         machine: See :func:`bert_export.measuring.machine.describe_machine`.
         versions: Of the packages that took part.
     """
@@ -177,6 +185,8 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reference: str
     main_shape: str
     max_drop: float
+    p95_below: float | None = None
+    drop_below: float | None = None
     model: ModelRecord | None = None
     data: DataRecord
     machine: dict[str, Any]
@@ -208,10 +218,20 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         theirs = None if reference is None else self.quality(reference)
         return None if own is None or theirs is None else theirs - own
 
+    @property
+    def limit(self) -> float:
+        """The largest loss that a variant may have to be chosen."""
+        return self.max_drop if self.drop_below is None else self.drop_below
+
     def keeps(self, variant: Variant) -> bool:
-        """Whether a variant's loss is within ``max_drop``."""
+        """Whether a variant's loss is within the limit."""
         drop = self.drop(variant)
-        return drop is not None and drop <= allowed_drop(self.max_drop)
+        return drop is not None and drop <= allowed_drop(self.limit)
+
+    def in_time(self, variant: Variant, label: str) -> bool:
+        """Whether a variant's p95 at a workload is below the bound, where there is one."""
+        seconds = variant.p95(label)
+        return seconds is not None and (self.p95_below is None or seconds < self.p95_below)
 
     def frontier(self, label: str) -> list[Variant]:
         """The variants that no other one beats in both latency and quality, fastest first."""
@@ -230,15 +250,22 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return best
 
     def choice(self, label: str) -> Variant | None:
-        """The fastest variant that is there and whose loss is within ``max_drop``."""
+        """The variant to take.
+
+        Of those whose loss is within the limit and whose p95 is below its bound, it is the fastest.
+        With a bound of the p95 alone, it is the one that loses least: faster than needed is no use.
+        """
+        only_in_time = self.p95_below is not None and self.drop_below is None
         able = [
-            (latency, index)
+            (drop if only_in_time else 0.0, latency, index)
             for index, variant in enumerate(self.variants)
             if variant.failure is None
-            and self.keeps(variant)
+            and (drop := self.drop(variant)) is not None
+            and (only_in_time or self.keeps(variant))
+            and self.in_time(variant, label)
             and (latency := variant.latency(label)) is not None
         ]
-        return self.variants[min(able)[1]] if able else None
+        return self.variants[min(able)[2]] if able else None
 
 
 _MOST_BYTES = 1 << 28
