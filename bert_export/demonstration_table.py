@@ -9,10 +9,19 @@ from pathlib import Path
 
 from bert_export.errors import CheckpointError, one_of, shown
 
-__all__ = ["BASE", "CARD", "DEMONSTRATIONS", "demonstration_names", "find_demonstration"]
+__all__ = [
+    "BASE",
+    "BASE_LICENCE",
+    "CARD",
+    "DEMONSTRATIONS",
+    "demonstration_names",
+    "find_demonstration",
+]
 
 BASE = "minilm"
 """The model that every demonstration but this one adapts."""
+
+BASE_LICENCE = "apache-2.0"
 
 CARD = "card.json"
 DEMONSTRATIONS = Path(__file__).parent / "demonstrations"

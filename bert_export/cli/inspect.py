@@ -15,6 +15,8 @@ from bert_export.cli.console import errors_on_one_line, print_json, size_text, s
 from bert_export.cli.doubts import doubts_of
 from bert_export.cli.option_groups import Command
 from bert_export.cli.search import search_table
+from bert_export.errors import BundleError
+from bert_export.runtime.hub import find_bundle
 
 __all__ = ["inspect_command"]
 
@@ -24,14 +26,18 @@ __all__ = ["inspect_command"]
 @click.option(
     "--target", type=values.TARGET, help="Show this engine alone.  [default: every engine]"
 )
+@click.option("--recipe", is_flag=True, help="Print the export's request, for --recipe FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
-def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
+def inspect_command(bundle: str, *, target: str | None, recipe: bool, as_json: bool) -> None:
     """Show BUNDLE: task, labels, interface, precision per layer, parity and checked hashes."""
     with errors_on_one_line():
-        folder = Path(bundle)
+        folder = find_bundle(bundle)
         manifest = read_manifest(folder)
         verify_files(folder, manifest)
         engines = manifest.engines if target is None else (manifest.engine(target),)
+        if recipe:
+            _print_recipe(folder, manifest)
+            return
         if as_json:
             print_json(msgspec.structs.replace(manifest, engines=engines))
             return
@@ -47,6 +53,22 @@ def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
             if engine.quantization is not None and engine.quantization.search is not None:
                 stdout.print(search_table(engine.quantization.search))
         stdout.print(_files(manifest))
+
+
+def _print_recipe(folder: Path, manifest: Manifest) -> None:
+    """Print the request as TOML.
+
+    Raises:
+        BundleError: The bundle is of before requests were kept.
+    """
+    from bert_export.exporter.recipe_file import recipe_text
+
+    if manifest.request is None:
+        raise BundleError(
+            f"bundle {folder} does not keep what it was asked for",
+            fix="Export it again with this version",
+        )
+    stdout.out(recipe_text(manifest.request), end="", highlight=False)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -118,6 +118,9 @@ def report_command(
     """
     under = measuring.conditions()
     with usage_errors():
+        from bert_export.exporter.request import check_demonstration
+
+        check_demonstration(task, model)
         drop = None if max_drop is None else parse_share(max_drop)
         allowed = None if drop_below is None else parse_share(drop_below, "drop-below")
         p95 = None if p95_below is None else parse_seconds(p95_below)
@@ -151,6 +154,8 @@ def report_command(
             stdout.print(markdown_table(report))
             stderr.print(headline(report), style="bold")
             stderr.print(noise(report))
+            for note in report.notes:
+                stderr.print(f"note: {note}")
             stderr.print(f"wrote {Path(output) / 'report.html'}")
         if asked_for(report) and report.choice(report.main_shape) is None:
             fail(headline(report), FAILED)

@@ -88,6 +88,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             their standard deviation; ``None`` where that cannot be said.
         gain_error: Standard error of what ``metric`` changed by against the reference variant, by
             the choice of examples; ``None`` where that cannot be said.
+        notes: What labels of the data were taken as the checkpoint's without being asked.
     """
 
     metric: str
@@ -97,6 +98,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: float
     output_error: float | None = None
     gain_error: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -198,6 +200,12 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def labelled(self) -> bool:
         """Whether answers were scored with labels, and not with the reference's answers."""
         return any(variant.score is not None and variant.score.scores for variant in self.variants)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What labels of the data were taken as the checkpoint's without being asked."""
+        scores = [variant.score for variant in self.variants if variant.score is not None]
+        return scores[0].notes if scores else ()
 
     def variant(self, name: str) -> Variant | None:
         """The variant of that name."""

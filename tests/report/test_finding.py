@@ -143,6 +143,16 @@ def test_page_table_and_picture_have_the_p95(tmp_path: Path) -> None:
     assert "asked for" not in render_page(asked())
 
 
+def test_labels_that_were_matched_are_said() -> None:
+    report = asked()
+    note = "labels matched in another letter case: 'A' as 'a'"
+    for variant in report.variants[:-1]:
+        assert variant.score is not None
+        variant.score = msgspec.structs.replace(variant.score, notes=(note,))
+    assert report.notes == (note,)
+    assert "<dt>note</dt><dd>labels matched in another" in render_page(report)
+
+
 def test_what_is_asked_for_is_kept_in_the_file() -> None:
     report = asked(p95_below=0.02, drop_below=0.005)
     again = msgspec.json.decode(msgspec.json.encode(report), type=Report)
