@@ -357,15 +357,11 @@ def parse_share(text: str, option: str = "max-drop") -> float:
         share = float(number) / (100 if percent else 1)
     except ValueError:
         raise InputError(
-<<<<<<< HEAD
-            f"{option} is malformed", expected="a share such as 0.5% or 0.005", got=repr(text)
-=======
-            "max-drop is malformed", expected="a share such as 0.5% or 0.005", got=shown(text)
->>>>>>> main
+            f"{option} is malformed", expected="a share such as 0.5% or 0.005", got=shown(text)
         ) from None
     if not 0 <= share < math.inf:
         raise InputError(
-            "max-drop is out of bounds",
+            f"{option} is out of bounds",
             expected="0 or more, such as 0.5% for half a point",
             got=shown(text),
         )

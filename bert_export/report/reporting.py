@@ -113,16 +113,10 @@ def make_report(
     chosen, folder = find_task(task), Path(output)
     under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
     shapes = under.parsed_shapes
-<<<<<<< HEAD
-    if chosen.demo is None and model == "demo":
-        raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
+    check_demonstration(task, model)
     _check_drop("max-drop", max_drop)
     _check_drop("drop-below", drop_below)
     _check_p95(p95_below)
-=======
-    check_demonstration(task, model)
-    _check_drop(max_drop)
->>>>>>> main
     fields, names = dict(fields or {}), plain_label_map(label_map)
     dataset, record = _read_data(chosen, data, fields, names)
     drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
