@@ -25,8 +25,9 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypedDict, TypeVar
 
 __all__ = [
     "BertExportError",
@@ -39,6 +40,7 @@ __all__ = [
     "InputError",
     "MeasurementError",
     "MissingExtraError",
+    "PanicError",
     "PassError",
     "QuantizationError",
     "TargetError",
@@ -46,8 +48,10 @@ __all__ = [
     "TokenizerError",
     "TracingError",
     "VerificationError",
+    "interruption_in",
     "one_line",
     "one_of",
+    "panics_as_errors",
     "plain",
     "shown",
     "suggestion",
@@ -58,6 +62,9 @@ _CLOSE = 0.6
 
 _LONGEST_PART = 600
 """Characters that a message keeps of each of its parts: what was typed may be of any length."""
+
+
+Error = TypeVar("Error", bound="BertExportError")
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -139,6 +146,47 @@ def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -
     return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
 
 
+def interruption_in(error: BaseException) -> BaseException | None:
+    """The request to end that a library took for a failure of its own, such as Ctrl-C.
+
+    Args:
+        error: What the library raised; what it came of and in which handling it arose are looked
+            through.
+
+    Returns:
+        The ``KeyboardInterrupt`` or ``SystemExit``; ``None`` where there is none.
+    """
+    left, met = [error], set[int]()
+    while left:
+        one = left.pop()
+        if isinstance(one, KeyboardInterrupt | SystemExit):
+            return one
+        met.add(id(one))
+        left += [
+            other for other in (one.__cause__, one.__context__) if other and id(other) not in met
+        ]
+    return None
+
+
+class PanicError(RuntimeError):
+    """What a panic of a library in Rust becomes."""
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Turn a panic of a library in Rust, which no ``except Exception`` hears, into an error.
+
+    Raises:
+        PanicError: The library panicked.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # no module exports the class
+            raise
+        raise PanicError(str(error)) from error
+
+
 def _part(value: object) -> str:
     """A part of a message; of a long one the beginning and the end.
 
@@ -194,13 +242,19 @@ class BertExportError(Exception):
             message = f"{message} {advice if advice.endswith('?') else _ended(advice)}"
         super().__init__(message)
 
+    def at(self, place: str) -> Self:
+        """The same error, said of a place such as an item of a list."""
+        error = _restore(type(self), f"{place}: {self}")
+        error.__dict__.update(self.__dict__)
+        return error
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors travel between processes, whatever their class is made of."""
         return _restore, (type(self), str(self)), self.__dict__
 
 
-def _restore(kind: type[BertExportError], message: str) -> BertExportError:
-    """The error of that message, which another process made."""
+def _restore(kind: type[Error], message: str) -> Error:
+    """An error of a class with a message that is composed already."""
     return kind.__new__(kind, message)
 
 

@@ -138,6 +138,9 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             float until it holds.
         eval_data: A file as :func:`bert_export.datasets.read_dataset` takes it.
         keep_best: Whether the best that was found is written where ``max_drop`` cannot be kept.
+        fields: By field, the column of ``calibration`` and ``eval_data`` that holds it where it has
+            another name.
+        label_map: The checkpoint's label by that of ``eval_data``, each a name or an id.
         engines: For which GPUs and shapes targets with a builder of their own get their engine;
             they get their graph alone when ``None``.
         threads: Threads inside an operator while calibrating, verifying and timing.
@@ -156,6 +159,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_drop: float | None = None
     eval_data: str | None = None
     keep_best: bool = False
+    fields: dict[str, str] = {}
+    label_map: dict[str, str] = {}
     engines: EngineOptions | None = None
     threads: int | None = None
 
@@ -179,6 +184,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             max_drop=None,
             eval_data=None,
             keep_best=False,
+            fields={},
+            label_map={},
         )
 
     def for_targets(self, targets: Sequence[str], precision: str) -> ExportRequest:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bert_export.cli import values
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
 from bert_export.cli.option_groups import Command
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
@@ -42,6 +43,7 @@ _KINDS = {ONE_TEXT: "one text, tokenized and decoded", MANY_TEXTS: "{} texts in 
     type=values.DATA,
     help="A file of records to answer.  [default: the task's calibration set]",
 )
+@data_options(labels=False)
 @measuring_options
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, raw samples too.")
@@ -53,6 +55,7 @@ def bench_command(
     data: str | None,
     quiet: bool,
     as_json: bool,
+    data_options: DataOptions,
     measuring: MeasuringOptions,
 ) -> None:
     """Time BUNDLEs of one task against each other.
@@ -73,6 +76,7 @@ def bench_command(
                 targets=targets,
                 baseline=baseline,
                 data=data,
+                fields=data_options.columns(),
                 under=under,
             )
         if as_json:

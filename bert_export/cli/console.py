@@ -12,14 +12,14 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 
-from bert_export.errors import BertExportError
+from bert_export.errors import BertExportError, interruption_in
 
 __all__ = [
     "UsageProblem",
@@ -37,7 +37,9 @@ MISUSED = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 _PIPED_WIDTH = 140
-_REQUESTS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_REQUESTS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, io.TextIOWrapper):  # what an encoding lacks becomes a question mark
@@ -81,26 +83,43 @@ def fail(text: str, status: int) -> NoReturn:
 def errors_on_one_line() -> Iterator[None]:
     """Print a library's or a file system's error as one red line and leave with status 1.
 
-    A request to end (SIGTERM, or SIGHUP of a terminal that is closed) unwinds as Ctrl-C does, so
-    that nothing half-written is left.
+    A request to end (Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed) unwinds the command,
+    so that nothing half-written is left, and ends it with 128 and the signal's number, also where a
+    library takes it for a failure of its own.
     """
+    asked: list[int] = []
     try:
-        with _ended_in_order():
+        with _ended_in_order(asked):
             yield
+        if asked:  # a library went on as if nothing had been asked
+            _end(asked)
     except BrokenPipeError:  # whoever read the output has enough
         raise
     except (BertExportError, OSError) as error:
+        if asked or interruption_in(error) is not None:
+            _end(asked)
         text = _file_text(error) if isinstance(error, OSError) else str(error)
         fail(text, FAILED)
     except KeyboardInterrupt:
-        stderr.print("interrupted", style="red")
-        sys.exit(INTERRUPTED)
+        _end(asked)
+    except Exception as error:
+        if asked or interruption_in(error) is not None:
+            _end(asked)
+        raise
+
+
+def _end(asked: Sequence[int]) -> NoReturn:
+    stderr.print("interrupted", style="red")
+    sys.exit(128 + asked[0] if asked else INTERRUPTED)
 
 
 @contextmanager
-def _ended_in_order() -> Iterator[None]:
+def _ended_in_order(asked: list[int]) -> Iterator[None]:
+    """Turn requests to end into ``KeyboardInterrupt``, and note their signals' numbers."""
+
     def end(number: int, _: object) -> None:
-        sys.exit(128 + number)
+        asked.append(number)
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bert_export.cli import values
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.option_groups import Command
 
 if TYPE_CHECKING:  # the metrics are not needed to print the help
@@ -40,6 +41,7 @@ __all__ = ["evaluate_command", "figure_text"]
     metavar="BUNDLE",
     help="A bundle of the same checkpoint, such as the FP32 one, to compare answers with.",
 )
+@data_options()
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of masks that the tool makes."
 )
@@ -53,6 +55,7 @@ def evaluate_command(
     task: str | None,
     target: str | None,
     against: str | None,
+    data_options: DataOptions,
     seed: int,
     threads: int | None,
     quiet: bool,
@@ -60,8 +63,8 @@ def evaluate_command(
 ) -> None:
     """Score BUNDLE's answers on FILE: its labels, or another bundle's answers.
 
-    FILE is a .jsonl, .csv, .parquet or .txt file, or a directory that the datasets library saved,
-    with the fields of the task.
+    FILE holds records with the fields of the task: .jsonl, .json, .csv, .tsv, .conll, .txt or
+    .parquet, text also as .gz; or it is a directory that the datasets library saved.
     """
     with errors_on_one_line():
         from bert_export.evaluation import evaluate
@@ -70,6 +73,8 @@ def evaluate_command(
             found = evaluate(
                 bundle,
                 file,
+                fields=data_options.columns(),
+                label_map=data_options.label_map(),
                 task=task,
                 target=target,
                 against=against,
@@ -82,6 +87,8 @@ def evaluate_command(
         elif quiet:
             stdout.print(f"{_headline(found):.4f}")
         else:
+            for note in found.notes:
+                stderr.print(f"note: {note}")
             stdout.print(_table(found))
 
 

@@ -18,6 +18,8 @@ from bert_export.bundle import (
 )
 from bert_export.cli import values
 from bert_export.cli.console import errors_on_one_line, print_json, stdout, usage_errors
+from bert_export.cli.data_options import DataOptions, data_options
+from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.extras import export_extra
@@ -39,7 +41,7 @@ _budget = option_group("Accuracy budget of INT8")
 _running = option_group("Running and printing")
 
 
-@click.command("export", cls=Command)
+@click.command("export", cls=Command, epilog=demonstration_lines())
 @_input(
     "--task",
     type=values.TASK,
@@ -89,7 +91,7 @@ _running = option_group("Running and printing")
 @_int8(
     "--calibration",
     type=values.CALIBRATION,
-    help="A built-in set, or a data file: .jsonl, .csv, .parquet, .txt or a saved data set.",
+    help="A built-in set, or a data file: .jsonl, .csv, .txt and others, or a saved data set.",
 )
 @_int8(
     "--calibration-method",
@@ -119,6 +121,7 @@ _running = option_group("Running and printing")
     help="A data file to measure that on: the task's metric if labelled, else agreement with FP32.",
 )
 @_budget("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
+@data_options(option_group("Data of --calibration and --eval"))
 @engine_options
 @_running(
     "--threads", type=click.IntRange(min=1), help="Threads while calibrating, verifying and timing."
@@ -150,6 +153,7 @@ def export_command(
     max_drop: str | None,
     eval_data: str | None,
     keep_best: bool,
+    data_options: DataOptions,
     gpus: tuple[str, ...],
     batch_sizes: str | None,
     lengths: str | None,
@@ -185,6 +189,8 @@ def export_command(
             "max_drop": None if max_drop is None else parse_share(max_drop),
             "eval_data": eval_data,
             "keep_best": keep_best or None,
+            "fields": data_options.columns() or None,
+            "label_map": data_options.label_map() or None,
             "engines": read_engine_options(
                 targets or base.targets,
                 gpus=gpus,
@@ -364,10 +370,14 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     A bundle for GPUs alone is not asked: they need not be here. An example that does not fit, such
     as one that is too long for the checkpoint, makes no finished bundle a failure.
     """
+    from bert_export.datasets.demonstrations import find_example
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)
-    record = dict(task.example)
+    record, options = dict(task.example), dict(task.command_options)
+    shown = find_example(done.manifest.model.source, task.name)
+    if shown is not None:
+        record, options = dict(shown.record), options | shown.options
     if example is not None:
         record[next(iter(record))] = example
     here = [engine.target for engine in done.manifest.engines if not TARGETS[engine.target].gpu]
@@ -376,7 +386,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     default = done.manifest.default_target
     with load(done.path, target=default if default in here else here[0]) as pipeline:
         try:
-            return record, pipeline.ask(record, **task.command_options), None
+            return record, pipeline.ask(record, **options), None
         except InputError as error:
             return record, None, str(error)
 

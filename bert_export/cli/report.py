@@ -16,6 +16,7 @@ from bert_export.cli.console import (
     stdout,
     usage_errors,
 )
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.export import parse_share
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
 from bert_export.cli.option_groups import Command
@@ -37,7 +38,7 @@ __all__ = ["report_command"]
 @click.option(
     "--data",
     type=values.DATA,
-    help="A labelled .jsonl, .csv or .parquet file; without labels, agreement with FP32 counts.  "
+    help="A labelled data file; without labels, agreement with FP32 counts.  "
     "[default: the task's built-in set]",
 )
 @click.option(
@@ -69,6 +70,7 @@ __all__ = ["report_command"]
     type=values.CALIBRATION,
     help="Of the INT8 variants: a built-in set or a file.",
 )
+@data_options()
 @measuring_options
 @click.option("--output", "-o", required=True, help="The report's folder; variants are kept there.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -86,6 +88,7 @@ def report_command(
     output: str,
     quiet: bool,
     as_json: bool,
+    data_options: DataOptions,
     measuring: MeasuringOptions,
 ) -> None:
     """Export, score and time a checkpoint's variants, and write a page that compares them.
@@ -114,6 +117,8 @@ def report_command(
                 max_drop=drop,
                 eval_data=eval_data,
                 calibration=calibration,
+                fields=data_options.columns(),
+                label_map=data_options.label_map(),
                 command=_command(),
                 under=under,
             )

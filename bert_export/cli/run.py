@@ -6,7 +6,8 @@ import contextlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
@@ -20,7 +21,10 @@ from bert_export.cli.console import (
     stderr,
     usage_errors,
 )
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.option_groups import Command
+from bert_export.datasets import read_dataset
+from bert_export.datasets.columns import Columns, suggest_field, usual_column
 from bert_export.errors import BertExportError, InputError, one_of, shown
 from bert_export.tasks import Task, find_task
 
@@ -74,6 +78,13 @@ class _CallOption(values.StringKind):
     "where it can be.",
 )
 @click.option(
+    "--data",
+    type=values.DATA,
+    metavar="FILE",
+    help="Answer the records of a data file, as `evaluate` reads it.",
+)
+@data_options(labels=False)
+@click.option(
     "--target",
     type=values.TARGET,
     help="Whose engine answers.  [default: the bundle's default target]",
@@ -84,6 +95,8 @@ def run_command(
     inputs: tuple[str, ...],
     task: str | None,
     options: tuple[str, ...],
+    data: str | None,
+    data_options: DataOptions,
     target: str | None,
     threads: int | None,
 ) -> None:
@@ -92,14 +105,14 @@ def run_command(
     An input is a text, or a JSON object with the task's fields such as
     '{"question": "...", "context": "..."}'. Without inputs, lines are read from standard input.
     Entities are whole words, as with -p aggregation_strategy=first; -p aggregation_strategy=none
-    gives each token, as the call in Python does. What labels a record, so that it can be evaluated,
-    is not read.
+    gives each token, as the call in Python does. What labels a record, so that it can be
+    evaluated, is not read, nor are fields that the task does not know.
     """
     with usage_errors():
         named = dict(_option(option) for option in options)
     with errors_on_one_line():
         _check_call(bundle, task, named)
-        if not inputs and sys.stdin is None:
+        if not inputs and data is None and sys.stdin is None:
             raise UsageProblem(
                 InputError(
                     "standard input is closed",
@@ -110,10 +123,10 @@ def run_command(
 
         with load(bundle, task=task, target=target, threads=threads) as pipeline:
             definition = find_task(pipeline.task)
-            required = definition.required
             call_options = {**definition.command_options, **named}
-            for line in inputs or _lines():
-                record = _record(line, [name for name in required if name not in call_options])
+            task_of_records = _without(definition, call_options)
+            fields = data_options.columns()
+            for record in _records(task_of_records, inputs, data, fields):
                 print_json(pipeline.ask(record, **call_options))
 
 
@@ -136,6 +149,31 @@ def _check_call(bundle: str, task: str | None, options: Mapping[str, Any]) -> No
                     **one_of(name, known),
                 )
             )
+
+
+def _without(task: Task, options: Mapping[str, Any]) -> Task:
+    """The task of records that need not have what options of the call give."""
+    required = tuple(name for name in task.required if name not in options)
+    given = tuple(name for name in task.required if name in options)
+    return replace(task, required=required, optional=(*task.optional, *given))
+
+
+def _records(
+    task: Task, inputs: Sequence[str], data: str | None, fields: Mapping[str, str]
+) -> Iterator[Mapping[str, Any]]:
+    """What is to be answered: the inputs, a data file, or lines of standard input.
+
+    Raises:
+        BertExportError: A record does not fit the task, or inputs and a file are given.
+    """
+    if data is not None and inputs:
+        raise InputError("inputs are given twice", expected="texts or --data", got="both")
+    if data is not None:
+        yield from read_dataset(task, data, fields=fields).records
+        return
+    columns = Columns(task, fields)
+    for line in inputs or _lines():
+        yield _record(line, task, columns)
 
 
 def _task(bundle: str, name: str | None) -> Task:
@@ -203,18 +241,24 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _record(line: str, required: list[str]) -> dict[str, Any]:
+def _record(line: str, task: Task, columns: Columns) -> dict[str, Any]:
     """A line as a record: a JSON object with the task's fields, or a bare text."""
-    record: dict[str, Any] = {"text": line}
+    found: dict[str, Any] = {"text": line}
     if line.lstrip().startswith("{"):
         with contextlib.suppress(ValueError, RecursionError):  # then it is a text in braces
-            record = json.loads(line)
-    missing = [name for name in required if name not in record]
-    if missing:
-        fields = ", ".join(f'"{name}": ...' for name in required)
+            found = json.loads(line)
+    record = columns.pick(found)
+    missing = [name for name in task.required if name not in record]
+    if missing or not record:
+        names = task.required or task.optional[:1]
+        fields = ", ".join(f'"{name}": ...' for name in names)
+        lacking = (missing or task.optional)[0]
         raise InputError(
             "input lacks fields of the task",
             expected=f"a JSON object {{{fields}}}",
-            got=", ".join(record),
+            got=", ".join(found),
+            fix=suggest_field(lacking, tuple(found))
+            if usual_column(lacking, tuple(found)) and found.keys() != {"text"}
+            else None,
         )
     return record

@@ -22,6 +22,7 @@ import onnx_ir as ir
 from bert_export.errors import BundleError, InputError
 from bert_export.explanation.cost import Cost
 from bert_export.explanation.operators import Result, Tensor, run_operator
+from bert_export.regular_files import check_regular
 
 __all__ = ["price_stages"]
 
@@ -50,6 +51,7 @@ def price_stages(
         InputError: An axis has no size.
     """
     try:
+        check_regular(path)
         graph = ir.load(path).graph
     except Exception as error:  # whatever the parser raised: the file is not ONNX, or not there
         raise BundleError(

@@ -48,6 +48,7 @@ def check_request(request: ExportRequest) -> ExportRequest:
     _check_precision(request)
     check_opset(request.opset)
     _check_budget(request)
+    _check_columns(request)
     # What is imported for these takes time, so what is typed wrong is said before.
     _check_targets(request)
     if request.engines is not None:
@@ -165,6 +166,22 @@ def _check_targets(request: ExportRequest) -> None:
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in targets:
         load_target(target).check_installed()
+
+
+def _check_columns(request: ExportRequest) -> None:
+    """Names of columns and labels are of data that is read."""
+    if request.fields and request.calibration is None and request.eval_data is None:
+        raise InputError(
+            "field has no use without data of your own",
+            expected="--calibration or --eval beside it",
+            got=", ".join(f"{name}={column}" for name, column in request.fields.items()),
+        )
+    if request.label_map and request.eval_data is None:
+        raise InputError(
+            "label map has no use without labelled data",
+            expected="--eval beside it",
+            got=", ".join(f"{old}={new}" for old, new in request.label_map.items()),
+        )
 
 
 def _check_budget(request: ExportRequest) -> None:

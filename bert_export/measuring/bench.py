@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def bench(
     targets: Sequence[str] = (),
     baseline: str | None = None,
     data: str | None = None,
+    fields: Mapping[str, str] | None = None,
     under: Conditions | None = None,
 ) -> Bench:
     """Time bundles of one task against each other.
@@ -83,8 +84,9 @@ def bench(
         targets: Which engines of each bundle; every one that it holds where none is named.
         baseline: Name of the contender that the others are compared with, as tables call it; the
             first when ``None``.
-        data: A ``.jsonl`` or ``.txt`` file of records to answer; the task's calibration set when
-            ``None``.
+        data: A file of records to answer, as :func:`bert_export.datasets.read_dataset` takes it;
+            the task's calibration set when ``None``.
+        fields: By field, the column of the file that holds it where it has another name.
         under: The conditions; the usual ones when ``None``.
 
     Raises:
@@ -92,10 +94,16 @@ def bench(
         InputError: The bundles are of several tasks, or an option does not fit.
         MeasurementError: No bundle could be timed at all.
     """
+    if fields and data is None:
+        raise InputError(
+            "field has no use without data of your own",
+            expected="--data beside it",
+            got=", ".join(f"{name}={column}" for name, column in fields.items()),
+        )
     under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
     opened = _with_baseline(find_engines(bundles, targets), baseline)
     task = _one_task(opened)
-    source, records = records_to_time(opened[0].manifest, data, under.texts)
+    source, records = records_to_time(opened[0].manifest, data, under.texts, fields=fields)
     results = {contender.engine.name: Measured() for contender in opened}
     machine = describe_machine()
     time_bundles(

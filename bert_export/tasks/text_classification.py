@@ -28,13 +28,17 @@ class ClassifierPostProcessing(PostProcessing, frozen=True, kw_only=True):
 
     Args:
         problem_type: ``problem_type`` of the checkpoint's config; ``null`` where it does not say.
+        activation_fn: What a cross-encoder's ``predict`` and ``rank`` apply to the logits, as
+            sentence-transformers' files spell it; ``null`` where they do not say: ``sigmoid`` where
+            there is one label, else nothing.
     """
 
     problem_type: str | None = None
+    activation_fn: str | None = None
 
     @classmethod
     def from_checkpoint(cls, facts: CheckpointFacts) -> Self:
-        return cls(problem_type=facts.problem_type)
+        return cls(problem_type=facts.problem_type, activation_fn=facts.activation_fn)
 
 
 class TextClassificationPostProcessing(ClassifierPostProcessing, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from bert_export.bundle import DEFAULT_OPSET, OPSETS, check_opset
-from bert_export.errors import TracingError, one_line
+from bert_export.errors import TracingError, interruption_in, one_line
 from bert_export.tasks.interface import BATCH, CHOICES, SEQUENCE
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 
@@ -146,6 +146,8 @@ def _trace_without_weights(
             model = program.model
             _declare_weights(model.graph, weights)
     except Exception as error:  # the exporter wraps whatever the head or a decomposition raised
+        if (interruption := interruption_in(error)) is not None:
+            raise interruption from None
         raise TracingError(
             f"head {type(head).__name__} cannot be traced by torch {torch.__version__}",
             expected="a graph with dynamic batch and sequence",

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.inputs import check_text, field
 from bert_export.runtime.pipelines.pipeline import Pipeline, Reduced
-from bert_export.runtime.pipelines.texts import Tokenization, check_text, encode_texts, field
+from bert_export.runtime.pipelines.texts import Tokenization, encode_texts
 
 __all__ = ["TextPairPipeline"]
 
