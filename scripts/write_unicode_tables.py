@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import tokenizers
@@ -26,7 +28,7 @@ CODE_POINTS = 0x110000
 _SURROGATES = range(0xD800, 0xE000)
 _HANGUL = range(0xAC00, 0xD7A4)  # decomposed by arithmetic, in every version of the standard
 _BLOCK = 256
-_CHUNK = 4096
+_FEW = 256  # characters of a text with an added token for each, which takes the square of that
 _ADDED = "[X]"
 _BETWEEN = "|"
 _LOWEST_CLASS, _HIGHEST_CLASS = "\u0334", "\u0345"  # of combining classes 1 and 240
@@ -74,13 +76,13 @@ def ask() -> Tables:
     flags = [0] * CODE_POINTS
     for flag, found in _flagged():
         for code in found:
-            flags[code] |= flag
+            flags[code] |= int(flag)
     decompositions = _changed(normalizers.NFD().normalize_str)
     lower_case = _changed(normalizers.Lowercase().normalize_str)
     for code in decompositions:
-        flags[code] |= Flag.DECOMPOSED
+        flags[code] |= int(Flag.DECOMPOSED)
     for code in lower_case:
-        flags[code] |= Flag.LOWERCASED
+        flags[code] |= int(Flag.LOWERCASED)
     for code in _HANGUL:
         if decompositions.pop(code) != _jamo(code):
             raise SystemExit(f"Hangul syllable {code:04X} is not decomposed by arithmetic")
@@ -112,21 +114,27 @@ def _flagged() -> Iterator[tuple[Flag, list[int]]]:
     yield Flag.WORD, _words()
 
 
-def _chunks() -> Iterator[str]:
+@cache
+def _characters() -> str:
     """All characters but the one that stands between them in a question, in order."""
-    codes = [
-        code for code in range(CODE_POINTS) if code not in _SURROGATES and code != ord(_BETWEEN)
-    ]
-    for start in range(0, len(codes), _CHUNK):
-        yield "".join(map(chr, codes[start : start + _CHUNK]))
+    codes = chain(range(_SURROGATES.start), range(_SURROGATES.stop, CODE_POINTS))
+    return "".join(map(chr, codes)).replace(_BETWEEN, "")
 
 
-def _answers(normalize: Callable[[str], str]) -> Iterator[tuple[int, str]]:
-    """Every code point with what a normalizer makes of it."""
-    yield ord(_BETWEEN), normalize(_BETWEEN)
+def _chunks(size: int = 4096) -> Iterator[str]:
+    for start in range(0, len(_characters()), size):
+        yield _characters()[start : start + size]
+
+
+def _answers(
+    normalize: Callable[[str], str], *, before: str = "", behind: str = ""
+) -> Iterator[tuple[int, str]]:
+    """Every code point with what a normalizer makes of it, between two others or alone."""
+    yield ord(_BETWEEN), normalize(before + _BETWEEN + behind)
     for chunk in _chunks():
-        answers = normalize(_BETWEEN.join(chunk)).split(_BETWEEN)
-        yield from zip(map(ord, chunk), answers, strict=True)
+        asked = f"{behind}{_BETWEEN}{before}".join(chunk)
+        answers = normalize(f"{_BETWEEN}{before}{asked}{behind}").split(_BETWEEN)
+        yield from zip(map(ord, chunk), answers[1:], strict=True)
 
 
 def _where(normalize: Callable[[str], str], holds: Callable[[int, str], bool]) -> list[int]:
@@ -167,7 +175,7 @@ def _stripped_beside_added_tokens() -> list[int]:
     """What a token with lstrip takes up."""
     backend = _with_added_token(AddedToken(_ADDED, lstrip=True, normalized=False))
     found = []
-    for chunk in _chunks():
+    for chunk in _chunks(_FEW):
         encoding = backend.encode("".join(f"{_STARTER}{one}{_ADDED}" for one in chunk))
         spans = [
             span for index, span in zip(encoding.ids, encoding.offsets, strict=True) if index == 1
@@ -184,7 +192,7 @@ def _words() -> list[int]:
     """What a token with single_word may not stand beside."""
     backend = _with_added_token(AddedToken(_ADDED, single_word=True, normalized=False))
     found = [ord(_BETWEEN)] if 1 not in backend.encode(f"{_BETWEEN}{_ADDED} ").ids else []
-    for chunk in _chunks():
+    for chunk in _chunks(_FEW):
         encoding = backend.encode("".join(f" {one}{_ADDED} " for one in chunk))
         stops = {
             end
@@ -206,12 +214,10 @@ def _combining_classes() -> dict[int, int]:
     """
     order = normalizers.NFD().normalize_str
     least, most = _LOWEST_CLASS, _HIGHEST_CLASS
-    marks = [
-        chr(code)
-        for code, answer in _answers(order)
-        if answer == chr(code)
-        and (_swaps(order, answer, least) or _swaps(order, most, answer))
-    ]
+    marks = sorted(
+        {chr(code) for code, answer in _answers(order, behind=least) if answer == least + chr(code)}
+        | {chr(code) for code, answer in _answers(order, before=most) if answer == chr(code) + most}
+    )
     rulers: dict[int, str] = {}
     for mark in marks:
         rulers.setdefault(unicodedata.combining(mark), mark)
@@ -242,7 +248,9 @@ def _jamo(syllable: int) -> tuple[int, ...]:
 
 def render(tables: Tables) -> str:
     """The C++ file."""
-    records = sorted({(flags, tables.classes.get(code, 0)) for code, flags in enumerate(tables.flags)})
+    records = sorted(
+        {(flags, tables.classes.get(code, 0)) for code, flags in enumerate(tables.flags)}
+    )
     numbers = {record: index for index, record in enumerate(records)}
     kinds = [numbers[flags, tables.classes.get(code, 0)] for code, flags in enumerate(tables.flags)]
     blocks: dict[tuple[int, ...], int] = {}

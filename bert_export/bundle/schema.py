@@ -115,6 +115,8 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
             looked up in ``tokenizer.json``.
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
         truncation_side: The end at which a row that is too long is cut.
+        token_types: Whether token types tell the two texts of a pair apart; where not, all are 0,
+            whatever ``tokenizer.json`` says.
     """
 
     file: str
@@ -127,6 +129,7 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
     unk_token: str = "[UNK]"
     clean_up_tokenization_spaces: bool = False
     truncation_side: Literal["right", "left"] = "right"
+    token_types: bool = True
 
 
 class LayerPlan(Record, frozen=True, kw_only=True):

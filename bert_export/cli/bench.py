@@ -77,7 +77,7 @@ def bench_command(
                 targets=targets,
                 baseline=baseline,
                 data=data,
-                fields=data_options.columns(),
+                fields=data_options.columns,
                 under=under,
             )
         if as_json:

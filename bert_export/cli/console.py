@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from bert_export.errors import BertExportError, interruption_in
+from bert_export.errors import BertExportError
+from bert_export.foreign_errors import interruption_in
 
 __all__ = [
     "UsageProblem",

@@ -74,8 +74,8 @@ def evaluate_command(
             found = evaluate(
                 bundle,
                 file,
-                fields=data_options.columns(),
-                label_map=data_options.label_map(),
+                fields=data_options.columns,
+                label_map=data_options.label_map,
                 task=task,
                 target=target,
                 against=against,

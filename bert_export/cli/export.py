@@ -189,8 +189,8 @@ def export_command(
             "max_drop": None if max_drop is None else parse_share(max_drop),
             "eval_data": eval_data,
             "keep_best": keep_best or None,
-            "fields": data_options.columns() or None,
-            "label_map": data_options.label_map() or None,
+            "fields": data_options.columns or None,
+            "label_map": data_options.label_map or None,
             "engines": read_engine_options(
                 targets or base.targets,
                 gpus=gpus,

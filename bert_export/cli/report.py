@@ -117,8 +117,8 @@ def report_command(
                 max_drop=drop,
                 eval_data=eval_data,
                 calibration=calibration,
-                fields=data_options.columns(),
-                label_map=data_options.label_map(),
+                fields=data_options.columns,
+                label_map=data_options.label_map,
                 command=_command(),
                 under=under,
             )

@@ -125,7 +125,7 @@ def run_command(
             definition = find_task(pipeline.task)
             call_options = {**definition.command_options, **named}
             task_of_records = _without(definition, call_options)
-            fields = data_options.columns()
+            fields = data_options.columns
             for record in _records(task_of_records, inputs, data, fields):
                 print_json(pipeline.ask(record, **call_options))
 
@@ -167,7 +167,9 @@ def _records(
         BertExportError: A record does not fit the task, or inputs and a file are given.
     """
     if data is not None and inputs:
-        raise InputError("inputs are given twice", expected="texts or --data", got="both")
+        raise UsageProblem(
+            InputError("inputs are given twice", expected="texts or --data", got="both")
+        )
     if data is not None:
         yield from read_dataset(task, data, fields=fields).records
         return

@@ -98,16 +98,18 @@ def load_source(
         head = load_head(task.head, checkpoint)
         told["model"] = checkpoint.source
         told["parameters"] = sum(parameter.numel() for parameter in head.parameters())
-    facts = checkpoint_facts(config, checkpoint)
-    eval_data = None
-    if request.eval_data is not None:
-        eval_data = read_dataset(
-            task,
-            request.eval_data if eval_records is None else eval_records,
-            fields=request.fields,
-            label_map=request.label_map,
-        )
-        check_labels(task, facts, eval_data)
+        facts = checkpoint_facts(config, checkpoint)
+        eval_data = None
+        if request.eval_data is not None:
+            eval_data = read_dataset(
+                task,
+                request.eval_data if eval_records is None else eval_records,
+                fields=request.fields,
+                label_map=request.label_map,
+            )
+            notes = check_labels(task, facts, eval_data)
+            if notes:
+                told["note"] = "; ".join(notes)
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest, read_manifest, read_steadily, verify_files
+from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -61,8 +61,8 @@ def load(
         The task's pipeline; safe to call from several threads, closed by ``close()`` or ``with``.
 
     Raises:
-        BundleError: The bundle is missing, tampered with, truncated or of another version, or does
-            not serve the target.
+        BundleError: The bundle is missing, tampered with, truncated or of another version, its
+            graph is not the one that the manifest speaks of, or it does not serve the target.
         TaskError: ``task`` is unknown or needs another head.
         InputError: ``path`` is no path, a provider or thread count that this machine does not have,
             or an option that the target does not know.
@@ -81,10 +81,12 @@ def load(
         if plan is not None and plan.processor is not None:
             warn_if_unsuited(plan.processor, detect_processor())
         verify_files(folder, manifest, hashes=verify)
+        check_graph(folder, manifest, engine)
         tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
         session = open_session(
             folder,
             engine,
+            longest=manifest.model.max_position_embeddings,
             threads=threads,
             providers=providers,
             hint=hint,
