@@ -342,8 +342,12 @@ def _told(
     return told if explanation is None else told | {"explanation": explanation}
 
 
-def parse_share(text: str) -> float:
+def parse_share(text: str, option: str = "max-drop") -> float:
     """A share: ``0.5%`` and ``0.005`` are the same.
+
+    Args:
+        text: As typed.
+        option: Whose value it is, for errors.
 
     Raises:
         InputError: It is neither, or below zero.
@@ -353,11 +357,11 @@ def parse_share(text: str) -> float:
         share = float(number) / (100 if percent else 1)
     except ValueError:
         raise InputError(
-            "max-drop is malformed", expected="a share such as 0.5% or 0.005", got=shown(text)
+            f"{option} is malformed", expected="a share such as 0.5% or 0.005", got=shown(text)
         ) from None
     if not 0 <= share < math.inf:
         raise InputError(
-            "max-drop is out of bounds",
+            f"{option} is out of bounds",
             expected="0 or more, such as 0.5% for half a point",
             got=shown(text),
         )
