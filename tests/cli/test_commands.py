@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from bert_export import load
 from bert_export.cli import main
-from bert_export.datasets.demonstrations import find_demonstrations
+from bert_export.demonstration_table import find_demonstrations
 from bert_export.exporter import Export
 from bert_export.tasks import TASKS
 
