@@ -305,11 +305,11 @@ def _print(done: Export, explanation: Explanation | None) -> None:
     """What was found, and what the passes did where that is asked for."""
     from bert_export.cli.auto_target import print_auto_target
     from bert_export.cli.explain import print_explanation
-    from bert_export.cli.search import search_table
+    from bert_export.cli.search import print_search
 
     plan = done.manifest.engines[0].quantization
     if plan is not None and plan.search is not None:
-        stdout.print(search_table(plan.search))
+        print_search(plan.search)
     print_auto_target(done.manifest)
     stdout.print(f"wrote {done.path}")
     if explanation is not None:
@@ -374,7 +374,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     A bundle for GPUs alone is not asked: they need not be here. An example that does not fit, such
     as one that is too long for the checkpoint, makes no finished bundle a failure.
     """
-    from bert_export.datasets.demonstrations import find_example
+    from bert_export.demonstration_table import find_example
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)

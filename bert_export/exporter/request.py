@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bert_export.bundle import ExportRequest, check_opset
-from bert_export.demonstration_table import find_demonstration
+from bert_export.demonstration_table import check_demonstration_name
 from bert_export.errors import InputError, TaskError, one_of, shown
 from bert_export.quantization.options import check_quantization
 from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
@@ -98,7 +98,7 @@ def check_demonstration(name: str | None, model: str) -> None:
     task = None if name is None else find_task(name)
     if model != "demo":
         if model.startswith("demo:"):
-            find_demonstration(model.removeprefix("demo:"))
+            check_demonstration_name(model.removeprefix("demo:"))
         return
     if task is None:
         raise TaskError("task is not given", expected=f"--task, one of {', '.join(TASKS)}")
