@@ -6,6 +6,7 @@ imported on first use, so that a service that only loads never pays for PyTorch.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "export", "load"]
 __version__ = "0.1.0"
+
+# What the package logs is heard where the application sets up a handler, and nowhere else.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "evaluate": "bert_export.evaluation",
