@@ -43,8 +43,10 @@ def check_regular(path: Path, *, most: int | None = None) -> int:
 def open_regular(path: Path, *, most: int | None = None) -> io.FileIO:
     """Open a regular file to read its bytes; see :func:`check_regular`.
 
-    What is checked is the file that was opened, so none can take its place in between.
+    It is looked at before, for opening a device may move it; and after, for another may have taken
+    its place.
     """
+    check_regular(path, most=most)
     file = io.FileIO(path, "rb", opener=_open_at_once)
     try:
         _check(os.fstat(file.fileno()), path, most)

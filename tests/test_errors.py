@@ -19,6 +19,7 @@ from bert_export.errors import (
     InputError,
     MissingExtraError,
     one_line,
+    one_of,
     shown,
     suggestion,
 )
@@ -26,7 +27,9 @@ from bert_export.errors import (
 CLASSES = {
     name: value
     for name, value in vars(errors).items()
-    if inspect.isclass(value) and value.__module__ == errors.__name__
+    if inspect.isclass(value)
+    and issubclass(value, Exception)
+    and value.__module__ == errors.__name__
 }
 
 
@@ -45,7 +48,7 @@ def made(kind: type[BertExportError]) -> BertExportError:
     return kind("thing is wrong", expected=1, got=2, fix="Mend it")
 
 
-UNSTOPPED = st.text(min_size=1).filter(lambda text: not text.endswith((".", "?")))
+UNSTOPPED = st.text(min_size=1, max_size=50).filter(lambda text: not text.endswith((".", "?")))
 
 
 class TestMessage:
@@ -83,6 +86,16 @@ class TestMessage:
         error = BertExportError("tensor a\nb is \x1b[31mred", got="\u2028")
         assert str(error) == r"tensor a\nb is \x1b[31mred: got \u2028."
 
+    @pytest.mark.parametrize("letter", ["x", "\N{GRINNING FACE}", "\x00"])
+    def test_a_long_part_loses_its_middle(self, letter: str) -> None:
+        value = f"beginning{letter * 18_000}end"
+        text = str(InputError(f"label {value} is wrong", expected=value, got=value, fix=value))
+        assert len(text) < 2_600
+        assert text.startswith("label beginning")
+        assert text.count("beginning") == 4
+        assert text.count("end") >= 3
+        assert text.count("characters ...]") == 4
+
     def test_missing_extra(self) -> None:
         error = MissingExtraError("exporting", extra="export")
         assert isinstance(error, ImportError)
@@ -110,15 +123,30 @@ class TestSuggestion:
             ("STRIDE", "stride"),
             ("ignore_label", "ignore_labels"),
             ("sigmod", "Sigmoid"),
+            ("Ignore Labels", "ignore_labels"),
+            ("ag", "aggregation_strategy"),
         ],
     )
     def test_names_what_is_close(self, typed: str, meant: str) -> None:
         assert suggestion(typed, self.KNOWN) == f"Did you mean {meant!r}?"
 
-    @pytest.mark.parametrize("typed", ["", "batch_size", "x", 3, None, ["stride"]])
+    @pytest.mark.parametrize("typed", ["", "batch_size", "x", 3, None, ["stride"], "f" * 10**6])
     def test_says_nothing_of_what_is_not(self, typed: object) -> None:
         assert suggestion(typed, self.KNOWN) is None
         assert suggestion(typed, ()) is None
+
+    def test_what_an_error_says_of_a_name_that_is_none_of_those(self) -> None:
+        error = InputError(
+            "task is unknown", **one_of("maskfil", ["ner", "qa"], others=["maskfill"])
+        )
+        assert str(error) == (
+            "task is unknown: expected one of ner, qa, got 'maskfil'. Did you mean 'maskfill'?"
+        )
+
+    @given(st.text(max_size=30), st.lists(st.text(max_size=10), max_size=4))
+    def test_only_names_that_there_are(self, typed: str, names: list[str]) -> None:
+        question = suggestion(typed, names)
+        assert question is None or question in {f"Did you mean {name!r}?" for name in names}
 
 
 class TestTree:
@@ -140,7 +168,10 @@ class TestTree:
             assert bases[1:] == ((ImportError,) if name == "MissingExtraError" else ())
 
     def test_all_is_complete(self) -> None:
-        assert errors.__all__ == [*sorted(CLASSES), "one_line", "plain", "shown", "suggestion"]
+        assert errors.__all__ == [
+            *sorted(CLASSES),
+            *("one_line", "one_of", "plain", "shown", "suggestion"),
+        ]
 
 
 def test_every_module_sorts_its_names() -> None:

@@ -16,6 +16,7 @@ from bert_export.bundle.holder import (
     READY,
     collect_leftovers,
     hold,
+    is_about_to_change,
     is_bundle,
     is_interrupted,
     strays,
@@ -35,6 +36,8 @@ _WAIT_FOR_READERS = 10.0
 _KEEP_READING = 60.0
 """Seconds after which a reader gives up on a bundle that is replaced again and again."""
 _PAUSE = 0.01
+_LET_WRITER_IN = 0.02
+"""Seconds that a reader leaves to a writer, or many readers would keep it waiting."""
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 
 
@@ -168,7 +171,9 @@ def read_steadily(
 def _in_use(folder: Path) -> Iterator[None]:
     """Keep a folder from being replaced; where there are no locks, that is seen afterwards."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, ValueError):  # reading says what is wrong with it
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # reading says what is wrong
+            if is_about_to_change(folder.resolve()):
+                time.sleep(_LET_WRITER_IN)
             is_old = True
             while is_old:
                 descriptor = os.open(folder, os.O_RDONLY | _FOLDER)

@@ -40,6 +40,7 @@ __all__ = [
     "HeldError",
     "collect_leftovers",
     "hold",
+    "is_about_to_change",
     "is_bundle",
     "is_interrupted",
     "strays",
@@ -124,6 +125,11 @@ def is_interrupted(place: Path) -> bool:
     with contextlib.suppress(HeldError, OSError), hold(place):  # a reader may not be allowed to
         pass
     return True
+
+
+def is_about_to_change(place: Path) -> bool:
+    """Whether a finished bundle waits to take a place."""
+    return (_holder(place) / READY).exists()
 
 
 def is_bundle(folder: Path) -> bool:

@@ -81,10 +81,11 @@ def read_engine_options(
     )
     if options != EngineOptions() or engine_cache is not None:
         return options
-    from bert_export.targets.engines import built_targets
+    if not any(name in TARGETS and TARGETS[name].builder is not None for name in targets):
+        return None
     from bert_export.targets.gpu import find_gpu
 
-    return options if built_targets(targets) and find_gpu() is not None else None
+    return None if find_gpu() is None else options
 
 
 def _sizes(name: str, text: str | None) -> tuple[int, ...]:

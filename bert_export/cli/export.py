@@ -10,25 +10,24 @@ import click
 from bert_export.bundle import (
     DEFAULT_OBSERVER,
     DEFAULT_OPSET,
+    OBSERVER_NAMES,
     ExportRequest,
     QuantizationOptions,
 )
-from bert_export.cli.auto_target import print_auto_target
-from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli import values
+from bert_export.cli.console import errors_on_one_line, print_json, stdout, usage_errors
+from bert_export.cli.data_options import DataOptions, data_options
+from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
-from bert_export.cli.explain import print_explanation
 from bert_export.cli.extras import export_extra
-from bert_export.cli.option_groups import GroupedCommand, option_group
-from bert_export.cli.search import broken_budget_shown, search_table
-from bert_export.cli.stages import DrawnStages
+from bert_export.cli.option_groups import Command, option_group
 from bert_export.errors import InputError
-from bert_export.explanation import Explanation, explain
-from bert_export.quantization.calibration.observers import OBSERVERS
 from bert_export.target_table import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
 
 if TYPE_CHECKING:  # the export needs PyTorch, the help does not
+    from bert_export.explanation import Explanation
     from bert_export.exporter import Export
 
 __all__ = ["export_command", "parse_share"]
@@ -40,43 +39,67 @@ _budget = option_group("Accuracy budget of INT8")
 _running = option_group("Running and printing")
 
 
-@click.command("export", cls=GroupedCommand)
-@_input("--task", help=f"One of {', '.join(TASKS)}; read from the checkpoint if not given.")
+@click.command("export", cls=Command, epilog=demonstration_lines())
+@_input(
+    "--task",
+    type=values.TASK,
+    help=f"One of {', '.join(TASKS)}; read from the checkpoint if not given.",
+)
 @_input(
     "--model",
+    type=values.MODEL,
     default="demo",
     show_default=True,
     help="A directory, a hub id, `demo` (the task's demonstration checkpoint) or `demo:NAME`.",
 )
-@_input("--max-length", type=int, help="Tokens per row; longer text is cut or strided.")
-@_output("--output", "-o", help="The bundle's folder.  [default: TASK-PRECISION]")
+@_input(
+    "--max-length",
+    type=click.IntRange(min=1),
+    help="Tokens per row; longer text is cut or strided.",
+)
+@_output(
+    "--output", "-o", type=values.BUNDLE, help="The bundle's folder.  [default: TASK-PRECISION]"
+)
 @_output("--int8", "flag", flag_value="int8", help="Short for --precision int8.")
 @_output("--bf16", "flag", flag_value="bf16", help="Short for --precision bf16.")
 @_output("--fp16", "flag", flag_value="fp16", help="Short for --precision fp16.")
 @_output("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
 @_output(
-    "--precision", help="fp32, fp16, bf16 or int8, as far as the target has it.  [default: fp32]"
+    "--precision",
+    type=values.PRECISION,
+    help="fp32, fp16, bf16 or int8, as far as the target has it.  [default: fp32]",
 )
 @_output(
     "--target",
     "targets",
+    type=values.TARGET_OR_AUTO,
     multiple=True,
     help=f"May be repeated: {', '.join(TARGETS)}; or auto: the fastest that is installed here, by "
     f"measurement.  [default: {DEFAULT_TARGET}]",
 )
 @_output("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
-@_output("--opset", type=int, help=f"ONNX opset of the graph.  [default: {DEFAULT_OPSET}]")
+@_output("--opset", type=values.OPSET, help=f"ONNX opset of the graph.  [default: {DEFAULT_OPSET}]")
 @_output("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
 @_int8(
     "--calibration",
-    help="A built-in set, or a data file: .jsonl, .csv, .parquet, .txt or a saved data set.",
+    type=values.CALIBRATION,
+    help="A built-in set, or a data file: .jsonl, .csv, .txt and others, or a saved data set.",
 )
 @_int8(
     "--calibration-method",
-    help=f"How ranges are set: {', '.join(OBSERVERS)}.  [default: {DEFAULT_OBSERVER}]",
+    type=values.OBSERVER,
+    help=f"How ranges are set: {', '.join(OBSERVER_NAMES)}.  [default: {DEFAULT_OBSERVER}]",
 )
-@_int8("--int8-mode", help="static, or dynamic: answers depend on the batch.  [default: static]")
-@_int8("--cpu", help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]")
+@_int8(
+    "--int8-mode",
+    type=values.INT8_MODE,
+    help="static, or dynamic: answers depend on the batch.  [default: static]",
+)
+@_int8(
+    "--cpu",
+    type=values.PROCESSOR,
+    help="INT8 for x86-64-vnni, x86-64 or arm64.  [default: this machine's]",
+)
 @_budget(
     "--max-drop",
     metavar="POINTS%",
@@ -85,12 +108,16 @@ _running = option_group("Running and printing")
 @_budget(
     "--eval",
     "eval_data",
+    type=values.DATA,
     metavar="FILE",
     help="A data file to measure that on: the task's metric if labelled, else agreement with FP32.",
 )
 @_budget("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
+@data_options(option_group("Data of --calibration and --eval"))
 @engine_options
-@_running("--threads", type=int, help="Threads while calibrating, verifying and timing.")
+@_running(
+    "--threads", type=click.IntRange(min=1), help="Threads while calibrating, verifying and timing."
+)
 @_running("--example", help="Text that the finished bundle answers.")
 @_running(
     "--explain", "explains", is_flag=True, help="Show what each graph pass did, and what costs."
@@ -116,6 +143,7 @@ def export_command(
     max_drop: str | None,
     eval_data: str | None,
     keep_best: bool,
+    data_options: DataOptions,
     gpus: tuple[str, ...],
     batch_sizes: str | None,
     lengths: str | None,
@@ -128,7 +156,7 @@ def export_command(
     as_json: bool,
 ) -> None:
     """Export a checkpoint into a bundle that answers without PyTorch."""
-    with errors_on_one_line():
+    with usage_errors():
         targets = targets or (DEFAULT_TARGET,)
         request = ExportRequest(
             task=task,
@@ -144,6 +172,8 @@ def export_command(
             max_drop=None if max_drop is None else parse_share(max_drop),
             eval_data=eval_data,
             keep_best=keep_best,
+            fields=data_options.columns,
+            label_map=data_options.label_map,
             engines=read_engine_options(
                 targets,
                 gpus=gpus,
@@ -154,24 +184,18 @@ def export_command(
             ),
             threads=threads,
         )
+    with errors_on_one_line():
         done = _export(
             request, output=output, force=force, cache=engine_cache, quiet=quiet or as_json
         )
         if not quiet and not as_json:
             print_doubts(done.manifest.engines)
         record, answer, refusal = _answer(done, example)
-        explanation = explain(done.path) if explains else None
+        explanation = _explained(done) if explains else None
         if as_json:
             print_json(_told(done, record, answer, refusal, explanation))
         elif not quiet:
-            plan = done.manifest.engines[0].quantization
-            if plan is not None and plan.search is not None:
-                stdout.print(search_table(plan.search))
-            print_auto_target(done.manifest)
-            stdout.print(f"wrote {done.path}")
-            if explanation is not None:
-                stdout.print()
-                print_explanation(explanation)
+            _print(done, explanation)
             stdout.print(f"\n{_text(record)}", style="bold")
             stdout.print(
                 _text(answer) if refusal is None else f"no answer: {refusal}",
@@ -206,14 +230,45 @@ def _export(
     """The library call, with its stages drawn.
 
     Raises:
+        UsageProblem: Options do not belong together.
         MissingExtraError: The extra that brings PyTorch is not installed.
     """
     with export_extra("export"):
+        from bert_export.exporter import check_request
+
+        # What is typed wrong is said before seconds of imports.
+        with usage_errors():
+            request = check_request(request)
         from bert_export.exporter import export_request
+    from bert_export.cli.search import broken_budget_shown
+    from bert_export.cli.stages import DrawnStages
+
     with broken_budget_shown(quiet=quiet), DrawnStages(quiet=quiet) as listener:
         return export_request(
             request, output=output, force=force, engine_cache=cache, listener=listener
         )
+
+
+def _explained(done: Export) -> Explanation:
+    from bert_export.explanation import explain
+
+    return explain(done.path)
+
+
+def _print(done: Export, explanation: Explanation | None) -> None:
+    """What was found, and what the passes did where that is asked for."""
+    from bert_export.cli.auto_target import print_auto_target
+    from bert_export.cli.explain import print_explanation
+    from bert_export.cli.search import search_table
+
+    plan = done.manifest.engines[0].quantization
+    if plan is not None and plan.search is not None:
+        stdout.print(search_table(plan.search))
+    print_auto_target(done.manifest)
+    stdout.print(f"wrote {done.path}")
+    if explanation is not None:
+        stdout.print()
+        print_explanation(explanation)
 
 
 def _told(
@@ -262,10 +317,14 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     A bundle for GPUs alone is not asked: they need not be here. An example that does not fit, such
     as one that is too long for the checkpoint, makes no finished bundle a failure.
     """
+    from bert_export.datasets.demonstrations import find_example
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)
-    record = dict(task.example)
+    record, options = dict(task.example), dict(task.command_options)
+    shown = find_example(done.manifest.model.source, task.name)
+    if shown is not None:
+        record, options = dict(shown.record), options | shown.options
     if example is not None:
         record[next(iter(record))] = example
     here = [engine.target for engine in done.manifest.engines if not TARGETS[engine.target].gpu]
@@ -274,7 +333,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     default = done.manifest.default_target
     with load(done.path, target=default if default in here else here[0]) as pipeline:
         try:
-            return record, pipeline.ask(record, **task.command_options), None
+            return record, pipeline.ask(record, **options), None
         except InputError as error:
             return record, None, str(error)
 

@@ -9,17 +9,21 @@ import msgspec
 from rich.table import Table
 
 from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
+from bert_export.cli import values
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
 from bert_export.cli.doubts import doubts_of
+from bert_export.cli.option_groups import Command
 from bert_export.cli.search import search_table
 
 __all__ = ["inspect_command"]
 
 
-@click.command("inspect")
-@click.argument("bundle")
-@click.option("--target", help="Show this engine alone.  [default: every engine]")
+@click.command("inspect", cls=Command)
+@click.argument("bundle", type=values.BUNDLE)
+@click.option(
+    "--target", type=values.TARGET, help="Show this engine alone.  [default: every engine]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
 def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
     """Show BUNDLE: task, labels, interface, precision per layer, parity and checked hashes."""

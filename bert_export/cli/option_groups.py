@@ -1,14 +1,18 @@
-"""Options under headings: the help of a command with many options, the common ones first."""
+"""What every command is: options under headings, each typed once, and near misses named."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import click
 
-__all__ = ["GroupedCommand", "add_options", "option_group"]
+from bert_export.cli.console import UsageProblem
+from bert_export.errors import InputError, suggestion
+
+__all__ = ["Command", "add_options", "option_group"]
 
 _OTHER = "Other"
 
@@ -17,8 +21,33 @@ class _GroupedOption(click.Option):
     title: ClassVar[str]
 
 
-class GroupedCommand(click.Command):
-    """A command whose help lists its options group by group, in the order of their declaration."""
+class Command(click.Command):
+    """A command whose help lists its options group by group, in the order of their declaration.
+
+    An option that takes one value is typed once: of two, one would be taken without a word.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks what could follow
+            return super().parse_args(ctx, args)
+        try:
+            _, _, order = self.make_parser(ctx).parse_args(list(args))
+        except click.NoSuchOption as error:
+            raise _unknown_option(ctx, error) from None
+        for name, count in Counter(parameter.name for parameter in order).items():
+            same = [parameter for parameter in order if parameter.name == name]
+            if count > 1 and not _may_be_repeated(same):
+                typed = [max(parameter.opts, key=len) for parameter in same]
+                raise UsageProblem(
+                    InputError(
+                        f"option {typed[0]} is given twice"
+                        if len(set(typed)) == 1
+                        else f"options {' and '.join(dict.fromkeys(typed))} exclude each other",
+                        expected="one of them",
+                        got=" ".join(typed),
+                    )
+                )
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -37,11 +66,37 @@ class GroupedCommand(click.Command):
                     formatter.write_dl(records)
 
 
+def _may_be_repeated(parameters: list[click.Parameter]) -> bool:
+    """Whether what is typed again and again adds up, or says the same."""
+    first = parameters[0]
+    if isinstance(first, click.Argument) or first.multiple:
+        return True
+    is_flag = isinstance(first, click.Option) and first.is_flag
+    return is_flag and all(parameter is first for parameter in parameters)
+
+
+def _unknown_option(ctx: click.Context, error: click.NoSuchOption) -> UsageProblem:
+    contexts = [ctx] if ctx.parent is None else [ctx, ctx.parent]
+    known = [
+        option
+        for context in contexts
+        for parameter in context.command.get_params(context)
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("--")
+    ]
+    return UsageProblem(
+        InputError(
+            f"option {error.option_name} is unknown to {ctx.command_path}",
+            fix=suggestion(error.option_name, known) or f"Run: {ctx.command_path} --help",
+        )
+    )
+
+
 def option_group(title: str) -> Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]:
     """``click.option`` for options that stand under a heading.
 
     Args:
-        title: The heading, in a :class:`GroupedCommand`.
+        title: The heading, in a :class:`Command`.
     """
     return partial(click.option, cls=type("GroupedOption", (_GroupedOption,), {"title": title}))
 

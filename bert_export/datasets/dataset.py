@@ -14,7 +14,7 @@ from bert_export.datasets.columns import Columns, suggest_field
 from bert_export.datasets.fields import check_fields, read_fields
 from bert_export.datasets.formats import hash_source, read_table
 from bert_export.datasets.label_map import LabelMap, read_label_map
-from bert_export.datasets.memory import Records, read_memory
+from bert_export.datasets.memory import IN_MEMORY, Records, read_memory
 from bert_export.datasets.opening import split_kind
 from bert_export.datasets.pairing import pair_passages
 from bert_export.datasets.samples import find_sample
@@ -22,10 +22,7 @@ from bert_export.datasets.table import Table
 from bert_export.errors import DatasetError
 from bert_export.tasks import Task
 
-__all__ = ["IN_MEMORY", "DataSet", "read_dataset"]
-
-IN_MEMORY = "records in memory"
-"""The source of a data set that was no file."""
+__all__ = ["DataSet", "read_dataset"]
 
 _PAIRS = ("text", "text_pair")
 _MOST_CHARACTERS = 1 << 31
@@ -37,8 +34,8 @@ class DataSet:
     """Records and where they came from.
 
     Args:
-        source: Name of the file, the folder or the built-in set, as given; :data:`IN_MEMORY` for
-            records that were in memory.
+        source: Name of the file, the folder or the built-in set, as given; ``records in
+            memory`` for those that were no file.
         sha256: sha256 of the file's bytes in hex; of a folder, see
             :func:`bert_export.datasets.formats.hash_source`; of records in memory, of the records
             as JSON Lines with sorted keys.

@@ -11,7 +11,7 @@ from bert_export.datasets.opening import read_text
 from bert_export.errors import InputError, shown
 from bert_export.tasks import Task
 
-__all__ = ["LabelMap", "join_label_maps", "read_label_map"]
+__all__ = ["LabelMap", "join_label_maps", "plain_label_map", "read_label_map"]
 
 LabelMap = Mapping[Any, Any] | str | Path
 """The bundle's name or id by the data's, or a file that says so."""
@@ -33,10 +33,19 @@ def join_label_maps(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         if "=" in text:
             old, _, new = text.partition("=")
-            joined |= _checked({old: new}, text)
+            joined |= _checked({old: new}, f"label map {text}")
         else:
             joined |= _read_file(Path(text))
     return joined
+
+
+def plain_label_map(label_map: LabelMap | None) -> dict[str, str]:
+    """A label map in plain text, whatever task it is for; see :func:`read_label_map`."""
+    if label_map is None:
+        return {}
+    if isinstance(label_map, Mapping):
+        return _checked(label_map, "label map")
+    return _read_file(Path(label_map))
 
 
 def read_label_map(task: Task, label_map: LabelMap | None) -> dict[str, str]:
@@ -51,12 +60,7 @@ def read_label_map(task: Task, label_map: LabelMap | None) -> dict[str, str]:
         InputError: The map is malformed, or the task has no labels that could be mapped.
         DatasetError: The file cannot be read.
     """
-    if label_map is None:
-        return {}
-    if isinstance(label_map, Mapping):
-        names = _checked(label_map, "label map")
-    else:
-        names = _read_file(Path(label_map))
+    names = plain_label_map(label_map)
     if names and not set(_MAPPED) & set(task.optional):
         raise InputError(
             f"label map has no use for {task.name}",

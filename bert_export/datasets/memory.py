@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bert_export.datasets.table import Table, class_names, rows_of_columns
 from bert_export.errors import DatasetError
 
-__all__ = ["Records", "read_memory"]
+__all__ = ["IN_MEMORY", "Records", "read_memory", "records_of", "source_name"]
+
+IN_MEMORY = "records in memory"
+"""The source of a data set that was no file."""
 
 Records = Iterable[Any] | Mapping[str, Any]
 """Mappings of fields, or texts; a table by columns; or an object of pandas, pyarrow, polars or the
 datasets library."""
 
 _KINDS = "mappings of fields, texts, or a table: of pandas, pyarrow, polars or the datasets library"
+
+
+def source_name(data: str | os.PathLike[str] | Records | None) -> str | None:
+    """What a manifest calls data: the file as given, or :data:`IN_MEMORY`."""
+    if data is None or isinstance(data, str | os.PathLike):
+        return None if data is None else os.fspath(data)
+    return IN_MEMORY
+
+
+def records_of(data: str | os.PathLike[str] | Records | None) -> Records | None:
+    """The records, where data is no file."""
+    return None if data is None or isinstance(data, str | os.PathLike) else data
 
 
 def read_memory(records: Records) -> Table:
@@ -46,12 +62,16 @@ def _rows(records: Any) -> Iterator[Any]:
             return rows
     elif isinstance(records, Iterable) and not isinstance(records, str | bytes | bytearray):
         return ({"text": record} if isinstance(record, str) else record for record in records)
-    got = "a single record" if isinstance(records, Mapping) else type(records).__name__
+    if isinstance(records, Mapping):
+        splits = any(hasattr(value, "features") for value in records.values())
+        raise DatasetError(
+            "records in memory are of an unknown kind",
+            expected=_KINDS,
+            got="a dictionary of splits" if splits else "a single record",
+            fix="Pass one of them" if splits else "Put it into a list",
+        )
     raise DatasetError(
-        "records in memory are of an unknown kind",
-        expected=_KINDS,
-        got=got,
-        fix="Put it into a list" if isinstance(records, Mapping) else None,
+        "records in memory are of an unknown kind", expected=_KINDS, got=type(records).__name__
     )
 
 

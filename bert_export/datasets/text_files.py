@@ -110,15 +110,30 @@ def read_tsv(path: Path) -> Table:
     """A header, then one row per record; cells stand between tabs, one record a line.
 
     A quote is a character like any other, as in GLUE's files. A cell that is quoted as a whole, as
-    pandas does it where a cell holds a quote, loses its quotes.
+    pandas does it where a cell holds a quote or a tab, loses its quotes.
     """
 
     def rows() -> Iterator[list[str]]:
+        width = 0  # cells of the header
         for _, line in read_lines(path):
-            if line.strip():
-                yield [_unquoted(cell) for cell in line.rstrip("\r\n").split("\t")]
+            if not line.strip():
+                continue
+            text = line.rstrip("\r\n")
+            cells = [_unquoted(cell) for cell in text.split("\t")]
+            if width and len(cells) > width:
+                cells = _quoted_tabs(text) or cells
+            width = width or len(cells)
+            yield cells
 
     return _table_of_cells(path, rows())
+
+
+def _quoted_tabs(line: str) -> list[str]:
+    """The cells of a line where tabs in quotes part none; empty if the quotes do not fit."""
+    try:
+        return next(csv.reader([line], delimiter="\t", strict=True), [])
+    except csv.Error:
+        return []
 
 
 def _unquoted(cell: str) -> str:

@@ -15,7 +15,7 @@ from bert_export.evaluation.labels import (
     same_but_for_case,
     whole_number,
 )
-from bert_export.evaluation.scorer import Answered, AnyPipeline, Scorer, gold_labels
+from bert_export.evaluation.scorer import Answered, Scorer, gold_labels
 
 __all__ = ["ChoiceScorer", "NextSentenceScorer", "ZeroShotScorer", "gold_verdicts"]
 
@@ -31,7 +31,7 @@ class ChoiceScorer(Scorer):
 
     agreement_kind = "share of equal choices"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> list[int] | None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[int] | None:
         return _gold_of_own(data, "choices", _find_choice, notes)
 
     def answer(self, answered: Answered) -> int:
@@ -43,7 +43,7 @@ class NextSentenceScorer(Scorer):
 
     agreement_kind = "share of equal verdicts"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> list[bool] | None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[bool] | None:
         return gold_verdicts(data, notes)
 
     def answer(self, answered: Answered) -> bool:
@@ -55,7 +55,7 @@ class ZeroShotScorer(Scorer):
 
     agreement_kind = "share of equal labels"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> list[str] | None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[str] | None:
         ids = _gold_of_own(data, "candidate_labels", _find_candidate, notes)
         if ids is None:
             return None

@@ -14,7 +14,6 @@ from bert_export.errors import DatasetError, shown
 from bert_export.evaluation.labels import LabelReader, Notes
 from bert_export.evaluation.scorer import (
     Answered,
-    AnyPipeline,
     Scorer,
     accuracy,
     correlation,
@@ -30,8 +29,8 @@ class SingleLabelScorer(Scorer):
 
     agreement_kind = "share of equal labels"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> list[int] | None:
-        return gold_labels(data, "label", LabelReader(data, "label", pipeline.labels, notes).id)
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[int] | None:
+        return gold_labels(data, "label", LabelReader(data, "label", labels, notes).id)
 
     def answer(self, answered: Answered) -> int:
         return int(answered.reduced[0].argmax())
@@ -55,8 +54,7 @@ class MultiLabelScorer(Scorer):
     field = "labels"
     needs = "the field labels in every record"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> NDArray[np.bool_] | None:
-        labels = pipeline.labels
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> NDArray[np.bool_] | None:
         reader = LabelReader(data, "labels", labels, notes)
         lists = [record.get("labels", ()) for record in data.records]
         multi_hot = len(labels) > 1 and all(
@@ -113,7 +111,7 @@ class RegressionScorer(Scorer):
     agreement_kind = "Spearman correlation with the reference's numbers"
     counts_answers = False
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> list[float] | None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[float] | None:
         numbers = data.label_map
 
         def read(value: Any, place: str) -> float:

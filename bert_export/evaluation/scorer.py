@@ -131,7 +131,9 @@ class Scorer(ABC):
         items = read_items(pipeline, data)
         settings = self.settings(pipeline, data)
         notes = Notes()
-        gold = self.gold(pipeline, data, notes)  # first: it takes no time, and may be refused
+        gold = self.gold(
+            pipeline.labels, data, notes
+        )  # first: it takes no time, and may be refused
         rows = tuple(map(tuple, pipeline.encode_items(items, settings)))
         return Examples(data, tuple(items), rows, settings, gold, notes.sentences)
 
@@ -141,11 +143,11 @@ class Scorer(ABC):
         return pipeline.dataset_settings()
 
     @abstractmethod
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> Any | None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> Any | None:
         """The labels, in the form that :meth:`score` takes; ``None`` if no record has one.
 
         Args:
-            pipeline: The task's pipeline, with the bundle's labels.
+            labels: The bundle's labels, in id order.
             data: The records.
             notes: Where it is noted what is matched without being asked.
 

@@ -66,7 +66,7 @@ class SpanScorer(Scorer):
         )
 
     def gold(
-        self, pipeline: AnyPipeline, data: DataSet, notes: Notes
+        self, labels: Sequence[str], data: DataSet, notes: Notes
     ) -> list[tuple[str, ...]] | None:
         return gold_labels(data, "answers", lambda answers, _: _gold_answers(answers["text"]))
 

@@ -9,7 +9,6 @@ from bert_export.datasets import DataSet
 from bert_export.evaluation.labels import OUTSIDE, Notes, TagReader, split_tag
 from bert_export.evaluation.scorer import (
     Answered,
-    AnyPipeline,
     Scorer,
     gold_labels,
     metric_library,
@@ -29,8 +28,8 @@ class TaggingScorer(Scorer):
     field = "tags"
     needs = "the field tags in every record"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> list[list[str]] | None:
-        reader = TagReader(data, pipeline.labels, notes)
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[list[str]] | None:
+        reader = TagReader(data, labels, notes)
         return gold_labels(
             data, "tags", lambda values, place: [reader.tag(value, place) for value in values]
         )

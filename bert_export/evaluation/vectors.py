@@ -65,7 +65,7 @@ class EmbeddingScorer(Scorer):
         rows = pipeline.encode_items(texts, settings)
         return Examples(data, tuple(texts), tuple(map(tuple, rows)), settings, gold)
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None  # see prepare
 
     def answer(self, answered: Answered) -> Vectors:
@@ -96,7 +96,7 @@ class FeatureScorer(Scorer):
     field = ""
     needs = "a bundle to compare with"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None
 
     def answer(self, answered: Answered) -> Vectors:

@@ -56,7 +56,7 @@ class _MaskingScorer(Scorer):
             notes=notes.sentences,
         )
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None  # known once the rows are masked
 
     @abstractmethod
@@ -152,7 +152,7 @@ class NextWordScorer(Scorer):
             rows.append((beginning,))
         return Examples(data, tuple(items), tuple(rows), settings, gold)
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet, notes: Notes) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None  # known once the texts are cut
 
     def answer(self, answered: Answered) -> int:

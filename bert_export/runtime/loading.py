@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest, read_manifest, read_steadily, verify_files
+from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.pipelines.pipeline import Pipeline
@@ -21,7 +21,7 @@ from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
 
-__all__ = ["load", "open_pipeline", "threads_for"]
+__all__ = ["load", "open_pipeline", "pipeline_class", "threads_for"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ def load(
         A copy or a pickle of it names the bundle and these options, and loads it again.
 
     Raises:
-        BundleError: The bundle is missing, tampered with, truncated or of another version, or does
-            not serve the target.
+        BundleError: The bundle is missing, tampered with, truncated or of another version, its
+            graph is not the one that the manifest speaks of, or it does not serve the target.
         TaskError: ``task`` is unknown or needs another head.
         InputError: ``path`` is no path, a provider or thread count that this machine does not have,
             or an option that the target does not know.
@@ -102,10 +102,12 @@ def load(
         if plan is not None and plan.processor is not None:
             warn_if_unsuited(plan.processor, detect_processor())
         verify_files(folder, manifest, hashes=verify)
+        check_graph(folder, manifest, engine)
         tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
         session = open_session(
             folder,
             engine,
+            longest=manifest.model.max_position_embeddings,
             threads=threads,
             providers=providers,
             hint=hint,
@@ -135,13 +137,21 @@ def open_pipeline(
 
     The session is closed where there is no pipeline over it.
     """
-    module, name = task.pipeline.split(":")
-    pipeline = getattr(import_module(f"bert_export.runtime.pipelines.{module}"), name)
+    pipeline = pipeline_class(task)
     try:
-        return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+        return pipeline(manifest, tokenizer, session, **batching)
     except BaseException:
         session.close()
         raise
+
+
+def pipeline_class(task: Task) -> type[Pipeline[Any, Any, Any]]:
+    """The class of the task's pipeline; its module is imported."""
+    module, name = task.pipeline.split(":")
+    kind: type[Pipeline[Any, Any, Any]] = getattr(
+        import_module(f"bert_export.runtime.pipelines.{module}"), name
+    )
+    return kind
 
 
 def threads_for(path: str | Path, target: str | None, threads: int) -> int | None:
@@ -167,9 +177,9 @@ def _check_task(manifest: Manifest, name: str | None) -> Task:
     wanted = find_task(name)
     if wanted.head != own.head:
         raise TaskError(
-            f"task {name} does not fit the bundle",
+            f"task {wanted.name} does not fit the bundle",
             expected=" or ".join(task.name for task in TASKS.values() if task.head == own.head),
-            got=name,
-            fix=f"Export the checkpoint again with --task {name}",
+            got=wanted.name,
+            fix=f"Export the checkpoint again with --task {wanted.name}",
         )
     return wanted

@@ -22,6 +22,7 @@ def _interface(facts: CheckpointFacts) -> GraphInterface:
 
 TASK = Task(
     name="feature-extraction",
+    aliases=("features", "hidden-states"),
     summary="token vectors and the pooler's vector",
     head="BertModel",
     architectures=("BertModel",),

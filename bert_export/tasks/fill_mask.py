@@ -21,6 +21,7 @@ class FillMaskPostProcessing(TextPostProcessing, frozen=True, kw_only=True):
 
 TASK = Task(
     name="fill-mask",
+    aliases=("masked-language-modeling", "masked-lm", "mlm"),
     summary="the words that fit behind [MASK]",
     head="BertForMaskedLM",
     architectures=("BertForMaskedLM",),

@@ -28,6 +28,7 @@ class MultipleChoicePostProcessing(PostProcessing, frozen=True, kw_only=True):
 
 TASK = Task(
     name="multiple-choice",
+    aliases=("mcq", "swag"),
     summary="which of several continuations fits a prompt",
     head="BertForMultipleChoice",
     architectures=("BertForMultipleChoice",),

@@ -72,6 +72,15 @@ def _max_length(facts: CheckpointFacts) -> int | None:
 
 TASK = Task(
     name="sentence-embedding",
+    aliases=(
+        "embedding",
+        "embeddings",
+        "sentence-embeddings",
+        "sentence-similarity",
+        "sentence-transformers",
+        "text-embedding",
+        "text-embeddings",
+    ),
     summary="one vector per text, pooled and normalized",
     head="BertForSentenceEmbedding",
     sentence_modules=True,

@@ -98,6 +98,15 @@ def _metric(facts: CheckpointFacts) -> str:
 
 TASK = Task(
     name="text-classification",
+    aliases=(
+        "classification",
+        "cross-encoder",
+        "reranking",
+        "sentiment",
+        "sentiment-analysis",
+        "sequence-classification",
+        "text-ranking",
+    ),
     summary="a label, several labels or a score for a text or a pair",
     head="BertForSequenceClassification",
     architectures=("BertForSequenceClassification",),

@@ -35,6 +35,7 @@ class TokenClassificationPostProcessing(PostProcessing, frozen=True, kw_only=Tru
 
 TASK = Task(
     name="token-classification",
+    aliases=("named-entity-recognition", "ner", "pos", "tagging"),
     summary="a tag per token, grouped into entities",
     head="BertForTokenClassification",
     architectures=("BertForTokenClassification",),

@@ -1,8 +1,8 @@
-"""More tagged sentences for the tagger: slots of voice requests as entities, and mentions exchanged.
+"""More tagged sentences for the tagger: slots of voice requests, and mentions exchanged.
 
-WNUT 2017 has few entities, and its test set's are new on purpose. What helps is to see more names of
-each kind: those that people ask voice assistants for (Snips, CC0), and the same sentences with other
-names in them.
+WNUT 2017 has few entities, and its test set's are new on purpose. What helps is to see more names
+of each kind: those that people ask voice assistants for (Snips, CC0), and the same sentences with
+other names in them.
 
 Source of the exchange: Dai and Adel 2020, "An Analysis of Simple Data Augmentation for Named Entity
 Recognition", COLING (mention replacement).

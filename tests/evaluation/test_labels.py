@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,7 @@ from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.choices import ChoiceScorer, NextSentenceScorer, ZeroShotScorer
 from bert_export.evaluation.classification import RegressionScorer
 from bert_export.evaluation.labels import LabelReader, Notes, TagReader, split_tag
-from bert_export.evaluation.scorer import AnyPipeline
 
-NO_PIPELINE = cast("AnyPipeline", None)
 IOB = ("O", "B-person", "I-person", "B-location", "I-location")
 UNPREFIXED = ("O", "person", "location")
 
@@ -195,44 +193,44 @@ def test_any_tag_is_read_or_refused(
 def test_candidates_of_a_record() -> None:
     notes = Notes()
     data = data_of("label", ["sport", " Law", 1, "2"], candidate_labels=["law", "sport", "art"])
-    assert ZeroShotScorer("accuracy").gold(NO_PIPELINE, data, notes) == [
+    assert ZeroShotScorer("accuracy").gold((), data, notes) == [
         "sport", "law", "sport", "art",
     ]  # fmt: skip
     assert notes.sentences == ("labels matched in another letter case: ' Law' as 'law'",)
     mapped = data_of("label", ["SPRT"], candidate_labels=["law", "sport"], label_map={"SPRT": "1"})
-    assert ZeroShotScorer("accuracy").gold(NO_PIPELINE, mapped, Notes()) == ["sport"]
+    assert ZeroShotScorer("accuracy").gold((), mapped, Notes()) == ["sport"]
     named = data_of("label", [1], names=("sport", "law"), candidate_labels=["law", "sport"])
-    assert ZeroShotScorer("accuracy").gold(NO_PIPELINE, named, Notes()) == ["law"]
+    assert ZeroShotScorer("accuracy").gold((), named, Notes()) == ["law"]
     wrong = data_of("label", ["sports"], candidate_labels=["law", "sport"])
     with pytest.raises(DatasetError, match=r"none of its candidate_labels: expected law, sport, o"):
-        ZeroShotScorer("accuracy").gold(NO_PIPELINE, wrong, Notes())
+        ZeroShotScorer("accuracy").gold((), wrong, Notes())
 
 
 def test_a_choice_by_index_letter_or_text() -> None:
     notes = Notes()
     data = data_of("label", [1, "1", "B", "c", "sat"], choices=["run", "sat", "on"])
-    assert ChoiceScorer("accuracy").gold(NO_PIPELINE, data, notes) == [1, 1, 1, 2, 1]
+    assert ChoiceScorer("accuracy").gold((), data, notes) == [1, 1, 1, 2, 1]
     assert notes.sentences == ("labels that are letters count from A: 'B' as '1', 'c' as '2'",)
     numbers = data_of("label", ["1"], choices=["1", "2"])
-    assert ChoiceScorer("accuracy").gold(NO_PIPELINE, numbers, Notes()) == [1]
+    assert ChoiceScorer("accuracy").gold((), numbers, Notes()) == [1]
     for value in ("D", 3, "-1", "ran"):
         wrong = data_of("label", [value], choices=["run", "sat", "on"])
         with pytest.raises(DatasetError, match="is none of its choices: expected run, sat, on, or"):
-            ChoiceScorer("accuracy").gold(NO_PIPELINE, wrong, Notes())
+            ChoiceScorer("accuracy").gold((), wrong, Notes())
 
 
 def test_whether_a_text_follows_in_words() -> None:
     notes = Notes()
     data = data_of("label", [1, "0", "isNext", "NotNext", "x"], label_map={"x": "1"})
     scorer = NextSentenceScorer("accuracy")
-    assert scorer.gold(NO_PIPELINE, data, notes) == [True, False, True, False, True]
+    assert scorer.gold((), data, notes) == [True, False, True, False, True]
     assert "'isNext' as '1', 'NotNext' as '0'" in notes.sentences[0]
     with pytest.raises(DatasetError, match=r"expected 1 \(it follows\) or 0 .* got 'maybe'"):
-        scorer.gold(NO_PIPELINE, data_of("label", ["maybe"]), Notes())
+        scorer.gold((), data_of("label", ["maybe"]), Notes())
 
 
 def test_numbers_of_words() -> None:
     data = data_of("label", ["low", 2, "3.5"], label_map={"low": "1"})
-    assert RegressionScorer("r").gold(NO_PIPELINE, data, Notes()) == [1.0, 2.0, 3.5]
+    assert RegressionScorer("r").gold((), data, Notes()) == [1.0, 2.0, 3.5]
     with pytest.raises(DatasetError, match=r"expected a finite number, got 'high'\. Name the num"):
-        RegressionScorer("r").gold(NO_PIPELINE, data_of("label", ["high"]), Notes())
+        RegressionScorer("r").gold((), data_of("label", ["high"]), Notes())

@@ -8,21 +8,22 @@ demonstrations are what they are verified on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bert_export.bundle import CalibrationRecord
-from bert_export.datasets import DataSet, read_dataset
+from bert_export.datasets import IN_MEMORY, DataSet, Records, read_dataset
 from bert_export.datasets.items import read_items
 from bert_export.datasets.masking import corrupt_rows
-from bert_export.errors import CalibrationError, TaskError
+from bert_export.errors import CalibrationError, TaskError, suggestion
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.tasks import Task
+from bert_export.tasks import LABELS, Task
 
 __all__ = [
     "MAX_UNKNOWN",
@@ -73,14 +74,19 @@ class CalibrationRows:
     """What calibration runs on.
 
     Args:
-        rows: Rows as the graph will see them.
+        records: Rows as the graph will see them, those of each record together.
         record: Where they come from, for the manifest.
-        held_out: Rows of the same set that do not calibrate; no text of theirs does.
+        held_out: Records of the same set that do not calibrate; no text of theirs does.
     """
 
-    rows: tuple[Row, ...]
+    records: tuple[tuple[Row, ...], ...]
     record: CalibrationRecord
-    held_out: tuple[Row, ...] = ()
+    held_out: tuple[tuple[Row, ...], ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all records."""
+        return tuple(chain.from_iterable(self.records))
 
 
 def built_in_folder() -> Path:
@@ -95,13 +101,23 @@ def built_in_sets() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in built_in_folder().glob("*/examples.jsonl")))
 
 
-def read_calibration(task: Task, source: str | None = None) -> DataSet:
+def read_calibration(
+    task: Task,
+    source: str | None = None,
+    *,
+    fields: Mapping[str, str] | None = None,
+    records: Records | None = None,
+) -> DataSet:
     """Read a calibration set.
 
     Args:
         task: The task whose fields every record must have.
         source: Name of a built-in set, or a file as :func:`bert_export.datasets.read_dataset`
             takes it. ``None`` means the built-in set of the task.
+        fields: By field, the column of the file that holds it where it has another name. Those of
+            labels do not count: calibration needs none.
+        records: Records in memory, in the place of a file; ``source`` is then
+            :data:`bert_export.datasets.IN_MEMORY`.
 
     Raises:
         CalibrationError: The set is too small, or there is no such set.
@@ -109,15 +125,14 @@ def read_calibration(task: Task, source: str | None = None) -> DataSet:
         MissingExtraError: The kind of file needs pyarrow.
     """
     name = task.name if source is None else source
-    built_in = name in built_in_sets()
-    path = built_in_folder() / name / "examples.jsonl" if built_in else Path(name)
-    if not path.exists():
-        raise CalibrationError(
-            f"calibration set {name} is neither built in nor a file that is there",
-            expected=f"a data file, or one of {', '.join(built_in_sets())}",
-            got=name,
-        )
-    calibration = read_dataset(task, path)
+    columns = {field: column for field, column in (fields or {}).items() if field not in LABELS}
+    if records is not None:
+        calibration = read_dataset(task, records, fields=columns)
+    elif name in built_in_sets():
+        calibration = read_dataset(task, built_in_folder() / name / "examples.jsonl")
+    else:
+        _check_there(name)
+        calibration = read_dataset(task, name, fields=columns)
     if len(calibration) < MIN_EXAMPLES:
         raise CalibrationError(
             f"calibration set {name} is too small",
@@ -126,6 +141,25 @@ def read_calibration(task: Task, source: str | None = None) -> DataSet:
             fix="Add examples that look like the text the model will see",
         )
     return replace(calibration, source=name)
+
+
+def _check_there(name: str) -> None:
+    """Refuse the name of a set that is neither built in nor a file."""
+    if name.startswith("demo:") or Path(name).exists():
+        return
+    if name == IN_MEMORY:
+        raise CalibrationError(
+            "calibration set was in memory when the bundle was made",
+            expected="the same records",
+            got="none",
+            fix="Write them into a file and pass it as calibration",
+        )
+    raise CalibrationError(
+        f"calibration set {name} is neither built in nor a file that is there",
+        expected=f"a data file, or one of {', '.join(built_in_sets())}",
+        got=name,
+        fix=suggestion(name, built_in_sets()),
+    )
 
 
 def read_unseen(task: Task) -> tuple[DataSet, ...]:
@@ -172,7 +206,8 @@ def encode_text(data: DataSet, pipeline: Pipeline[Any, Any, Any], *, seed: int =
     masked = records
     if pipeline.definition.masked_texts:
         flat = [row for rows in records for row in rows]
-        hidden = iter(corrupt_rows(flat, pipeline.tokenizer, np.random.default_rng(seed)))
+        random, vocab_size = np.random.default_rng(seed), pipeline.manifest.model.vocab_size
+        hidden = iter(corrupt_rows(flat, pipeline.tokenizer, random, vocab_size=vocab_size))
         masked = tuple(tuple(next(hidden) for _ in rows) for rows in records)
     return EncodedText(data.source, records, masked)
 
@@ -202,11 +237,12 @@ def make_rows(
     _check_texts(text)
     held = _held_out(text) if hold_out else frozenset()
     numbers = range(len(text.masked))
-    rows = [row for number in numbers if number not in held for row in text.masked[number]]
+    records = tuple(text.masked[number] for number in numbers if number not in held)
+    rows = list(chain.from_iterable(records))
     different = len({_key(text.records[number]) for number in numbers if number not in held})
     unknown = unknown_share(rows, pipeline.tokenizer.unk_id)
     return CalibrationRows(
-        tuple(rows),
+        records,
         CalibrationRecord(
             source=calibration.source,
             sha256=calibration.sha256,
@@ -218,7 +254,7 @@ def make_rows(
             unknown_share=unknown,
             warnings=tuple(_warnings(calibration.source, rows, different, unknown)),
         ),
-        tuple(row for number in sorted(held) for row in text.masked[number]),
+        tuple(text.masked[number] for number in sorted(held)),
     )
 
 
