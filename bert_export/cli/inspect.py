@@ -78,6 +78,8 @@ def _summary(manifest: Manifest) -> Table:
         rows["post-processing"] = ", ".join(
             f"{name} {value}" for name, value in manifest.postprocessing.items()
         )
+    if manifest.assumptions:
+        rows["assumed"] = "\n".join(manifest.assumptions)
     if model.attribution:
         rows["attribution"] = model.attribution
     for name, value in rows.items():

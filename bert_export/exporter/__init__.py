@@ -17,7 +17,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bert_export.bundle import AUTO, EngineOptions, ExportRequest, QuantizationOptions
+from bert_export.bundle import (
+    AUTO,
+    CheckpointOptions,
+    EngineOptions,
+    ExportRequest,
+    QuantizationOptions,
+)
 from bert_export.exporter.progress import Listener, Progress, SilentListener, Stage
 from bert_export.exporter.request import check_request
 from bert_export.importing import import_on_use
@@ -30,6 +36,7 @@ if TYPE_CHECKING:  # they need PyTorch, a request and its check do not
 __all__ = [
     "AUTO",
     "PRECISIONS",
+    "CheckpointOptions",
     "EngineOptions",
     "Export",
     "ExportRequest",

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from bert_export.errors import TokenizerError
 from bert_export.text_input.refusals import refuse
 
-__all__ = ["DROPPED", "FIRST_CODE", "SPACE", "UNKNOWN", "UNKNOWN_ALONE", "Alphabet", "make_alphabet"]
+__all__ = [
+    "DROPPED",
+    "FIRST_CODE",
+    "SPACE",
+    "UNKNOWN",
+    "UNKNOWN_ALONE",
+    "Alphabet",
+    "make_alphabet",
+]
 
 DROPPED, SPACE, UNKNOWN, UNKNOWN_ALONE = range(4)
 """Codes of a character that leaves nothing, a space, a letter that no piece of the vocabulary has,
