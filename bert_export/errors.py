@@ -25,6 +25,10 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypedDict, TypeVar
+
 __all__ = [
     "BertExportError",
     "BudgetError",
@@ -36,6 +40,7 @@ __all__ = [
     "InputError",
     "MeasurementError",
     "MissingExtraError",
+    "PanicError",
     "PassError",
     "QuantizationError",
     "TargetError",
@@ -43,10 +48,23 @@ __all__ = [
     "TokenizerError",
     "TracingError",
     "VerificationError",
+    "interruption_in",
     "one_line",
+    "one_of",
+    "panics_as_errors",
     "plain",
     "shown",
+    "suggestion",
 ]
+
+_CLOSE = 0.6
+"""How alike two names are, of 1, so that one may be a slip of the other."""
+
+_LONGEST_PART = 600
+"""Characters that a message keeps of each of its parts: what was typed may be of any length."""
+
+
+Error = TypeVar("Error", bound="BertExportError")
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -62,6 +80,58 @@ def plain(name: str, most: int = 120) -> str:
     return name if len(name) <= most else shown(name, most)
 
 
+def suggestion(name: object, known: Iterable[str]) -> str | None:
+    """The question whether another name was meant, as the ``fix`` of an error.
+
+    Args:
+        name: As the user typed it.
+        known: What could have been meant.
+
+    Returns:
+        ``Did you mean 'x'?`` with the closest known name, or one that begins so, whatever its
+        case; ``None`` where none is close.
+    """
+    if not isinstance(name, str) or not 1 < len(name) <= _LONGEST_PART:
+        return None
+    from difflib import get_close_matches  # takes longer to import than this module
+
+    names = {_folded(other): other for other in known}
+    typed = _folded(name)
+    close = get_close_matches(typed, names, n=1, cutoff=_CLOSE) or [
+        other for other in names if other.startswith(typed)
+    ]
+    return f"Did you mean {names[close[0]]!r}?" if close else None
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-").replace(" ", "-")
+
+
+class _OneOf(TypedDict):
+    expected: str
+    got: str
+    fix: str | None
+
+
+def one_of(name: object, known: Iterable[str], *, others: Iterable[str] = ()) -> _OneOf:
+    """What an error says of a name that is none of those that there are.
+
+    Args:
+        name: As it was typed.
+        known: The names that there are.
+        others: Names that are understood too, and not listed.
+
+    Returns:
+        The arguments ``expected``, ``got`` and ``fix`` of a :class:`BertExportError`.
+    """
+    names = list(known)
+    return {
+        "expected": f"one of {', '.join(names)}" if names else "none",
+        "got": shown(name),
+        "fix": suggestion(name, [*names, *others]),
+    }
+
+
 def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -> str:
     """What a library says, without line breaks and without its final stop.
 
@@ -74,6 +144,60 @@ def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -
     if most is None or len(text) <= most:
         return text
     return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
+
+
+def interruption_in(error: BaseException) -> BaseException | None:
+    """The request to end that a library took for a failure of its own, such as Ctrl-C.
+
+    Args:
+        error: What the library raised; what it came of and in which handling it arose are looked
+            through.
+
+    Returns:
+        The ``KeyboardInterrupt`` or ``SystemExit``; ``None`` where there is none.
+    """
+    left, met = [error], set[int]()
+    while left:
+        one = left.pop()
+        if isinstance(one, KeyboardInterrupt | SystemExit):
+            return one
+        met.add(id(one))
+        left += [
+            other for other in (one.__cause__, one.__context__) if other and id(other) not in met
+        ]
+    return None
+
+
+class PanicError(RuntimeError):
+    """What a panic of a library in Rust becomes."""
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Turn a panic of a library in Rust, which no ``except Exception`` hears, into an error.
+
+    Raises:
+        PanicError: The library panicked.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # no module exports the class
+            raise
+        raise PanicError(str(error)) from error
+
+
+def _part(value: object) -> str:
+    """A part of a message; of a long one the beginning and the end.
+
+    Names come out of files: none may break the line or speak to the terminal.
+    """
+    text = "".join(map(_printable, str(value)))
+    if len(text) <= _LONGEST_PART:
+        return text
+    end = _LONGEST_PART // 4
+    left_out = len(text) - _LONGEST_PART
+    return f"{text[: _LONGEST_PART - end]} [... {left_out:,} characters ...] {text[-end:]}"
 
 
 def _printable(character: str) -> str:
@@ -95,7 +219,7 @@ class BertExportError(Exception):
         what: The thing, its name and what is wrong with it, without a final stop.
         expected: What would have been right, if that can be said.
         got: What was found instead.
-        fix: What the user can do, as a sentence without its final stop.
+        fix: What the user can do, as a sentence without its final stop, or a question.
     """
 
     def __init__(
@@ -108,14 +232,30 @@ class BertExportError(Exception):
     ) -> None:
         clauses = []
         if expected is not None:
-            clauses.append(f"expected {expected}")
+            clauses.append(f"expected {_part(expected)}")
         if got is not None:
-            clauses.append(f"got {got}")
-        message = _ended(f"{what}: {', '.join(clauses)}" if clauses else what)
+            clauses.append(f"got {_part(got)}")
+        wrong = _part(what)
+        message = _ended(f"{wrong}: {', '.join(clauses)}" if clauses else wrong)
         if fix is not None:
-            message = f"{message} {_ended(fix)}"
-        # Names come out of files: none may break the line or speak to the terminal.
-        super().__init__("".join(map(_printable, message)))
+            advice = _part(fix)
+            message = f"{message} {advice if advice.endswith('?') else _ended(advice)}"
+        super().__init__(message)
+
+    def at(self, place: str) -> Self:
+        """The same error, said of a place such as an item of a list."""
+        error = _restore(type(self), f"{place}: {self}")
+        error.__dict__.update(self.__dict__)
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes, whatever their class is made of."""
+        return _restore, (type(self), str(self)), self.__dict__
+
+
+def _restore(kind: type[Error], message: str) -> Error:
+    """An error of a class with a message that is composed already."""
+    return kind.__new__(kind, message)
 
 
 class BudgetError(BertExportError):

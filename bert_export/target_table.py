@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bert_export.errors import InputError
+from bert_export.errors import InputError, one_of, shown
 
 __all__ = [
     "DEFAULT_TARGET",
@@ -21,6 +21,7 @@ __all__ = [
     "Builder",
     "Device",
     "Target",
+    "check_precision",
     "find_target",
 ]
 
@@ -175,6 +176,17 @@ DEFAULT_TARGET = next(iter(TARGETS))
 """The target of an export that names none: the first row."""
 
 
+def check_precision(name: str) -> str:
+    """The name of a precision that some target has.
+
+    Raises:
+        InputError: None has.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"precision {shown(name)} is unknown", **one_of(name, PRECISIONS))
+    return name
+
+
 def find_target(name: str, precision: str | None = None) -> Target:
     """The row of that name, checked for a precision.
 
@@ -182,9 +194,7 @@ def find_target(name: str, precision: str | None = None) -> Target:
         InputError: No target is called so, or it does not have the precision.
     """
     if name not in TARGETS:
-        raise InputError(
-            f"target {name!r} is unknown", expected=f"one of {', '.join(TARGETS)}", got=name
-        )
+        raise InputError(f"target {shown(name)} is unknown", **one_of(name, TARGETS))
     target = TARGETS[name]
     if precision is not None and precision not in target.precisions:
         others = [other.name for other in TARGETS.values() if precision in other.precisions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 import pkgutil
 
 import pytest
@@ -12,12 +13,23 @@ from hypothesis import strategies as st
 
 import bert_export
 from bert_export import errors
-from bert_export.errors import BertExportError, InputError, MissingExtraError, one_line, shown
+from bert_export.errors import (
+    BertExportError,
+    BudgetError,
+    InputError,
+    MissingExtraError,
+    one_line,
+    one_of,
+    shown,
+    suggestion,
+)
 
 CLASSES = {
     name: value
     for name, value in vars(errors).items()
-    if inspect.isclass(value) and value.__module__ == errors.__name__
+    if inspect.isclass(value)
+    and issubclass(value, Exception)
+    and value.__module__ == errors.__name__
 }
 
 
@@ -27,7 +39,16 @@ def draw_tree() -> list[str]:
     return [" ".join(line.replace("├──", "").replace("└──", "").split()) for line in lines if line]
 
 
-UNSTOPPED = st.text(min_size=1).filter(lambda text: not text.endswith("."))
+def made(kind: type[BertExportError]) -> BertExportError:
+    """An error of a class, made as its users make it."""
+    if kind is MissingExtraError:
+        return MissingExtraError("reading", extra="data")
+    if kind is BudgetError:
+        return BudgetError("budget", expected=1, got=2, fix="Raise it", search=("tried",))
+    return kind("thing is wrong", expected=1, got=2, fix="Mend it")
+
+
+UNSTOPPED = st.text(min_size=1, max_size=50).filter(lambda text: not text.endswith((".", "?")))
 
 
 class TestMessage:
@@ -45,6 +66,7 @@ class TestMessage:
             (InputError("a", expected=0, got=False), "a: expected 0, got False."),
             (InputError("a", got=InputError("b", got=1), fix="Do c."), "a: got b: got 1. Do c."),
             (InputError("a", got="'bcd'..."), "a: got 'bcd'...."),
+            (InputError("a", fix="Did you mean 'b'?"), "a. Did you mean 'b'?"),
         ],
     )
     def test_form(self, error: BertExportError, text: str) -> None:
@@ -64,6 +86,16 @@ class TestMessage:
         error = BertExportError("tensor a\nb is \x1b[31mred", got="\u2028")
         assert str(error) == r"tensor a\nb is \x1b[31mred: got \u2028."
 
+    @pytest.mark.parametrize("letter", ["x", "\N{GRINNING FACE}", "\x00"])
+    def test_a_long_part_loses_its_middle(self, letter: str) -> None:
+        value = f"beginning{letter * 18_000}end"
+        text = str(InputError(f"label {value} is wrong", expected=value, got=value, fix=value))
+        assert len(text) < 2_600
+        assert text.startswith("label beginning")
+        assert text.count("beginning") == 4
+        assert text.count("end") >= 3
+        assert text.count("characters ...]") == 4
+
     def test_missing_extra(self) -> None:
         error = MissingExtraError("exporting", extra="export")
         assert isinstance(error, ImportError)
@@ -71,6 +103,50 @@ class TestMessage:
             "exporting needs an optional dependency that is not installed."
             " Run: pip install 'bert-export[export]'."
         )
+
+    @pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
+    def test_travels_between_processes(self, kind: type[BertExportError]) -> None:
+        error = made(kind)
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - of our own making
+        assert type(copy) is kind
+        assert (str(copy), vars(copy)) == (str(error), vars(error))
+
+
+class TestSuggestion:
+    KNOWN = ("aggregation_strategy", "ignore_labels", "stride", "Sigmoid")
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            ("agregation_strategy", "aggregation_strategy"),
+            ("aggregation", "aggregation_strategy"),
+            ("STRIDE", "stride"),
+            ("ignore_label", "ignore_labels"),
+            ("sigmod", "Sigmoid"),
+            ("Ignore Labels", "ignore_labels"),
+            ("ag", "aggregation_strategy"),
+        ],
+    )
+    def test_names_what_is_close(self, typed: str, meant: str) -> None:
+        assert suggestion(typed, self.KNOWN) == f"Did you mean {meant!r}?"
+
+    @pytest.mark.parametrize("typed", ["", "batch_size", "x", 3, None, ["stride"], "f" * 10**6])
+    def test_says_nothing_of_what_is_not(self, typed: object) -> None:
+        assert suggestion(typed, self.KNOWN) is None
+        assert suggestion(typed, ()) is None
+
+    def test_what_an_error_says_of_a_name_that_is_none_of_those(self) -> None:
+        error = InputError(
+            "task is unknown", **one_of("maskfil", ["ner", "qa"], others=["maskfill"])
+        )
+        assert str(error) == (
+            "task is unknown: expected one of ner, qa, got 'maskfil'. Did you mean 'maskfill'?"
+        )
+
+    @given(st.text(max_size=30), st.lists(st.text(max_size=10), max_size=4))
+    def test_only_names_that_there_are(self, typed: str, names: list[str]) -> None:
+        question = suggestion(typed, names)
+        assert question is None or question in {f"Did you mean {name!r}?" for name in names}
 
 
 class TestTree:
@@ -92,7 +168,10 @@ class TestTree:
             assert bases[1:] == ((ImportError,) if name == "MissingExtraError" else ())
 
     def test_all_is_complete(self) -> None:
-        assert errors.__all__ == [*sorted(CLASSES), "one_line", "plain", "shown"]
+        assert errors.__all__ == [
+            *sorted(CLASSES),
+            *("one_line", "one_of", "plain", "shown", "suggestion"),
+        ]
 
 
 def test_every_module_sorts_its_names() -> None:

@@ -4,13 +4,20 @@ A bundle holds ``manifest.json`` (:mod:`~bert_export.bundle.schema`), one ``<tar
 engine that it serves, ``weights.data`` in which all of them find their weights, each stored once,
 and ``tokenizer.json``. The manifest keeps the request that the bundle answers
 (:mod:`~bert_export.bundle.request`). Every file but the manifest is listed there with its size and
-sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
-(:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_files` for one file).
+sha256 (:mod:`~bert_export.bundle.integrity`), and a graph is compared with what the manifest says
+of it before it answers (:mod:`~bert_export.bundle.graph_check`). A bundle is written whole or not
+at all (:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_files` for one file).
 """
 
 from __future__ import annotations
 
-from bert_export.bundle.folder import check_replaceable, replace_folder
+from bert_export.bundle.folder import (
+    check_replaceable,
+    read_bundle,
+    read_steadily,
+    replace_folder,
+)
+from bert_export.bundle.graph_check import check_graph
 from bert_export.bundle.integrity import (
     MANIFEST,
     WEIGHTS_FILE,
@@ -23,9 +30,13 @@ from bert_export.bundle.request import (
     AUTO,
     DEFAULT_OBSERVER,
     DEFAULT_OPSET,
+    INT8_MODES,
+    OBSERVER_NAMES,
+    OPSETS,
     EngineOptions,
     ExportRequest,
     QuantizationOptions,
+    check_opset,
 )
 from bert_export.bundle.schema import (
     SCHEMA_VERSION,
@@ -44,6 +55,7 @@ from bert_export.bundle.schema import (
     OverflowRecord,
     ParityCase,
     ParityRecord,
+    ParityTextRecord,
     PassRecord,
     QuantizationGroupRecord,
     QuantizationPlan,
@@ -58,7 +70,10 @@ __all__ = [
     "AUTO",
     "DEFAULT_OBSERVER",
     "DEFAULT_OPSET",
+    "INT8_MODES",
     "MANIFEST",
+    "OBSERVER_NAMES",
+    "OPSETS",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
     "AutoTargetRecord",
@@ -78,6 +93,7 @@ __all__ = [
     "OverflowRecord",
     "ParityCase",
     "ParityRecord",
+    "ParityTextRecord",
     "PassRecord",
     "QuantizationGroupRecord",
     "QuantizationOptions",
@@ -86,9 +102,13 @@ __all__ = [
     "SearchRecord",
     "TensorSpec",
     "TokenizerRecord",
+    "check_graph",
+    "check_opset",
     "check_replaceable",
     "hash_file",
+    "read_bundle",
     "read_manifest",
+    "read_steadily",
     "replace_folder",
     "verify_files",
     "write_manifest",

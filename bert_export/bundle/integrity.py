@@ -12,10 +12,12 @@ import msgspec
 from bert_export.bundle.older_schemas import OLDEST_VERSION, upgrade
 from bert_export.bundle.schema import SCHEMA_VERSION, FileRecord, Manifest
 from bert_export.errors import BundleError
+from bert_export.regular_files import check_regular, open_regular, read_regular
 
 __all__ = [
     "MALFORMED",
     "MANIFEST",
+    "MOST_MANIFEST",
     "WEIGHTS_FILE",
     "hash_file",
     "read_manifest",
@@ -25,6 +27,8 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 WEIGHTS_FILE = "weights.data"
+MOST_MANIFEST = 1 << 26
+"""Bytes that a manifest may have; those of the largest models have less than a hundredth."""
 _CHUNK = 1 << 20
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -36,9 +40,13 @@ class _Version(msgspec.Struct):
 
 
 def hash_file(path: Path) -> FileRecord:
-    """Size and sha256 of a file, read in chunks."""
+    """Size and sha256 of a regular file, read in chunks.
+
+    Raises:
+        OSError: It is a FIFO, a device and the like, or cannot be read.
+    """
     digest, size = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
@@ -67,7 +75,7 @@ def read_manifest(folder: Path) -> Manifest:
             got="a folder without it" if folder.is_dir() else "no such folder",
         )
     try:
-        text = path.read_bytes()
+        text = read_regular(path, most=MOST_MANIFEST)
     except OSError as error:
         raise _unreadable(folder, MANIFEST, error) from error
     try:
@@ -154,12 +162,17 @@ def _named_files(manifest: Manifest) -> Iterator[str]:
             yield engine.build.engine.file
 
 
-def verify_files(folder: Path, manifest: Manifest) -> None:
+def verify_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> None:
     """Compare every file of the bundle with its recorded size and sha256.
 
+    Args:
+        folder: The bundle's.
+        manifest: What is recorded.
+        hashes: Whether the files are read; without it only kind and size are compared.
+
     Raises:
-        BundleError: A file is missing, truncated or altered, or a graph or the tokenizer is not
-            among the files.
+        BundleError: A file is missing, truncated, altered or not a regular file, or a graph or the
+            tokenizer is not among the files.
     """
     for name in _named_files(manifest):
         if name not in manifest.files:
@@ -171,28 +184,32 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
             )
     for name, record in manifest.files.items():
         try:
-            found = hash_file(folder / name)
+            size = check_regular(folder / name)  # a file of another size is not read to its end
+            found = hash_file(folder / name) if hashes and size == record.bytes else None
         except FileNotFoundError:
             raise BundleError(
                 f"bundle {folder} lacks the file {name}", fix="Export or copy the bundle again"
             ) from None
         except (OSError, ValueError) as error:
             raise _unreadable(folder, name, error) from error
-        if found != record:
-            wrong, expected, got = (
-                ("size", f"{record.bytes} bytes", f"{found.bytes} bytes")
-                if found.bytes != record.bytes
-                else ("sha256", record.sha256, found.sha256)
-            )
-            raise BundleError(
-                f"bundle {folder} file {name} has the wrong {wrong}",
-                expected=expected,
-                got=got,
-                fix="Export or copy the bundle again",
-            )
+        if size != record.bytes:
+            raise _differs(folder, name, "size", f"{record.bytes} bytes", f"{size} bytes")
+        if found is not None and found != record:
+            raise _differs(folder, name, "sha256", record.sha256, found.sha256)
+
+
+def _differs(folder: Path, name: str, what: str, expected: str, got: str) -> BundleError:
+    return BundleError(
+        f"bundle {folder} file {name} has the wrong {what}",
+        expected=expected,
+        got=got,
+        fix="Export or copy the bundle again",
+    )
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> BundleError:
     return BundleError(
-        f"bundle {folder} file {name} cannot be read", expected="a readable file", got=str(error)
+        f"bundle {folder} file {name} cannot be read",
+        expected="a regular file that may be read",
+        got=getattr(error, "strerror", None) or str(error),
     )

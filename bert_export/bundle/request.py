@@ -11,22 +11,50 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bert_export.errors import TracingError
 from bert_export.target_table import DEFAULT_TARGET
 
 __all__ = [
     "AUTO",
     "DEFAULT_OBSERVER",
     "DEFAULT_OPSET",
+    "INT8_MODES",
+    "OBSERVER_NAMES",
+    "OPSETS",
     "EngineOptions",
     "ExportRequest",
     "QuantizationOptions",
+    "check_opset",
 ]
 
 AUTO = "auto"
 """In the place of a target: the fastest that is installed here, found by measurement."""
 
+OPSETS = range(20, 24)
+"""Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
+
 DEFAULT_OPSET = 23
+
+INT8_MODES = ("static", "dynamic")
+
+OBSERVER_NAMES = ("min-max", "moving-average", "percentile", "entropy", "mse")
+"""Keys of :data:`bert_export.quantization.calibration.observers.OBSERVERS`."""
+
 DEFAULT_OBSERVER = "min-max"
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset that graphs are not traced with.
+
+    Raises:
+        TracingError: It is none of :data:`OPSETS`.
+    """
+    if opset not in OPSETS:
+        raise TracingError(
+            f"opset {opset} is not supported",
+            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            got=opset,
+        )
 
 
 class QuantizationOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +138,9 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             float until it holds.
         eval_data: A file as :func:`bert_export.datasets.read_dataset` takes it.
         keep_best: Whether the best that was found is written where ``max_drop`` cannot be kept.
+        fields: By field, the column of ``calibration`` and ``eval_data`` that holds it where it has
+            another name.
+        label_map: The checkpoint's label by that of ``eval_data``, each a name or an id.
         engines: For which GPUs and shapes targets with a builder of their own get their engine;
             they get their graph alone when ``None``.
         threads: Threads inside an operator while calibrating, verifying and timing.
@@ -128,6 +159,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_drop: float | None = None
     eval_data: str | None = None
     keep_best: bool = False
+    fields: dict[str, str] = {}
+    label_map: dict[str, str] = {}
     engines: EngineOptions | None = None
     threads: int | None = None
 
@@ -141,19 +174,23 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Whether an accuracy budget is named, be it in part."""
         return self.max_drop is not None or self.eval_data is not None or self.keep_best
 
-    def for_targets(self, targets: Sequence[str], precision: str) -> ExportRequest:
-        """The same for other targets, which are named; options of INT8 stay with INT8 alone."""
-        request = msgspec.structs.replace(
-            self, targets=tuple(targets), precision=precision, shapes=None
-        )
-        if precision == "int8":
-            return request
+    def without_int8(self) -> ExportRequest:
+        """The same without the options that INT8 alone has."""
         return msgspec.structs.replace(
-            request,
+            self,
             calibration=None,
             quantization=None,
             cpu=None,
             max_drop=None,
             eval_data=None,
             keep_best=False,
+            fields={},
+            label_map={},
         )
+
+    def for_targets(self, targets: Sequence[str], precision: str) -> ExportRequest:
+        """The same for other targets, which are named; options of INT8 stay with INT8 alone."""
+        request = msgspec.structs.replace(
+            self, targets=tuple(targets), precision=precision, shapes=None
+        )
+        return request if precision == "int8" else request.without_int8()

@@ -31,6 +31,7 @@ __all__ = [
     "OverflowRecord",
     "ParityCase",
     "ParityRecord",
+    "ParityTextRecord",
     "PassRecord",
     "QuantizationGroupRecord",
     "QuantizationPlan",
@@ -114,6 +115,8 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
             looked up in ``tokenizer.json``.
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
         truncation_side: The end at which a row that is too long is cut.
+        token_types: Whether token types tell the two texts of a pair apart; where not, all are 0,
+            whatever ``tokenizer.json`` says.
     """
 
     file: str
@@ -126,6 +129,7 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
     unk_token: str = "[UNK]"
     clean_up_tokenization_spaces: bool = False
     truncation_side: Literal["right", "left"] = "right"
+    token_types: bool = True
 
 
 class LayerPlan(Record, frozen=True, kw_only=True):
@@ -159,8 +163,21 @@ class LayerPlan(Record, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class CalibrationRecord(Record, frozen=True, kw_only=True):
-    """Which inputs set the activation ranges."""
+class CalibrationRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Which inputs set the activation ranges.
+
+    Args:
+        source: Name of a built-in set, or a file.
+        sha256: Of the file.
+        examples: Records that set the ranges.
+        rows: Rows that they were cut into.
+        tokens: Of all rows.
+        seed: Of the masks, where words were hidden.
+        held_out: Records of the set that set no range, for engines to be verified on.
+        unknown_share: Share of ``[UNK]`` among the texts' tokens; ``None`` in bundles of before it
+            was counted.
+        warnings: What makes the ranges doubtful, a sentence each.
+    """
 
     source: str
     sha256: str
@@ -168,6 +185,9 @@ class CalibrationRecord(Record, frozen=True, kw_only=True):
     rows: int
     tokens: int
     seed: int
+    held_out: int = 0
+    unknown_share: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class QuantizationGroupRecord(Record, frozen=True, kw_only=True):
@@ -185,7 +205,7 @@ class QuantizationGroupRecord(Record, frozen=True, kw_only=True):
     cost: float
 
 
-class MixedPrecisionRecord(Record, frozen=True, kw_only=True):
+class MixedPrecisionRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One mixed-precision configuration that the search measured.
 
     Args:
@@ -193,15 +213,18 @@ class MixedPrecisionRecord(Record, frozen=True, kw_only=True):
         score: The figure that counts, or the agreement with float.
         drop: How much less than float alone scores.
         float_share: Share of the multiplications of all groups that is in float.
+        drop_error: Standard error of the drop by the choice of examples, see
+            :mod:`bert_export.exporter.drop`; ``None`` in bundles of before it was measured.
     """
 
     excluded: tuple[int, ...]
     score: float
     drop: float
     float_share: float
+    drop_error: float | None = None
 
 
-class SearchRecord(Record, frozen=True, kw_only=True):
+class SearchRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How an accuracy budget was kept.
 
     Args:
@@ -217,6 +240,7 @@ class SearchRecord(Record, frozen=True, kw_only=True):
         path: Every configuration that was measured, in order.
         chosen: Which of them the engine is, by its index.
         met: Whether it keeps the budget.
+        warnings: What the data leaves open, a sentence each.
     """
 
     data: str
@@ -231,6 +255,7 @@ class SearchRecord(Record, frozen=True, kw_only=True):
     path: tuple[MixedPrecisionRecord, ...]
     chosen: int
     met: bool
+    warnings: tuple[str, ...] = ()
 
     @property
     def excluded_layers(self) -> tuple[str, ...]:
@@ -301,15 +326,42 @@ class ParityCase(Record, frozen=True, kw_only=True):
     max_abs_difference: float
 
 
-class ParityRecord(Record, frozen=True, kw_only=True):
+class ParityTextRecord(Record, frozen=True, kw_only=True):
+    """How an engine answers text that set no range.
+
+    Args:
+        source: Name of the set.
+        held_out: Whether it is the held-out part of the set that calibrated; else it is built in.
+        rows: That were compared.
+        unknown_share: Share of ``[UNK]`` among the texts' tokens.
+        agreement: As in :class:`ParityRecord`, on these rows.
+        counted: Whether the check rests on it: text that the vocabulary does not know proves
+            nothing.
+    """
+
+    source: str
+    held_out: bool
+    rows: int
+    unknown_share: float
+    agreement: float
+    counted: bool
+
+
+class ParityRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The parity check's figures.
 
     Args:
         reference: What was compared with, such as ``pytorch fp32``.
         tolerance: Bound on ``max_abs_difference``; ``None`` where agreement alone counts.
-        agreement: Share (or mean cosine) of equal answers, in [0, 1].
+        agreement: Share (or mean cosine) of equal answers, in [0, 1]: on the held-out part of the
+            user's own text where there is enough of it, else on all text that counts.
         min_agreement: The bound that ``agreement`` met.
         agreement_kind: See :class:`bert_export.tasks.Task`.
+        cases: Largest differences by kind of input.
+        texts: The sets of real text, none of which set a range.
+        labels_never_given: Labels that the head itself gives to none of these rows, so that nothing
+            was compared for them.
+        warnings: What makes the agreement say less than it seems to, a sentence each.
     """
 
     reference: str
@@ -319,6 +371,9 @@ class ParityRecord(Record, frozen=True, kw_only=True):
     min_agreement: float
     agreement_kind: str
     cases: tuple[ParityCase, ...]
+    texts: tuple[ParityTextRecord, ...] = ()
+    labels_never_given: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class OverflowRecord(Record, frozen=True, kw_only=True):
@@ -444,6 +499,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         auto_target: How the default target was found, where it was found by measurement.
         request: What the export was asked for, with what it left to the checkpoint and the machine
             filled in; ``None`` in bundles of before it was kept.
+        stages: Seconds of each stage of the export, in order, when the bundle was made; empty in
+            bundles of before they were kept.
     """
 
     schema_version: int
@@ -458,6 +515,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     files: dict[str, FileRecord]
     auto_target: AutoTargetRecord | None = None
     request: ExportRequest | None = None
+    stages: dict[str, float] = {}
 
     def engine(self, target: str | None = None) -> EngineRecord:
         """The entry of a target; of the default target when ``None``.

@@ -54,7 +54,8 @@ def _read_sentence_checkpoint(folder: Path, source: str) -> Checkpoint:
     transformer, modules = sentence_transformers.read_sentence_modules(folder)
     checkpoint = huggingface.read_checkpoint(transformer, source)
     if modules is None:
-        return checkpoint
+        activation = sentence_transformers.read_activation(folder, checkpoint.config)
+        return replace(checkpoint, activation_fn=activation)
     tokenizer = checkpoint.tokenizer
     if modules.do_lower_case:
         tokenizer = tokenizer.with_lower_case()

@@ -29,6 +29,9 @@ class Checkpoint:
         tokenizer: The tokenizer.
         sentence: Pooling and the modules after it; ``None`` unless sentence-transformers wrote the
             checkpoint.
+        activation_fn: What a cross-encoder of sentence-transformers applies to its logits, as the
+            checkpoint spells it, such as ``torch.nn.modules.linear.Identity``; ``None`` where it
+            does not say.
         attribution: Who made the weights and the training data; ``None`` if not recorded.
     """
 
@@ -37,6 +40,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     tokenizer: TokenizerFiles
     sentence: SentenceModules | None = None
+    activation_fn: str | None = None
     attribution: str | None = None
 
     @property

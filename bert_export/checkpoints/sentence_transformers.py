@@ -5,7 +5,8 @@
     modules.json                         the modules in order: transformer, pooling, dense ...
     sentence_bert_config.json            max_seq_length, do_lower_case; beside the transformer, and
                                          under other names in some versions
-    config_sentence_transformers.json    prompts, similarity
+    config_sentence_transformers.json    prompts, similarity, truncate_dim; of a cross-encoder,
+                                         which has no pooling, activation_fn
     1_Pooling/config.json                how token vectors become the sentence's vector
     2_Dense/config.json                  with model.safetensors or pytorch_model.bin
 """
@@ -21,10 +22,19 @@ from torch import Tensor
 
 from bert_export.checkpoints.files import read_json, read_json_list, read_weights
 from bert_export.errors import CheckpointError
+from bert_export.tasks.sentence_embedding import SIMILARITIES, Similarity
 
-__all__ = ["MODULES", "POOLING_MODES", "Dense", "SentenceModules", "read_sentence_modules"]
+__all__ = [
+    "MODULES",
+    "POOLING_MODES",
+    "Dense",
+    "SentenceModules",
+    "read_activation",
+    "read_sentence_modules",
+]
 
 MODULES = "modules.json"
+_PROMPTING = "config_sentence_transformers.json"
 _SETTINGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -83,7 +93,9 @@ class SentenceModules:
         do_lower_case: Whether text is lower-cased before it is tokenized.
         prompts: Texts to put in front of a text, by name.
         default_prompt_name: The prompt that is used if none is asked for.
-        similarity_fn_name: How two vectors are compared; ``None`` if the checkpoint does not say.
+        similarity_fn_name: How two vectors are compared, one of :data:`SIMILARITIES`; ``None`` if
+            the checkpoint does not say.
+        truncate_dim: Numbers that a vector keeps; all when ``None``.
     """
 
     pooling: tuple[str, ...] = ("mean",)
@@ -94,7 +106,8 @@ class SentenceModules:
     do_lower_case: bool = False
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
-    similarity_fn_name: str | None = None
+    similarity_fn_name: Similarity | None = None
+    truncate_dim: int | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -127,7 +140,7 @@ def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules | None]:
     _refuse_other_orders(folder, kinds)
     transformer = rows[0][1]
     settings = _read_settings(transformer)
-    prompting = _optional_json(folder / "config_sentence_transformers.json")
+    prompting = _optional_json(folder / _PROMPTING)
     pooling, include_prompt = _read_pooling(rows[1][1] / "config.json")
     prompts = _prompts(prompting, folder)
     default = _typed(prompting, "default_prompt_name", str, folder)
@@ -146,7 +159,41 @@ def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules | None]:
         do_lower_case=bool(_typed(settings, "do_lower_case", bool, transformer)),
         prompts=prompts,
         default_prompt_name=default,
-        similarity_fn_name=_typed(prompting, "similarity_fn_name", str, folder),
+        similarity_fn_name=_read_similarity(prompting, folder),
+        truncate_dim=_typed(prompting, "truncate_dim", int, folder),
+    )
+
+
+def read_activation(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """What a cross-encoder applies to its logits, by the name that its files have for it.
+
+    Args:
+        folder: Of ``config_sentence_transformers.json``, which newer versions write.
+        config: ``config.json``, which holds it under two older names.
+
+    Raises:
+        CheckpointError: A field is of another type.
+    """
+    newer = _typed(_optional_json(folder / _PROMPTING), "activation_fn", str, folder)
+    if newer is not None:
+        return str(newer)
+    own = _typed(config, "sentence_transformers", dict, folder) or {}
+    older = _typed(config, "sbert_ce_default_activation_function", str, folder)
+    stated = _typed(own, "activation_fn", str, folder) or older
+    return None if stated is None else str(stated)
+
+
+def _read_similarity(config: Mapping[str, Any], folder: Path) -> Similarity | None:
+    name = _typed(config, "similarity_fn_name", str, folder)
+    for known in SIMILARITIES:
+        if name == known:
+            return known
+    if name is None:
+        return None
+    raise CheckpointError(
+        f"checkpoint {folder} similarity_fn_name {name!r} is unknown",
+        expected=f"one of {', '.join(SIMILARITIES)}",
+        got=repr(name),
     )
 
 

@@ -32,6 +32,7 @@ from bert_export.checkpoints.own_files import (
     release,
 )
 from bert_export.errors import CheckpointError, MissingExtraError, plain
+from bert_export.regular_files import read_regular
 
 __all__ = ["INDEX", "TensorBundle", "find_bundle"]
 
@@ -66,6 +67,7 @@ _DTYPES: Mapping[int, torch.dtype] = {
 
 
 _LATEST = "checkpoint"
+_MOST_LATEST = 1 << 24
 _PATH = re.compile(r'^model_checkpoint_path:\s*"([^"]*)"', re.MULTILINE)
 _OLD_FORMAT = re.compile(r".*\.ckpt(-[0-9]+)?")
 
@@ -109,7 +111,7 @@ def _latest(folder: Path) -> str | None:
     if not is_file(path):
         return None
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path, most=_MOST_LATEST).decode("utf-8", errors="replace")
     except OSError:  # the file is optional
         return None
     match = _PATH.search(text)

@@ -123,7 +123,11 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         source=source,
         config={"architectures": _architectures(tensors)} | config,
         tensors=tensors,
-        tokenizer=read_tokenizer(folder, vocab_size=config.get("vocab_size", 30522)),
+        tokenizer=read_tokenizer(
+            folder,
+            vocab_size=config.get("vocab_size", 30522),
+            class_name=config.get("tokenizer_class"),
+        ),
     )
 
 

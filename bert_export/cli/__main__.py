@@ -1,7 +1,8 @@
-"""``python -m bert_export.cli``: the command without its console script."""
+"""``python -m bert_export.cli``: the same as ``python -m bert_export``."""
 
 from __future__ import annotations
 
 from bert_export.cli import main
 
-main(prog_name="bert-export")
+if __name__ == "__main__":
+    main(prog_name="bert-export")

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from bert_export.cli import values
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
+from bert_export.cli.option_groups import Command
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 
 if TYPE_CHECKING:  # numpy is not needed to print the help
@@ -21,17 +24,26 @@ __all__ = ["bench_command"]
 _KINDS = {ONE_TEXT: "one text, tokenized and decoded", MANY_TEXTS: "{} texts in one call"}
 
 
-@click.command("bench")
-@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
+@click.command("bench", cls=Command)
+@click.argument("bundles", type=values.BUNDLE, nargs=-1, required=True, metavar="BUNDLE...")
 @click.option(
-    "--target", "targets", multiple=True, help="May be repeated.  [default: all in each bundle]"
+    "--target",
+    "targets",
+    type=values.TARGET,
+    multiple=True,
+    help="May be repeated.  [default: all in each bundle]",
 )
 @click.option(
     "--baseline",
     metavar="NAME",
     help="What the others are compared with, named as in the table.  [default: the first]",
 )
-@click.option("--data", help="A file of records to answer.  [default: the task's calibration set]")
+@click.option(
+    "--data",
+    type=values.DATA,
+    help="A file of records to answer.  [default: the task's calibration set]",
+)
+@data_options(labels=False)
 @measuring_options
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, raw samples too.")
@@ -43,6 +55,7 @@ def bench_command(
     data: str | None,
     quiet: bool,
     as_json: bool,
+    data_options: DataOptions,
     measuring: MeasuringOptions,
 ) -> None:
     """Time BUNDLEs of one task against each other.
@@ -52,6 +65,7 @@ def bench_command(
     baseline's, with its 95 % interval: milliseconds follow the machine's speed, ratios do not.
     Shapes time the graph alone, texts the whole answer with tokenization and post-processing.
     """
+    under = measuring.conditions()
     with errors_on_one_line():
         from bert_export.measuring.bench import bench
 
@@ -62,7 +76,8 @@ def bench_command(
                 targets=targets,
                 baseline=baseline,
                 data=data,
-                under=measuring.conditions(),
+                fields=data_options.columns,
+                under=under,
             )
         if as_json:
             print_json(comparison)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli import values
+from bert_export.cli.console import errors_on_one_line, print_json, stdout, usage_errors
+from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.extras import export_extra
-from bert_export.cli.option_groups import GroupedCommand, option_group
-from bert_export.cli.search import broken_budget_shown
-from bert_export.cli.stages import DrawnStages
-from bert_export.targets import TARGETS
+from bert_export.cli.option_groups import Command, option_group
+from bert_export.target_table import TARGETS, find_target
 
 if TYPE_CHECKING:  # building needs PyTorch, the help does not
     from bert_export.exporter import Export
@@ -24,27 +24,35 @@ _output = option_group("What comes out")
 _running = option_group("Running and printing")
 
 
-@click.command("build", cls=GroupedCommand)
-@click.argument("bundle")
+@click.command("build", cls=Command)
+@click.argument("bundle", type=values.BUNDLE)
 @_output(
     "--target",
     "targets",
+    type=values.TARGET,
     multiple=True,
     required=True,
     help=f"May be repeated: {', '.join(TARGETS)}.",
 )
-@_output("--precision", help="Of the targets.  [default: the default engine's]")
+@_output(
+    "--precision", type=values.PRECISION, help="Of the targets.  [default: the default engine's]"
+)
 @_output("--force", is_flag=True, help="Make targets anew that BUNDLE serves already.")
-@_input("--model", help="Where the checkpoint is now.  [default: where it was]")
-@_input("--calibration", help="Where the calibration text of INT8 is now.  [the same]")
+@_input("--model", type=values.MODEL, help="Where the checkpoint is now.  [default: where it was]")
+@_input(
+    "--calibration",
+    type=values.CALIBRATION,
+    help="Where the calibration text of INT8 is now.  [the same]",
+)
 @_input(
     "--eval",
     "eval_data",
+    type=values.DATA,
     metavar="FILE",
     help="Where the data of INT8's accuracy budget is now.  [the same]",
 )
 @engine_options
-@_running("--threads", type=int, help="Threads while calibrating and verifying.")
+@_running("--threads", type=click.IntRange(min=1), help="Threads while calibrating and verifying.")
 @_running("--quiet", is_flag=True, help="Print nothing but errors.")
 @_running("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def build_command(
@@ -72,7 +80,12 @@ def build_command(
     when everything is verified, and untouched before. A target that BUNDLE has the graph of already
     gets its engine, for the GPUs and shapes that are named.
     """
-    with errors_on_one_line():
+    from bert_export.cli.search import broken_budget_shown
+    from bert_export.cli.stages import DrawnStages
+
+    with usage_errors():
+        for target in targets:
+            find_target(target, precision)
         engines = read_engine_options(
             targets,
             gpus=gpus,
@@ -81,6 +94,7 @@ def build_command(
             profile_from=profile_from,
             engine_cache=engine_cache,
         )
+    with errors_on_one_line():
         with export_extra("build"):
             from bert_export.exporter.add_targets import build
         silent = quiet or as_json
@@ -104,6 +118,7 @@ def build_command(
             served = ", ".join(
                 f"{engine.target} {engine.precision}" for engine in done.manifest.engines
             )
+            print_doubts([engine for engine in done.manifest.engines if engine.target in targets])
             stdout.print(f"{done.path} serves {served}")
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from bert_export.bundle import write_whole
+from bert_export.cli import values
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
-from bert_export.targets import TARGETS
+from bert_export.cli.option_groups import Command
+from bert_export.target_table import TARGETS
 
 if TYPE_CHECKING:  # numpy is not needed to print the help
     from bert_export.exporter.gpu_check import EngineCheck
@@ -21,20 +22,28 @@ __all__ = ["check_gpu_command"]
 _FOR_GPUS = [name for name, target in TARGETS.items() if target.gpu]
 
 
-@click.command("check-gpu")
-@click.option("--model", default="demo", show_default=True, help="As export takes it.")
+@click.command("check-gpu", cls=Command)
+@click.option(
+    "--model", type=values.MODEL, default="demo", show_default=True, help="As export takes it."
+)
 @click.option(
     "--target",
     "targets",
+    type=values.TARGET,
     multiple=True,
     help=f"May be repeated.  [default: {', '.join(_FOR_GPUS)}]",
 )
 @click.option(
-    "--precision", "precisions", multiple=True, help="May be repeated.  [default: each target's]"
+    "--precision",
+    "precisions",
+    type=values.PRECISION,
+    multiple=True,
+    help="May be repeated.  [default: each target's]",
 )
 @click.option(
     "--task",
     "tasks",
+    type=values.TASK,
     multiple=True,
     help="May be repeated.  [default: one for every way in which a graph reads tokens]",
 )
@@ -57,6 +66,8 @@ def check_gpu_command(
     processor, and timed. Exits with 1 where a step failed, or where there is no GPU.
     """
     with errors_on_one_line():
+        import msgspec
+
         from bert_export.exporter.gpu_check import check_gpu
 
         result = check_gpu(

@@ -1,4 +1,8 @@
-"""How every command speaks: answers on standard output, progress and errors on standard error."""
+"""How every command speaks: answers on standard output, progress and errors on standard error.
+
+Its exit code is 0; 1 where it failed; 2 where what was typed cannot be right; 130 after Ctrl-C, and
+128 + N after signal N.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,35 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-import msgspec
-import numpy as np
+import click
 from rich.console import Console
 
 from bert_export.errors import BertExportError
+from bert_export.foreign_errors import interruption_in
 
-__all__ = ["errors_on_one_line", "print_json", "size_text", "stderr", "stdout"]
+__all__ = [
+    "UsageProblem",
+    "errors_on_one_line",
+    "fail",
+    "print_json",
+    "size_text",
+    "stderr",
+    "stdout",
+    "usage_errors",
+]
+
+FAILED = 1
+MISUSED = 2
+INTERRUPTED = 128 + signal.SIGINT
 
 _PIPED_WIDTH = 140
-_REQUESTS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_REQUESTS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, io.TextIOWrapper):  # what an encoding lacks becomes a question mark
@@ -35,31 +54,73 @@ stdout = Console(markup=False, highlight=False, soft_wrap=True, width=_width)
 stderr = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
+class UsageProblem(click.UsageError):
+    """What was typed cannot be right: an error of this package that leaves with status 2."""
+
+    def __init__(self, error: BertExportError) -> None:
+        super().__init__(str(error))
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Take a library's errors inside for misuse: what is checked is what was typed.
+
+    Raises:
+        UsageProblem: In their place.
+    """
+    try:
+        yield
+    except BertExportError as error:
+        raise UsageProblem(error) from error
+
+
+def fail(text: str, status: int) -> NoReturn:
+    """Print an error as one red line, and leave."""
+    stderr.print(f"error: {' '.join(text.split())}", style="red")
+    sys.exit(status)
+
+
 @contextmanager
 def errors_on_one_line() -> Iterator[None]:
     """Print a library's or a file system's error as one red line and leave with status 1.
 
-    A request to end (SIGTERM, or SIGHUP of a terminal that is closed) unwinds as Ctrl-C does, so
-    that nothing half-written is left.
+    A request to end (Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed) unwinds the command,
+    so that nothing half-written is left, and ends it with 128 and the signal's number, also where a
+    library takes it for a failure of its own.
     """
+    asked: list[int] = []
     try:
-        with _ended_in_order():
+        with _ended_in_order(asked):
             yield
+        if asked:  # a library went on as if nothing had been asked
+            _end(asked)
     except BrokenPipeError:  # whoever read the output has enough
         raise
     except (BertExportError, OSError) as error:
+        if asked or interruption_in(error) is not None:
+            _end(asked)
         text = _file_text(error) if isinstance(error, OSError) else str(error)
-        stderr.print(f"error: {' '.join(text.split())}", style="red")
-        sys.exit(1)
+        fail(text, FAILED)
     except KeyboardInterrupt:
-        stderr.print("interrupted", style="red")
-        sys.exit(130)
+        _end(asked)
+    except Exception as error:
+        if asked or interruption_in(error) is not None:
+            _end(asked)
+        raise
+
+
+def _end(asked: Sequence[int]) -> NoReturn:
+    stderr.print("interrupted", style="red")
+    sys.exit(128 + asked[0] if asked else INTERRUPTED)
 
 
 @contextmanager
-def _ended_in_order() -> Iterator[None]:
+def _ended_in_order(asked: list[int]) -> Iterator[None]:
+    """Turn requests to end into ``KeyboardInterrupt``, and note their signals' numbers."""
+
     def end(number: int, _: object) -> None:
-        sys.exit(128 + number)
+        asked.append(number)
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -81,6 +142,8 @@ def _file_text(error: OSError) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line; arrays become lists."""
+    import msgspec
+
     text = msgspec.json.encode(value, enc_hook=_plain).decode()
     if codecs.lookup(stdout.encoding).name != "utf-8":
         text = json.dumps(json.loads(text))  # with escapes, which every encoding has
@@ -93,6 +156,8 @@ def size_text(size: int) -> str:
 
 
 def _plain(value: Any) -> Any:
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bert_export.cli import values
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
-from bert_export.evaluation import Evaluation, evaluate
-from bert_export.runtime.batching import Advance
+from bert_export.cli.data_options import DataOptions, data_options
+from bert_export.cli.option_groups import Command
+
+if TYPE_CHECKING:  # the metrics are not needed to print the help
+    from bert_export.evaluation import Evaluation
+    from bert_export.runtime.batching import Advance
 
 __all__ = ["evaluate_command", "figure_text"]
 
 
-@click.command("evaluate")
-@click.argument("bundle")
-@click.argument("file")
-@click.option("--task", help="Another task of the same head, such as zero-shot-classification.")
-@click.option("--target", help="Which of the bundle's engines answers.  [default: its first]")
+@click.command("evaluate", cls=Command)
+@click.argument("bundle", type=values.BUNDLE)
+@click.argument("file", type=values.DATA)
+@click.option(
+    "--task",
+    type=values.TASK,
+    help="Another task of the same head, such as zero-shot-classification.",
+)
+@click.option(
+    "--target",
+    type=values.TARGET,
+    help="Which of the bundle's engines answers.  [default: its first]",
+)
 @click.option(
     "--against",
+    type=values.BUNDLE,
     metavar="BUNDLE",
     help="A bundle of the same checkpoint, such as the FP32 one, to compare answers with.",
 )
+@data_options()
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of masks that the tool makes."
 )
-@click.option("--threads", type=int, help="Threads inside an operator.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads inside an operator.")
 @click.option("--quiet", is_flag=True, help="Print the figure that counts, and errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate_command(
@@ -39,6 +55,7 @@ def evaluate_command(
     task: str | None,
     target: str | None,
     against: str | None,
+    data_options: DataOptions,
     seed: int,
     threads: int | None,
     quiet: bool,
@@ -46,14 +63,18 @@ def evaluate_command(
 ) -> None:
     """Score BUNDLE's answers on FILE: its labels, or another bundle's answers.
 
-    FILE is a .jsonl, .csv, .parquet or .txt file, or a directory that the datasets library saved,
-    with the fields of the task.
+    FILE holds records with the fields of the task: .jsonl, .json, .csv, .tsv, .conll, .txt or
+    .parquet, text also as .gz; or it is a directory that the datasets library saved.
     """
     with errors_on_one_line():
+        from bert_export.evaluation import evaluate
+
         with _progress(shown=not (quiet or as_json)) as advance:
             found = evaluate(
                 bundle,
                 file,
+                fields=data_options.columns,
+                label_map=data_options.label_map,
                 task=task,
                 target=target,
                 against=against,
@@ -66,6 +87,8 @@ def evaluate_command(
         elif quiet:
             stdout.print(f"{_headline(found):.4f}")
         else:
+            for note in found.notes:
+                stderr.print(f"note: {note}")
             stdout.print(_table(found))
 
 

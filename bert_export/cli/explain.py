@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
-from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+from bert_export.cli import values
+from bert_export.cli.console import (
+    errors_on_one_line,
+    print_json,
+    size_text,
+    stdout,
+    usage_errors,
+)
+from bert_export.cli.option_groups import Command
 from bert_export.errors import InputError
-from bert_export.explanation import STAGES, Cost, Explanation, PassChanges, explain
+
+if TYPE_CHECKING:  # graphs are not needed to print the help
+    from bert_export.explanation import Cost, Explanation, PassChanges
 
 __all__ = ["explain_command", "print_explanation"]
 
@@ -17,9 +28,11 @@ _GIGA = 1e9
 _IN_LAYERS = ("attention", "feed-forward", "normalization", "quantization")
 
 
-@click.command("explain")
-@click.argument("bundle")
-@click.option("--target", help="Whose graph.  [default: the bundle's default target]")
+@click.command("explain", cls=Command)
+@click.argument("bundle", type=values.BUNDLE)
+@click.option(
+    "--target", type=values.TARGET, help="Whose graph.  [default: the bundle's default target]"
+)
 @click.option(
     "--shape",
     metavar="BxS",
@@ -29,8 +42,12 @@ _IN_LAYERS = ("attention", "feed-forward", "normalization", "quantization")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain_command(bundle: str, *, target: str | None, shape: str | None, as_json: bool) -> None:
     """Show what each graph pass did to BUNDLE, and the graph's cost per stage and layer."""
+    with usage_errors():
+        sizes = None if shape is None else _sizes(shape)
     with errors_on_one_line():
-        explanation = explain(bundle, target=target, shape=None if shape is None else _sizes(shape))
+        from bert_export.explanation import explain
+
+        explanation = explain(bundle, target=target, shape=sizes)
         if as_json:
             print_json(explanation)
         else:
@@ -124,6 +141,8 @@ def _layers(explanation: Explanation) -> Table:
 
 
 def _operations(costs: Mapping[str, Cost], stages: Iterable[str]) -> Iterable[str]:
+    from bert_export.explanation import STAGES, Cost
+
     for stage in stages:
         cost = costs.get(stage, Cost())
         yield _giga(cost.flop + cost.integer_op)

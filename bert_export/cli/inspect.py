@@ -9,36 +9,66 @@ import msgspec
 from rich.table import Table
 
 from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
+from bert_export.cli import values
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
+from bert_export.cli.doubts import doubts_of
+from bert_export.cli.option_groups import Command
 from bert_export.cli.search import search_table
+from bert_export.errors import BundleError
+from bert_export.runtime.hub import find_bundle
 
 __all__ = ["inspect_command"]
 
 
-@click.command("inspect")
-@click.argument("bundle")
-@click.option("--target", help="Show this engine alone.  [default: every engine]")
+@click.command("inspect", cls=Command)
+@click.argument("bundle", type=values.BUNDLE)
+@click.option(
+    "--target", type=values.TARGET, help="Show this engine alone.  [default: every engine]"
+)
+@click.option("--recipe", is_flag=True, help="Print the export's request, for --recipe FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
-def inspect_command(bundle: str, *, target: str | None, as_json: bool) -> None:
+def inspect_command(bundle: str, *, target: str | None, recipe: bool, as_json: bool) -> None:
     """Show BUNDLE: task, labels, interface, precision per layer, parity and checked hashes."""
     with errors_on_one_line():
-        folder = Path(bundle)
+        folder = find_bundle(bundle)
         manifest = read_manifest(folder)
         verify_files(folder, manifest)
         engines = manifest.engines if target is None else (manifest.engine(target),)
+        if recipe:
+            _print_recipe(folder, manifest)
+            return
         if as_json:
             print_json(msgspec.structs.replace(manifest, engines=engines))
             return
         stdout.print(_summary(manifest))
         print_auto_target(manifest)
+        warnings = _warnings(engines)
+        if warnings is not None:
+            stdout.print(warnings)
         for engine in engines:
-            for table in (_interface(engine), _layers(engine), _parity(engine)):
+            for table in (_interface(engine), _layers(engine), _parity(engine), _texts(engine)):
                 if table is not None:
                     stdout.print(table)
             if engine.quantization is not None and engine.quantization.search is not None:
                 stdout.print(search_table(engine.quantization.search))
         stdout.print(_files(manifest))
+
+
+def _print_recipe(folder: Path, manifest: Manifest) -> None:
+    """Print the request as TOML.
+
+    Raises:
+        BundleError: The bundle is of before requests were kept.
+    """
+    from bert_export.exporter.recipe_file import recipe_text
+
+    if manifest.request is None:
+        raise BundleError(
+            f"bundle {folder} does not keep what it was asked for",
+            fix="Export it again with this version",
+        )
+    stdout.out(recipe_text(manifest.request), end="", highlight=False)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -153,6 +183,37 @@ def _parity(engine: EngineRecord) -> Table | None:
     )
     for case in parity.cases:
         table.add_row(case.name, str(case.rows), f"{case.max_abs_difference:.3g}")
+    return table
+
+
+def _texts(engine: EngineRecord) -> Table | None:
+    """The real text that the agreement was measured on."""
+    parity = engine.parity
+    if parity is None or not parity.texts:
+        return None
+    columns = ("text that set no range", "rows", "agreement", "[UNK]", "")
+    table = _table("what the agreement rests on", *columns)
+    for text in parity.texts:
+        table.add_row(
+            f"held out of {text.source}" if text.held_out else text.source,
+            str(text.rows),
+            f"{text.agreement:.4f}",
+            f"{100 * text.unknown_share:.1f} %",
+            "" if text.counted else "not counted",
+        )
+    if parity.labels_never_given:
+        table.caption = f"labels never given: {', '.join(parity.labels_never_given)}"
+        table.caption_justify = "left"
+    return table
+
+
+def _warnings(engines: tuple[EngineRecord, ...]) -> Table | None:
+    warnings = doubts_of(engines)
+    if not warnings:
+        return None
+    table = _table("warnings", "what the proof does not cover")
+    for warning in warnings:
+        table.add_row(warning)
     return table
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bert_export.cli.console import stderr
+from bert_export.cli.console import stderr, usage_errors
 from bert_export.cli.option_groups import add_options
 from bert_export.measuring.workloads import SHAPES, parse_shapes
 
@@ -39,26 +39,30 @@ class MeasuringOptions:
         """Settle them on this machine.
 
         Raises:
-            InputError: See :func:`bert_export.measuring.timing.conditions`.
+            UsageProblem: See :func:`bert_export.measuring.timing.conditions`.
         """
-        from bert_export.measuring.timing import conditions
+        with usage_errors():
+            shapes = parse_shapes(self.shapes)  # before what takes time to import
+            from bert_export.measuring.timing import conditions
 
-        return conditions(
-            shapes=parse_shapes(self.shapes),
-            threads=self.threads,
-            texts=self.texts,
-            seconds=self.seconds,
-            tolerance=self.tolerance,
-            lifetimes=self.lifetimes,
-            cold_starts=self.cold_starts,
-        )
+            return conditions(
+                shapes=shapes,
+                threads=self.threads,
+                texts=self.texts,
+                seconds=self.seconds,
+                tolerance=self.tolerance,
+                lifetimes=self.lifetimes,
+                cold_starts=self.cold_starts,
+            )
 
 
 _OPTIONS = (
     click.option(
         "--shapes", default=SHAPES, show_default=True, help="Rows x tokens of the graph alone."
     ),
-    click.option("--threads", type=int, help="Of each engine, and cores it is pinned to."),
+    click.option(
+        "--threads", type=click.IntRange(min=1), help="Of each engine, and cores it is pinned to."
+    ),
     click.option(
         "--texts",
         type=click.IntRange(min=0),

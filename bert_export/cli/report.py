@@ -8,27 +8,53 @@ from pathlib import Path
 
 import click
 
-from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
+from bert_export.cli import values
+from bert_export.cli.console import (
+    errors_on_one_line,
+    print_json,
+    stderr,
+    stdout,
+    usage_errors,
+)
+from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.export import parse_share
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
-from bert_export.targets import TARGETS
+from bert_export.cli.option_groups import Command
+from bert_export.target_table import TARGETS
 from bert_export.tasks import TASKS
 
 __all__ = ["report_command"]
 
 
-@click.command("report")
-@click.option("--task", required=True, help=f"One of {', '.join(TASKS)}.")
-@click.option("--model", default="demo", show_default=True, help="As of `bert-export export`.")
+@click.command("report", cls=Command)
+@click.option("--task", type=values.TASK, required=True, help=f"One of {', '.join(TASKS)}.")
+@click.option(
+    "--model",
+    type=values.MODEL,
+    default="demo",
+    show_default=True,
+    help="As of `bert-export export`.",
+)
 @click.option(
     "--data",
-    help="A labelled .jsonl, .csv or .parquet file; without labels, agreement with FP32 counts.  "
+    type=values.DATA,
+    help="A labelled data file; without labels, agreement with FP32 counts.  "
     "[default: the task's built-in set]",
 )
 @click.option(
-    "--targets", metavar="A,B", help=f"Of {', '.join(TARGETS)}.  [default: those of this machine]"
+    "--targets",
+    type=values.TARGET_LIST,
+    default=(),
+    metavar="A,B",
+    help=f"Of {', '.join(TARGETS)}.  [default: those of this machine]",
 )
-@click.option("--precisions", metavar="A,B", help="Such as fp32,int8.  [default: all]")
+@click.option(
+    "--precisions",
+    type=values.PRECISION_LIST,
+    default=(),
+    metavar="A,B",
+    help="Such as fp32,int8.  [default: all]",
+)
 @click.option(
     "--max-drop",
     metavar="POINTS%",
@@ -36,9 +62,15 @@ __all__ = ["report_command"]
 )
 @click.option(
     "--eval-data",
+    type=values.DATA,
     help="What INT8 chooses its layers on, so that --max-drop holds; not the file of --data.",
 )
-@click.option("--calibration", help="Of the INT8 variants: a built-in set or a file.")
+@click.option(
+    "--calibration",
+    type=values.CALIBRATION,
+    help="Of the INT8 variants: a built-in set or a file.",
+)
+@data_options()
 @measuring_options
 @click.option("--output", "-o", required=True, help="The report's folder; variants are kept there.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -48,20 +80,27 @@ def report_command(
     task: str,
     model: str,
     data: str | None,
-    targets: str | None,
-    precisions: str | None,
+    targets: tuple[str, ...],
+    precisions: tuple[str, ...],
     max_drop: str | None,
     eval_data: str | None,
     calibration: str | None,
     output: str,
     quiet: bool,
     as_json: bool,
+    data_options: DataOptions,
     measuring: MeasuringOptions,
 ) -> None:
     """Export, score and time a checkpoint's variants, and write a page that compares them.
 
     Ctrl-C keeps what was measured; the same command goes on from there.
     """
+    under = measuring.conditions()
+    with usage_errors():
+        from bert_export.exporter.request import check_demonstration
+
+        check_demonstration(task, model)
+        drop = None if max_drop is None else parse_share(max_drop)
     with errors_on_one_line():
         from bert_export.report.markdown import markdown_table
         from bert_export.report.reporting import make_report
@@ -73,23 +112,21 @@ def report_command(
                 listener=listener,
                 model=model,
                 data=data,
-                targets=_names(targets),
-                precisions=_names(precisions),
-                max_drop=None if max_drop is None else parse_share(max_drop),
+                targets=targets,
+                precisions=precisions,
+                max_drop=drop,
                 eval_data=eval_data,
                 calibration=calibration,
+                fields=data_options.columns,
+                label_map=data_options.label_map,
                 command=_command(),
-                under=measuring.conditions(),
+                under=under,
             )
         if as_json:
             print_json(report)
         elif not quiet:
             stdout.print(markdown_table(report))
             stderr.print(f"wrote {Path(output) / 'report.html'}")
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _command() -> str:

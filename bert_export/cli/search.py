@@ -19,8 +19,9 @@ _SHOWN = 8
 
 
 def search_table(search: SearchRecord) -> Group:
-    """Every configuration that was measured, and the groups that disturb the outputs most."""
-    return Group(_path(search), _places(search))
+    """Configurations that were measured, groups that disturb the outputs most, layers in float."""
+    layers = ", ".join(search.excluded_layers) or "none"
+    return Group(_path(search), _places(search), f"layers in float: {layers}")
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def _path(search: SearchRecord) -> Table:
         title_justify="left",
         show_edge=False,
     )
-    for name in ("layers in float", "work in float", search.metric, "drop, points"):
+    for name in ("layers in float", "work in float", search.metric, "drop, points", "std. error"):
         table.add_column(name, justify="right")
     table.add_column("")
     for index, configuration in enumerate(search.path):
@@ -52,6 +53,7 @@ def _path(search: SearchRecord) -> Table:
             f"{100 * configuration.float_share:.1f} %",
             f"{configuration.score:.4f}",
             f"{100 * configuration.drop:.2f}",
+            "" if configuration.drop_error is None else f"{100 * configuration.drop_error:.2f}",
             "chosen" if index == search.chosen else "",
             style="bold" if index == search.chosen else "",
         )

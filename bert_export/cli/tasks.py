@@ -8,12 +8,15 @@ import click
 from rich.table import Table
 
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
+from bert_export.cli.demonstrations import demonstration_lines
+from bert_export.cli.option_groups import Command
+from bert_export.datasets.demonstrations import find_demonstrations
 from bert_export.tasks import TASKS, CheckpointFacts, Task
 
 __all__ = ["tasks_command"]
 
 
-@click.command("tasks")
+@click.command("tasks", cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def tasks_command(*, as_json: bool) -> None:
     """List tasks with their head, demonstration checkpoint and outputs."""
@@ -22,6 +25,8 @@ def tasks_command(*, as_json: bool) -> None:
             print_json([_row(task) for task in TASKS.values()])
         else:
             stdout.print(_table())
+            stdout.print()
+            stdout.print(demonstration_lines().removeprefix("\b\n"))
 
 
 def _table() -> Table:
@@ -41,11 +46,13 @@ def _table() -> Table:
 
 def _row(task: Task) -> dict[str, Any]:
     """The task's facts for a machine."""
+    summaries = {one.name: one.summary for one in find_demonstrations()}
     return {
         "task": task.name,
         "summary": task.summary,
         "head": task.head,
         "demo": _demo(task),
+        "demonstration": summaries.get(task.demo or ""),
         "outputs": [output.name for output in task.outputs],
         "metric": task.metric(CheckpointFacts()),
     }

@@ -9,5 +9,6 @@ pre-training's heads. ``README.md`` beside this file describes the files for use
 from __future__ import annotations
 
 from bert_export.datasets.dataset import DataSet, read_dataset
+from bert_export.datasets.memory import IN_MEMORY, Records
 
-__all__ = ["DataSet", "read_dataset"]
+__all__ = ["IN_MEMORY", "DataSet", "Records", "read_dataset"]

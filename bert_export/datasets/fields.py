@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bert_export.datasets.columns import suggest_field
 from bert_export.errors import DatasetError, shown
 from bert_export.tasks import Task
 
-__all__ = ["FIELDS", "read_fields"]
+__all__ = ["FIELDS", "check_fields", "read_fields"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -24,33 +25,49 @@ class _UnfitError(Exception):
     """A value does not fit its field; the text says what the field holds."""
 
 
-def read_fields(row: Any, task: Task, place: str) -> Mapping[str, Any]:
-    """Read a row as a record of the task.
+def check_fields(row: Any, place: str) -> None:
+    """Refuse a row that has no fields at all.
 
     Args:
-        row: What the file holds. A field is absent if it is ``None``, or if it is optional and an
-            empty text.
-        task: The task whose fields are read.
+        row: What the file holds.
         place: File and row, for errors.
 
     Raises:
-        DatasetError: The row is no mapping, lacks a field, or holds a value that does not fit.
+        DatasetError: The row is no mapping.
     """
     if not isinstance(row, Mapping):
         raise DatasetError(
             f"{place} is no object", expected="a mapping of fields", got=type(row).__name__
         )
+
+
+def read_fields(
+    values: Mapping[str, Any], task: Task, place: str, *, found: Sequence[str]
+) -> Mapping[str, Any]:
+    """Read a row's values as a record of the task.
+
+    Args:
+        values: What the file holds, by field. A field is absent if it is ``None``, or if it is
+            optional and an empty text.
+        task: The task whose fields are read.
+        place: File and row, for errors.
+        found: Names of the columns that the file has, for errors.
+
+    Raises:
+        DatasetError: The row lacks a field, or holds a value that does not fit.
+    """
     present = {
-        name: row[name]
-        for name in (*task.required, *task.optional)
-        if row.get(name) is not None and not (name in task.optional and row[name] == "")
+        name: value
+        for name, value in values.items()
+        if value is not None and not (name in task.optional and value == "")
     }
     missing = [name for name in task.required if name not in present]
     if missing or not present:
         raise DatasetError(
             f"{place} does not fit {task.name}",
             expected=", ".join(missing) or " or ".join(task.optional),
-            got=", ".join(map(str, row)) or "an empty object",
+            got=", ".join(found) or "an empty object",
+            fix=suggest_field((missing or task.optional)[0], found) if found else None,
         )
     record = {name: _read(name, value, place) for name, value in present.items()}
     if "tags" in record and len(record["tags"]) != len(record.get("tokens", ())):
@@ -142,6 +159,9 @@ def _answers(value: Any) -> Mapping[str, list[Any]]:
     """``{"text": [...], "answer_start": [...]}``; both lists empty if there is no answer."""
     expected = '{"text": [strings], "answer_start": [offsets]} of equal lengths'
     answers = _parsed(value)
+    if isinstance(answers, list | tuple) and all(isinstance(one, Mapping) for one in answers):
+        # Answer by answer, as SQuAD's own files have them.
+        answers = {name: [one.get(name) for one in answers] for name in ("text", "answer_start")}
     if not isinstance(answers, Mapping):
         raise _UnfitError(expected)
     texts, starts = answers.get("text"), answers.get("answer_start")

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
 from bert_export.errors import DatasetError, shown
+from bert_export.evaluation.labels import LabelReader, Notes
 from bert_export.evaluation.scorer import (
     Answered,
-    AnyPipeline,
     Scorer,
     accuracy,
     correlation,
     gold_labels,
-    label_id,
     metric_library,
 )
 
@@ -30,11 +29,8 @@ class SingleLabelScorer(Scorer):
 
     agreement_kind = "share of equal labels"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[int] | None:
-        names = data.class_names.get("label", ())
-        return gold_labels(
-            data, "label", lambda value, place: label_id(value, pipeline.labels, names, place)
-        )
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[int] | None:
+        return gold_labels(data, "label", LabelReader(data, "label", labels, notes).id)
 
     def answer(self, answered: Answered) -> int:
         return int(answered.reduced[0].argmax())
@@ -55,10 +51,11 @@ class MultiLabelScorer(Scorer):
     """
 
     agreement_kind = "micro F1 against the reference's labels"
+    field = "labels"
     needs = "the field labels in every record"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> NDArray[np.bool_] | None:
-        names, labels = data.class_names.get("labels", ()), pipeline.labels
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> NDArray[np.bool_] | None:
+        reader = LabelReader(data, "labels", labels, notes)
         lists = [record.get("labels", ()) for record in data.records]
         multi_hot = len(labels) > 1 and all(
             len(values) == len(labels) and set(values) <= {0, 1} for values in lists
@@ -67,7 +64,7 @@ class MultiLabelScorer(Scorer):
         def read(values: Sequence[Any], place: str) -> NDArray[np.bool_]:
             if multi_hot:
                 return np.array(values, dtype=bool)
-            ids = [label_id(value, labels, names, place) for value in values]
+            ids = [reader.id(value, place) for value in values]
             if len(set(ids)) < len(ids):
                 raise DatasetError(
                     f"{place} names a label twice",
@@ -112,9 +109,15 @@ class RegressionScorer(Scorer):
     """A number: Spearman's rank correlation, and Pearson's linear correlation."""
 
     agreement_kind = "Spearman correlation with the reference's numbers"
+    counts_answers = False
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[float] | None:
-        return gold_labels(data, "label", _number)
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[float] | None:
+        numbers = data.label_map
+
+        def read(value: Any, place: str) -> float:
+            return _number(numbers.get(str(value).strip(), value), place)
+
+        return gold_labels(data, "label", read)
 
     def answer(self, answered: Answered) -> float:
         return float(answered.reduced[0][0])
@@ -136,5 +139,8 @@ def _number(value: Any, place: str) -> float:
             f"{place} does not fit a regression head",
             expected="a finite number",
             got=shown(value),
+            fix="Name the number of a label that is a word by --label-map WORD=NUMBER"
+            if isinstance(value, str)
+            else None,
         )
     return number

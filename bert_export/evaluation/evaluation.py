@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bert_export.datasets import DataSet, read_dataset
+from bert_export.datasets import DataSet, Records, read_dataset
+from bert_export.datasets.columns import suggest_field, usual_column
+from bert_export.datasets.label_map import LabelMap, read_label_map
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.answering import answer_examples
 from bert_export.evaluation.distance import measure_distance, sample_rows
@@ -71,6 +73,8 @@ class Evaluation:
         sha256: sha256 of the file.
         seed: Seed of everything that was drawn.
         reference: The comparison, if one was asked for.
+        notes: What labels of the data were taken as the bundle's without being asked, such as names
+            in another letter case; a sentence each.
     """
 
     task: str
@@ -85,6 +89,7 @@ class Evaluation:
     sha256: str
     seed: int
     reference: Reference | None
+    notes: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -100,8 +105,10 @@ class Evaluation:
 
 def evaluate(
     bundle: str | Path | AnyPipeline,
-    data: str | Path | DataSet,
+    data: str | Path | DataSet | Records,
     *,
+    fields: Mapping[str, str] | None = None,
+    label_map: LabelMap | None = None,
     task: str | None = None,
     target: str | None = None,
     against: str | Path | AnyPipeline | None = None,
@@ -114,7 +121,11 @@ def evaluate(
 
     Args:
         bundle: The folder, or an opened pipeline, which stays open.
-        data: A file as :func:`bert_export.datasets.read_dataset` takes it, or a data set.
+        data: A file or records in memory, as :func:`bert_export.datasets.read_dataset` takes them:
+            a list of mappings, a table of pandas, a data set of the datasets library. Or a data set
+            that was read.
+        fields: By field, the column that holds it where it has another name.
+        label_map: The bundle's label, by name or id, by the data's; or a file that says so.
         task: Another task that the bundle's head serves.
         target: Which of the bundle's engines answers; its default when ``None``.
         against: A bundle of the same checkpoint, such as the FP32 one, to compare with.
@@ -128,10 +139,10 @@ def evaluate(
         The scores and where they come from.
 
     Raises:
-        DatasetError: The file is malformed, does not fit the task, or has no labels and
-            ``against`` is not given.
-        InputError: ``seed`` is negative, or ``against`` has another task, other labels or another
-            tokenizer.
+        DatasetError: The data is malformed, does not fit the task, has labels that the bundle has
+            not, or has none and ``against`` is not given.
+        InputError: ``seed`` is negative, ``against`` has another task, other labels or another
+            tokenizer, or ``fields`` or ``label_map`` name what is not there.
         MissingExtraError: A metric or a kind of file needs a package that is not installed.
         BundleError: A bundle is damaged.
     """
@@ -139,9 +150,7 @@ def evaluate(
     options = {"task": task, "threads": threads, "providers": providers}
     with contextlib.ExitStack() as stack:
         pipeline = _open(stack, bundle, target=target, **options)
-        dataset = (
-            data if isinstance(data, DataSet) else read_dataset(find_task(pipeline.task), data)
-        )
+        dataset = _read(pipeline, data, fields, label_map)
         scorer = find_scorer(pipeline)
         examples = scorer.prepare(pipeline, dataset, seed)
         if examples.gold is None and against is None:
@@ -186,6 +195,7 @@ def evaluate(
             sha256=dataset.sha256,
             seed=seed,
             reference=reference,
+            notes=examples.notes,
         )
 
 
@@ -211,12 +221,34 @@ def _gain(metric: str, scored: _Scored, reference: _Scored) -> float | None:
 
 def unlabelled(scorer: Scorer, data: DataSet, *, fix: str) -> DatasetError:
     """The error of data without labels, where answers must be scored."""
+    columns = data.columns or tuple(
+        dict.fromkeys(name for record in data.records for name in record)
+    )
+    other_name = usual_column(scorer.field, columns) if scorer.field else None
     return DatasetError(
         f"data {data.source} has no labels to score answers with",
         expected=scorer.needs,
-        got=", ".join(dict.fromkeys(name for record in data.records for name in record)),
-        fix=fix,
+        got=", ".join(columns),
+        fix=f"{fix}. {suggest_field(scorer.field, columns)}" if other_name else fix,
     )
+
+
+def _read(
+    pipeline: AnyPipeline,
+    data: str | Path | DataSet | Records,
+    fields: Mapping[str, str] | None,
+    label_map: LabelMap | None,
+) -> DataSet:
+    task = find_task(pipeline.task)
+    if not isinstance(data, DataSet):
+        return read_dataset(task, data, fields=fields, label_map=label_map)
+    if fields:
+        raise InputError(
+            "fields have no use for a data set that was read",
+            expected="fields where it is read",
+            got=", ".join(fields),
+        )
+    return data if label_map is None else replace(data, label_map=read_label_map(task, label_map))
 
 
 def _open(

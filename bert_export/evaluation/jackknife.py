@@ -10,14 +10,14 @@ Source: Shao and Wu 1989, "A general theory for jackknife variance estimation".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from bert_export.evaluation.scorer import Examples, Scorer
 
-__all__ = ["GROUPS", "leave_out_groups", "standard_error"]
+__all__ = ["GROUPS", "leave_out_agreement", "leave_out_groups", "standard_error"]
 
 GROUPS = 20
 """With 20 groups a standard error is known to a sixth of itself, for 20 more runs of the metric."""
@@ -38,17 +38,41 @@ def leave_out_groups(
         A score per group. There are :data:`GROUPS` groups, or as many as there are records; none
         for a single record.
     """
-    records = len(examples.data)
-    if records < 2:
-        return ()
-    order = np.random.default_rng(seed).permutation(records)
-    groups = min(GROUPS, records)
     scores = []
-    for group in range(groups):
-        remaining = np.sort(np.delete(order, np.s_[group::groups]))
-        gold, remaining_answers = scorer.select(examples.gold, answers, remaining.tolist())
+    for remaining in _remaining(len(examples.data), seed):
+        gold, remaining_answers = scorer.select(examples.gold, answers, remaining)
         scores.append(scorer.score(gold, remaining_answers)[scorer.metric])
     return tuple(scores)
+
+
+def leave_out_agreement(
+    scorer: Scorer, answers: Sequence[Any], reference: Sequence[Any], seed: int
+) -> tuple[float, ...]:
+    """The agreement with another engine with one group of the answers left out at a time.
+
+    Args:
+        scorer: The task's scorer.
+        answers: An engine's answers to all items.
+        reference: The other engine's.
+        seed: Seed of the groups.
+
+    Returns:
+        An agreement per group, as in :func:`leave_out_groups`.
+    """
+    return tuple(
+        scorer.agreement([answers[i] for i in remaining], [reference[i] for i in remaining])
+        for remaining in _remaining(len(answers), seed)
+    )
+
+
+def _remaining(count: int, seed: int) -> Iterator[list[int]]:
+    """What is left of so many things without each group of them; nothing where there is but one."""
+    if count < 2:
+        return
+    order = np.random.default_rng(seed).permutation(count)
+    groups = min(GROUPS, count)
+    for group in range(groups):
+        yield np.sort(np.delete(order, np.s_[group::groups])).tolist()
 
 
 def standard_error(

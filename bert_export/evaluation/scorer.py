@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from bert_export.datasets import DataSet
 from bert_export.datasets.items import read_items
 from bert_export.errors import DatasetError, MissingExtraError
+from bert_export.evaluation.labels import Notes
 from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
@@ -27,13 +27,10 @@ __all__ = [
     "accuracy",
     "correlation",
     "gold_labels",
-    "label_id",
     "metric_library",
 ]
 
 AnyPipeline = Pipeline[Any, Any, Any]
-
-_ID = re.compile(r"\s*\d{1,18}(\.0*)?\s*")  # some tools write ids as 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,7 @@ class Examples:
         rows: The rows of each item.
         settings: The settings of the pipeline's calls.
         gold: The labels, in the scorer's own form; ``None`` if the data has none.
+        notes: What labels were matched without being asked, a sentence each.
     """
 
     data: DataSet
@@ -53,6 +51,7 @@ class Examples:
     rows: tuple[tuple[Row, ...], ...]
     settings: Any
     gold: Any | None
+    notes: tuple[str, ...] = ()
 
     @property
     def truncated(self) -> int:
@@ -105,8 +104,15 @@ class Scorer(ABC):
     agreement_kind: ClassVar[str]
     """What an agreement is, in words."""
 
+    field: ClassVar[str] = "label"
+    """Which field of a record is scored; empty where none is."""
+
     needs: ClassVar[str] = "the field label in every record"
     """What the data must have for its answers to be scored, in words."""
+
+    counts_answers: ClassVar[bool] = True
+    """Whether the metric moves by whole answers, so that among n of them a difference below 1 / n
+    cannot be seen; numbers that are compared show smaller ones."""
 
     def __init__(self, metric: str) -> None:
         self.metric = metric
@@ -124,10 +130,12 @@ class Scorer(ABC):
         """
         items = read_items(pipeline, data)
         settings = self.settings(pipeline, data)
-        rows = pipeline.encode(items, settings)
-        return Examples(
-            data, tuple(items), tuple(map(tuple, rows)), settings, self.gold(pipeline, data)
-        )
+        notes = Notes()
+        gold = self.gold(
+            pipeline.labels, data, notes
+        )  # first: it takes no time, and may be refused
+        rows = tuple(map(tuple, pipeline.encode_items(items, settings)))
+        return Examples(data, tuple(items), rows, settings, gold, notes.sentences)
 
     def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
         """The settings of the pipeline's calls."""
@@ -135,8 +143,19 @@ class Scorer(ABC):
         return pipeline.dataset_settings()
 
     @abstractmethod
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> Any | None:
-        """The labels, in the form that :meth:`score` takes; ``None`` if no record has one."""
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> Any | None:
+        """The labels, in the form that :meth:`score` takes; ``None`` if no record has one.
+
+        Args:
+            labels: The bundle's labels, in id order.
+            data: The records.
+            notes: Where it is noted what is matched without being asked.
+
+        Raises:
+            DatasetError: Some records have labels and some have none, or the bundle has not such a
+                label.
+            InputError: The label map leads to a label that the bundle has not.
+        """
 
     @abstractmethod
     def answer(self, answered: Answered) -> Any:
@@ -194,56 +213,6 @@ def gold_labels(
         read(record[name], f"{data.place(index)} field {name}")
         for index, record in enumerate(data.records)
     ]
-
-
-def label_id(value: Any, labels: Sequence[str], names: Sequence[str], place: str) -> int:
-    """The head's id of a label that a file gives by name or id.
-
-    Args:
-        value: A name, an id, or an id as text.
-        labels: The head's labels, in id order.
-        names: The file's own labels, in the order of its ids, if it has them. The file's ids stand
-            for these names, in whatever case, as long as the head has any of them. If it has none,
-            as with ``LABEL_0``, the file's ids are the head's.
-        place: Place of the value, for errors.
-
-    Raises:
-        DatasetError: The head has no such label.
-    """
-    # A name, or an id in one of the forms that tools write.
-    if isinstance(value, str) and value in labels:
-        return labels.index(value)
-    if isinstance(value, str) and value.strip() in labels:
-        return labels.index(value.strip())
-    if isinstance(value, str) and _ID.fullmatch(value):
-        value = int(value.partition(".")[0])
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    # An id of the file, if the head knows the file's names; else an id of the head.
-    if isinstance(value, int):
-        head_ids = [_index(name, labels) for name in names]
-        if any(index is not None for index in head_ids):
-            head_id = head_ids[value] if 0 <= value < len(names) else None
-            if head_id is not None:
-                return head_id
-            if 0 <= value < len(names):
-                value = names[value]
-        elif 0 <= value < len(labels):
-            return value
-    shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
-    raise DatasetError(
-        f"{place} is no label of the head",
-        expected=f"{shown}, or an id below {len(labels)}",
-        got=repr(value),
-    )
-
-
-def _index(name: str, labels: Sequence[str]) -> int | None:
-    """The id of the label of that name, or of the only one that differs in case alone."""
-    if name in labels:
-        return labels.index(name)
-    matches = [index for index, label in enumerate(labels) if label.casefold() == name.casefold()]
-    return matches[0] if len(matches) == 1 else None
 
 
 def metric_library(name: str) -> ModuleType:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bert_export.datasets import DataSet
+from bert_export.evaluation.labels import Notes
 from bert_export.evaluation.scorer import Answered, AnyPipeline, Scorer, gold_labels
 
 __all__ = ["SpanScorer", "normalize_answer", "word_f1"]
@@ -51,6 +52,7 @@ class SpanScorer(Scorer):
     """
 
     agreement_kind = "answer F1 against the reference's answers"
+    field = "answers"
     needs = "the field answers in every record"
 
     def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
@@ -63,7 +65,9 @@ class SpanScorer(Scorer):
             handle_impossible_answer=has_unanswerable,
         )
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[tuple[str, ...]] | None:
+    def gold(
+        self, labels: Sequence[str], data: DataSet, notes: Notes
+    ) -> list[tuple[str, ...]] | None:
         return gold_labels(data, "answers", lambda answers, _: _gold_answers(answers["text"]))
 
     def answer(self, answered: Answered) -> str:

@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from bert_export.datasets import DataSet
+from bert_export.evaluation.labels import OUTSIDE, Notes, TagReader, split_tag
 from bert_export.evaluation.scorer import (
     Answered,
-    AnyPipeline,
     Scorer,
     gold_labels,
-    label_id,
     metric_library,
 )
 from bert_export.runtime.batching import Row
 
 __all__ = ["TaggingScorer", "tag_words"]
 
-_OUTSIDE = "O"
-_PREFIXED = re.compile(r"[BIES](-.*)?")
+_ALONE = ("B", "I", "E", "S")
+_SEQEVAL = {"L-": "E-", "U-": "S-", "M-": "I-"}  # the prefixes of BILOU and BMES
 
 
 class TaggingScorer(Scorer):
     """Entity F1: an entity's words and type must be right. A word has its first token's tag."""
 
     agreement_kind = "entity F1 against the reference's entities"
+    field = "tags"
     needs = "the field tags in every record"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> list[list[str]] | None:
-        names, labels = data.class_names.get("tags", ()), pipeline.labels
-
-        def read(value: Any, place: str) -> str:
-            # Test sets may hold kinds of entities that the head was not trained on.
-            if isinstance(value, str):
-                return value
-            if 0 <= value < len(names) and not set(labels).isdisjoint(names):
-                return str(names[value])
-            return labels[label_id(value, labels, (), place)]
-
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> list[list[str]] | None:
+        reader = TagReader(data, labels, notes)
         return gold_labels(
-            data, "tags", lambda values, place: [read(value, place) for value in values]
+            data, "tags", lambda values, place: [reader.tag(value, place) for value in values]
         )
 
     def answer(self, answered: Answered) -> list[str]:
@@ -59,7 +49,7 @@ class TaggingScorer(Scorer):
         gold_tags, answered_tags = (
             [[_prefixed(tag) for tag in tags] for tags in lists] for lists in (gold, answers)
         )
-        if all(tag == _OUTSIDE for tags in (*gold_tags, *answered_tags) for tag in tags):
+        if all(tag == OUTSIDE for tags in (*gold_tags, *answered_tags) for tag in tags):
             return {self.metric: 1.0, "precision": 1.0, "recall": 1.0}  # nothing to find or to miss
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
             gold_tags, answered_tags, average="micro", zero_division=0
@@ -72,11 +62,12 @@ def _prefixed(tag: str) -> str:
 
     A tag without a prefix continues an entity, as in the pipeline.
     """
-    if tag == _OUTSIDE:
+    if tag == OUTSIDE:
         return tag
-    if not _PREFIXED.fullmatch(tag):
-        return f"I-{tag}"
-    return tag if "-" in tag else f"{tag}-_"
+    if tag in _ALONE:
+        return f"{tag}-_"
+    prefix, kind = split_tag(tag)
+    return f"{_SEQEVAL.get(prefix, prefix) or 'I-'}{kind}"
 
 
 def tag_words(
@@ -100,4 +91,4 @@ def tag_words(
         for position, word in enumerate(row.encoding.word_ids):
             if word is not None:
                 tags.setdefault(word, labels[best[position]])
-    return [tags.get(word, _OUTSIDE) for word in range(word_count or len(tags))]
+    return [tags.get(word, OUTSIDE) for word in range(word_count or len(tags))]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.datasets import DataSet
+from bert_export.evaluation.labels import Notes
 from bert_export.evaluation.scorer import (
     Answered,
     AnyPipeline,
@@ -42,6 +43,8 @@ class EmbeddingScorer(Scorer):
     """Rank correlation of the cosine of two embeddings with the similarity of their texts."""
 
     agreement_kind = "mean cosine with the reference's embeddings"
+    counts_answers = False
+    field = "score"
     needs = "the fields text_pair and score in every record"
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
@@ -59,10 +62,10 @@ class EmbeddingScorer(Scorer):
             gold_labels(data, "text_pair", lambda value, _: value, needed=True)
             gold = [ScoredPair(*pair, score) for pair, score in zip(pairs, scores, strict=True)]
         settings = self.settings(pipeline, data)
-        rows = pipeline.encode(texts, settings)
+        rows = pipeline.encode_items(texts, settings)
         return Examples(data, tuple(texts), tuple(map(tuple, rows)), settings, gold)
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None  # see prepare
 
     def answer(self, answered: Answered) -> Vectors:
@@ -89,9 +92,11 @@ class FeatureScorer(Scorer):
     """The encoder's vectors have no labels: only their agreement is measured."""
 
     agreement_kind = "mean cosine with the reference's token vectors"
+    counts_answers = False
+    field = ""
     needs = "a bundle to compare with"
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None
 
     def answer(self, answered: Answered) -> Vectors:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from bert_export.datasets import DataSet
 from bert_export.datasets.items import read_items
 from bert_export.datasets.masking import hide_rows
-from bert_export.evaluation.choices import read_is_next
+from bert_export.evaluation.choices import gold_verdicts
+from bert_export.evaluation.labels import Notes
 from bert_export.evaluation.scorer import (
     Answered,
     AnyPipeline,
     Examples,
     Scorer,
     accuracy,
-    gold_labels,
 )
 from bert_export.runtime.batching import Row
 from bert_export.runtime.tokenization import Tokenizer
@@ -39,6 +39,7 @@ class _MaskingScorer(Scorer):
     """
 
     agreement_kind = "share of equal words"
+    field = ""
     needs = "texts without masks, whose words the tool hides itself"
 
     def settings(self, pipeline: AnyPipeline, data: DataSet) -> Any:
@@ -46,23 +47,29 @@ class _MaskingScorer(Scorer):
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         examples = super().prepare(pipeline, data, seed)
+        notes = Notes()
         rows, words = _hide([row for (row,) in examples.rows], pipeline.tokenizer, seed)
         return replace(
-            examples, rows=tuple((row,) for row in rows), gold=self.masked_gold(data, words)
+            examples,
+            rows=tuple((row,) for row in rows),
+            gold=self.masked_gold(data, words, notes),
+            notes=notes.sentences,
         )
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None  # known once the rows are masked
 
     @abstractmethod
-    def masked_gold(self, data: DataSet, words: Sequence[Ids]) -> Any | None:
-        """The labels, from the ids behind each row's masks, int64 (M,)."""
+    def masked_gold(self, data: DataSet, words: Sequence[Ids], notes: Notes) -> Any | None:
+        """The labels, from the ids behind each row's masks, int64 (M,); see :meth:`gold`."""
 
 
 class MaskedWordScorer(_MaskingScorer):
     """The id of the token behind each mask."""
 
-    def masked_gold(self, data: DataSet, words: Sequence[Ids]) -> Sequence[Ids] | None:
+    def masked_gold(
+        self, data: DataSet, words: Sequence[Ids], notes: Notes
+    ) -> Sequence[Ids] | None:
         return words if any((ids != _UNKNOWN).any() for ids in words) else None
 
     def answer(self, answered: Answered) -> Ids:
@@ -95,8 +102,8 @@ class PretrainingGold:
 class PretrainingScorer(_MaskingScorer):
     """Masked words, as in fill-mask, and whether the second text follows the first."""
 
-    def masked_gold(self, data: DataSet, words: Sequence[Ids]) -> PretrainingGold:
-        return PretrainingGold(words, gold_labels(data, "label", read_is_next))
+    def masked_gold(self, data: DataSet, words: Sequence[Ids], notes: Notes) -> PretrainingGold:
+        return PretrainingGold(words, gold_verdicts(data, notes))
 
     def answer(self, answered: Answered) -> tuple[Ids, bool]:
         verdict = answered.decoded["next_sentence"]["is_next"]
@@ -127,13 +134,14 @@ class NextWordScorer(Scorer):
     """The next token: every text is cut at one place, drawn with the seed."""
 
     agreement_kind = "share of equal next tokens"
+    field = ""
     needs = "texts of two tokens or more"
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
         items, settings = read_items(pipeline, data), self.settings(pipeline, data)
         rng = np.random.default_rng(seed)
         rows, gold = [], []
-        for (row,) in pipeline.encode(items, settings):
+        for (row,) in pipeline.encode_items(items, settings):
             length = int(rng.integers(1, max(2, len(row))))
             gold.append(int(row.input_ids[length]) if length < len(row) else _UNKNOWN)
             beginning = replace(
@@ -144,7 +152,7 @@ class NextWordScorer(Scorer):
             rows.append((beginning,))
         return Examples(data, tuple(items), tuple(rows), settings, gold)
 
-    def gold(self, pipeline: AnyPipeline, data: DataSet) -> None:
+    def gold(self, labels: Sequence[str], data: DataSet, notes: Notes) -> None:
         return None  # known once the texts are cut
 
     def answer(self, answered: Answered) -> int:

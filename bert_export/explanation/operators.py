@@ -500,7 +500,9 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
         _UNARY,
     ),
     # arithmetic
-    **dict.fromkeys((("", "Add"), ("", "Sub"), ("", "Mul"), ("", "Div"), ("", "Pow")), _BINARY),
+    **dict.fromkeys(
+        (("", "Add"), ("", "Sum"), ("", "Sub"), ("", "Mul"), ("", "Div"), ("", "Pow")), _BINARY
+    ),
     **dict.fromkeys(
         (("", "ReduceMax"), ("", "ReduceMin"), ("", "ReduceMean"), ("", "ReduceSum")), _REDUCE
     ),

@@ -19,16 +19,19 @@ from typing import Any, cast
 
 import onnx_ir as ir
 
-from bert_export.errors import BundleError, InputError
+from bert_export.errors import BundleError, InputError, one_line
 from bert_export.explanation.cost import Cost
 from bert_export.explanation.operators import Result, Tensor, run_operator
+from bert_export.regular_files import check_regular
 
 __all__ = ["price_stages"]
 
+_RESIDUAL = ("Add", "Sum")
 _NORM = "LayerNormalization"
 _FORMATS = ("DequantizeLinear", "QuantizeLinear")
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
 _LARGEST_READ = 64
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def price_stages(
@@ -49,6 +52,7 @@ def price_stages(
         InputError: An axis has no size.
     """
     try:
+        check_regular(path)
         graph = ir.load(path).graph
     except Exception as error:  # whatever the parser raised: the file is not ONNX, or not there
         raise BundleError(
@@ -57,6 +61,20 @@ def price_stages(
             got=str(error).splitlines()[0] if str(error) else type(error).__name__,
             fix="Export or copy the bundle again",
         ) from error
+    try:
+        return _price(path, graph, axes, layers)
+    except _MALFORMED as error:  # nodes that fit together price without any of them
+        raise BundleError(
+            f"graph {path} has nodes that do not fit together",
+            expected="a graph that an engine runs",
+            got=f"{type(error).__name__}: {one_line(error)}",
+            fix="Export or copy the bundle again",
+        ) from error
+
+
+def _price(
+    path: Path, graph: ir.Graph, axes: Mapping[str, int], layers: int
+) -> dict[tuple[int | None, str], Cost]:
     known = {value: _input_tensor(value, axes) for value in graph.inputs}
     norms = _count_norms(graph)
     deepest = max(norms.values(), default=0) + any(node.op_type == _NORM for node in graph)
@@ -205,7 +223,7 @@ def _is_stored(value: ir.Value | None) -> bool:
 def _is_residual(node: ir.Node) -> bool:
     """Whether a node adds two computed values for a norm to read."""
     return (
-        node.op_type == "Add"
+        node.op_type in _RESIDUAL
         and not any(map(_is_stored, node.inputs))
         and any(use.node.op_type == _NORM for use in node.outputs[0].uses())
     )

@@ -4,7 +4,8 @@ First the sensitivity of the outputs by each group alone is measured, in a singl
 of the data through one graph with a switch per group. Then come the few configurations that
 :mod:`bert_export.quantization.mixed_precision.search` asks about: each is made as it would be
 written, and what its engines lose on all the data, through the pipeline that answers for users, is
-what counts. Nothing depends on the clock or on chance, so the same inputs give the same plan.
+what counts; how sure that is stands in :mod:`bert_export.exporter.drop`. Nothing depends on the
+clock or on chance, so the same inputs give the same plan.
 """
 
 from __future__ import annotations
@@ -21,9 +22,18 @@ from bert_export.datasets import DataSet
 from bert_export.errors import BudgetError
 from bert_export.evaluation.answering import answer_examples
 from bert_export.evaluation.distance import Distance, sample_rows
+from bert_export.evaluation.jackknife import leave_out_agreement, leave_out_groups
 from bert_export.evaluation.scorer import AnyPipeline, Examples
 from bert_export.evaluation.scorers import find_scorer
 from bert_export.exporter.calibrate import Calibrated, scheme_of
+from bert_export.exporter.drop import (
+    Drop,
+    Score,
+    check_decides,
+    check_enough,
+    examples_needed,
+    paired_drop,
+)
 from bert_export.exporter.engine import open_trial
 from bert_export.exporter.progress import Fact, Progress
 from bert_export.exporter.refusal import REFUSALS, Refusals
@@ -116,7 +126,8 @@ def keep_budget(
 
     Raises:
         BudgetError: The budget cannot be kept, and the best that was found is not to be taken.
-        DatasetError: A record of the data does not fit the task.
+        DatasetError: A record of the data does not fit the task, or the data cannot decide the
+            budget.
         BertExportError: A target is refused.
     """
     budget = budget_of(calibrated.float_graph.source)
@@ -146,17 +157,24 @@ def keep_known_layers(
 
     Raises:
         BudgetError: An engine does not keep the budget with these layers in float.
-        DatasetError: A record of the data does not fit the task.
+        DatasetError: A record of the data does not fit the task, or the data cannot decide the
+            budget.
     """
     budget = budget_of(calibrated.float_graph.source)
     assert budget is not None, "a bundle with a search has the request of one"
     excluded = calibrated.with_excluded_layers(dict.fromkeys(known.excluded_layers, REASON))
     with progress.stage("search") as facts:
         meter = _Meter(calibrated, budget, folder=folder, advance=progress.advance)
-        worst = min(meter.score(excluded, target) for target in excluded.targets)
-        drop = meter.baseline - worst
-        measured = msgspec.structs.replace(known.path[known.chosen], score=worst, drop=drop)
-        record = meter.record(known.groups, (measured,), chosen=0, met=drop <= budget.allowed)
+        drops = [meter.drop(excluded, target) for target in excluded.targets]
+        worst = max(drops, key=lambda drop: drop.value)
+        measured = msgspec.structs.replace(
+            known.path[known.chosen],
+            score=meter.baseline.value - worst.value,
+            drop=worst.value,
+            drop_error=worst.error,
+        )
+        met = worst.value <= budget.allowed
+        record = meter.record(known.groups, (measured,), chosen=0, met=met)
         _check_met(record, budget, fix=_NOT_BUILT)
         _tell(facts, record)
     return replace(excluded, search=record)
@@ -226,7 +244,8 @@ class _Meter:
             self.examples = self._scorer.prepare(pipeline, budget.data, budget.seed)
             self._exact = answer_examples(pipeline, self._scorer, self.examples, advance)
         self._labelled = self.examples.gold is not None
-        self.baseline = self._score(self._exact) if self._labelled else 1.0
+        check_enough(budget.data, budget.max_drop, counts_answers=self._scorer.counts_answers)
+        self.baseline = self._score(self._exact)
 
     def record(
         self,
@@ -246,27 +265,45 @@ class _Meter:
             metric=scorer.metric if self._labelled else scorer.agreement_kind,
             labelled=self._labelled,
             budget=self._budget.max_drop,
-            baseline=self.baseline,
+            baseline=self.baseline.value,
             groups=groups,
             path=path,
             chosen=chosen,
             met=met,
+            warnings=_search_warnings(path, chosen, len(data), self._budget),
         )
 
-    def score(self, calibrated: Calibrated, target: Target) -> float:
-        """The figure of a target's engine."""
+    def drop(self, calibrated: Calibrated, target: Target) -> Drop:
+        """What a target's engine loses.
+
+        Raises:
+            DatasetError: The data cannot tell whether that is within the budget.
+        """
         with (
             open_trial(calibrated, target, folder=self._folder) as session,
             self._float_graph.open_pipeline(session) as pipeline,
         ):
-            return self._score(
-                answer_examples(pipeline, self._scorer, self.examples, self._advance)
-            )
+            answers = answer_examples(pipeline, self._scorer, self.examples, self._advance)
+        drop = paired_drop(
+            self.baseline,
+            self._score(answers),
+            examples=len(self._budget.data),
+            counts_answers=self._scorer.counts_answers,
+        )
+        check_decides(self._budget.data, drop, self._budget.max_drop)
+        return drop
 
-    def _score(self, answers: Sequence[object]) -> float:
+    def _score(self, answers: Sequence[object]) -> Score:
+        scorer, seed = self._scorer, self._budget.seed
         if self._labelled:
-            return self._scorer.score(self.examples.gold, answers)[self._scorer.metric]
-        return self._scorer.agreement(answers, self._exact)
+            return Score(
+                scorer.score(self.examples.gold, answers)[scorer.metric],
+                leave_out_groups(scorer, self.examples, answers, seed),
+            )
+        return Score(
+            scorer.agreement(answers, self._exact),
+            leave_out_agreement(scorer, answers, self._exact, seed),
+        )
 
 
 class _Search:
@@ -299,41 +336,41 @@ class _Search:
                 pipeline, session, len(self._groups), self._meter.examples, advance=advance
             )
         self._costs = _costs(self._groups, self._meter.examples)
-        self._scores: dict[tuple[str, tuple[int, ...]], float] = {}
+        self._drops: dict[tuple[str, tuple[int, ...]], Drop] = {}
 
     def run(self, targets: Sequence[Target]) -> SearchRecord:
         """The search for some of the targets: every configuration counts by its worst engine."""
-        scores: dict[tuple[int, ...], float] = {}
+        drops: dict[tuple[int, ...], Drop] = {}
 
         def measure(excluded: tuple[int, ...]) -> float:
             """The drop of the worst engine; once one breaks the budget, the rest is not asked."""
-            worst = np.inf
+            worst = Drop(-np.inf, 0.0)
             for target in targets:
-                worst = min(worst, self._score(target, excluded))
-                if self._meter.baseline - worst > self.budget.allowed:
+                worst = max(worst, self._drop(target, excluded), key=lambda drop: drop.value)
+                if worst.value > self.budget.allowed:
                     break
-            scores[excluded] = float(worst)
-            return float(self._meter.baseline - worst)
+            drops[excluded] = worst
+            return worst.value
 
         result = search_mixed_precision(
             self._sensitivities, self._costs, measure, budget=self.budget.allowed
         )
         record = self._meter.record(
             self._group_records(),
-            _configurations(result, scores),
+            _configurations(result, drops, self._meter.baseline.value),
             chosen=result.configurations.index(result.best),
             met=result.met,
         )
         _check_met(record, self.budget, fix=_NOT_WRITTEN)
         return record
 
-    def _score(self, target: Target, excluded: tuple[int, ...]) -> float:
+    def _drop(self, target: Target, excluded: tuple[int, ...]) -> Drop:
         key = target.name, excluded
-        if key not in self._scores:
+        if key not in self._drops:
             layers = [layer for group in excluded for layer in self._groups[group].layers]
             trial = self._calibrated.with_excluded_layers(dict.fromkeys(layers, REASON))
-            self._scores[key] = self._meter.score(trial, target)
-        return self._scores[key]
+            self._drops[key] = self._meter.drop(trial, target)
+        return self._drops[key]
 
     def _group_records(self) -> tuple[QuantizationGroupRecord, ...]:
         total = sum(self._costs)
@@ -373,17 +410,43 @@ def _check_met(search: SearchRecord, budget: Budget, *, fix: str) -> None:
     raise BudgetError(
         f"INT8 does not keep the {search.metric} on {search.data}",
         expected=f"a drop of at most {100 * search.budget:g} points",
-        got=f"{100 * best.drop:.3g} points at best, with "
+        got=f"{100 * best.drop:.3g} points at best{_error_text(best)}, with "
         + (f"{', '.join(layers)} in float" if layers else "every layer in INT8"),
         fix=fix,
         search=search,
     )
 
 
+def _error_text(configuration: MixedPrecisionRecord) -> str:
+    error = configuration.drop_error
+    return "" if error is None else f" (standard error {100 * error:.2g})"
+
+
 def _tell(facts: dict[str, Fact], search: SearchRecord) -> None:
-    facts["drop"] = search.path[search.chosen].drop
+    chosen = search.path[search.chosen]
+    facts["drop"] = chosen.drop
     facts["metric"] = search.metric
-    facts["layers in float"] = len(search.excluded_layers)
+    if chosen.drop_error is not None:
+        facts["standard error"] = f"{100 * chosen.drop_error:.2f} points"
+    facts["layers in float"] = ", ".join(search.excluded_layers) or "none"
+
+
+def _search_warnings(
+    path: Sequence[MixedPrecisionRecord], chosen: int, examples: int, budget: Budget
+) -> tuple[str, ...]:
+    """Layers that are in float for a difference that may be chance."""
+    everywhere = path[0]
+    error = everywhere.drop_error
+    excess = everywhere.drop - budget.max_drop
+    if everywhere.excluded or not path[chosen].excluded or error is None or excess > error:
+        return ()
+    needed = examples_needed(examples, error, excess)
+    warning = (
+        f"INT8 everywhere loses {100 * everywhere.drop:.2f} points, above the budget of "
+        f"{100 * budget.max_drop:g} by less than the standard error of {100 * error:.2f}: layers "
+        f"may be in float by chance, which about {needed} would tell"
+    )
+    return (warning,)
 
 
 def _costs(groups: tuple[QuantizationGroup, ...], examples: Examples) -> list[float]:
@@ -394,14 +457,15 @@ def _costs(groups: tuple[QuantizationGroup, ...], examples: Examples) -> list[fl
 
 
 def _configurations(
-    result: SearchResult, scores: Mapping[tuple[int, ...], float]
+    result: SearchResult, drops: Mapping[tuple[int, ...], Drop], baseline: float
 ) -> tuple[MixedPrecisionRecord, ...]:
     return tuple(
         MixedPrecisionRecord(
             excluded=configuration.excluded,
-            score=scores[configuration.excluded],
+            score=baseline - configuration.drop,
             drop=configuration.drop,
             float_share=configuration.cost,
+            drop_error=drops[configuration.excluded].error,
         )
         for configuration in result.configurations
     )

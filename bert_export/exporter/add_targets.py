@@ -31,6 +31,9 @@ from bert_export.bundle import (
     verify_files,
     write_manifest,
 )
+from bert_export.datasets import Records
+from bert_export.datasets.memory import records_of, source_name
+from bert_export.datasets.samples import find_sample
 from bert_export.errors import (
     BundleError,
     CheckpointError,
@@ -47,7 +50,7 @@ from bert_export.exporter.engine import (
     verify_engines,
     write_engines,
 )
-from bert_export.exporter.export import Export, hash_files
+from bert_export.exporter.exporting import Export, hash_files
 from bert_export.exporter.float_graph import make_float_graph
 from bert_export.exporter.progress import Listener, Progress
 from bert_export.exporter.refusal import Refusals
@@ -74,8 +77,8 @@ def build(
     *,
     precision: str | None = None,
     model: str | Path | None = None,
-    calibration: str | Path | None = None,
-    eval_data: str | Path | None = None,
+    calibration: str | Path | Records | None = None,
+    eval_data: str | Path | Records | None = None,
     threads: int | None = None,
     engines: EngineOptions | None = None,
     engine_cache: str | Path | None = None,
@@ -90,8 +93,9 @@ def build(
         targets: Names in :data:`bert_export.targets.TARGETS`, or one.
         precision: Of the targets; when ``None``, the default engine's for new ones.
         model: Where the checkpoint is now; where the manifest says when ``None``.
-        calibration: Where the calibration text is now, for INT8; as above.
-        eval_data: Where the data of the bundle's accuracy budget is now, for INT8; as above.
+        calibration: Where the calibration text is now, for INT8; as above. Or the records that were
+            in memory then.
+        eval_data: Where the data of the bundle's accuracy budget is now, likewise.
         threads: Threads inside an operator while calibrating and verifying.
         engines: For which GPUs and shapes targets with a builder of their own get their engine. One
             that the bundle serves already is then not exported again but built.
@@ -134,17 +138,19 @@ def build(
     request = msgspec.structs.replace(
         request,
         model=request.model if model is None else os.fspath(model),
-        calibration=request.calibration if calibration is None else os.fspath(calibration),
-        eval_data=request.eval_data if eval_data is None else os.fspath(eval_data),
+        calibration=source_name(calibration) or request.calibration,
+        eval_data=source_name(eval_data) or request.eval_data,
         threads=threads,
     )
     if missing:
         request = check_request(request)
-        _check_eval_data(folder, request)
+        if records_of(eval_data) is None:
+            _check_eval_data(folder, request)
     progress = Progress(listener)
+    given = records_of(calibration), records_of(eval_data)
     with replace_folder(folder, force=True) as new:
         _copy_files(folder, new, manifest, dropped=missing)
-        added = _add(folder, new, manifest, request, progress) if missing else manifest
+        added = _add(folder, new, manifest, request, given, progress) if missing else manifest
         if engines is not None:
             built = build_engines(
                 [engine for engine in added.engines if engine.target in targets],
@@ -243,10 +249,11 @@ def _check_buildable(
 
 def _check_eval_data(folder: Path, request: ExportRequest) -> None:
     """New engines are measured against the bundle's budget, on the same data."""
-    if request.eval_data is not None and not Path(request.eval_data).exists():
+    data = request.eval_data
+    if data is not None and find_sample(data) is None and not Path(data).exists():
         raise DatasetError(
             f"accuracy budget of bundle {folder} cannot be measured",
-            expected=f"the data that it was kept on, {request.eval_data}",
+            expected=f"the data that it was kept on, {data}",
             got="no such file",
             fix="Pass --eval with the place where it is now",
         )
@@ -262,12 +269,26 @@ def _copy_files(folder: Path, new: Path, manifest: Manifest, *, dropped: Sequenc
 
 
 def _add(
-    old: Path, new: Path, manifest: Manifest, request: ExportRequest, progress: Progress
+    old: Path,
+    new: Path,
+    manifest: Manifest,
+    request: ExportRequest,
+    given: tuple[Records | None, Records | None],
+    progress: Progress,
 ) -> Manifest:
-    """Run the stages for the request's targets, and write beside what the bundle holds."""
+    """Run the stages for the request's targets, and write beside what the bundle holds.
+
+    ``given`` are the records of calibration and of the accuracy budget that are in memory.
+    """
     refusals = Refusals()
     plan = _plan(manifest) if request.precision == "int8" else None
-    source = load_source(request, progress=progress)
+    calibration_records, eval_records = given
+    source = load_source(
+        request,
+        progress=progress,
+        calibration_records=calibration_records,
+        eval_records=eval_records,
+    )
     _check_same(manifest, source, plan, new)
     float_graph = make_float_graph(source, progress=progress)
     calibrated = calibrate(
@@ -282,9 +303,9 @@ def _add(
     written = write_engines(
         calibrated, folder=new, progress=progress, refusals=refusals, graphs=graphs
     )
-    pipeline, rows = float_graph.pipeline, float_graph.rows
+    pipeline, rows, unseen = float_graph.pipeline, float_graph.rows, float_graph.unseen
     del float_graph, calibrated  # memory
-    reference = answer_reference(source, pipeline, rows, progress=progress)
+    reference = answer_reference(source, pipeline, unseen, rows, progress=progress)
     engines = verify_engines(written, reference, folder=new, progress=progress, refusals=refusals)
     return msgspec.structs.replace(
         manifest,

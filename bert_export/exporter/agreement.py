@@ -1,8 +1,12 @@
-"""How far two graphs give the same answers: what is compared, by kind, and how much must agree."""
+"""How far two graphs give the same answers: what is compared, by kind, and how much must agree.
+
+An agreement tells little where the head itself answers every text alike, so that is looked at too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,7 +15,15 @@ from numpy.typing import NDArray
 from bert_export.runtime.sessions.session import Array
 from bert_export.tasks import AgreementKind
 
-__all__ = ["MIN_AGREEMENT", "MIN_RARE_AGREEMENT", "Pair", "agreement", "rare_agreement"]
+__all__ = [
+    "MIN_AGREEMENT",
+    "MIN_RARE_AGREEMENT",
+    "Given",
+    "Pair",
+    "agreement",
+    "answers_given",
+    "rare_agreement",
+]
 
 MIN_AGREEMENT: Mapping[AgreementKind, float] = {
     "label": 0.90,
@@ -29,6 +41,7 @@ MIN_RARE_AGREEMENT = 0.5
 always gives the usual answer agrees with a head that mostly does."""
 
 _FEW = 10  # rarer answers, that tell nothing
+_ALIKE = 0.999  # mean cosine of vectors that tell texts apart no more
 
 Pair = tuple[str, Array, Array, NDArray[np.bool_]]
 """Output name, the graph's array, the head's array, and which entries are no padding."""
@@ -74,6 +87,81 @@ def rare_agreement(kind: AgreementKind, pairs: Sequence[Pair]) -> float | None:
         if rare.sum() >= _FEW:
             shares.append(float((ours[rare] == theirs[rare]).mean()))
     return min(shares, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a head answers over some rows.
+
+    Args:
+        only: The one answer that it gives to all of them, in words; ``None`` where it gives
+            several.
+        never: Labels that it gives to none, in id order; empty where answers are no labels.
+    """
+
+    only: str | None
+    never: tuple[str, ...]
+
+
+def answers_given(
+    kind: AgreementKind,
+    outputs: Sequence[tuple[str, Array, NDArray[np.bool_]]],
+    labels: Sequence[str],
+) -> Given:
+    """How different a head's answers are.
+
+    Args:
+        kind: A key of :data:`MIN_AGREEMENT`.
+        outputs: Name, array and which entries are no padding, of all outputs of all batches.
+        labels: Of the head, in id order; empty where it has none.
+    """
+    by_name: dict[str, list[tuple[Array, NDArray[np.bool_]]]] = {}
+    for name, array, kept in outputs:
+        by_name.setdefault(name, []).append((array, kept))
+    only: str | None = None
+    never: tuple[str, ...] = ()
+    for parts in by_name.values():
+        if kind in ("concordance", "cosine"):
+            vectors = np.concatenate(
+                [array[kept].reshape(int(kept.sum()), -1) for array, kept in parts]
+            )
+            only = only or _only_vector(kind, vectors.astype(np.float64))
+        elif kind == "sign":
+            signs = np.concatenate([array[kept] > 0 for array, kept in parts])  # (rows, L)
+            if len(signs) and (signs == signs[0]).all():
+                held = [label for label, holds in zip(labels, signs[0], strict=True) if holds]
+                only = only or (f"the labels {', '.join(held)} only" if held else "no label")
+            given = np.atleast_1d(signs.any(axis=0))  # (L,)
+            never = tuple(label for label, seen in zip(labels, given, strict=True) if not seen)
+        else:
+            ids = np.unique(np.concatenate([_answers(kind, *part).reshape(-1) for part in parts]))
+            is_label = kind in ("label", "token") and parts[0][0].shape[-1] == len(labels)
+            if len(ids) == 1:
+                answer = repr(labels[ids[0]]) if is_label else f"number {ids[0]}"
+                only = only or f"one {_NOUNS[kind]} only, {answer}"
+            if is_label:
+                never = tuple(label for i, label in enumerate(labels) if i not in ids)
+    return Given(only, never)
+
+
+_NOUNS: Mapping[AgreementKind, str] = {
+    "label": "label",
+    "token": "label",
+    "mask": "word",
+    "span": "place in the text",
+}
+
+
+def _only_vector(kind: AgreementKind, vectors: NDArray[np.float64]) -> str | None:
+    """The one score or direction that all rows share; vectors (rows, D)."""
+    if kind == "concordance":
+        spread = np.ptp(vectors, axis=0).max(initial=0.0)
+        alike = spread <= 1e-3 * max(1.0, float(np.abs(vectors).max(initial=0.0)))
+        return f"one score only, {vectors.mean():.4g}" if alike else None
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    # The squared length of the mean of unit vectors is their mean cosine.
+    alike = len(units) and float((units.mean(axis=0) ** 2).sum()) >= _ALIKE
+    return "nearly one vector only" if alike else None
 
 
 def _answers(kind: AgreementKind, array: Array, kept: NDArray[np.bool_]) -> NDArray[np.int64]:

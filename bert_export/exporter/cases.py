@@ -6,18 +6,19 @@ unknown characters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from bert_export.exporter.unseen_text import UnseenText
 from bert_export.runtime.batching import Row, batches_of, row_from_encoding
 from bert_export.runtime.sessions.session import Array, Feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, ScoredPositions
 
-__all__ = ["Case", "MakeFeeds", "make_cases", "scored_part"]
+__all__ = ["Case", "MakeFeeds", "make_cases", "scored_part", "text_batches"]
 
 _TOKEN_BUDGET = 1024
 _AWKWARD_TEXTS = (
@@ -36,12 +37,13 @@ class Case:
     Args:
         name: What the batch tries.
         feeds: int64 arrays by input name, axes as the graph's.
-        real: Whether the rows are real text, on which agreement is measured.
+        text: The real text that the rows are of, on which agreement is measured; ``None`` for
+            shapes that were made up.
     """
 
     name: str
     feeds: Feeds
-    real: bool
+    text: UnseenText | None = None
 
 
 class MakeFeeds(Protocol):
@@ -54,38 +56,39 @@ class MakeFeeds(Protocol):
 
 def make_cases(
     tokenizer: Tokenizer,
-    rows: Sequence[Row],
+    texts: Sequence[UnseenText],
     *,
     feeds: MakeFeeds,
-    real_rows: int = 128,
+    vocab_size: int,
     seed: int = 0,
 ) -> list[Case]:
     """Batches of real text and of awkward shapes.
 
     Args:
         tokenizer: Of the checkpoint; its ``max_length`` is tried.
-        rows: Rows of real text, as the task makes them.
+        texts: Rows of real text, as the task makes them; one at least.
         feeds: The graph's inputs for a batch of rows.
-        real_rows: How many of ``rows`` are compared, spread over all of them.
+        vocab_size: Rows of the word table; the tokenizer may know tokens beyond.
         seed: Of the random ids that fill the longest rows.
     """
     rng = np.random.default_rng(seed)
-    step = max(1, len(rows) // real_rows)
-    chosen = list(rows[::step][:real_rows])
+    most = min(tokenizer.vocab_size, vocab_size)
     cases = [
-        Case("real text", feeds(batch), real=True)
-        for batch in batches_of(chosen, token_budget=_TOKEN_BUDGET)
+        Case("real text", batch, text)
+        for text in texts
+        for batch in text_batches(text.records, feeds=feeds)
     ]
+    like = texts[0].rows[0]
 
     def case(name: str, lengths: Sequence[int], *, padded: int | None = None) -> Case:
         """Random ids behind ``[CLS]``, the last of them a mask."""
-        ids = rng.integers(0, tokenizer.vocab_size, (len(lengths), padded or max(lengths)))
+        ids = rng.integers(0, most, (len(lengths), padded or max(lengths)))
         ids[:, 0] = tokenizer.cls_id
-        if tokenizer.mask_id is not None:
+        if tokenizer.mask_id is not None and tokenizer.mask_id < vocab_size:
             longer = [row for row, length in enumerate(lengths) if length > 1]
             ids[longer, [lengths[row] - 1 for row in longer]] = tokenizer.mask_id
-        made = [_like(chosen[0], own[:length]) for own, length in zip(ids, lengths, strict=True)]
-        return Case(name, feeds(made, length=padded), real=False)
+        made = [_like(like, own[:length]) for own, length in zip(ids, lengths, strict=True)]
+        return Case(name, feeds(made, length=padded))
 
     longest = tokenizer.max_length
     cases += [
@@ -97,9 +100,28 @@ def make_cases(
     ]
     encoded = tokenizer.encode(list(_AWKWARD_TEXTS))
     awkward = [row_from_encoding(windows[0]) for windows in encoded]
-    made = [_like(chosen[0], row.input_ids) for row in awkward]
-    cases.append(Case("emoji and unknown characters", feeds(made), real=False))
+    made = [_like(like, row.input_ids) for row in awkward]
+    cases.append(Case("emoji and unknown characters", feeds(made)))
     return cases
+
+
+def text_batches(records: Sequence[Sequence[Row]], *, feeds: MakeFeeds) -> Iterator[Feeds]:
+    """The graph's inputs for real text.
+
+    Args:
+        records: The rows of each record.
+        feeds: The graph's inputs for a batch of rows. Where they have an axis of choices, which a
+            service fills with one each, a record's rows are the choices of one question: what the
+            head answers is which of them is best.
+    """
+    if feeds(records[0])["input_ids"].ndim == 3:
+        for rows in records:
+            choices = feeds(rows)  # (C, 1, S)
+            yield {name: array.swapaxes(0, 1) for name, array in choices.items()}
+        return
+    rows = [row for record in records for row in record]
+    for batch in batches_of(rows, token_budget=_TOKEN_BUDGET):
+        yield feeds(batch)
 
 
 def scored_part(array: Array, feeds: Feeds, positions: ScoredPositions) -> Array:

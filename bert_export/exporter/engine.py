@@ -18,12 +18,13 @@ import onnx_ir as ir
 
 from bert_export.bundle import BuildRecord, EngineOptions, EngineRecord, QuantizationPlan
 from bert_export.exporter.calibrate import Calibrated, scheme_of
-from bert_export.exporter.cases import Case, make_cases, scored_part
+from bert_export.exporter.cases import Case, make_cases, scored_part, text_batches
 from bert_export.exporter.manifest_records import graph_record, pass_record
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.source import Source
-from bert_export.exporter.verification import FP32_TOLERANCE, verify
+from bert_export.exporter.unseen_text import UnseenText, spread
+from bert_export.exporter.verification import FP32_TOLERANCE, answers_of, describe_texts, verify
 from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.quantization.calibration.rows import CalibrationRows
@@ -48,6 +49,8 @@ __all__ = [
     "write_engines",
 ]
 
+_ANSWERED_ROWS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -69,10 +72,12 @@ class Reference:
     Args:
         source: Whose head answered.
         answers: Batches of real text and of awkward shapes, each with the head's outputs.
+        warnings: What the head's answers to the calibration text make doubtful, a sentence each.
     """
 
     source: Source
     answers: tuple[tuple[Case, Outputs], ...]
+    warnings: tuple[str, ...] = ()
 
 
 def write_engines(
@@ -164,6 +169,7 @@ def open_trial(calibrated: Calibrated, target: Target, *, folder: Path) -> Itera
 def answer_reference(
     source: Source,
     pipeline: Pipeline[Any, Any, Any],
+    unseen: Sequence[UnseenText],
     rows: CalibrationRows,
     *,
     progress: Progress,
@@ -173,21 +179,49 @@ def answer_reference(
     Args:
         source: Whose head it is.
         pipeline: Of the float graph.
-        rows: Of the float graph.
+        unseen: Of the float graph.
+        rows: Of the float graph: where they set the ranges of INT8, some are answered too, to see
+            whether the head tells them apart.
         progress: Hears of the stage ``reference``.
     """
-    cases = make_cases(pipeline.tokenizer, rows.rows, feeds=pipeline.feeds)
+    compared = make_cases(
+        pipeline.tokenizer,
+        unseen,
+        feeds=pipeline.feeds,
+        vocab_size=pipeline.manifest.model.vocab_size,
+    )
+    calibrating = []
+    if source.request.precision == "int8":
+        count = max(1, _ANSWERED_ROWS * len(rows.records) // len(rows.rows))
+        some = spread(rows.records, count)
+        calibrating = [
+            Case("calibration", batch) for batch in text_batches(some, feeds=pipeline.feeds)
+        ]
     answers = []
     with progress.stage("reference") as facts:
-        for case in cases:
+        for case in (*compared, *calibrating):
             outputs = {
                 name: scored_part(array, case.feeds, source.task.scored_positions)
                 for name, array in run_head(source.head, case.feeds).items()
             }
             answers.append((case, outputs))
-            progress.advance(len(answers), len(cases))
-        facts["batches"] = len(cases)
-    return Reference(source, tuple(answers))
+            progress.advance(len(answers), len(compared) + len(calibrating))
+        facts["batches"] = len(compared)
+    warnings = rows.record.warnings if calibrating else ()
+    if calibrating:
+        given = answers_of(
+            answers[len(compared) :],
+            kind=source.task.agreement(source.facts),
+            per_token=pipeline.per_token,
+            labels=source.manifest.labels,
+        )
+        if given.only is not None:
+            doubt = (
+                f"the head gives {given.only}, on the calibration set {rows.record.source}: its "
+                "ranges may not hold for text with other answers"
+            )
+            warnings += (doubt,)
+    return Reference(source, tuple(answers[: len(compared)]), warnings)
 
 
 def verify_engines(
@@ -315,12 +349,15 @@ def _verify_engine(
             kind=source.task.agreement(source.facts),
             per_token=outputs_per_token(record.graph.outputs),
             tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
+            labels=source.manifest.labels,
             advance=progress.advance,
         )
+        parity = msgspec.structs.replace(parity, warnings=reference.warnings + parity.warnings)
         facts["target"] = engine.target.name
         facts["difference"] = parity.max_abs_difference
         facts["agreement"] = parity.agreement
         facts["agreement_kind"] = parity.agreement_kind
+        facts["unseen text"] = describe_texts(parity)
     return Engine(engine.target, msgspec.structs.replace(record, parity=parity))
 
 

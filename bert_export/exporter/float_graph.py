@@ -8,14 +8,15 @@ from typing import Any, Protocol
 import onnx_ir as ir
 from torch import nn
 
-from bert_export.bundle import GraphRecord, TensorSpec
+from bert_export.bundle import QuantizationOptions, TensorSpec
 from bert_export.errors import InputError
 from bert_export.exporter.manifest_records import graph_record
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.source import Source
+from bert_export.exporter.unseen_text import UnseenText, make_unseen
 from bert_export.passes.graph_pass import Outcome
 from bert_export.passes.prepare import prepare
-from bert_export.quantization.calibration.rows import CalibrationRows, make_rows
+from bert_export.quantization.calibration.rows import CalibrationRows, check_known, make_rows
 from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
@@ -25,6 +26,7 @@ from bert_export.tracing import trace
 __all__ = ["FloatGraph", "Tracer", "make_float_graph"]
 
 _CALIBRATION_SEED = 0
+_DEFAULTS = QuantizationOptions()
 
 
 class Tracer(Protocol):
@@ -53,6 +55,7 @@ class FloatGraph:
         outcomes: Of the passes that made it.
         pipeline: The task's, over no session yet; it encodes text and knows the graph's axes.
         rows: The calibration text as rows of the graph.
+        unseen: Text that engines are verified on.
     """
 
     source: Source
@@ -60,6 +63,7 @@ class FloatGraph:
     outcomes: tuple[Outcome, ...]
     pipeline: Pipeline[Any, Any, Any]
     rows: CalibrationRows
+    unseen: tuple[UnseenText, ...]
 
     def open_pipeline(self, session: Session) -> Pipeline[Any, Any, Any]:
         """The task's pipeline over a session of a graph that was made of this one."""
@@ -82,8 +86,18 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
         CalibrationError: A record of the calibration text does not fit the task.
     """
     request, task = source.request, source.task
+    interface = task.interface(source.facts)
+    # The text comes first: it may be refused, and the trace takes time.
+    tokenizer = Tokenizer.from_json(source.checkpoint.tokenizer.json, source.manifest.tokenizer)
+    text_pipeline = open_pipeline(task, source.manifest, tokenizer, _UnopenedSession((), ()))
+    rows = make_rows(
+        source.calibration, text_pipeline, seed=_CALIBRATION_SEED, hold_out=not source.is_built_in
+    )
+    if request.precision == "int8" and (request.quantization or _DEFAULTS).mode == "static":
+        check_known(rows.record)
+    unseen = make_unseen(rows, source.unseen, text_pipeline)
+    # The graph.
     with progress.stage("trace") as facts:
-        interface = task.interface(source.facts)
         model = tracer(
             source.head,
             inputs=interface.input_axes,
@@ -97,18 +111,23 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
         facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
     graph = graph_record(model, "", request.opset)
-    tokenizer = Tokenizer.from_json(source.checkpoint.tokenizer.json, source.manifest.tokenizer)
-    pipeline = open_pipeline(task, source.manifest, tokenizer, _UnopenedSession(graph))
-    rows = make_rows(source.calibration, pipeline, seed=_CALIBRATION_SEED)
-    return FloatGraph(source=source, model=model, outcomes=outcomes, pipeline=pipeline, rows=rows)
+    session = _UnopenedSession(graph.inputs, graph.outputs)
+    return FloatGraph(
+        source=source,
+        model=model,
+        outcomes=outcomes,
+        pipeline=open_pipeline(task, source.manifest, tokenizer, session),
+        rows=rows,
+        unseen=unseen,
+    )
 
 
 class _UnopenedSession(Session):
     """A session that only tells its interface: enough to encode rows."""
 
-    def __init__(self, graph: GraphRecord) -> None:
-        self.inputs: tuple[TensorSpec, ...] = graph.inputs
-        self.outputs: tuple[TensorSpec, ...] = graph.outputs
+    def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
 
     def run(self, feeds: Feeds) -> Outputs:
         raise InputError("graph is not written yet", got=f"feeds {', '.join(feeds)}")

@@ -26,7 +26,7 @@ import numpy as np
 from bert_export.bundle import EngineOptions
 from bert_export.errors import InputError, MeasurementError, TargetError, one_line
 from bert_export.exporter.add_targets import build
-from bert_export.exporter.export import export
+from bert_export.exporter.exporting import export
 from bert_export.measuring.bundle_worker import rows_of_shape
 from bert_export.measuring.child import call_apart
 from bert_export.measuring.machine import available_cores, describe_machine, installed_versions

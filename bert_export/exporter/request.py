@@ -6,19 +6,17 @@ from pathlib import Path
 
 import msgspec
 
-from bert_export.bundle import ExportRequest
-from bert_export.errors import InputError, TaskError
-from bert_export.exporter.auto_target import candidates, check_auto
+from bert_export.bundle import ExportRequest, check_opset
+from bert_export.demonstration_table import find_demonstration
+from bert_export.errors import InputError, TaskError, one_of, shown
 from bert_export.quantization.options import check_quantization
 from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
 from bert_export.runtime.processor import PROCESSORS
-from bert_export.target_table import PRECISIONS
+from bert_export.target_table import check_precision
 from bert_export.targets import TARGETS, Target, find_target, load_target
-from bert_export.targets.engines import check_engines
 from bert_export.tasks import TASKS, find_task
-from bert_export.tracing import check_opset
 
-__all__ = ["check_request", "find_targets", "request_record"]
+__all__ = ["check_demonstration", "check_request", "find_targets", "request_record"]
 
 
 def check_request(request: ExportRequest) -> ExportRequest:
@@ -28,7 +26,7 @@ def check_request(request: ExportRequest) -> ExportRequest:
         request: As the user typed it.
 
     Returns:
-        The same in plain numbers, with every target named once.
+        The same in plain numbers, with the task's own name and every target named once.
 
     Raises:
         InputError: An option is out of its bounds or unknown, or has no use beside the others.
@@ -44,12 +42,18 @@ def check_request(request: ExportRequest) -> ExportRequest:
         opset=check_whole("opset", request.opset, least=1),
         targets=tuple(dict.fromkeys(request.targets)),
     )
-    _check_task(request)
+    if request.task is not None:
+        request = msgspec.structs.replace(request, task=find_task(request.task).name)
+    check_demonstration(request.task, request.model)
     _check_precision(request)
     check_opset(request.opset)
-    _check_targets(request)
     _check_budget(request)
+    _check_columns(request)
+    # What is imported for these takes time, so what is typed wrong is said before.
+    _check_targets(request)
     if request.engines is not None:
+        from bert_export.targets.engines import check_engines
+
         check_engines(request.targets, request.engines)
     return request
 
@@ -61,6 +65,8 @@ def find_targets(request: ExportRequest) -> tuple[Target, ...]:
         InputError: A target is unknown or does not have the precision.
     """
     if request.is_auto:
+        from bert_export.exporter.auto_target import candidates
+
         return candidates(request.precision)
     return tuple(find_target(name, request.precision) for name in request.targets)
 
@@ -78,9 +84,21 @@ def request_record(request: ExportRequest) -> ExportRequest:
     return msgspec.structs.replace(request, engines=named)
 
 
-def _check_task(request: ExportRequest) -> None:
-    task = find_task(request.task) if request.task is not None else None
-    if request.model != "demo":
+def check_demonstration(name: str | None, model: str) -> None:
+    """Refuse a demonstration that is not there.
+
+    Args:
+        name: The task; ``None`` where the checkpoint says it.
+        model: As :class:`bert_export.bundle.ExportRequest` has it.
+
+    Raises:
+        CheckpointError: No demonstration is called so.
+        TaskError: The task has none, or is not named.
+    """
+    task = None if name is None else find_task(name)
+    if model != "demo":
+        if model.startswith("demo:"):
+            find_demonstration(model.removeprefix("demo:"))
         return
     if task is None:
         raise TaskError("task is not given", expected=f"--task, one of {', '.join(TASKS)}")
@@ -94,13 +112,7 @@ def _check_task(request: ExportRequest) -> None:
 
 def _check_precision(request: ExportRequest) -> None:
     """The precision, and the options of INT8."""
-    precision = request.precision
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"precision {precision!r} is unknown",
-            expected=f"one of {', '.join(PRECISIONS)}",
-            got=repr(precision),
-        )
+    precision = check_precision(request.precision)
     if precision != "int8" and request.calibration is not None:
         raise InputError(
             f"calibration {request.calibration} has no use in {precision}",
@@ -120,11 +132,7 @@ def _check_precision(request: ExportRequest) -> None:
         if request.quantization.mode == "dynamic":
             _check_dynamic(request)
     if request.cpu is not None and request.cpu not in PROCESSORS:
-        raise InputError(
-            f"cpu {request.cpu!r} is unknown",
-            expected=f"one of {', '.join(PROCESSORS)}",
-            got=repr(request.cpu),
-        )
+        raise InputError(f"cpu {shown(request.cpu)} is unknown", **one_of(request.cpu, PROCESSORS))
 
 
 def _check_dynamic(request: ExportRequest) -> None:
@@ -145,6 +153,8 @@ def _check_dynamic(request: ExportRequest) -> None:
 
 def _check_targets(request: ExportRequest) -> None:
     if request.is_auto:
+        from bert_export.exporter.auto_target import check_auto
+
         check_auto(request)
         return
     if request.shapes is not None:
@@ -156,6 +166,22 @@ def _check_targets(request: ExportRequest) -> None:
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in targets:
         load_target(target).check_installed()
+
+
+def _check_columns(request: ExportRequest) -> None:
+    """Names of columns and labels are of data that is read."""
+    if request.fields and request.calibration is None and request.eval_data is None:
+        raise InputError(
+            "field has no use without data of your own",
+            expected="--calibration or --eval beside it",
+            got=", ".join(f"{name}={column}" for name, column in request.fields.items()),
+        )
+    if request.label_map and request.eval_data is None:
+        raise InputError(
+            "label map has no use without labelled data",
+            expected="--eval beside it",
+            got=", ".join(f"{old}={new}" for old, new in request.label_map.items()),
+        )
 
 
 def _check_budget(request: ExportRequest) -> None:
@@ -176,9 +202,10 @@ def _check_budget(request: ExportRequest) -> None:
             got="no drop" if request.max_drop is None else "no data",
             fix="Pass --max-drop and --eval",
         )
-    if not 0 <= check_number("max_drop", request.max_drop) < 1:
+    if not 0 < check_number("max_drop", request.max_drop) < 1:
         raise InputError(
             "max_drop is out of bounds",
-            expected="a share from 0 to below 1, such as 0.005 for half a point",
+            expected="a share above 0, which no data could show, and below 1, such as 0.005 for "
+            "half a point",
             got=request.max_drop,
         )

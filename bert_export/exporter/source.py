@@ -9,8 +9,9 @@ import msgspec
 
 from bert_export.bundle import SCHEMA_VERSION, ExportRequest, Manifest
 from bert_export.checkpoints import Checkpoint, load_checkpoint
-from bert_export.datasets import DataSet, read_dataset
+from bert_export.datasets import DataSet, Records, read_dataset
 from bert_export.errors import TaskError
+from bert_export.evaluation.scorers import check_labels
 from bert_export.exporter.manifest_records import (
     checkpoint_facts,
     labels_of,
@@ -21,7 +22,7 @@ from bert_export.exporter.manifest_records import (
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import request_record
 from bert_export.models import BertConfig, BertHead, load_head
-from bert_export.quantization.calibration.rows import read_calibration
+from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
 from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
 
@@ -43,8 +44,8 @@ class Source:
         head: The PyTorch head with the checkpoint's weights, in evaluation mode.
         max_length: Tokens per row.
         manifest: What the bundle says before it has engines and files.
-        calibration: Records of real text: they set the ranges of INT8, and every engine is compared
-            with the head on them.
+        calibration: Records of real text: most of them set the ranges of INT8.
+        unseen: Further records, that set none: every engine is compared with the head on them.
         eval_data: Records that an accuracy budget is measured on, where there is one.
     """
 
@@ -57,15 +58,29 @@ class Source:
     max_length: int
     manifest: Manifest
     calibration: DataSet
+    unseen: tuple[DataSet, ...]
     eval_data: DataSet | None
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the task's own built-in set calibrates."""
+        return self.calibration.source == self.task.name
 
-def load_source(request: ExportRequest, *, progress: Progress) -> Source:
+
+def load_source(
+    request: ExportRequest,
+    *,
+    progress: Progress,
+    calibration_records: Records | None = None,
+    eval_records: Records | None = None,
+) -> Source:
     """Read the checkpoint and the texts.
 
     Args:
         request: As :func:`bert_export.exporter.request.check_request` leaves it.
         progress: Hears of the stage.
+        calibration_records: What calibrates, where the request says that it is in memory.
+        eval_records: What an accuracy budget is measured on, likewise.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be read.
@@ -83,9 +98,23 @@ def load_source(request: ExportRequest, *, progress: Progress) -> Source:
         head = load_head(task.head, checkpoint)
         told["model"] = checkpoint.source
         told["parameters"] = sum(parameter.numel() for parameter in head.parameters())
-    facts = checkpoint_facts(config, checkpoint)
-    eval_data = None if request.eval_data is None else read_dataset(task, request.eval_data)
-    calibration = read_calibration(task, request.calibration)
+        facts = checkpoint_facts(config, checkpoint)
+        eval_data = None
+        if request.eval_data is not None:
+            eval_data = read_dataset(
+                task,
+                request.eval_data if eval_records is None else eval_records,
+                fields=request.fields,
+                label_map=request.label_map,
+            )
+            notes = check_labels(task, facts, eval_data)
+            if notes:
+                told["note"] = "; ".join(notes)
+    calibration = read_calibration(
+        task, request.calibration, fields=request.fields, records=calibration_records
+    )
+    built_in = calibration.source == task.name
+    unseen = read_unseen(task) if built_in else (read_calibration(task),)
     max_length = longest_row(task, config, checkpoint, request.max_length)
     request = _settled(request, task, max_length)
     manifest = Manifest(
@@ -111,6 +140,7 @@ def load_source(request: ExportRequest, *, progress: Progress) -> Source:
         max_length=max_length,
         manifest=manifest,
         calibration=calibration,
+        unseen=unseen,
         eval_data=eval_data,
     )
 

@@ -1,28 +1,60 @@
-"""The parity check: an exported graph answers as the PyTorch head does, or there is no bundle."""
+"""The parity check: an exported graph answers as the PyTorch head does, or there is no bundle.
+
+Agreement is measured on real text that set no range. Without a tolerance, which is INT8, the rules
+are these:
+
+- The held-out part of the user's own set must agree by :data:`MIN_AGREEMENT`, where it has
+  :data:`MIN_ROWS` rows. Other text may then differ twice as often: it need not be like the user's,
+  but an engine that fails on it was calibrated on text that is too narrow.
+- Where there is no such part, or less of it, all text together must agree by
+  :data:`MIN_AGREEMENT`.
+- Text that is mostly unknown to the vocabulary does not count.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bert_export.bundle import ParityCase, ParityRecord
+from bert_export.bundle import ParityCase, ParityRecord, ParityTextRecord
 from bert_export.errors import VerificationError
 from bert_export.exporter.agreement import (
     MIN_AGREEMENT,
     MIN_RARE_AGREEMENT,
+    Given,
     Pair,
     agreement,
+    answers_given,
     rare_agreement,
 )
 from bert_export.exporter.cases import Case
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.exporter.unseen_text import UnseenText
+from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.tasks import AgreementKind
 
-__all__ = ["FP32_TOLERANCE", "verify"]
+__all__ = ["FP32_TOLERANCE", "MIN_ROWS", "answers_of", "describe_texts", "verify"]
 
 FP32_TOLERANCE = 1e-4
 """Largest absolute difference of a float32 graph's outputs from the head's."""
+
+MIN_ROWS = 32
+"""Rows of a text on which an agreement stands by itself."""
+
+_NOTABLE_UNKNOWN = 0.1
+_SHOWN_UNKNOWN = 0.001
+_MANY_NEVER_GIVEN = 0.5
+
+
+@dataclass(slots=True)
+class _Compared:
+    """What was seen of one text: pairs of outputs, and how many rows."""
+
+    text: UnseenText
+    pairs: list[Pair] = field(default_factory=list)
+    rows: int = 0
 
 
 def verify(
@@ -32,6 +64,7 @@ def verify(
     kind: AgreementKind,
     per_token: frozenset[str],
     tolerance: float | None,
+    labels: Sequence[str] = (),
     advance: Callable[[int, int], None] | None = None,
 ) -> ParityRecord:
     """Compare a graph with the head it came from.
@@ -39,10 +72,11 @@ def verify(
     Args:
         run: The graph.
         answers: Cases of :func:`bert_export.exporter.cases.make_cases`, each with the outputs of
-            the PyTorch head in float32.
+            the PyTorch head in float32; some are of real text.
         kind: What "the same answer" means: a key of :data:`MIN_AGREEMENT`.
         per_token: Outputs whose second axis is the sequence; only unpadded tokens are compared.
         tolerance: Bound on the absolute difference; ``None`` leaves agreement alone to count.
+        labels: Of the head, in id order; empty where it has none.
         advance: Called with (cases done, cases in all).
 
     Returns:
@@ -53,48 +87,51 @@ def verify(
             graph's or the head's own.
     """
     worst: dict[str, tuple[int, float]] = {}
-    pairs: list[Pair] = []
+    compared: dict[str, _Compared] = {}
     for done, (case, expected) in enumerate(answers, 1):
         mask = case.feeds["attention_mask"].astype(bool)  # (B, S) or (B, C, S)
         found = run(case.feeds)
         rows, difference = worst.get(case.name, (0, 0.0))
+        if case.text is not None:
+            compared.setdefault(case.text.source, _Compared(case.text)).rows += mask.shape[0]
         for name, right in expected.items():
             kept = mask if name in per_token else np.ones(right.shape[:1], dtype=bool)
             left = found[name]
-            if not np.isfinite(right[kept]).all():
-                raise VerificationError(
-                    f"PyTorch head's {name} is wrong on {case.name!r}",
-                    expected="finite values",
-                    got="values that are not",
-                    fix="Check the checkpoint's weights",
-                )
-            if left.shape != right.shape or not np.isfinite(left[kept]).all():
-                same = left.shape == right.shape
-                raise VerificationError(
-                    f"output {name} is wrong on {case.name!r}",
-                    expected=f"finite values of shape {right.shape}",
-                    got="values that are not" if same else f"shape {left.shape}",
-                )
+            _check_finite(name, case, left, right, kept)
             difference = max(difference, float(np.abs(left[kept] - right[kept]).max(initial=0.0)))
-            if case.real:
-                pairs.append((name, left, right, kept))
+            if case.text is not None:
+                compared[case.text.source].pairs.append((name, left, right, kept))
         worst[case.name] = rows + mask.shape[0], difference
         if advance is not None:
             advance(done, len(answers))
+    counting = [one for one in compared.values() if one.text.is_known] or [*compared.values()]
+    own = [one for one in counting if one.text.held_out and one.rows >= MIN_ROWS]
+    deciding = [pair for one in own or counting for pair in one.pairs]
+    texts = tuple(_text_record(one, kind, counted=one in counting) for one in compared.values())
+    others = [text for text in texts if text.counted and not text.held_out] if own else []
+    head = [(name, right, kept) for one in counting for name, _, right, kept in one.pairs]
+    given = answers_given(kind, head, labels)
     parity = ParityRecord(
         reference="PyTorch float32",
         max_abs_difference=max(difference for _, difference in worst.values()),
         tolerance=tolerance,
-        agreement=agreement(kind, pairs),
+        agreement=agreement(kind, deciding),
         min_agreement=MIN_AGREEMENT[kind],
         agreement_kind=kind,
         cases=tuple(
             ParityCase(name=name, rows=rows, max_abs_difference=difference)
             for name, (rows, difference) in worst.items()
         ),
+        texts=texts,
+        labels_never_given=given.never,
+        warnings=(
+            *_text_warnings(texts),
+            *(_other_text_warnings(others, MIN_AGREEMENT[kind]) if tolerance is None else ()),
+            *_answer_warnings(texts, given, labels),
+        ),
     )
-    _check(parity)
-    rare = rare_agreement(kind, pairs)
+    _check(parity, others)
+    rare = rare_agreement(kind, [pair for one in counting for pair in one.pairs])
     if rare is not None and rare < MIN_RARE_AGREEMENT:
         raise VerificationError(
             f"graph loses the PyTorch head's rarer answers ({kind} agreement)",
@@ -105,6 +142,100 @@ def verify(
     return parity
 
 
+def answers_of(
+    answers: Sequence[tuple[Case, Outputs]],
+    *,
+    kind: AgreementKind,
+    per_token: frozenset[str],
+    labels: Sequence[str],
+) -> Given:
+    """How different a head's answers to some cases are; see :func:`verify` for the arguments."""
+    outputs = []
+    for case, arrays in answers:
+        mask = case.feeds["attention_mask"].astype(bool)  # (B, S) or (B, C, S)
+        for name, array in arrays.items():
+            kept = mask if name in per_token else np.ones(array.shape[:1], dtype=bool)
+            outputs.append((name, array, kept))
+    return answers_given(kind, outputs, labels)
+
+
+def describe_texts(parity: ParityRecord) -> str:
+    """What an agreement rests on, in words."""
+    texts = []
+    for text in parity.texts:
+        part = "held out of" if text.held_out else "of"
+        facts = [f"{100 * text.agreement:.2f} % on {text.rows} rows {part} {text.source}"]
+        if text.unknown_share >= _SHOWN_UNKNOWN:
+            facts.append(f"{100 * text.unknown_share:.1f} % [UNK]")
+        if not text.counted:
+            facts.append("not counted")
+        texts.append(" ".join(facts) if len(facts) == 1 else f"{facts[0]} ({', '.join(facts[1:])})")
+    return "; ".join(texts)
+
+
+def _text_record(compared: _Compared, kind: AgreementKind, *, counted: bool) -> ParityTextRecord:
+    return ParityTextRecord(
+        source=compared.text.source,
+        held_out=compared.text.held_out,
+        rows=compared.rows,
+        unknown_share=compared.text.unknown_share,
+        agreement=agreement(kind, compared.pairs),
+        counted=counted,
+    )
+
+
+def _text_warnings(texts: Sequence[ParityTextRecord]) -> Iterator[str]:
+    for text in texts:
+        if text.unknown_share > _NOTABLE_UNKNOWN:
+            unknown = f"{100 * text.unknown_share:.0f} % unknown to the vocabulary"
+            counts = "" if text.counted else ", and does not count"
+            yield f"text {text.source} that engines are verified on is {unknown}{counts}"
+
+
+def _other_text_warnings(others: Sequence[ParityTextRecord], bound: float) -> Iterator[str]:
+    for text in others:
+        if text.agreement < bound:
+            yield (
+                f"INT8 agrees by {100 * text.agreement:.1f} % only on {text.source}: calibrate on "
+                "more kinds of text where the bundle will meet such"
+            )
+
+
+def _answer_warnings(
+    texts: Sequence[ParityTextRecord], given: Given, labels: Sequence[str]
+) -> Iterator[str]:
+    rows = sum(text.rows for text in texts if text.counted)
+    if given.only is not None:
+        yield (
+            f"the head gives {given.only}, on all {rows} rows that were compared: their agreement "
+            "proves little"
+        )
+    elif len(given.never) > _MANY_NEVER_GIVEN * len(labels):
+        yield (
+            f"the head gives {len(given.never)} of its {len(labels)} labels to none of the {rows} "
+            "rows that were compared"
+        )
+
+
+def _check_finite(
+    name: str, case: Case, left: Array, right: Array, kept: NDArray[np.bool_]
+) -> None:
+    if not np.isfinite(right[kept]).all():
+        raise VerificationError(
+            f"PyTorch head's {name} is wrong on {case.name!r}",
+            expected="finite values",
+            got="values that are not",
+            fix="Check the checkpoint's weights",
+        )
+    if left.shape != right.shape or not np.isfinite(left[kept]).all():
+        same = left.shape == right.shape
+        raise VerificationError(
+            f"output {name} is wrong on {case.name!r}",
+            expected=f"finite values of shape {right.shape}",
+            got="values that are not" if same else f"shape {left.shape}",
+        )
+
+
 def _advice(tolerance: float | None) -> str:
     """What to do about other answers: in float32, which has a tolerance, it is a defect."""
     if tolerance is not None:
@@ -112,7 +243,7 @@ def _advice(tolerance: float | None) -> str:
     return "calibrate on text like your own, or export with --fp32"
 
 
-def _check(parity: ParityRecord) -> None:
+def _check(parity: ParityRecord, others: Sequence[ParityTextRecord]) -> None:
     if parity.tolerance is not None and not parity.max_abs_difference <= parity.tolerance:
         worst = max(parity.cases, key=lambda case: case.max_abs_difference)
         raise VerificationError(
@@ -128,3 +259,13 @@ def _check(parity: ParityRecord) -> None:
             got=f"{parity.agreement:.4g}",
             fix=f"No bundle was written; {_advice(parity.tolerance)}",
         )
+    least = 1 - 2 * (1 - parity.min_agreement)
+    for text in others:
+        if text.rows >= MIN_ROWS and text.agreement < least:
+            raise VerificationError(
+                f"graph gives other answers than the PyTorch head on {text.source}, text unlike "
+                f"the calibration set ({parity.agreement_kind} agreement)",
+                expected=f"at least {least:.3g}",
+                got=f"{text.agreement:.4g}",
+                fix="No bundle was written; calibrate on more kinds of text, or export with --fp32",
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bert_export.bundle import Manifest, read_manifest
-from bert_export.errors import InputError, MeasurementError
+from bert_export.errors import InputError, MeasurementError, one_of, shown
 from bert_export.measuring.bundles import BundleEngine, records_to_time, time_bundles
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Conditions, Listener, Measured, conditions
@@ -73,6 +73,7 @@ def bench(
     targets: Sequence[str] = (),
     baseline: str | None = None,
     data: str | None = None,
+    fields: Mapping[str, str] | None = None,
     under: Conditions | None = None,
 ) -> Bench:
     """Time bundles of one task against each other.
@@ -83,8 +84,9 @@ def bench(
         targets: Which engines of each bundle; every one that it holds where none is named.
         baseline: Name of the contender that the others are compared with, as tables call it; the
             first when ``None``.
-        data: A ``.jsonl`` or ``.txt`` file of records to answer; the task's calibration set when
-            ``None``.
+        data: A file of records to answer, as :func:`bert_export.datasets.read_dataset` takes it;
+            the task's calibration set when ``None``.
+        fields: By field, the column of the file that holds it where it has another name.
         under: The conditions; the usual ones when ``None``.
 
     Raises:
@@ -92,10 +94,16 @@ def bench(
         InputError: The bundles are of several tasks, or an option does not fit.
         MeasurementError: No bundle could be timed at all.
     """
+    if fields and data is None:
+        raise InputError(
+            "field has no use without data of your own",
+            expected="--data beside it",
+            got=", ".join(f"{name}={column}" for name, column in fields.items()),
+        )
     under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
     opened = _with_baseline(find_engines(bundles, targets), baseline)
     task = _one_task(opened)
-    source, records = records_to_time(opened[0].manifest, data, under.texts)
+    source, records = records_to_time(opened[0].manifest, data, under.texts, fields=fields)
     results = {contender.engine.name: Measured() for contender in opened}
     machine = describe_machine()
     time_bundles(
@@ -164,9 +172,8 @@ def _with_baseline(opened: list[_Opened], baseline: str | None) -> list[_Opened]
         return opened
     if baseline not in _names(opened):
         raise InputError(
-            f"baseline {baseline} is none of the contenders",
-            expected=f"one of {', '.join(_names(opened))}",
-            got=baseline,
+            f"baseline {shown(baseline)} is none of the contenders",
+            **one_of(baseline, _names(opened)),
         )
     return sorted(opened, key=lambda contender: contender.engine.name != baseline)
 

@@ -102,7 +102,7 @@ def rows_of_shape(
             got=sequence,
         )
     settings = pipeline.dataset_settings()
-    encoded = pipeline.encode([pipeline.item(record) for record in records], settings)
+    encoded = pipeline.encode_items([pipeline.item(record) for record in records], settings)
     sources = [row for rows in encoded for row in rows]
     framing = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id}
     tokens = [int(token) for row in sources for token in row.input_ids if int(token) not in framing]

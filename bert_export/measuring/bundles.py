@@ -85,17 +85,17 @@ def time_bundles(
 
 
 def records_to_time(
-    manifest: Manifest, data: str | None, texts: int
+    manifest: Manifest, data: str | None, texts: int, *, fields: Mapping[str, str] | None = None
 ) -> tuple[str, list[Mapping[str, Any]]]:
     """Records of real text that fit a bundle, and the name of their source.
 
     Args:
         manifest: Of the bundle.
-        data: A ``.jsonl`` or ``.txt`` file of such records; the task's calibration set when
-            ``None``.
+        data: A file of such records; the task's calibration set when ``None``.
         texts: See :func:`spread_records`.
+        fields: By field, the column of the file that holds it where it has another name.
     """
-    calibration = read_calibration(find_task(manifest.task), data)
+    calibration = read_calibration(find_task(manifest.task), data, fields=fields)
     records = spread_records(calibration.records, manifest, texts)
     return Path(calibration.source).name, records
 

@@ -94,6 +94,7 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "Tanh"): Legal(_FLOATS, (1, 1)),
     # arithmetic
     ("", "Add"): Legal(_NUMBER, (2, 2)),
+    ("", "Sum"): Legal(_FLOATS, (2, 2)),
     ("", "Sub"): Legal(_NUMBER, (2, 2)),
     ("", "Mul"): Legal(_NUMBER, (2, 2)),
     ("", "Div"): Legal(_NUMBER, (2, 2)),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from bert_export.bundle import DEFAULT_OBSERVER, QuantizationOptions
-from bert_export.errors import InputError
-from bert_export.quantization.calibration.observers import OBSERVERS
+from bert_export.bundle import (
+    DEFAULT_OBSERVER,
+    INT8_MODES,
+    OBSERVER_NAMES,
+    QuantizationOptions,
+)
+from bert_export.errors import InputError, one_of, shown
 
-__all__ = ["MODES", "QuantizationOptions", "check_quantization"]
-
-MODES = ("static", "dynamic")
+__all__ = ["QuantizationOptions", "check_quantization"]
 
 
 def check_quantization(options: QuantizationOptions) -> None:
@@ -19,15 +21,11 @@ def check_quantization(options: QuantizationOptions) -> None:
             not calibrated.
     """
     for what, value, known in (
-        ("mode", options.mode, MODES),
-        ("observer", options.observer, tuple(OBSERVERS)),
+        ("mode", options.mode, INT8_MODES),
+        ("observer", options.observer, OBSERVER_NAMES),
     ):
         if value not in known:
-            raise InputError(
-                f"INT8 {what} {value!r} is unknown",
-                expected=f"one of {', '.join(known)}",
-                got=repr(value),
-            )
+            raise InputError(f"INT8 {what} {shown(value)} is unknown", **one_of(value, known))
     if options.mode == "dynamic" and options.observer != DEFAULT_OBSERVER:
         raise InputError(
             f"calibration-method {options.observer} has no use for dynamic INT8",

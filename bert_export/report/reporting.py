@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ import msgspec
 
 from bert_export.bundle import MANIFEST, ExportRequest, read_manifest
 from bert_export.datasets import DataSet, read_dataset
+from bert_export.datasets.label_map import LabelMap, plain_label_map
 from bert_export.errors import (
     BertExportError,
     InputError,
@@ -26,6 +27,8 @@ from bert_export.errors import (
     one_line,
 )
 from bert_export.evaluation.scorer import gold_labels
+from bert_export.evaluation.scorers import check_labels
+from bert_export.exporter.request import check_demonstration
 from bert_export.measuring.bundles import BundleEngine, spread_records, time_bundles
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Conditions, Listener, conditions
@@ -63,6 +66,8 @@ def make_report(
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
     calibration: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    label_map: LabelMap | None = None,
     under: Conditions | None = None,
     command: str = "",
 ) -> Report:
@@ -83,6 +88,10 @@ def make_report(
             are exported without a search when ``None``. Not ``data``: a score on what was searched
             on says too much.
         calibration: Of INT8 variants: a built-in set or a file; the task's own set when ``None``.
+        fields: By field, the column of ``data``, ``eval_data`` and ``calibration`` that holds it
+            where it has another name.
+        label_map: The checkpoint's label by that of ``data`` and ``eval_data``, each a name or an
+            id; or a file that says so.
         under: What holds while variants are timed; the usual conditions when ``None``.
         command: As the reader can type it to get the same.
 
@@ -99,23 +108,25 @@ def make_report(
     chosen, folder = find_task(task), Path(output)
     under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
     shapes = under.parsed_shapes
-    if chosen.demo is None and model == "demo":
-        raise InputError(f"task {task} has no demonstration checkpoint", fix="Pass --model")
+    check_demonstration(task, model)
     _check_drop(max_drop)
-    dataset, record = _read_data(chosen, data)
+    fields, names = dict(fields or {}), plain_label_map(label_map)
+    dataset, record = _read_data(chosen, data, fields, names)
     drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
     request = ExportRequest(
-        task=task,
+        task=chosen.name,
         model=model,
         calibration=calibration,
         max_drop=None if eval_data is None else drop,
         eval_data=None if eval_data is None else str(eval_data),
+        fields={} if eval_data is None and calibration is None else fields,
+        label_map={} if eval_data is None else names,
     )
     variants = plan_variants(request, targets=targets, precisions=precisions)
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        task=task,
+        task=chosen.name,
         metric=chosen.metric(CheckpointFacts()),
         reference=_reference(variants),
         main_shape=_main_shape(shapes),
@@ -132,7 +143,7 @@ def make_report(
     # Every step saves; whatever ends the run, the page shows what is there.
     work = _Work(report, folder, Path(dataset.source), listener)
     try:
-        work.export(request)
+        work.export(request, dataset)
         work.score()
         work.time(shapes, dataset)
         _check_any(report)
@@ -160,15 +171,24 @@ def _check_drop(max_drop: float | None) -> None:
         )
 
 
-def _read_data(task: Task, data: str | Path | None) -> tuple[DataSet, DataRecord]:
+def _read_data(
+    task: Task,
+    data: str | Path | None,
+    fields: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+) -> tuple[DataSet, DataRecord]:
     path = built_in_folder() / task.name / "examples.jsonl" if data is None else Path(data)
-    dataset = read_dataset(task, path)
+    if data is None:  # the columns and labels of the built-in set have their own names
+        fields, label_map = None, None
+    dataset = read_dataset(task, str(path), fields=fields, label_map=label_map)
     _check_labels(task, dataset)
     return dataset, DataRecord(
         name=f"built-in set {task.name}" if data is None else path.name,
         sha256=dataset.sha256,
         records=len(dataset),
         built_in=data is None,
+        fields=dict(fields or {}),
+        label_map=dict(label_map or {}),
     )
 
 
@@ -232,7 +252,7 @@ def _take_over(report: Report, before: Report | None) -> None:
     alike = _comparable(before.conditions) == _comparable(report.conditions) and (
         before.machine["cpu"] == report.machine["cpu"]
     )
-    same_data = before.data.sha256 == report.data.sha256
+    same_data = _read_alike(before.data) == _read_alike(report.data)
     for variant in report.variants:
         old = before.variant(variant.name)
         if old is None or old.digest != variant.digest:
@@ -243,6 +263,11 @@ def _take_over(report: Report, before: Report | None) -> None:
         if alike and same_data and old.measured.failure is None:
             variant.measured = old.measured
             variant.measured.refusals.clear()
+
+
+def _read_alike(data: DataRecord) -> tuple[object, ...]:
+    """What says that two reports read the same records with the same labels."""
+    return data.sha256, data.fields, data.label_map
 
 
 def _comparable(under: Conditions) -> Conditions:
@@ -260,13 +285,21 @@ class _Work:
     listener: Listener
     begun: float = field(default_factory=time.monotonic)
 
-    def export(self, request: ExportRequest) -> None:
-        """Make the bundles that are not there."""
+    def export(self, request: ExportRequest, dataset: DataSet) -> None:
+        """Make the bundles that are not there.
+
+        Raises:
+            DatasetError: The data has labels that the first bundle has not.
+        """
+        checked = False
         for index, variant in enumerate(self.report.variants):
             self.listener.begin(
                 f"export {variant.name}", done=index, total=len(self.report.variants)
             )
             self._guard(variant, lambda variant: self._export(variant, request))
+            if variant.failure is None and not checked:
+                self._check_labels(variant, dataset)
+                checked = True
 
     def _export(self, variant: Variant, shared: ExportRequest) -> None:
         bundle = self.folder / variant.bundle
@@ -279,6 +312,14 @@ class _Work:
                 request, bundle, threads=threads
             )
         self.report.model = describe_bundle(variant, read_manifest(bundle))
+
+    def _check_labels(self, variant: Variant, dataset: DataSet) -> None:
+        """Refuse labels that the checkpoint has not, before further variants are exported."""
+        manifest = read_manifest(self.folder / variant.bundle)
+        facts = CheckpointFacts(
+            labels=manifest.labels, problem_type=manifest.postprocessing.get("problem_type")
+        )
+        check_labels(find_task(self.report.task), facts, dataset)
 
     def score(self) -> None:
         """Score the bundles whose answers are not scored yet."""
@@ -297,6 +338,7 @@ class _Work:
         variant.score = score_apart(
             self.folder / variant.bundle,
             self.data,
+            read=self.report.data,
             target=variant.target,
             against=self.folder / reference.bundle if reference is not None and there else None,
             threads=self.report.conditions.threads,

@@ -17,6 +17,7 @@ from bert_export.errors import InputError
 from bert_export.measuring.ratios import Ratio
 from bert_export.measuring.timing import Conditions, Measured
 from bert_export.quantization.mixed_precision.search import allowed_drop
+from bert_export.regular_files import read_regular
 from bert_export.report.files import write_report_file
 
 __all__ = [
@@ -44,12 +45,16 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         sha256: Of its bytes.
         records: How many.
         built_in: Whether it is the set that INT8 was calibrated on too.
+        fields: By field, the column that holds it where it has another name.
+        label_map: The checkpoint's label by the data's.
     """
 
     name: str
     sha256: str
     records: int
     built_in: bool
+    fields: dict[str, str] = {}
+    label_map: dict[str, str] = {}
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -236,6 +241,9 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return self.variants[min(able)[1]] if able else None
 
 
+_MOST_BYTES = 1 << 28
+
+
 class _Version(msgspec.Struct):
     schema_version: int
 
@@ -256,7 +264,7 @@ def read_report(folder: Path) -> Report | None:
     if not path.is_file():
         return None
     try:
-        text = path.read_bytes()
+        text = read_regular(path, most=_MOST_BYTES)
         if msgspec.json.decode(text, type=_Version).schema_version != SCHEMA_VERSION:
             return None
         return msgspec.json.decode(text, type=Report)

@@ -13,7 +13,7 @@ import msgspec
 
 from bert_export.errors import BertExportError
 from bert_export.measuring.child import call_apart
-from bert_export.report.schema import Score
+from bert_export.report.schema import DataRecord, Score
 
 __all__ = ["EXPECTED_ERRORS", "score", "score_apart"]
 
@@ -21,13 +21,14 @@ EXPECTED_ERRORS = (BertExportError,)
 
 
 def score_apart(
-    bundle: Path, data: Path, *, target: str, against: Path | None, threads: int
+    bundle: Path, data: Path, *, read: DataRecord, target: str, against: Path | None, threads: int
 ) -> Score:
     """Score a bundle's answers in a child.
 
     Args:
         bundle: The folder.
         data: The file, as :func:`bert_export.datasets.read_dataset` takes it.
+        read: How its columns and labels are called.
         target: The engine.
         against: The reference's bundle, which the reference is compared with too; ``None`` where
             there is none, and then the data has to have labels.
@@ -39,6 +40,8 @@ def score_apart(
     request = {
         "bundle": str(bundle),
         "data": str(data),
+        "fields": read.fields,
+        "label_map": read.label_map,
         "target": target,
         "against": None if against is None else str(against),
         "threads": threads,
@@ -55,6 +58,8 @@ def score(request: Mapping[str, Any]) -> dict[str, Any]:
     evaluation = evaluate(
         request["bundle"],
         request["data"],
+        fields=request["fields"],
+        label_map=request["label_map"],
         target=request["target"],
         against=request["against"],
         threads=request["threads"],

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bert_export.bundle import ExportRequest, Manifest
-from bert_export.errors import InputError
+from bert_export.errors import InputError, one_of, shown
 from bert_export.measuring.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
 from bert_export.targets import TARGETS, find_target
@@ -52,9 +52,8 @@ def plan_variants(
         if precision not in covered:
             known = dict.fromkeys(name for target in chosen for name in target.precisions)
             raise InputError(
-                f"precision {precision} is in none of the targets",
-                expected=f"one of {', '.join(known)}",
-                got=precision,
+                f"precision {shown(precision)} is in none of the targets",
+                **one_of(precision, known),
             )
     return [
         _variant(target, precision, request.for_targets([target], precision))

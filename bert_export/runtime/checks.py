@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from bert_export.errors import InputError, shown
+from bert_export.errors import InputError, shown, suggestion
 
 __all__ = [
     "check_flag",
@@ -31,27 +31,42 @@ def or_default(value: Value | UnsetType, default: Value) -> Value:
     return default if value is UNSET else value
 
 
-def check_whole(name: str, value: object, *, least: int) -> int:
+def check_whole(
+    name: str,
+    value: object,
+    *,
+    least: int,
+    most: int | None = None,
+    expected: str | None = None,
+) -> int:
     """The value of an option, if it is a whole number; numpy's integers are.
 
     Args:
         name: As the caller typed it.
         value: As it came.
         least: That it may be.
+        most: That it may be, if anything bounds it.
+        expected: What is expected, if that is more than a whole number of at least ``least``.
 
     Raises:
-        InputError: It is anything else, or less.
+        InputError: It is anything else, or out of bounds.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(
-            f"{name} is wrong", expected=f"a whole number, at least {least}", got=repr(value)
-        )
-    return int(value)
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        number = int(value)
+        if number >= least and (most is None or number <= most):
+            return number
+    raise InputError(
+        f"{name} is wrong",
+        expected=expected or f"a whole number, at least {least}",
+        got=shown(value),
+    )
 
 
-def check_whole_or_none(name: str, value: object, *, least: int) -> int | None:
+def check_whole_or_none(
+    name: str, value: object, *, least: int, expected: str | None = None
+) -> int | None:
     """As :func:`check_whole`; ``None`` is left to who reads it."""
-    return None if value is None else check_whole(name, value, least=least)
+    return None if value is None else check_whole(name, value, least=least, expected=expected)
 
 
 def check_word(
@@ -74,7 +89,8 @@ def check_word(
     raise InputError(
         f"{name} is unknown",
         expected=expected or f"one of {', '.join(words)}",
-        got=repr(value),
+        got=shown(value),
+        fix=suggestion(value, words),
     )
 
 

@@ -8,8 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest, read_manifest, verify_files
+from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
 from bert_export.errors import InputError, TaskError, shown
+from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
 from bert_export.runtime.sessions import has_option, open_session
@@ -17,7 +18,7 @@ from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
 
-__all__ = ["load", "open_pipeline", "threads_for"]
+__all__ = ["load", "open_pipeline", "pipeline_class", "threads_for"]
 
 
 def load(
@@ -37,7 +38,8 @@ def load(
     """Open a bundle.
 
     Args:
-        path: The bundle's folder.
+        path: The bundle's folder; or ``owner/name``, perhaps with ``@revision``, of a bundle on the
+            Hugging Face hub, with the extra ``hub``. A folder comes before a hub id of its name.
         task: Another task that the bundle's head serves, such as ``zero-shot-classification`` on a
             text-classification bundle; the manifest's own when ``None``.
         target: Which of the bundle's engines answers; its default when ``None``.
@@ -53,42 +55,49 @@ def load(
             :class:`bert_export.runtime.sessions.openvino.OpenVinoSession`.
         token_budget: Padded tokens per graph call.
         sort: Whether a list's rows are sorted by length before they are batched.
-        verify: Whether every file is compared with its recorded sha256.
+        verify: Whether every file is compared with its recorded sha256; its size always is.
 
     Returns:
         The task's pipeline; safe to call from several threads, closed by ``close()`` or ``with``.
 
     Raises:
-        BundleError: The bundle is missing, tampered with, truncated or of another version, or does
-            not serve the target.
+        BundleError: The bundle is missing, tampered with, truncated or of another version, its
+            graph is not the one that the manifest speaks of, or it does not serve the target.
         TaskError: ``task`` is unknown or needs another head.
         InputError: ``path`` is no path, a provider or thread count that this machine does not have,
             or an option that the target does not know.
-        MissingExtraError: The engine's package is not installed.
+        MissingExtraError: The package of the engine, or of the hub, is not installed.
 
     Warns:
         RuntimeWarning: The bundle's INT8 was made for another kind of processor.
     """
     folder = _check_path(path)
-    manifest = read_manifest(folder)
-    wanted = _check_task(manifest, task)
-    engine = manifest.engine(target)
-    plan = engine.quantization
-    if plan is not None and plan.processor is not None:
-        warn_if_unsuited(plan.processor, detect_processor())
-    if verify:
-        verify_files(folder, manifest)
-    tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
-    session = open_session(
-        folder,
-        engine,
-        threads=threads,
-        providers=providers,
-        hint=hint,
-        cache=cache,
-        shapes=shapes,
-    )
-    return open_pipeline(wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort)
+
+    def open_bundle() -> Pipeline[Any, Any, Any]:
+        manifest = read_manifest(folder)
+        wanted = _check_task(manifest, task)
+        engine = manifest.engine(target)
+        plan = engine.quantization
+        if plan is not None and plan.processor is not None:
+            warn_if_unsuited(plan.processor, detect_processor())
+        verify_files(folder, manifest, hashes=verify)
+        check_graph(folder, manifest, engine)
+        tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
+        session = open_session(
+            folder,
+            engine,
+            longest=manifest.model.max_position_embeddings,
+            threads=threads,
+            providers=providers,
+            hint=hint,
+            cache=cache,
+            shapes=shapes,
+        )
+        return open_pipeline(
+            wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort
+        )
+
+    return read_steadily(folder, open_bundle, discard=lambda pipeline: pipeline.close())
 
 
 def open_pipeline(
@@ -98,13 +107,21 @@ def open_pipeline(
 
     The session is closed where there is no pipeline over it.
     """
-    module, name = task.pipeline.split(":")
-    pipeline = getattr(import_module(f"bert_export.runtime.pipelines.{module}"), name)
+    pipeline = pipeline_class(task)
     try:
-        return pipeline(manifest, tokenizer, session, **batching)  # type: ignore[no-any-return]
+        return pipeline(manifest, tokenizer, session, **batching)
     except BaseException:
         session.close()
         raise
+
+
+def pipeline_class(task: Task) -> type[Pipeline[Any, Any, Any]]:
+    """The class of the task's pipeline; its module is imported."""
+    module, name = task.pipeline.split(":")
+    kind: type[Pipeline[Any, Any, Any]] = getattr(
+        import_module(f"bert_export.runtime.pipelines.{module}"), name
+    )
+    return kind
 
 
 def threads_for(path: str | Path, target: str | None, threads: int) -> int | None:
@@ -120,7 +137,7 @@ def threads_for(path: str | Path, target: str | None, threads: int) -> int | Non
 def _check_path(path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise InputError("path is wrong", expected="a bundle's folder", got=shown(path))
-    return Path(path)
+    return find_bundle(path)
 
 
 def _check_task(manifest: Manifest, name: str | None) -> Task:
@@ -130,9 +147,9 @@ def _check_task(manifest: Manifest, name: str | None) -> Task:
     wanted = find_task(name)
     if wanted.head != own.head:
         raise TaskError(
-            f"task {name} does not fit the bundle",
+            f"task {wanted.name} does not fit the bundle",
             expected=" or ".join(task.name for task in TASKS.values() if task.head == own.head),
-            got=name,
-            fix=f"Export the checkpoint again with --task {name}",
+            got=wanted.name,
+            fix=f"Export the checkpoint again with --task {wanted.name}",
         )
     return wanted

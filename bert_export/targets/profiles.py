@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
+from bert_export.regular_files import read_regular_text
 
 __all__ = [
     "BATCH_SIZES",
@@ -30,6 +31,7 @@ _CHOICES = (1, 4, 16)
 _USUAL_LENGTH = 128
 _MOST_BUCKETS = 3
 _MOST = 1 << 20
+_MOST_BYTES = 1 << 26
 """Largest size: its product with the longest row stays below 2**31."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -175,7 +177,7 @@ def read_lengths(path: Path) -> Counter[int]:
         InputError: The file is missing, or a line is not of that form.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular_text(path, most=_MOST_BYTES).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"length file {path} cannot be read", expected="a text file", got=str(error)

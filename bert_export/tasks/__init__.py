@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bert_export.errors import TaskError
+from bert_export.errors import TaskError, one_of, shown
 from bert_export.tasks import (
     feature_extraction,
     fill_mask,
@@ -29,6 +29,7 @@ from bert_export.tasks.postprocessing import PostProcessing
 from bert_export.tasks.task import LABELS, AgreementKind, Task
 
 __all__ = [
+    "ALIASES",
     "LABELS",
     "MASKED_POSITIONS",
     "TASKS",
@@ -61,19 +62,21 @@ TASKS: dict[str, Task] = {
     )
 }
 
+ALIASES: dict[str, Task] = {alias: task for task in TASKS.values() for alias in task.aliases}
+"""The tasks by the other names that people have for them."""
+
 
 def find_task(name: str) -> Task:
-    """The task of that name.
+    """The task of that name or alias, in whatever case, with ``_`` or ``-``.
 
     Raises:
         TaskError: No task is called so.
     """
-    try:
-        return TASKS[name]
-    except KeyError:
-        raise TaskError(
-            f"task {name!r} is unknown", expected=f"one of {', '.join(TASKS)}", got=repr(name)
-        ) from None
+    spelt = name.casefold().replace("_", "-").replace(" ", "-") if isinstance(name, str) else name
+    task = TASKS.get(spelt) or ALIASES.get(spelt)
+    if task is None:
+        raise TaskError(f"task {shown(name)} is unknown", **one_of(name, TASKS, others=ALIASES))
+    return task
 
 
 def default_task(architectures: Sequence[str], *, sentence_modules: bool) -> Task | None:

@@ -22,6 +22,7 @@ def _interface(facts: CheckpointFacts) -> GraphInterface:
 
 TASK = Task(
     name="feature-extraction",
+    aliases=("features", "hidden-states"),
     summary="token vectors and the pooler's vector",
     head="BertModel",
     architectures=("BertModel",),
@@ -34,6 +35,7 @@ TASK = Task(
     agreement=always("cosine"),
     shortest_row=3,
     required=("text",),
+    unseen=("demo:stsb", "demo:gutenberg"),
     demo="minilm",
     example={"text": "The harbour froze twice that winter."},
 )

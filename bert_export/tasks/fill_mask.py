@@ -21,6 +21,7 @@ class FillMaskPostProcessing(TextPostProcessing, frozen=True, kw_only=True):
 
 TASK = Task(
     name="fill-mask",
+    aliases=("masked-language-modeling", "masked-lm", "mlm"),
     summary="the words that fit behind [MASK]",
     head="BertForMaskedLM",
     architectures=("BertForMaskedLM",),
@@ -36,6 +37,7 @@ TASK = Task(
     agreement=always("mask"),
     shortest_row=3,
     required=("text",),
+    unseen=("demo:gutenberg",),
     demo="gutenberg",
     representative=True,
     example={"text": "She opened the old [MASK] and began to read."},

@@ -28,6 +28,7 @@ class MultipleChoicePostProcessing(PostProcessing, frozen=True, kw_only=True):
 
 TASK = Task(
     name="multiple-choice",
+    aliases=("mcq", "swag"),
     summary="which of several continuations fits a prompt",
     head="BertForMultipleChoice",
     architectures=("BertForMultipleChoice",),
@@ -46,6 +47,7 @@ TASK = Task(
     shortest_row=5,
     required=("prompt", "choices"),
     optional=("label",),
+    unseen=("demo:codah",),
     demo="codah",
     example={
         "prompt": "The kettle began to whistle. Maria",

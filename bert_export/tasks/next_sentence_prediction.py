@@ -21,6 +21,8 @@ class NextSentencePredictionPostProcessing(PostProcessing, frozen=True, kw_only=
 
 TASK = Task(
     name="next-sentence-prediction",
+    aliases=("next-sentence", "nsp"),
+    pipeline_tag=None,
     summary="whether the second text follows the first",
     head="BertForNextSentencePrediction",
     architectures=("BertForNextSentencePrediction",),
@@ -34,6 +36,7 @@ TASK = Task(
     shortest_row=5,
     required=("text", "text_pair"),
     optional=("label",),
+    unseen=("demo:gutenberg",),
     demo="gutenberg",
     example={
         "text": "He knocked three times and waited.",

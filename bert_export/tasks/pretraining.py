@@ -23,6 +23,8 @@ class PretrainingPostProcessing(PostProcessing, frozen=True, kw_only=True):
 
 TASK = Task(
     name="pretraining",
+    aliases=("pre-training",),
+    pipeline_tag=None,
     summary="masked words and next sentence, both heads of pre-training",
     head="BertForPreTraining",
     architectures=("BertForPreTraining",),
@@ -45,6 +47,7 @@ TASK = Task(
     shortest_row=5,
     required=("text", "text_pair"),
     optional=("label",),
+    unseen=("demo:gutenberg",),
     demo="gutenberg",
     example={
         "text": "He knocked three times and [MASK].",

@@ -48,6 +48,7 @@ class QuestionAnsweringPostProcessing(PostProcessing, frozen=True, kw_only=True)
 
 TASK = Task(
     name="question-answering",
+    aliases=("extractive-qa", "extractive-question-answering", "qa", "squad"),
     summary="the span of a context that answers a question",
     head="BertForQuestionAnswering",
     architectures=("BertForQuestionAnswering",),
@@ -69,6 +70,7 @@ TASK = Task(
     shortest_row=5,
     required=("question", "context"),
     optional=("answers",),
+    unseen=("demo:spans",),
     demo="spans",
     representative=True,
     example={

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, get_args
 
 import msgspec
 
-from bert_export.tasks.checkpoint_facts import CheckpointFacts
+from bert_export.tasks.checkpoint_facts import CheckpointFacts, Similarity
 from bert_export.tasks.interface import BATCH, GraphInterface, GraphTensor, token_inputs
 from bert_export.tasks.postprocessing import Positive, PostProcessing, Truncation
 from bert_export.tasks.task import Task, always
 
-__all__ = ["POOLING_MASK", "TASK", "SentenceEmbeddingPostProcessing"]
+__all__ = ["POOLING_MASK", "SIMILARITIES", "TASK", "SentenceEmbeddingPostProcessing", "Similarity"]
+
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 
 POOLING_MASK = "pooling_mask"
 """Graph input, where prompts are not pooled: the attention mask with the prompt's tokens at 0."""
@@ -28,6 +30,7 @@ class SentenceEmbeddingPostProcessing(PostProcessing, frozen=True, kw_only=True)
             ``pooling_mask``.
         truncate_dim: Numbers that a vector keeps; ``null`` for all.
         truncation: Whether a text that is too long loses its end.
+        similarity_fn_name: How two vectors are compared.
     """
 
     normalize: bool = False
@@ -36,6 +39,7 @@ class SentenceEmbeddingPostProcessing(PostProcessing, frozen=True, kw_only=True)
     include_prompt: bool = True
     truncate_dim: Positive | None = None
     truncation: Truncation = "longest_first"
+    similarity_fn_name: Similarity = "cosine"
 
     @classmethod
     def from_checkpoint(cls, facts: CheckpointFacts) -> Self:
@@ -47,6 +51,8 @@ class SentenceEmbeddingPostProcessing(PostProcessing, frozen=True, kw_only=True)
             prompts=dict(sentence.prompts),
             default_prompt_name=sentence.default_prompt_name,
             include_prompt=sentence.include_prompt,
+            truncate_dim=sentence.truncate_dim,
+            similarity_fn_name=sentence.similarity_fn_name or "cosine",
         )
 
 
@@ -66,6 +72,16 @@ def _max_length(facts: CheckpointFacts) -> int | None:
 
 TASK = Task(
     name="sentence-embedding",
+    aliases=(
+        "embedding",
+        "embeddings",
+        "sentence-embeddings",
+        "sentence-similarity",
+        "sentence-transformers",
+        "text-embedding",
+        "text-embeddings",
+    ),
+    pipeline_tag="sentence-similarity",
     summary="one vector per text, pooled and normalized",
     head="BertForSentenceEmbedding",
     sentence_modules=True,
@@ -80,6 +96,7 @@ TASK = Task(
     max_length=_max_length,
     required=("text",),
     optional=("text_pair", "score"),
+    unseen=("demo:stsb", "demo:gutenberg"),
     demo="minilm",
     representative=True,
     example={"text": "The harbour froze twice that winter."},

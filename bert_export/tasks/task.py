@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from bert_export.tasks.checkpoint_facts import CheckpointFacts
-from bert_export.tasks.interface import GraphInterface, GraphTensor, ScoredPositions
+from bert_export.tasks.checkpoint_facts import CheckpointFacts, SentenceFacts
+from bert_export.tasks.interface import (
+    GraphInterface,
+    GraphTensor,
+    ScoredPositions,
+    pruned_interface,
+)
 from bert_export.tasks.postprocessing import PostProcessing
 
 __all__ = ["LABELS", "AgreementKind", "Task", "always", "tokenizer_max_length"]
@@ -42,6 +47,9 @@ class Task:
 
     Args:
         name: As typed after ``--task``.
+        aliases: Other names that people have for it, understood wherever a task is named.
+        pipeline_tag: What the Hugging Face hub calls it: its name when empty, ``None`` where it is
+            not there.
         summary: One line for tables.
         head: Class in :mod:`bert_export.models.heads` that is traced.
         architectures: ``architectures`` entries of ``config.json`` (without a ``TF`` or ``Flax``
@@ -60,14 +68,19 @@ class Task:
         max_length: Longest row as the checkpoint's files say; ``None`` where they do not.
         required: Fields that every record of a calibration or evaluation file has.
         optional: Fields that a record may have.
+        unseen: Samples of the demonstrations whose text the head reads: engines are verified on
+            them where the task's built-in set calibrates.
         demo: Name of the demonstration checkpoint, ``None`` where there is none.
         representative: Whether it is among the few tasks that stand for all where not all are
             tried: one for every way in which a graph reads tokens.
         example: The record that is answered after an export.
-        example_options: Options of that call.
+        command_options: Options of the call that the command line sets where a user names none:
+            its answers are read by a person, while Python's are those of transformers.
     """
 
     name: str
+    aliases: tuple[str, ...] = ()
+    pipeline_tag: str | None = ""
     summary: str
     head: str
     architectures: tuple[str, ...] = ()
@@ -84,15 +97,28 @@ class Task:
     max_length: Callable[[CheckpointFacts], int | None] = tokenizer_max_length
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     demo: str | None
     representative: bool = False
     example: Mapping[str, Any]
-    example_options: Mapping[str, Any] = field(default_factory=dict)
+    command_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[GraphTensor, ...]:
         """The graph's outputs, in order, where the checkpoint has all of the head."""
         return self.interface(CheckpointFacts()).outputs
+
+    @property
+    def graph_interfaces(self) -> tuple[GraphInterface, ...]:
+        """Every interface that a graph of the task may have, for any checkpoint and any passes."""
+        facts = (
+            CheckpointFacts(),
+            CheckpointFacts(pooler=False),
+            CheckpointFacts(sentence=SentenceFacts(include_prompt=False)),
+        )
+        exact = [self.interface(each) for each in facts]
+        pruned = [pruned_interface(each, self.scored_positions) for each in exact]
+        return tuple(dict.fromkeys((*exact, *pruned)))
 
     @property
     def has_labels(self) -> bool:

@@ -28,13 +28,17 @@ class ClassifierPostProcessing(PostProcessing, frozen=True, kw_only=True):
 
     Args:
         problem_type: ``problem_type`` of the checkpoint's config; ``null`` where it does not say.
+        activation_fn: What a cross-encoder's ``predict`` and ``rank`` apply to the logits, as
+            sentence-transformers' files spell it; ``null`` where they do not say: ``sigmoid`` where
+            there is one label, else nothing.
     """
 
     problem_type: str | None = None
+    activation_fn: str | None = None
 
     @classmethod
     def from_checkpoint(cls, facts: CheckpointFacts) -> Self:
-        return cls(problem_type=facts.problem_type)
+        return cls(problem_type=facts.problem_type, activation_fn=facts.activation_fn)
 
 
 class TextClassificationPostProcessing(ClassifierPostProcessing, frozen=True, kw_only=True):
@@ -94,6 +98,15 @@ def _metric(facts: CheckpointFacts) -> str:
 
 TASK = Task(
     name="text-classification",
+    aliases=(
+        "classification",
+        "cross-encoder",
+        "reranking",
+        "sentiment",
+        "sentiment-analysis",
+        "sequence-classification",
+        "text-ranking",
+    ),
     summary="a label, several labels or a score for a text or a pair",
     head="BertForSequenceClassification",
     architectures=("BertForSequenceClassification",),
@@ -107,6 +120,7 @@ TASK = Task(
     shortest_row=3,
     required=("text",),
     optional=("text_pair", "label", "labels"),
+    unseen=("demo:snips", "demo:nlupp", "demo:stsb", "demo:taxinli"),
     demo="snips",
     representative=True,
     example={"text": "Book a table for four at the Italian place on Friday."},

@@ -37,6 +37,7 @@ class TextGenerationPostProcessing(PostProcessing, frozen=True, kw_only=True):
 
 TASK = Task(
     name="text-generation",
+    aliases=("causal-lm", "clm", "generation", "language-modeling"),
     summary="text continued token by token by a causal BERT",
     head="BertLMHeadModel",
     architectures=("BertLMHeadModel", "BertForCausalLM"),
@@ -51,6 +52,7 @@ TASK = Task(
     agreement=always("token"),
     shortest_row=3,
     required=("text",),
+    unseen=("demo:gutenberg",),
     demo=None,
     example={"text": "Once upon a time"},
 )

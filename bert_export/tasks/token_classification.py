@@ -35,6 +35,7 @@ class TokenClassificationPostProcessing(PostProcessing, frozen=True, kw_only=Tru
 
 TASK = Task(
     name="token-classification",
+    aliases=("named-entity-recognition", "ner", "pos", "tagging"),
     summary="a tag per token, grouped into entities",
     head="BertForTokenClassification",
     architectures=("BertForTokenClassification",),
@@ -50,7 +51,8 @@ TASK = Task(
     shortest_row=3,
     required=(),
     optional=("text", "tokens", "tags"),
+    unseen=("demo:wnut17",),
     demo="wnut17",
     example={"text": "Ada Lovelace met Charles Babbage in London."},
-    example_options={"aggregation_strategy": "simple"},
+    command_options={"aggregation_strategy": "first"},
 )

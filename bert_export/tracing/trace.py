@@ -26,8 +26,9 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from bert_export.bundle import DEFAULT_OPSET
+from bert_export.bundle import DEFAULT_OPSET, OPSETS, check_opset
 from bert_export.errors import TracingError, one_line
+from bert_export.foreign_errors import interruption_in
 from bert_export.tasks.interface import BATCH, CHOICES, SEQUENCE
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 
@@ -40,9 +41,6 @@ __all__ = [
     "linear_layers",
     "trace",
 ]
-
-OPSETS = range(20, 24)
-"""Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
 
 DYNAMIC_AXES = (BATCH, CHOICES, SEQUENCE)
 
@@ -109,20 +107,6 @@ def trace(
     return model
 
 
-def check_opset(opset: int) -> None:
-    """Refuse an opset that graphs are not traced with.
-
-    Raises:
-        TracingError: It is none of :data:`OPSETS`.
-    """
-    if opset not in OPSETS:
-        raise TracingError(
-            f"opset {opset} is not supported",
-            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
-            got=opset,
-        )
-
-
 def _trace_without_weights(
     head: nn.Module, inputs: _Axes, outputs: _OutputAxes, *, max_length: int, opset: int
 ) -> ir.Model:
@@ -163,6 +147,8 @@ def _trace_without_weights(
             model = program.model
             _declare_weights(model.graph, weights)
     except Exception as error:  # the exporter wraps whatever the head or a decomposition raised
+        if (interruption := interruption_in(error)) is not None:
+            raise interruption from None
         raise TracingError(
             f"head {type(head).__name__} cannot be traced by torch {torch.__version__}",
             expected="a graph with dynamic batch and sequence",

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from bert_export.bundle import write_whole
 from bert_export.errors import one_line
 
 __all__ = ["CACHE_VARIABLE", "TraceCache", "trace_key"]
@@ -81,14 +81,7 @@ class TraceCache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(graph).digest() + graph)
-                Path(name).replace(self._path(key))
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_whole(self._path(key), hashlib.sha256(graph).digest() + graph)
         except OSError as error:
             warnings.warn(
                 f"trace cache {self.folder} cannot be written: got {one_line(error)}. The next "

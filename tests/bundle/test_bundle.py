@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import stat
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,119 +16,24 @@ from hypothesis import strategies as st
 from bert_export.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
-    CalibrationRecord,
-    EngineRecord,
     FileRecord,
-    GraphRecord,
-    LayerPlan,
     Manifest,
-    ModelRecord,
-    ParityCase,
-    ParityRecord,
-    QuantizationPlan,
-    TensorSpec,
-    TokenizerRecord,
     hash_file,
     read_manifest,
-    replace_folder,
     verify_files,
     write_manifest,
 )
 from bert_export.errors import BundleError
+from tests.bundle.small import FILES, make_manifest
 from tests.support import built_record
-
-FILES = {
-    "onnxruntime.onnx": b"graph",
-    "weights.data": bytes(range(256)) * 9000,
-    "tokenizer.json": b"{}",
-}
 
 GRAPH = ("engines", 0, "graph")
 
 
-def make_manifest(folder: Path, **changes: Any) -> Manifest:
-    fields: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "task": "text-classification",
-        "labels": ("négatif", "positif"),
-        "model": ModelRecord(
-            source="demo:snips",
-            architecture="BertForSequenceClassification",
-            weights_sha256="0" * 64,
-            parameters=10,
-            hidden_size=8,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            vocab_size=30,
-            type_vocab_size=2,
-            max_position_embeddings=32,
-        ),
-        "tokenizer": TokenizerRecord(file="tokenizer.json", max_length=32, do_lower_case=True),
-        "postprocessing": {"problem_type": None},
-        "default_target": "onnxruntime",
-        "engines": (
-            EngineRecord(
-                target="onnxruntime",
-                precision="int8",
-                graph=GraphRecord(
-                    file="onnxruntime.onnx",
-                    opset=20,
-                    inputs=(
-                        TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence")),
-                    ),
-                    outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", 2)),),
-                ),
-                passes=(),
-                quantization=QuantizationPlan(
-                    mode="static",
-                    processor="x86-64",
-                    weight_bits=7,
-                    weight_type="int8",
-                    activation_type="uint8",
-                    observer="percentile",
-                    layers=(
-                        LayerPlan(
-                            layer="bert.pooler.dense",
-                            precision="int8",
-                            activation_scale=0.1,
-                            activation_zero_point=128,
-                        ),
-                        LayerPlan(layer="classifier", precision="fp32", reason="the last layer"),
-                    ),
-                    calibration=CalibrationRecord(
-                        source="calibration/text-classification",
-                        sha256="1" * 64,
-                        examples=64,
-                        rows=64,
-                        tokens=900,
-                        seed=0,
-                    ),
-                ),
-                parity=ParityRecord(
-                    reference="pytorch fp32",
-                    max_abs_difference=0.25,
-                    tolerance=None,
-                    agreement=0.99,
-                    min_agreement=0.98,
-                    agreement_kind="label",
-                    cases=(ParityCase(name="short", rows=3, max_abs_difference=0.25),),
-                ),
-            ),
-        ),
-        "versions": {"torch": "2.13.0"},
-        "files": {name: hash_file(folder / name) for name in FILES},
-    }
-    return Manifest(**(fields | changes))
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    for name, content in FILES.items():
-        (folder / name).write_bytes(content)
-    write_manifest(folder, make_manifest(folder))
-    return folder
+def make_sparse(path: Path) -> None:
+    """A file of a terabyte that takes no space."""
+    path.touch()
+    os.truncate(path, 1 << 40)
 
 
 def edit(bundle: Path, *path: str | int, value: Any) -> None:
@@ -178,6 +84,14 @@ class TestReadManifest:
     def test_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=r"has no manifest\.json: .* got no such folder"):
             read_manifest(tmp_path / "absent")
+
+    @pytest.mark.parametrize("make", [os.mkfifo, make_sparse])
+    def test_a_manifest_that_has_no_end(
+        self, tmp_path: Path, make: Callable[[Path], object]
+    ) -> None:
+        make(tmp_path / MANIFEST)
+        with pytest.raises(BundleError, match=r"has no manifest|has 1,099,511,627,776 bytes"):
+            read_manifest(tmp_path)
 
     def test_missing_manifest(self, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="got a folder without it"):
@@ -339,6 +253,34 @@ class TestVerifyFiles:
         with pytest.raises(BundleError, match=r"file tokenizer\.json cannot be read"):
             verify_files(bundle, read_manifest(bundle))
 
+    @pytest.mark.parametrize("hashes", [True, False])
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (os.mkfifo, "cannot be read: expected a regular file .* got it is a FIFO"),
+            (lambda path: path.symlink_to("/dev/zero"), "cannot be read: .* got it is a device"),
+            (make_sparse, "wrong size: .* got 1099511627776 bytes"),
+        ],
+    )
+    def test_what_has_no_end_is_refused_at_once(
+        self, bundle: Path, make: Callable[[Path], object], message: str, *, hashes: bool
+    ) -> None:
+        manifest = read_manifest(bundle)
+        (bundle / "weights.data").unlink()
+        make(bundle / "weights.data")
+        with pytest.raises(BundleError, match=message):
+            verify_files(bundle, manifest, hashes=hashes)
+
+    def test_without_hashes_no_file_is_read(self, bundle: Path) -> None:
+        manifest = read_manifest(bundle)
+        (bundle / "weights.data").write_bytes(bytes(len(FILES["weights.data"])))
+        verify_files(bundle, manifest, hashes=False)
+        with pytest.raises(BundleError, match="wrong sha256"):
+            verify_files(bundle, manifest)
+        (bundle / "weights.data").unlink()
+        with pytest.raises(BundleError, match="lacks the file"):
+            verify_files(bundle, manifest, hashes=False)
+
     @pytest.mark.parametrize("name", ["x" * 300, "nul\0"])
     def test_impossible_name(self, bundle: Path, name: str) -> None:
         edit(bundle, "files", name, value={"bytes": 1, "sha256": "0"})
@@ -350,164 +292,3 @@ class TestVerifyFiles:
         files = {other: hash_file(bundle / other) for other in FILES if other != name}
         with pytest.raises(BundleError, match=f"does not list the file {name}"):
             verify_files(bundle, make_manifest(bundle, files=files))
-
-
-def fail_inside(target: Path, error: type[BaseException]) -> None:
-    with replace_folder(target, force=True) as work:
-        (work / "half").write_text("half")
-        raise error("inside")
-
-
-class TestReplaceFolder:
-    def test_new(self, tmp_path: Path) -> None:
-        target = tmp_path / "deep" / "bundle"
-        with replace_folder(target) as work:
-            (work / "file").write_text("new")
-            assert not target.exists()
-            assert work.parent.parent == target.parent
-        assert (target / "file").read_text() == "new"
-        assert [path.name for path in target.parent.iterdir()] == ["bundle"]
-
-    def test_permissions_are_those_of_any_folder(self, tmp_path: Path) -> None:
-        (tmp_path / "usual").mkdir()
-        with replace_folder(tmp_path / "bundle") as work:
-            (work / "file").touch()
-        usual = stat.S_IMODE((tmp_path / "usual").stat().st_mode)
-        assert stat.S_IMODE((tmp_path / "bundle").stat().st_mode) == usual
-
-    def test_force_replaces_a_bundle(self, bundle: Path) -> None:
-        with replace_folder(bundle, force=True) as work:
-            (work / "file").write_text("new")
-            assert (bundle / MANIFEST).is_file()
-        assert [path.name for path in bundle.iterdir()] == ["file"]
-        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
-
-    def test_without_force(self, bundle: Path) -> None:
-        with pytest.raises(BundleError, match=r"exists already\. Pass --force"):
-            replace_folder(bundle).__enter__()
-        verify_files(bundle, read_manifest(bundle))
-
-    def test_force_spares_what_is_no_bundle(self, tmp_path: Path) -> None:
-        precious = tmp_path / "home"
-        precious.mkdir()
-        (precious / "letter").write_text("dear")
-        for target in (precious, precious / "letter"):
-            with pytest.raises(BundleError, match="is not a bundle"):
-                replace_folder(target, force=True).__enter__()
-        assert (precious / "letter").read_text() == "dear"
-
-    def test_force_spares_another_tools_manifest(self, tmp_path: Path) -> None:
-        extension = tmp_path / "extension"
-        extension.mkdir()
-        for text in ('{"manifest_version": 3, "name": "mine"}', "no JSON", '{"schema_version": 2}'):
-            (extension / MANIFEST).write_text(text)
-            with pytest.raises(BundleError, match="is not a bundle"):
-                replace_folder(extension, force=True).__enter__()
-            assert (extension / MANIFEST).read_text() == text
-
-    def test_files_beside_the_bundle_are_carried_over(self, bundle: Path) -> None:
-        (bundle / "letter").write_text("dear")
-        with replace_folder(bundle, force=True) as work:
-            (work / "file").write_text("new")
-        assert {path.name: path.read_text() for path in bundle.iterdir()} == {
-            "file": "new",
-            "letter": "dear",
-        }
-
-    def test_files_that_arrive_meanwhile_are_carried_over(self, bundle: Path) -> None:
-        with replace_folder(bundle, force=True) as work:
-            (work / "file").write_text("new")
-            (bundle / "letter").write_text("dear")
-        assert (bundle / "letter").read_text() == "dear"
-
-    def test_a_file_beside_the_bundle_is_in_the_way(self, bundle: Path) -> None:
-        (bundle / "letter").write_text("dear")
-        with (
-            pytest.raises(BundleError, match="holds a file letter that is not the bundle's"),
-            replace_folder(bundle, force=True) as work,
-        ):
-            (work / "letter").write_text("new")
-        assert (bundle / "letter").read_text() == "dear"
-        verify_files(bundle, read_manifest(bundle))
-
-    def test_a_link_stays_and_what_it_names_is_replaced(self, bundle: Path) -> None:
-        link = bundle.parent / "current"
-        link.symlink_to(bundle.name)
-        with replace_folder(link, force=True) as work:
-            (work / "file").write_text("new")
-        assert link.is_symlink()
-        assert [path.name for path in bundle.iterdir()] == ["file"]
-
-    def test_a_link_to_nowhere_gets_its_folder(self, tmp_path: Path) -> None:
-        link = tmp_path / "current"
-        link.symlink_to("version-1")
-        with replace_folder(link) as work:
-            (work / "file").write_text("new")
-        assert (tmp_path / "version-1" / "file").read_text() == "new"
-
-    def test_what_appeared_meanwhile_is_spared(self, tmp_path: Path) -> None:
-        target = tmp_path / "bundle"
-        block = replace_folder(target)
-        block.__enter__()
-        target.mkdir()
-        (target / "letter").write_text("dear")
-        with pytest.raises(BundleError, match="exists already"):
-            block.__exit__(None, None, None)
-        assert (target / "letter").read_text() == "dear"
-        assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-
-    def test_the_folder_of_this_process(
-        self, bundle: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (bundle / "deep").mkdir()
-        monkeypatch.chdir(bundle / "deep")
-        with pytest.raises(BundleError, match="is the folder that this command runs in"):
-            replace_folder(Path(".."), force=True).__enter__()
-        verify_files(bundle, read_manifest(bundle))
-
-    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-    def test_failure_inside_keeps_the_old(self, bundle: Path, error: type[BaseException]) -> None:
-        with pytest.raises(error):
-            fail_inside(bundle, error)
-        verify_files(bundle, read_manifest(bundle))
-        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
-
-    def test_failure_inside_leaves_nothing(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="inside"):
-            fail_inside(tmp_path / "x", ValueError)
-        assert list(tmp_path.iterdir()) == []
-
-    def test_failure_removes_the_folders_that_were_made_for_it(self, tmp_path: Path) -> None:
-        (tmp_path / "there").mkdir()
-        with pytest.raises(ValueError, match="inside"):
-            fail_inside(tmp_path / "there" / "deep" / "deeper" / "x", ValueError)
-        assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
-
-    def test_failure_spares_what_came_into_those_folders(self, tmp_path: Path) -> None:
-        def work() -> None:
-            with replace_folder(tmp_path / "deep" / "bundle"):
-                (tmp_path / "deep" / "letter").write_text("dear")
-                raise ValueError
-
-        with pytest.raises(ValueError):  # noqa: PT011
-            work()
-        assert list(tmp_path.rglob("*")) == [tmp_path / "deep", tmp_path / "deep" / "letter"]
-
-    @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
-    def test_a_name_that_no_folder_has(self, name: str, tmp_path: Path) -> None:
-        with pytest.raises(BundleError, match="cannot be written: expected a folder"):
-            replace_folder(tmp_path / "deep" / name).__enter__()
-        assert list(tmp_path.iterdir()) == []
-
-    def test_the_swap_itself_fails(self, bundle: Path) -> None:
-        """The new folder vanished before it could take the old one's place."""
-        with pytest.raises(FileNotFoundError), replace_folder(bundle, force=True) as work:
-            work.rmdir()
-        assert read_manifest(bundle) == make_manifest(bundle)
-        assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
-
-    def test_nothing_can_be_made_there(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        target = tmp_path / "file" / "deep" / "bundle"
-        with pytest.raises(BundleError, match="cannot be written"):
-            replace_folder(target).__enter__()

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bert_export.cli import main
-from bert_export.cli.option_groups import GroupedCommand, option_group
+from bert_export.cli.option_groups import Command, option_group
 
 
 def headings(*command: str) -> list[str]:
@@ -40,7 +40,7 @@ def test_every_option_but_help_stands_under_a_heading(command: str) -> None:
 def test_groups_come_in_the_order_of_their_first_option() -> None:
     first, second = option_group("First"), option_group("Second")
 
-    @click.command(cls=GroupedCommand)
+    @click.command(cls=Command)
     @first("--one", help="Of the first.")
     @second("--two", help="Of the second.")
     @first("--three", help="Of the first too.")

@@ -66,7 +66,7 @@ def test_no_variant_at_all_is_a_failure(tmp_path: Path) -> None:
 )
 def test_a_bad_option_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     result = invoke(*arguments, "-o", str(tmp_path / "out"))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -125,6 +125,7 @@ def test_places_and_hash_of_a_file(tmp_path: Path) -> None:
         hashlib.sha256(path.read_bytes()).hexdigest(),
         ({"text": "one"}, {"text": "two"}),
         ("line 1", "line 3"),
+        columns=("text", "id"),
     )
     assert dataset.place(1) == f"{path} line 3"
 
@@ -172,7 +173,7 @@ def test_running_text_becomes_pairs(tmp_path: Path) -> None:
 
 MALFORMED = [
     ("fill-mask", "a.txt", b"", "a.txt is empty: expected at least one example"),
-    ("fill-mask", "a.tsv", b"text", "is of an unknown kind"),
+    ("fill-mask", "a.tsvx", b"text", r"is of an unknown kind: .* Did you mean .\.tsv.\?"),
     ("next-sentence-prediction", "a.TXT", b"one", "expected at least two lines, which make a pair"),
     ("fill-mask", "a.jsonl", rb'{"text":"a"}' + b"\n" + rb'{"text":"\ud83d"}', "line 2 field text"),
     ("multiple-choice", "a.jsonl", rb'{"prompt":"p","choices":["\ud83d"]}', "valid Unicode"),

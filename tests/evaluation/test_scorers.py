@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_export.datasets import read_dataset
-from bert_export.errors import DatasetError
 from bert_export.evaluation.classification import MultiLabelScorer, SingleLabelScorer
-from bert_export.evaluation.scorer import AnyPipeline, correlation, label_id
+from bert_export.evaluation.labels import Notes
+from bert_export.evaluation.scorer import correlation
 from bert_export.evaluation.spans import SpanScorer, normalize_answer, word_f1
 from bert_export.evaluation.tagging import TaggingScorer
 from bert_export.evaluation.vectors import mean_cosine
@@ -66,20 +65,7 @@ def test_answers_without_a_word_that_counts_are_none(
     answers = {"text": texts, "answer_start": [0] * len(texts)}
     path.write_text(json.dumps({"question": "q", "context": "c", "answers": answers}))
     data = read_dataset(find_task("question-answering"), path)
-    assert SpanScorer("answer F1").gold(cast("AnyPipeline", None), data) == [gold]
-
-
-@pytest.mark.parametrize(
-    ("value", "index"), [(" neg", 1), ("1", 1), ("1.0", 1), (" 0 ", 0), (1.0, 1), ("1.", 1)]
-)
-def test_labels_are_known_as_tools_write_them(value: str | float, index: int) -> None:
-    assert label_id(value, ["pos", "neg"], (), "row 1") == index
-
-
-@pytest.mark.parametrize("value", ["1.5", "2", "-1", "neg.", "9" * 5_000, 0.5])
-def test_other_labels_are_refused(value: str | float) -> None:
-    with pytest.raises(DatasetError, match="row 1 is no label of the head: expected pos, neg, or"):
-        label_id(value, ["pos", "neg"], (), "row 1")
+    assert SpanScorer("answer F1").gold((), data, Notes()) == [gold]
 
 
 def test_entities_count_whole() -> None:
@@ -100,6 +86,8 @@ def test_tags_without_a_prefix_are_entities() -> None:
         assert score([[kind, "O"]], [["O", "O"]])["recall"] == 0
         assert score([[kind, "O"]], [["other", "O"]])["entity F1"] == 0
         assert score([[f"B-{kind}", f"I-{kind}"]], [[kind, kind]])["entity F1"] == 1
+    assert score([["U-x", "B-y", "L-y"]], [["S-x", "B-y", "E-y"]])["entity F1"] == 1
+    assert score([["B-x", "M-x", "E-x"]], [["x", "x", "x"]])["entity F1"] == 1
     assert score([["B", "I", "O", "B"]], [["B", "I", "O", "O"]])["recall"] == 0.5
 
 

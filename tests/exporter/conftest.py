@@ -66,6 +66,7 @@ def graph_of(read: Callable[..., Source]) -> Callable[..., FloatGraph]:
             outcomes=first.outcomes,
             pipeline=first.pipeline,
             rows=first.rows,
+            unseen=first.unseen,
         )
 
     return make

@@ -18,7 +18,7 @@ from bert_export import load
 from bert_export.bundle import SearchRecord
 from bert_export.cli import main
 from bert_export.datasets import read_dataset
-from bert_export.errors import BudgetError
+from bert_export.errors import BudgetError, DatasetError
 from bert_export.evaluation import evaluate
 from bert_export.exporter import Export, export
 from bert_export.exporter.accuracy_budget import (
@@ -172,10 +172,10 @@ def test_a_budget_out_of_reach_writes_nothing_unless_told(
     arguments["quantization"] = msgspec.structs.replace(
         PLAIN, excluded_layers={layer: "told so" for layer in LINEAR_LAYERS if layer != only}
     )
-    with pytest.raises(BudgetError, match=r"points at best, .* pass --keep-best"):
-        export(**arguments, max_drop=0.0)
+    with pytest.raises(BudgetError, match=r"points at best .* pass --keep-best"):
+        export(**arguments, max_drop=0.03)
     assert not arguments["output"].exists()
-    done = export(**arguments, max_drop=0.0, keep_best=True)
+    done = export(**arguments, max_drop=0.03, keep_best=True)
     plan = done.manifest.engine().quantization
     assert plan is not None
     assert plan.search is not None
@@ -232,7 +232,7 @@ class TestStage:
         self, calibrated: Callable[..., Calibrated], texts: Path, tmp_path: Path
     ) -> None:
         start = calibrated(ONNXRUNTIME, REVERSING, max_drop=0.3, eval_data=str(texts))
-        with pytest.raises(BudgetError, match=r"points at best, .* pass --keep-best") as caught:
+        with pytest.raises(BudgetError, match=r"points at best .* pass --keep-best") as caught:
             self.keep(start, tmp_path)
         assert isinstance(caught.value.search, SearchRecord)
         assert not caught.value.search.met
@@ -312,6 +312,47 @@ class TestStage:
         assert [refusal.error for refusal in refusals.refusals] == [error]
 
 
+def write_texts(path: Path, count: int, label: str | None = None) -> Path:
+    rows = [
+        {"text": f"{WORDS[n % 8]} {WORDS[n // 8 % 8]} {n}"} | ({"label": label} if label else {})
+        for n in range(count)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+class TestSmallSets:
+    """Data that cannot show a drop as small as the budget."""
+
+    @pytest.mark.parametrize(("examples", "label"), [(2, None), (100, None), (199, "a")])
+    def test_too_few_examples_are_refused_with_how_many_are_needed(
+        self, examples: int, label: str | None, arguments: dict[str, Any], tmp_path: Path
+    ) -> None:
+        data = write_texts(tmp_path / "few.jsonl", examples, label)
+        with pytest.raises(
+            DatasetError,
+            match=rf"cannot decide an accuracy budget of 0.5 points: expected at least 200 examples"
+            rf", got {examples}, .* Add examples, or raise --max-drop",
+        ):
+            export(**arguments, max_drop=0.005, eval_data=data)
+        assert not arguments["output"].exists()
+
+    def test_the_standard_error_stands_beside_the_drop(
+        self, arguments: dict[str, Any], tmp_path: Path
+    ) -> None:
+        data = write_texts(tmp_path / "enough.jsonl", 200)
+        done = export(**arguments, max_drop=0.5, eval_data=data)
+        plan = done.manifest.engine().quantization
+        assert plan is not None
+        assert plan.search is not None
+        (configuration,) = plan.search.path
+        assert configuration.drop_error is not None
+        assert 1 / 200 <= configuration.drop_error < 0.05
+        (stage,) = [stage for stage in done.stages if stage.name == "search"]
+        assert stage.facts["standard error"] == f"{100 * configuration.drop_error:.2f} points"
+        assert stage.facts["layers in float"] == "none"
+
+
 def test_the_command_prints_the_path(
     tiny: Callable[..., Path], texts: Path, tmp_path: Path
 ) -> None:
@@ -322,6 +363,8 @@ def test_the_command_prints_the_path(
     assert "accuracy budget of 90 points kept: share of equal labels on 64 examples" in done.stdout
     assert "chosen" in done.stdout
     assert "what INT8 disturbs most" in done.stdout
+    assert "std. error" in done.stdout
+    assert "layers in float: none" in done.stdout
     done = CliRunner().invoke(main, [*options, "--max-drop", "a bit"])
     assert done.exit_code == 1
     assert "max-drop is malformed" in done.stderr

@@ -55,7 +55,9 @@ def written(calibrated: Calibrated, folder: Path) -> tuple[Engine, ...]:
 
 def reference_of(calibrated: Calibrated) -> Reference:
     graph = calibrated.float_graph
-    return answer_reference(graph.source, graph.pipeline, graph.rows, progress=Progress())
+    return answer_reference(
+        graph.source, graph.pipeline, graph.unseen, graph.rows, progress=Progress()
+    )
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -7,14 +7,28 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bert_export.bundle import ParityRecord
 from bert_export.errors import VerificationError
-from bert_export.exporter.agreement import MIN_AGREEMENT, agreement, rare_agreement
+from bert_export.exporter.agreement import (
+    MIN_AGREEMENT,
+    agreement,
+    answers_given,
+    rare_agreement,
+)
 from bert_export.exporter.cases import Case
-from bert_export.exporter.verification import verify
+from bert_export.exporter.unseen_text import UnseenText
+from bert_export.exporter.verification import MIN_ROWS, describe_texts, verify
 
 RNG = np.random.default_rng(0)
 MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], dtype=np.int64)
-CASE = Case("real text", {"attention_mask": MASK}, real=True)
+
+
+def text(source: str = "built-in", *, held_out: bool = False, unknown: float = 0.0) -> UnseenText:
+    """Real text; its rows are in the cases."""
+    return UnseenText(source, held_out, (), unknown)
+
+
+CASE = Case("real text", {"attention_mask": MASK}, text())
 LOGITS = RNG.normal(size=(2, 4, 5)).astype(np.float32)
 
 
@@ -140,7 +154,7 @@ def test_a_graph_that_always_gives_the_usual_answer_is_refused() -> None:
     """19 tokens of 20 have no entity: saying so of all is 95 % agreement and no answer."""
     answers = np.zeros((10, 20), dtype=np.int64)
     answers[:, 0] = 1
-    case = Case("real text", {"attention_mask": np.ones_like(answers)}, real=True)
+    case = Case("real text", {"attention_mask": np.ones_like(answers)}, text())
     expected = {"logits": one_hot(answers)}
 
     def check(given: np.ndarray) -> None:
@@ -179,3 +193,111 @@ def test_a_few_rare_answers_tell_nothing() -> None:
     answers[:9] = 1
     right, left = one_hot(answers), one_hot(np.zeros_like(answers))
     assert rare_agreement("label", [("logits", left, right, np.ones(100, dtype=bool))]) is None
+
+
+LABELS = ("a", "b")
+
+
+class TestUnseenText:
+    """What an agreement rests on: the user's held-out text, and built-in text beside it."""
+
+    def check(
+        self,
+        *sets: tuple[UnseenText, int, int],
+        answers: Callable[[int], np.ndarray] = lambda rows: np.arange(rows) % 2,
+    ) -> ParityRecord:
+        """A graph that errs on so many of the rows of each text."""
+        cases, given = [], []
+        for source, rows, errors in sets:
+            right = answers(rows)
+            left = np.where(np.arange(rows) < errors, 1 - right, right)
+            mask = np.ones((rows, 3), dtype=np.int64)
+            cases.append((Case("real text", {"attention_mask": mask}, source), right))
+            given.append({"logits": one_hot(left)})
+        outputs = iter(given)
+        return verify(
+            lambda _: next(outputs),
+            [(case, {"logits": one_hot(right)}) for case, right in cases],
+            kind="label",
+            per_token=frozenset(),
+            tolerance=None,
+            labels=LABELS,
+        )
+
+    def test_the_users_held_out_text_decides(self) -> None:
+        parity = self.check((text("mine", held_out=True), 64, 0), (text(), 64, 2))
+        assert parity.agreement == 1.0
+        assert [(one.source, one.held_out, one.rows) for one in parity.texts] == [
+            ("mine", True, 64),
+            ("built-in", False, 64),
+        ]
+        assert parity.texts[1].agreement == pytest.approx(62 / 64)
+        assert parity.warnings == ()
+        assert describe_texts(parity) == (
+            "100.00 % on 64 rows held out of mine; 96.88 % on 64 rows of built-in"
+        )
+        with pytest.raises(VerificationError, match=r"label agreement.*at least 0.9, got 0.89"):
+            self.check((text("mine", held_out=True), 64, 7), (text(), 64, 0))
+
+    def test_an_engine_that_fails_on_other_text_is_refused(self) -> None:
+        """Its ranges fit the calibration set alone, which its held-out part cannot tell."""
+        with pytest.raises(VerificationError, match=r"on built-in, text unlike .* got 0.45"):
+            self.check((text("mine", held_out=True), 64, 0), (text(), 64, 35))
+
+    def test_other_text_may_differ_more_and_that_is_said(self) -> None:
+        parity = self.check((text("mine", held_out=True), 64, 0), (text(), 64, 10))
+        (warning,) = parity.warnings
+        assert warning.startswith("INT8 agrees by 84.4 % only on built-in: calibrate on more kinds")
+
+    def test_too_few_rows_of_ones_own_are_taken_together_with_the_others(self) -> None:
+        parity = self.check((text("mine", held_out=True), MIN_ROWS - 1, 4), (text(), 64, 0))
+        assert parity.agreement == pytest.approx((27 + 64) / 95)
+
+    def test_text_that_the_vocabulary_does_not_know_does_not_count(self) -> None:
+        parity = self.check((text("mine"), 64, 0), (text(unknown=0.87), 64, 60))
+        assert parity.agreement == 1.0
+        assert [one.counted for one in parity.texts] == [True, False]
+        (warning,) = parity.warnings
+        assert "built-in" in warning
+        assert "87 % unknown to the vocabulary, and does not count" in warning
+        assert "87.0 % [UNK], not counted" in describe_texts(parity)
+
+    def test_a_head_that_gives_one_label_only_is_named(self) -> None:
+        parity = self.check((text(), 64, 0), answers=lambda rows: np.zeros(rows, dtype=np.int64))
+        assert parity.labels_never_given == ("b",)
+        assert "the head gives one label only, 'a', on all 64 rows" in parity.warnings[0]
+
+
+def given_of(kind: str, array: np.ndarray, labels: tuple[str, ...] = ()) -> str | None:
+    kept = np.ones(array.shape if kind == "span" else array.shape[:1], dtype=bool)
+    return answers_given(kind, [("output", array, kept)], labels).only
+
+
+@pytest.mark.parametrize(
+    ("kind", "array", "labels", "only"),
+    [
+        ("label", np.tile([0.0, 1.0], (9, 1)), LABELS, "one label only, 'b'"),
+        ("token", np.tile([0.0, 1.0], (9, 1)), LABELS, "one label only, 'b'"),
+        ("label", np.tile([0.0, 1.0], (9, 1)), (), "one label only, number 1"),
+        ("mask", np.tile([0.0, 1.0, 0.0], (9, 1)), (), "one word only, number 1"),
+        ("span", np.tile([1.0, 0.0, 0.0], (9, 1)), (), "one place in the text only, number 0"),
+        ("sign", np.tile([-1.0, 1.0], (9, 1)), LABELS, "the labels b only"),
+        ("sign", np.full((9, 2), -1.0), LABELS, "no label"),
+        ("concordance", np.full((9, 1), 0.25), ("score",), "one score only, 0.25"),
+        ("cosine", np.outer(np.arange(1.0, 10.0), [1.0, 2.0]), (), "nearly one vector only"),
+    ],
+)
+def test_one_answer_to_everything_is_found_in_every_kind(
+    kind: str, array: np.ndarray, labels: tuple[str, ...], only: str
+) -> None:
+    assert given_of(kind, array, labels) == only
+    other = RNG.normal(size=array.shape)
+    assert given_of(kind, other, labels) is None
+
+
+def test_labels_that_are_never_given_are_named() -> None:
+    kept = np.ones(4, dtype=bool)
+    signs = np.array([[1, -1, -1], [1, 1, -1], [-1, -1, -1], [1, 1, -1]], dtype=np.float64)
+    assert answers_given("sign", [("logits", signs, kept)], ("a", "b", "c")).never == ("c",)
+    logits = np.eye(3)[[0, 0, 2, 2]]
+    assert answers_given("label", [("logits", logits, kept)], ("a", "b", "c")).never == ("b",)

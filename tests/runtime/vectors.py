@@ -288,8 +288,8 @@ def open_vector(
     made = [] if rows is None else rows
 
     class Watched(base):  # type: ignore[misc, valid-type]
-        def encode(self, items: Any, settings: Any) -> list[list[Row]]:
-            encoded: list[list[Row]] = super().encode(items, settings)
+        def encode_items(self, items: Any, settings: Any) -> list[list[Row]]:
+            encoded: list[list[Row]] = super().encode_items(items, settings)
             made.extend(row for own in encoded for row in own)
             return encoded
 

@@ -11,9 +11,11 @@ import pytest
 from bert_export.errors import BundleError
 from bert_export.tasks import TASKS, CheckpointFacts, PostProcessing, SentenceFacts, find_task
 
+IDENTITY = {"activation_fn": "torch.nn.modules.linear.Identity"}
 FACTS = CheckpointFacts(
     labels=("a",),
     problem_type="regression",
+    activation_fn="torch.nn.modules.linear.Identity",
     sentence=SentenceFacts(
         normalize=True, prompts={"q": "find: "}, default_prompt_name="q", include_prompt=False
     ),
@@ -42,8 +44,8 @@ def test_an_older_manifest_has_the_defaults(task: str) -> None:
 @pytest.mark.parametrize(
     ("task", "older"),
     [
-        ("text-classification", {"problem_type": "regression"}),
-        ("zero-shot-classification", {"problem_type": "regression"}),
+        ("text-classification", {"problem_type": "regression"} | IDENTITY),
+        ("zero-shot-classification", {"problem_type": "regression"} | IDENTITY),
         (
             "sentence-embedding",
             {
@@ -71,6 +73,7 @@ def test_an_older_manifest_of_a_checkpoint_says_the_same(task: str, older: dict[
         ("question-answering", {"method": "squad"}),
         ("text-generation", {"temperature": 0.0}),
         ("sentence-embedding", {"prompts": 3}),
+        ("sentence-embedding", {"similarity_fn_name": "angle"}),
         ("multiple-choice", {"truncation": True}),
     ],
 )

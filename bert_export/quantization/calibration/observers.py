@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_export.errors import CalibrationError
+from bert_export.errors import CalibrationError, one_of, shown
 from bert_export.quantization.calibration.histogram import Histogram
 
 __all__ = [
@@ -266,7 +266,5 @@ def make_observer(name: str) -> Observer:
         CalibrationError: There is no such observer.
     """
     if name not in OBSERVERS:
-        raise CalibrationError(
-            f"observer {name!r} is unknown", expected=f"one of {', '.join(OBSERVERS)}", got=name
-        )
+        raise CalibrationError(f"observer {shown(name)} is unknown", **one_of(name, OBSERVERS))
     return OBSERVERS[name]()

@@ -42,11 +42,11 @@ def score_labels(logits: Scores, activation: Activation) -> Scores:
     """Scores of every label.
 
     Args:
-        logits: float32 (L,).
+        logits: float32 (..., L).
         activation: What is applied to them.
 
     Returns:
-        float32 (L,).
+        float32 (..., L).
     """
     if activation == "none":
         return logits

@@ -12,15 +12,9 @@ from numpy.typing import NDArray
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.checks import check_flag, check_mapping
+from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    CUT,
-    Tokenization,
-    check_text,
-    encode_texts,
-    field,
-    text_items,
-)
+from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks.feature_extraction import TASK, FeatureExtractionPostProcessing
 
@@ -77,11 +71,12 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
             if "truncation" in options:
                 raise InputError("truncation is given twice", fix="Leave it out of tokenize_kwargs")
             options["truncation"] = truncation
-        single, items = text_items(inputs)
+        single, texts = text_items(inputs)
         return self.respond(
             inputs,
             single=single,
-            items=items,
+            records=texts,
+            read=check_text,
             settings=FeatureExtractionSettings(
                 Tokenization.from_options(options, self.defaults.tokenization),
                 check_flag("return_arrays", return_arrays),
@@ -101,11 +96,13 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
         """As a call that cuts long text."""
         return FeatureExtractionSettings(CUT)
 
-    def encode(self, items: Sequence[str], settings: FeatureExtractionSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[str], settings: FeatureExtractionSettings
+    ) -> list[list[Row]]:
         """One row per text."""
         rows = encode_texts(
             self.tokenizer,
-            [check_text(item) for item in items],
+            items,
             settings.tokenization,
         )
         return [[row] for row in rows]

@@ -17,15 +17,9 @@ from bert_export.runtime.decoding.masks import (
     describe_candidates,
     find_candidates,
 )
+from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    CUT,
-    Tokenization,
-    check_text,
-    encode_texts,
-    field,
-    text_items,
-)
+from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.tasks.fill_mask import TASK, FillMaskPostProcessing
 from bert_export.tasks.interface import MASKED_POSITIONS
@@ -100,9 +94,14 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
                 check_mapping("tokenizer_kwargs", tokenizer_kwargs), default.tokenization
             ),
         )
-        single, items = text_items(inputs)
+        single, texts = text_items(inputs)
         answer = self.respond(
-            inputs, single=single, items=items, settings=settings, batch_size=batch_size
+            inputs,
+            single=single,
+            records=texts,
+            read=check_text,
+            settings=settings,
+            batch_size=batch_size,
         )
         return answer[0] if isinstance(inputs, list) and len(inputs) == 1 else answer
 
@@ -120,10 +119,9 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         """As a call that cuts long text."""
         return replace(self.defaults, tokenization=CUT)
 
-    def encode(self, items: Sequence[str], settings: FillMaskSettings) -> list[list[Row]]:
+    def encode_items(self, items: Sequence[str], settings: FillMaskSettings) -> list[list[Row]]:
         """One row per text."""
-        texts = [check_text(item) for item in items]
-        return [[row] for row in encode_texts(self.tokenizer, texts, settings.tokenization)]
+        return [[row] for row in encode_texts(self.tokenizer, items, settings.tokenization)]
 
     def graph_feeds(self, feeds: Feeds) -> Feeds:
         """Name the masks' places, where the graph scores only those."""

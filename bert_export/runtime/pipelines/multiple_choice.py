@@ -17,13 +17,9 @@ from numpy.typing import NDArray
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.decoding.choices import choose
+from bert_export.runtime.pipelines.inputs import check_text, field, several
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    Tokenization,
-    check_text,
-    encode_texts,
-    field,
-)
+from bert_export.runtime.pipelines.texts import Tokenization, encode_texts
 from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.tasks.multiple_choice import TASK, MultipleChoicePostProcessing
 
@@ -83,21 +79,17 @@ class MultipleChoicePipeline(Pipeline[Question, NDArray[np.float32], MultipleCho
     def item(self, record: Mapping[str, Any]) -> Question:
         """The record's ``prompt`` and ``choices``."""
         prompt, choices = check_text(field(record, "prompt"), "prompt"), field(record, "choices")
-        if isinstance(choices, str) or not isinstance(choices, Sequence):
-            raise InputError(
-                "choices are of the wrong type",
-                expected="a list of strings",
-                got=type(choices).__name__,
-            )
-        if not choices:
+        listed = several(choices, "choices", expected="a list of strings")
+        texts = tuple(check_text(choice, "choice") for choice in listed)
+        if not texts:
             raise InputError("choices are empty", expected="at least one", got="none")
-        return Question(prompt, tuple(check_text(choice, "choice") for choice in choices))
+        return Question(prompt, texts)
 
     def default_settings(self) -> MultipleChoiceSettings:
         """The only settings."""
         return MultipleChoiceSettings(Tokenization(self.parameters.truncation))
 
-    def encode(
+    def encode_items(
         self, items: Sequence[Question], settings: MultipleChoiceSettings
     ) -> list[list[Row]]:
         """One row per choice: the prompt, then the choice."""

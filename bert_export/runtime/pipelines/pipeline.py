@@ -2,7 +2,7 @@
 
 A task's pipeline fills in three steps and a ``__call__`` with the upstream pipeline's signature:
 
-- ``encode``: items to rows (tokenize, truncate or stride);
+- ``encode_items``: items to rows (tokenize, truncate or stride);
 - ``reduce``: a row's outputs to the little that the answer needs;
 - ``decode``: an item's reduced rows to its answer.
 
@@ -29,7 +29,7 @@ from bert_export.runtime.batching import (
 )
 from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.closing import Closing
-from bert_export.runtime.pipelines.texts import mapping_items
+from bert_export.runtime.pipelines.inputs import DecodeItem, mapping_items, naming_items, read_items
 from bert_export.runtime.sessions.session import BoundedSession, Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
@@ -93,6 +93,11 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return self.definition.name
 
     @property
+    def per_token(self) -> frozenset[str]:
+        """Names of the outputs whose second axis is the sequence."""
+        return self._per_token
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Label names in id order; empty where the task has none."""
         return self.manifest.labels
@@ -100,8 +105,12 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
     @property
     def facts(self) -> CheckpointFacts:
         """What the manifest says of the checkpoint's head."""
-        problem_type = self.manifest.postprocessing.get("problem_type")
-        return CheckpointFacts(labels=self.labels, problem_type=problem_type)
+        own = self.manifest.postprocessing
+        return CheckpointFacts(
+            labels=self.labels,
+            problem_type=own.get("problem_type"),
+            activation_fn=own.get("activation_fn"),
+        )
 
     @abstractmethod
     def item(self, record: Mapping[str, Any]) -> Item:
@@ -121,7 +130,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return self.defaults
 
     @abstractmethod
-    def encode(self, items: Sequence[Item], settings: Settings) -> list[list[Row]]:
+    def encode_items(self, items: Sequence[Item], settings: Settings) -> list[list[Row]]:
         """Rows of each item: one, or several where the item is strided or has choices."""
 
     @abstractmethod
@@ -214,23 +223,40 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         )
 
     def answers(
-        self, items: Iterable[Item], settings: Settings, *, batch_size: int | None = None
+        self,
+        items: Iterable[Item],
+        settings: Settings,
+        *,
+        batch_size: int | None = None,
+        decode: DecodeItem[Item, Reduced] | None = None,
     ) -> Iterator[Any]:
-        """Answer items in order, streaming.
+        """Answer items in order, streaming; errors name the item by its index.
 
         Args:
             items: Any iterable, read a chunk at a time.
             settings: The call's settings.
             batch_size: Rows per graph call at most, besides the token budget and what the engine
                 takes.
+            decode: What is made of an item, its rows and what :meth:`reduce` kept of them, in place
+                of :meth:`decode`.
         """
         self.rows_per_call(batch_size)
+        encode_items, decode_item = naming_items(
+            partial(self.encode_items, settings=settings),
+            partial(self.decode, settings=settings) if decode is None else decode,
+        )
         return answer_items(
             items,
-            encode=lambda items: self.encode(items, settings),
+            encode=encode_items,
             run=lambda rows: self.complete_rows(rows, settings, batch_size=batch_size),
-            decode=lambda item, rows, reduced: self.decode(item, rows, reduced, settings),
+            decode=decode_item,
         )
+
+    def answer(self, item: Item, settings: Settings, *, batch_size: int | None = None) -> Any:
+        """Answer one item; see :meth:`answers`."""
+        (rows,) = self.encode_items([item], settings)
+        reduced = self.complete_rows(rows, settings, batch_size=batch_size)
+        return self.decode(item, rows, reduced, settings)
 
     def complete_rows(
         self, rows: Sequence[Row], settings: Settings, *, batch_size: int | None = None
@@ -276,7 +302,8 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         inputs: Any,
         *,
         single: bool,
-        items: Iterable[Item],
+        records: Iterable[Any],
+        read: Callable[[Any], Item],
         settings: Settings,
         batch_size: int | None = None,
     ) -> Any:
@@ -285,17 +312,24 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         Args:
             inputs: What the caller passed.
             single: Whether ``inputs`` is one item.
-            items: The items that ``inputs`` stands for.
+            records: What ``inputs`` holds; one record where it is one item.
+            read: A record to its item.
             settings: The call's settings.
             batch_size: Rows per graph call at most, besides the token budget.
 
         Returns:
             One answer for one item, a list for a list or tuple, otherwise a lazy iterator.
+
+        Raises:
+            InputError: An item is malformed; of several, the error names its index.
         """
-        answers = self.answers(items, settings, batch_size=batch_size)
         if single:
-            return next(answers)
-        return list(answers) if isinstance(inputs, list | tuple) else answers
+            (record,) = records
+            return self.answer(read(record), settings, batch_size=batch_size)
+        items = read_items(records, read)
+        if not isinstance(inputs, list | tuple):
+            return self.answers(items, settings, batch_size=batch_size)
+        return list(self.answers(list(items), settings, batch_size=batch_size))
 
     def respond_to_records(
         self,
@@ -320,7 +354,8 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return self.respond(
             inputs,
             single=single,
-            items=map(self.item, records),
+            records=records,
+            read=self.item,
             settings=settings,
             batch_size=batch_size,
         )

@@ -5,7 +5,7 @@ A context that is too long for one row is cut into windows that overlap; their s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from bert_export.runtime.checks import (
     check_number,
     check_whole,
     check_whole_or_none,
+    check_word,
     or_default,
 )
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.decoding.spans import decode_answers, decode_squad_v2, read_window
+from bert_export.runtime.pipelines.inputs import check_text, field, several
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import check_text, field
 from bert_export.runtime.sessions.session import Array, Outputs
 from bert_export.tasks.question_answering import (
     TASK,
@@ -34,7 +35,6 @@ from bert_export.tasks.question_answering import (
 __all__ = ["QuestionAnsweringPipeline", "QuestionAnsweringSettings", "QuestionItem"]
 
 _METHODS: tuple[Method, ...] = ("pipeline", "squad_v2")
-_SPECIAL_TOKENS = 3  # [CLS] question [SEP] context [SEP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,15 @@ class QuestionAnsweringPipeline(
             InputError: A question, a context or an option is missing or malformed.
         """
         own = self.parameters
-        how = _read_method(or_default(method, own.method))
+        how = check_word("method", or_default(method, own.method), _METHODS)
         longest = check_whole_or_none("max_answer_len", max_answer_len, least=1)
         settings = QuestionAnsweringSettings(
             top_k=check_whole("top_k", or_default(top_k, own.top_k), least=1),
             doc_stride=check_whole_or_none("doc_stride", doc_stride, least=0),
             max_answer_len=self._longest_answer(how) if longest is None else longest,
-            max_seq_len=check_whole_or_none("max_seq_len", max_seq_len, least=_SPECIAL_TOKENS + 2),
+            max_seq_len=check_whole_or_none(
+                "max_seq_len", max_seq_len, least=self._special_tokens + 2
+            ),
             max_question_len=check_whole(
                 "max_question_len", or_default(max_question_len, own.max_question_len), least=1
             ),
@@ -164,9 +166,8 @@ class QuestionAnsweringPipeline(
         return self.respond(
             records,
             single=single,
-            items=map(_read_item, records)
-            if isinstance(records, Iterator)
-            else [_read_item(record) for record in records],
+            records=records,
+            read=_read_item,
             settings=settings,
             batch_size=batch_size,
         )
@@ -187,12 +188,14 @@ class QuestionAnsweringPipeline(
             null_score_diff_threshold=own.null_score_diff_threshold,
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[QuestionItem], settings: QuestionAnsweringSettings
     ) -> list[list[Row]]:
         length, stride = self._lengths(settings)
         questions = self._tokenize([item.question for item in items], length)
-        cramped = [length - _SPECIAL_TOKENS - len(question) <= stride for question in questions]
+        cramped = [
+            length - self._special_tokens - len(question) <= stride for question in questions
+        ]
         roomy = iter(
             self._encode_pairs(
                 [item for item, is_cramped in zip(items, cramped, strict=True) if not is_cramped],
@@ -240,6 +243,11 @@ class QuestionAnsweringPipeline(
                 align_to_words=settings.align_to_words,
             )
         return answers[0] if len(answers) == 1 else answers
+
+    @property
+    def _special_tokens(self) -> int:
+        """How many frame a question and a context."""
+        return self.tokenizer.count_special_tokens(pair=True)
 
     def _longest_answer(self, method: Method) -> int:
         """Tokens of an answer at most, where a call does not say."""
@@ -294,7 +302,7 @@ class QuestionAnsweringPipeline(
         """
         length, stride = self._lengths(settings)
         (context,) = self._tokenize([item.context], length)
-        room = length - _SPECIAL_TOKENS
+        room = length - self._special_tokens
         if len(question) + len(context) <= room:
             (rows,) = self._encode_pairs([item], length, 0)
             return rows
@@ -317,19 +325,11 @@ def _read_inputs(inputs: tuple[Any, ...], question: Any, context: Any) -> list[A
         (records,) = inputs
         if isinstance(records, Mapping):
             return [records]
-        if isinstance(records, list | tuple):
-            return list(records)
-        if isinstance(records, Iterable) and not isinstance(records, str | bytes):
-            return iter(records)
-    elif len(inputs) == len(("question", "context")) and all(isinstance(x, str) for x in inputs):
+        listed = several(records, expected="question and context, or mappings with them")
+        return list(listed) if isinstance(listed, list | tuple) else iter(listed)
+    if len(inputs) == len(("question", "context")) and all(isinstance(x, str) for x in inputs):
         return [dict(zip(("question", "context"), inputs, strict=True))]
-    else:
-        return list(inputs)
-    raise InputError(
-        "inputs are of the wrong type",
-        expected="question and context, or mappings with them",
-        got=type(records).__name__,
-    )
+    return list(inputs)
 
 
 def _pair_up(question: Any, context: Any) -> list[Any]:
@@ -345,22 +345,18 @@ def _pair_up(question: Any, context: Any) -> list[Any]:
                 got=type(context).__name__,
             )
         return [{"question": question, "context": context}]
-    if not isinstance(question, list | tuple):
+    questions = list(several(question, "questions"))
+    if isinstance(context, str):
+        contexts = [context] * len(questions)
+    else:
+        contexts = list(several(context, "contexts", expected="a string, or one for each question"))
+    if len(contexts) != len(questions):
         raise InputError(
-            "question is of the wrong type",
-            expected="a string or a list of strings",
-            got=type(question).__name__,
+            "contexts do not fit the questions",
+            expected=f"a string, or {len(questions)} of them",
+            got=len(contexts),
         )
-    contexts = [context] * len(question) if isinstance(context, str) else context
-    if not isinstance(contexts, list | tuple) or len(contexts) != len(question):
-        raise InputError(
-            "context does not fit the questions",
-            expected=f"a string, or a list of {len(question)}",
-            got=f"a list of {len(contexts)}"
-            if isinstance(contexts, list | tuple)
-            else type(contexts).__name__,
-        )
-    return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
+    return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]
 
 
 def _read_item(record: object) -> QuestionItem:
@@ -369,10 +365,3 @@ def _read_item(record: object) -> QuestionItem:
         if not text:
             raise InputError(f"{name} is empty", expected="at least one character", got="''")
     return QuestionItem(*texts)
-
-
-def _read_method(method: object) -> Method:
-    for known in _METHODS:
-        if method == known:
-            return known
-    raise InputError("method is unknown", expected=" or ".join(_METHODS), got=repr(method))

@@ -2,7 +2,7 @@
 
 Pooling and dense layers are inside the graph. What is left here follows sentence-transformers'
 ``encode``: the prompt is written before the text, the vector is cut to ``truncate_dim`` and only
-then normalized.
+then normalized. The methods have the names that they have there.
 """
 
 from __future__ import annotations
@@ -10,31 +10,37 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_export.errors import InputError
+from bert_export.errors import InputError, one_line, shown, suggestion
 from bert_export.runtime.batching import Row
-from bert_export.runtime.checks import check_flag, check_whole
-from bert_export.runtime.decoding.embeddings import finish_vectors, pooling_mask
-from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    Tokenization,
-    check_text,
-    encode_texts,
-    field,
-    text_items,
+from bert_export.runtime.checks import check_flag, check_whole_or_none, check_word
+from bert_export.runtime.decoding.embeddings import (
+    PRECISIONS,
+    Precision,
+    compare_pairs,
+    compare_vectors,
+    finish_vectors,
+    pooling_mask,
+    quantize_vectors,
 )
+from bert_export.runtime.pipelines.inputs import check_text, field, read_items, text_items
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.pipelines.progress import watched
+from bert_export.runtime.pipelines.texts import Tokenization, encode_texts
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks.sentence_embedding import (
     POOLING_MASK,
     TASK,
     SentenceEmbeddingPostProcessing,
+    Similarity,
 )
 
 __all__ = [
+    "EncodeOptions",
     "SentenceEmbeddingPipeline",
     "SentenceEmbeddingSettings",
     "choose_prompt",
@@ -54,6 +60,25 @@ class SentenceEmbeddingSettings:
     prompt: str = ""
     truncate_dim: int | None = None
     normalize: bool = False
+
+
+class EncodeOptions(TypedDict, total=False):
+    """Options of :meth:`SentenceEmbeddingPipeline.encode`."""
+
+    prompt_name: str | None
+    prompt: str | None
+    batch_size: int | None
+    show_progress_bar: bool | None
+    precision: Precision
+    ranges: NDArray[Any] | None
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+    normalize_embeddings: bool
+    truncate_dim: int | None
+
+
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Names of the prompt of a document, the likeliest first."""
 
 
 def choose_prompt(
@@ -77,8 +102,8 @@ def choose_prompt(
                 expected=f"one of {', '.join(parameters.prompts)}"
                 if parameters.prompts
                 else "a bundle with prompts",
-                got=repr(prompt_name),
-                fix="Pass the text itself as prompt",
+                got=shown(prompt_name),
+                fix=suggestion(prompt_name, parameters.prompts) or "Pass the text itself as prompt",
             )
         return parameters.prompts[prompt_name]
     return parameters.prompts.get(parameters.default_prompt_name or "", "")
@@ -94,6 +119,183 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
     def dimension(self) -> int:
         """Length of the graph's vectors."""
         return cast("int", self._session.outputs[0].shape[-1])
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens of a text at most, special tokens included; a longer text loses its end."""
+        return self.tokenizer.max_length
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The model's prompts by name."""
+        return dict(self.parameters.prompts)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The prompt of a call that names none."""
+        return self.parameters.default_prompt_name
+
+    @property
+    def truncate_dim(self) -> int | None:
+        """Numbers that a vector keeps where a call does not say; all when ``None``."""
+        return self.parameters.truncate_dim
+
+    @property
+    def similarity_fn_name(self) -> Similarity:
+        """How :meth:`similarity` compares: what the model was trained for, else ``cosine``."""
+        return self.parameters.similarity_fn_name
+
+    def get_embedding_dimension(self) -> int:
+        """Length of the vectors of a call that does not say another."""
+        return min(self.dimension, self.truncate_dim or self.dimension)
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """The older name of :meth:`get_embedding_dimension`."""
+        return self.get_embedding_dimension()
+
+    @overload
+    def encode(
+        self,
+        sentences: str | Iterable[str],
+        *,
+        prompt_name: str | None = ...,
+        prompt: str | None = ...,
+        batch_size: int | None = ...,
+        show_progress_bar: bool | None = ...,
+        precision: Precision = ...,
+        ranges: NDArray[Any] | None = ...,
+        convert_to_numpy: Literal[True] = ...,
+        convert_to_tensor: bool = ...,
+        normalize_embeddings: bool = ...,
+        truncate_dim: int | None = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def encode(
+        self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]
+    ) -> NDArray[Any] | list[NDArray[Any]]: ...
+
+    def encode(
+        self,
+        sentences: str | Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        precision: Precision = "float32",
+        ranges: NDArray[Any] | None = None,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+    ) -> NDArray[Any] | list[NDArray[Any]]:
+        """Embed texts with the options of sentence-transformers' ``encode``.
+
+        Args:
+            sentences: A text, or any iterable of texts; longer ones are cut at
+                :attr:`max_seq_length`.
+            prompt_name: Names one of the model's :attr:`prompts`, which is written before every
+                text; the default prompt when ``None``.
+            prompt: The prompt itself, instead of its name.
+            batch_size: Texts per graph call at most, besides the token budget.
+            show_progress_bar: Whether a bar is drawn on standard error. When ``None``, if the
+                logger ``bert_export`` is at ``INFO`` or below.
+            precision: ``float32``; ``binary`` and ``ubinary`` keep signs, packed into bytes;
+                ``int8`` and ``uint8`` need ``ranges``.
+            ranges: (2, D), the least and the largest number of each dimension, as seen on vectors
+                like these: what is indexed together must share them.
+            convert_to_numpy: Whether the answer is one array; a list of vectors otherwise.
+            convert_to_tensor: Only false: there is no PyTorch here.
+            normalize_embeddings: Whether vectors are scaled to length 1, after truncation.
+            truncate_dim: Numbers that a vector keeps (Matryoshka models); :attr:`truncate_dim` when
+                ``None``.
+
+        Returns:
+            (N, D) in the order of the texts, (D,) for a single text: float32, or as
+            ``precision`` says, see
+            :func:`bert_export.runtime.decoding.embeddings.quantize_vectors`.
+
+        Raises:
+            InputError: A text is no string (the error names its index), a prompt is unknown,
+                ``ranges`` are missing or an option is malformed.
+        """
+        if check_flag("convert_to_tensor", convert_to_tensor):
+            raise InputError(
+                "convert_to_tensor does not fit a runtime without PyTorch",
+                expected="false",
+                got="true",
+                fix="Pass the answer to torch.from_numpy",
+            )
+        settings = SentenceEmbeddingSettings(
+            choose_prompt(self.parameters, prompt, prompt_name),
+            self._read_truncate_dim(truncate_dim),
+            check_flag("normalize_embeddings", normalize_embeddings),
+        )
+        wanted = check_word("precision", precision, PRECISIONS)
+        bounds = self._read_ranges(wanted, ranges, settings.truncate_dim)
+        single, texts = text_items(sentences, "sentences")
+        vectors = self._embed(
+            texts, settings, batch_size=batch_size, show_progress_bar=show_progress_bar
+        )
+        vectors = quantize_vectors(vectors, wanted, bounds)
+        if single:
+            return np.asarray(vectors[0])
+        return vectors if check_flag("convert_to_numpy", convert_to_numpy) else list(vectors)
+
+    def encode_query(
+        self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]
+    ) -> NDArray[Any] | list[NDArray[Any]]:
+        """Embed queries: as :meth:`encode`, with the prompt ``query`` where the model has one."""
+        return self.encode(sentences, **self._prompted(("query",), options))
+
+    def encode_document(
+        self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]
+    ) -> NDArray[Any] | list[NDArray[Any]]:
+        """Embed documents: as :meth:`encode`, with the prompt that the model has for them.
+
+        It is called ``document``, ``passage`` or ``corpus``; the first of these that is there.
+        """
+        return self.encode(sentences, **self._prompted(_DOCUMENT_PROMPTS, options))
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> NDArray[np.float32]:
+        """How alike every vector of one set is to every vector of another.
+
+        Args:
+            embeddings1: Numbers (N, D), or (D,) for one vector.
+            embeddings2: Numbers (M, D), or (D,).
+
+        Returns:
+            float32 (N, M) of :attr:`similarity_fn_name`; distances are negative, so that more is
+            more alike.
+
+        Raises:
+            InputError: These are no vectors of one length.
+        """
+        left, right = _read_vectors(embeddings1, embeddings2)
+        return compare_vectors(left, right, self.similarity_fn_name)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> NDArray[np.float32]:
+        """How alike each vector of one set is to the one at its place in another.
+
+        Args:
+            embeddings1: Numbers (N, D).
+            embeddings2: Numbers (N, D).
+
+        Returns:
+            float32 (N,); see :meth:`similarity`.
+
+        Raises:
+            InputError: These are not as many vectors of one length.
+        """
+        left, right = _read_vectors(embeddings1, embeddings2)
+        if len(left) != len(right):
+            raise InputError(
+                "embeddings2 do not pair with embeddings1",
+                expected=f"{len(left)} vectors",
+                got=len(right),
+            )
+        return compare_pairs(left, right, self.similarity_fn_name)
 
     def __call__(
         self,
@@ -126,16 +328,11 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         settings = self.settings(
             normalize=normalize, truncate_dim=truncate_dim, prompt=prompt, prompt_name=prompt_name
         )
-        single, items = text_items(inputs)
-        texts = list(items)
-        raw = replace(settings, truncate_dim=None, normalize=False)
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for index, vector in enumerate(self.answers(texts, raw, batch_size=batch_size)):
-            vectors[index] = vector
-        finished = finish_vectors(
-            vectors, truncate_dim=settings.truncate_dim, normalize=settings.normalize
-        )
-        return cast("NDArray[np.float32]", finished[0]) if single else finished
+        single, texts = text_items(inputs)
+        if single:
+            answer = self.answer(cast("str", inputs), settings, batch_size=batch_size)
+            return cast("NDArray[np.float32]", answer)
+        return self._embed(texts, settings, batch_size=batch_size, show_progress_bar=False)
 
     def stream(
         self,
@@ -162,7 +359,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
                 got="a single text",
                 fix="Call the pipeline itself",
             )
-        return self.answers(items, settings, batch_size=batch_size)
+        return self.answers(read_items(items, check_text), settings, batch_size=batch_size)
 
     def settings(
         self,
@@ -183,9 +380,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             )
         return SentenceEmbeddingSettings(
             choose_prompt(self.parameters, prompt, prompt_name),
-            self.parameters.truncate_dim
-            if truncate_dim is None
-            else check_whole("truncate_dim", truncate_dim, least=1),
+            self._read_truncate_dim(truncate_dim),
             bool(scaled),
         )
 
@@ -197,9 +392,11 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         """The model's default prompt, the whole vector as the graph gives it."""
         return self.settings()
 
-    def encode(self, items: Sequence[str], settings: SentenceEmbeddingSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[str], settings: SentenceEmbeddingSettings
+    ) -> list[list[Row]]:
         """One row per text, with its ``pooling_mask`` where the graph takes one."""
-        texts = [f"{settings.prompt}{check_text(item)}" for item in items]
+        texts = [f"{settings.prompt}{item}" for item in items] if settings.prompt else items
         rows = encode_texts(self.tokenizer, texts, self._tokenization)
         if self.parameters.include_prompt:
             return [[row] for row in rows]
@@ -226,6 +423,54 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             reduced[0], truncate_dim=settings.truncate_dim, normalize=settings.normalize
         )
 
+    def _embed(
+        self,
+        texts: Iterable[object],
+        settings: SentenceEmbeddingSettings,
+        *,
+        batch_size: int | None,
+        show_progress_bar: bool | None,
+    ) -> NDArray[np.float32]:
+        """Vectors (N, D) of texts; they are cut and scaled all at once."""
+        items = list(read_items(texts, check_text))
+        raw = replace(settings, truncate_dim=None, normalize=False)
+        answers = self.answers(items, raw, batch_size=batch_size)
+        vectors = np.empty((len(items), self.dimension), dtype=np.float32)
+        for index, vector in enumerate(watched(answers, len(items), show_progress_bar)):
+            vectors[index] = vector
+        return finish_vectors(
+            vectors, truncate_dim=settings.truncate_dim, normalize=settings.normalize
+        )
+
+    def _prompted(self, names: Sequence[str], options: EncodeOptions) -> EncodeOptions:
+        """Options with the first of the prompts that the model has, where they ask for none."""
+        if options.get("prompt") is not None or options.get("prompt_name") is not None:
+            return options
+        name = next((name for name in names if name in self.parameters.prompts), None)
+        return options if name is None else {**options, "prompt_name": name}
+
+    def _read_truncate_dim(self, truncate_dim: int | None) -> int | None:
+        given = check_whole_or_none("truncate_dim", truncate_dim, least=1)
+        return self.parameters.truncate_dim if given is None else given
+
+    def _read_ranges(
+        self, precision: Precision, ranges: object, truncate_dim: int | None
+    ) -> NDArray[np.float32] | None:
+        """The ranges (2, D) of ``int8`` and ``uint8``; ``None`` for what needs none."""
+        if precision not in ("int8", "uint8"):
+            return None
+        shape = (2, min(self.dimension, truncate_dim or self.dimension))
+        bounds = None if ranges is None else _read_array("ranges", ranges)
+        if bounds is None or bounds.shape != shape:
+            raise InputError(
+                f"precision {precision} needs the range of each dimension",
+                expected=f"ranges of shape {shape}",
+                got="none" if bounds is None else f"shape {bounds.shape}",
+                fix="Pass np.stack([v.min(axis=0), v.max(axis=0)]) of many float32 vectors v, "
+                "the same for all that are compared",
+            )
+        return bounds
+
     @property
     def _tokenization(self) -> Tokenization:
         return Tokenization(self.parameters.truncation)
@@ -240,3 +485,35 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             return 0
         (row,) = encode_texts(self.tokenizer, [prompt], self._tokenization)
         return len(row) - 1
+
+
+def _read_array(name: str, values: object) -> NDArray[np.float32]:
+    """Numbers as an array, float32."""
+    try:
+        array = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} are of the wrong type", expected="an array of numbers", got=one_line(error)
+        ) from error
+    return array
+
+
+def _read_vectors(first: object, second: object) -> tuple[NDArray[np.float32], ...]:
+    """Two sets of vectors of one length, float32 (N, D) and (M, D)."""
+    sets = []
+    for number, given in enumerate((first, second), start=1):
+        array = np.atleast_2d(_read_array(f"embeddings{number}", given))
+        if array.ndim != 2:
+            raise InputError(
+                f"embeddings{number} have the wrong shape",
+                expected="(vectors, numbers of each)",
+                got=str(array.shape),
+            )
+        sets.append(array)
+    if sets[0].shape[1] != sets[1].shape[1]:
+        raise InputError(
+            "embeddings2 are of another length than embeddings1",
+            expected=f"{sets[0].shape[1]} numbers each",
+            got=sets[1].shape[1],
+        )
+    return tuple(sets)

@@ -29,15 +29,9 @@ from bert_export.runtime.decoding.sampling import (
     draw_token,
     filter_logits,
 )
+from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    CUT,
-    Tokenization,
-    check_text,
-    encode_texts,
-    field,
-    text_items,
-)
+from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
 from bert_export.runtime.sessions.session import Outputs
 from bert_export.tasks.text_generation import TASK, TextGenerationPostProcessing
 
@@ -131,9 +125,14 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             ),
             tokenization=Tokenization(own.truncation),
         )
-        single, items = text_items(inputs)
+        single, texts = text_items(inputs)
         return self.respond(
-            inputs, single=single, items=items, settings=settings, batch_size=batch_size
+            inputs,
+            single=single,
+            records=texts,
+            read=check_text,
+            settings=settings,
+            batch_size=batch_size,
         )
 
     def item(self, record: Mapping[str, Any]) -> str:
@@ -156,14 +155,14 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         """As a call that cuts long text."""
         return replace(self.defaults, tokenization=CUT)
 
-    def encode(self, items: Sequence[str], settings: TextGenerationSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[str], settings: TextGenerationSettings
+    ) -> list[list[Row]]:
         """One row per prompt: ``[CLS]`` and its tokens, without the ``[SEP]`` that would end it.
 
         Its place is left for a new token, so a prompt that fits the limit can always grow.
         """
-        rows = encode_texts(
-            self.tokenizer, [check_text(item) for item in items], settings.tokenization
-        )
+        rows = encode_texts(self.tokenizer, items, settings.tokenization)
         return [[_without_last(row)] for row in rows]
 
     def reduce(

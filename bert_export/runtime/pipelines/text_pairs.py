@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.inputs import check_text, field
 from bert_export.runtime.pipelines.pipeline import Pipeline, Reduced
-from bert_export.runtime.pipelines.texts import Tokenization, check_text, encode_texts, field
+from bert_export.runtime.pipelines.texts import Tokenization, encode_texts
 
 __all__ = ["TextPairPipeline"]
 
@@ -34,6 +35,8 @@ class TextPairPipeline(Pipeline[tuple[str, str], Reduced, PairSettings]):
             check_text(field(record, "text_pair"), "text_pair"),
         )
 
-    def encode(self, items: Sequence[tuple[str, str]], settings: PairSettings) -> list[list[Row]]:
+    def encode_items(
+        self, items: Sequence[tuple[str, str]], settings: PairSettings
+    ) -> list[list[Row]]:
         """One row per pair."""
         return [[row] for row in encode_texts(self.tokenizer, items, settings.tokenization)]

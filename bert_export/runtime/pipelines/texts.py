@@ -1,18 +1,16 @@
-"""What the pipelines' calls have in common: whose turn it is, and texts to rows.
-
-A call takes one item, a list of items or any other iterable; here it is told which, and what is
-neither becomes an :class:`~bert_export.errors.InputError` instead of a stack trace.
-"""
+"""How the texts of a call become rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from bert_export.errors import InputError, shown
+import numpy as np
+
+from bert_export.errors import InputError, shown, suggestion
 from bert_export.runtime.batching import Row, row_from_encoding
-from bert_export.runtime.checks import check_flag
+from bert_export.runtime.checks import check_flag, check_whole_or_none
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks.postprocessing import TextPostProcessing, Truncation
 
@@ -20,11 +18,7 @@ __all__ = [
     "CUT",
     "UNCUT",
     "Tokenization",
-    "check_text",
     "encode_texts",
-    "field",
-    "mapping_items",
-    "text_items",
 ]
 
 _STRATEGIES: dict[bool | str, Truncation] = {
@@ -74,31 +68,36 @@ class Tokenization:
                 f"tokenizer option {unknown[0]!r} is unknown",
                 expected=" or ".join(known),
                 got=repr(unknown[0]),
+                fix=suggestion(unknown[0], known),
             )
         length = options.get("max_length")
-        if length is not None and (
-            isinstance(length, bool) or not isinstance(length, int) or length < 1
-        ):
-            raise InputError(
-                "max_length is wrong", expected="a positive whole number", got=repr(length)
-            )
+        longest = check_whole_or_none("max_length", length, least=1)
         truncation = options.get("truncation")
         if truncation is None:
-            strategy = default.truncation if length is None else "longest_first"
-        elif isinstance(truncation, bool | str) and truncation in _STRATEGIES:
-            strategy = _STRATEGIES[truncation]
+            strategy = default.truncation if longest is None else "longest_first"
         else:
-            raise InputError(
-                "truncation is unknown",
-                expected="a bool, longest_first, only_first or do_not_truncate",
-                got=repr(truncation),
-            )
+            strategy = _read_truncation(truncation)
         special = options.get("add_special_tokens", default.add_special_tokens)
         return cls(
             strategy,
-            default.max_length if length is None else length,
+            default.max_length if longest is None else longest,
             check_flag("add_special_tokens", special),
         )
+
+
+def _read_truncation(value: object) -> Truncation:
+    """A strategy by a flag, numpy's included, or by its name."""
+    if isinstance(value, bool | np.bool_):
+        return _STRATEGIES[bool(value)]
+    if isinstance(value, str) and value in _STRATEGIES:
+        return _STRATEGIES[value]
+    names = [name for name in _STRATEGIES if isinstance(name, str)]
+    raise InputError(
+        "truncation is unknown",
+        expected=f"true, false, {', '.join(names)}",
+        got=shown(value),
+        fix=suggestion(value, names),
+    )
 
 
 UNCUT = Tokenization()
@@ -106,84 +105,6 @@ UNCUT = Tokenization()
 
 CUT = Tokenization(truncation="longest_first")
 """Of a row that is too long the longer text loses its end, until it fits."""
-
-
-def check_text(value: object, name: str = "text") -> str:
-    """The value, if it is a string.
-
-    Raises:
-        InputError: It is anything else.
-    """
-    if not isinstance(value, str):
-        raise InputError(
-            f"{name} is of the wrong type", expected="a string", got=type(value).__name__
-        )
-    return value
-
-
-def field(record: object, name: str) -> Any:
-    """One field of a record.
-
-    Raises:
-        InputError: The record is no mapping, or lacks the field.
-    """
-    if not isinstance(record, Mapping):
-        raise InputError(
-            "item is of the wrong type",
-            expected=f"a mapping with {name!r}",
-            got=type(record).__name__,
-        )
-    if name not in record:
-        raise InputError(
-            f"item lacks {name!r}",
-            expected=f"a mapping with {name!r}",
-            got=", ".join(map(repr, record)) or "an empty mapping",
-        )
-    return record[name]
-
-
-def text_items(inputs: object, name: str = "inputs") -> tuple[bool, Iterable[Any]]:
-    """Whether a call's argument of that name is a single text, and its texts.
-
-    Raises:
-        InputError: It is neither a string nor an iterable of them.
-    """
-    if isinstance(inputs, str):
-        return True, [inputs]
-    if isinstance(inputs, Iterable) and not isinstance(inputs, Mapping | bytes | bytearray):
-        return False, inputs
-    raise InputError(
-        f"{name} are of the wrong type",
-        expected="a string or an iterable of strings",
-        got=type(inputs).__name__,
-    )
-
-
-def mapping_items(inputs: object, **fields: object) -> tuple[bool, Iterable[Any]]:
-    """Whether a call names a single record, and its records.
-
-    Args:
-        inputs: A record, or an iterable of records, or ``None`` where ``fields`` name one.
-        fields: The record's fields as keyword arguments; ``None`` where they were not given.
-
-    Raises:
-        InputError: Both or neither were given, or ``inputs`` is no mapping and no iterable of them.
-    """
-    given = {name: value for name, value in fields.items() if value is not None}
-    names = " and ".join(fields)
-    if given and inputs is not None:
-        raise InputError("inputs are given twice", expected=f"records, or {names}", got="both")
-    if given:
-        return True, [given]
-    if isinstance(inputs, Mapping):
-        return True, [inputs]
-    if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | bytearray):
-        return False, inputs
-    raise InputError(
-        "inputs are of the wrong type",
-        expected=f"{names}, or an iterable of mappings with them",
-        got="nothing" if inputs is None else type(inputs).__name__,
-    )
 
 
 def encode_texts(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
-from bert_export.runtime.checks import check_flag, check_word, or_default
+from bert_export.runtime.checks import check_flag, check_whole, check_word, or_default
 from bert_export.runtime.decoding.entities import TaggedText, TagTable, decode_entities
+from bert_export.runtime.pipelines.inputs import check_text, several, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import check_text, text_items
 from bert_export.runtime.sessions.session import Array, Outputs
 from bert_export.tasks.postprocessing import Truncation
 from bert_export.tasks.token_classification import (
@@ -99,14 +99,20 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
             self._read_stride(or_default(stride, own.stride), aggregation),
             own.truncation,
         )
-        if not check_flag("is_split_into_words", is_split_into_words):
-            single, texts = text_items(inputs)
-            items: Iterable[TaggedText] = (TaggedText(check_text(text)) for text in texts)
+        read: Callable[[Any], TaggedText] = _text_item
+        if check_flag("is_split_into_words", is_split_into_words):
+            joined_by = check_text(own.delimiter if delimiter is None else delimiter, "delimiter")
+            single, records = False, _word_lists(inputs)
+            read = partial(_split_item, delimiter=joined_by)
         else:
-            joined_by = own.delimiter if delimiter is None else delimiter
-            single, items = False, _split_items(inputs, joined_by)
+            single, records = text_items(inputs)
         return self.respond(
-            inputs, single=single, items=items, settings=settings, batch_size=batch_size
+            inputs,
+            single=single,
+            records=records,
+            read=read,
+            settings=settings,
+            batch_size=batch_size,
         )
 
     def ask(self, record: Mapping[str, Any], **options: Any) -> Any:
@@ -132,7 +138,7 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
             own.aggregation_strategy, frozenset(own.ignore_labels), own.stride, own.truncation
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[TaggedText], settings: TokenClassificationSettings
     ) -> list[list[Row]]:
         rows: list[list[Row]] = [[] for _ in items]
@@ -177,11 +183,9 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
     def _read_stride(self, stride: int | None, aggregation: str) -> int | None:
         if stride is None:
             return None
-        room = self.tokenizer.max_length - len(("[CLS]", "[SEP]"))
-        if isinstance(stride, bool) or not isinstance(stride, int) or not 0 <= stride < room:
-            raise InputError(
-                "stride is wrong", expected=f"a whole number from 0 to {room - 1}", got=repr(stride)
-            )
+        room = self.tokenizer.max_length - self.tokenizer.count_special_tokens(pair=False)
+        expected = f"a whole number from 0 to {room - 1}"
+        stride = check_whole("stride", stride, least=0, most=room - 1, expected=expected)
         if aggregation == "none":
             raise InputError(
                 "stride does not fit aggregation_strategy 'none'",
@@ -195,33 +199,25 @@ def _source(item: TaggedText) -> str | tuple[str, ...]:
     return item.text if item.words is None else item.words
 
 
-def _split_items(inputs: object, delimiter: object) -> Iterable[TaggedText]:
-    """Items of lists of words, or of a single one."""
-    separator = check_text(delimiter, "delimiter")
-    if isinstance(inputs, list | tuple):
-        lists = inputs if all(isinstance(words, list | tuple) for words in inputs) else [inputs]
-        return [_split_item(words, separator) for words in lists]
-    if isinstance(inputs, Iterator):
-        return (_split_item(words, separator) for words in inputs)
-    raise InputError(
-        "inputs are of the wrong type",
-        expected="a list of words, or a list of such lists",
-        got=type(inputs).__name__,
-        fix="Leave out is_split_into_words to tag a text",
+def _text_item(text: object) -> TaggedText:
+    return TaggedText(check_text(text))
+
+
+def _word_lists(inputs: object) -> Iterable[Any]:
+    """Lists of words; a single one is a list of one."""
+    listed = several(
+        inputs, expected="a list of words, or a list of such lists, with is_split_into_words"
     )
+    if isinstance(listed, Iterator) or not any(isinstance(words, str) for words in listed):
+        return listed
+    return [listed]
 
 
 def _split_item(words: object, delimiter: str) -> TaggedText:
-    if not isinstance(words, list | tuple):
-        raise InputError(
-            "words are of the wrong type", expected="a list of strings", got=type(words).__name__
-        )
-    return TaggedText.from_words([check_text(word, "word") for word in words], delimiter)
+    listed = several(words, "words", expected="a list of strings")
+    return TaggedText.from_words([check_text(word, "word") for word in listed], delimiter)
 
 
 def _read_labels(labels: Iterable[str]) -> frozenset[str]:
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise InputError(
-            "ignore_labels are of the wrong type", expected="a list of labels", got=repr(labels)
-        )
-    return frozenset(check_text(label, "ignored label") for label in labels)
+    listed = several(labels, "ignore_labels", expected="a list of labels")
+    return frozenset(check_text(label, "ignored label") for label in listed)

@@ -6,7 +6,7 @@ says how far the text entails it (Yin et al. 2019, arXiv:1909.00161).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -23,14 +23,9 @@ from bert_export.runtime.decoding.labels import (
     rank_hypotheses,
     score_hypotheses,
 )
+from bert_export.runtime.pipelines.inputs import check_text, field, several, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.pipelines.texts import (
-    Tokenization,
-    check_text,
-    encode_texts,
-    field,
-    text_items,
-)
+from bert_export.runtime.pipelines.texts import Tokenization, encode_texts
 from bert_export.runtime.sessions.session import Array, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks.zero_shot_classification import (
@@ -82,8 +77,10 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         self, manifest: Manifest, tokenizer: Tokenizer, session: Session, **batching: Any
     ) -> None:
         super().__init__(manifest, tokenizer, session, **batching)
-        entailment = find_entailment(manifest.labels)
+        entailment = self.parameters.entailment_id
         if entailment is None:
+            entailment = find_entailment(manifest.labels)
+        if entailment is None or entailment >= len(manifest.labels):
             raise TaskError(
                 f"{self.task} does not fit the head",
                 expected="a label that starts with 'entail'",
@@ -125,11 +122,12 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         default = self.defaults
         template = or_default(hypothesis_template, default.template)
         _check_template(template, labels)
-        single, records = text_items(sequences)
+        single, records = text_items(sequences, "sequences")
         return self.respond(
             sequences,
             single=single,
-            items=(ZeroShotItem(_read_text(text), labels) for text in records),
+            records=records,
+            read=lambda text: ZeroShotItem(_read_text(text), labels),
             settings=ZeroShotClassificationSettings(
                 template,
                 check_flag("multi_label", or_default(multi_label, default.multi_label)),
@@ -154,7 +152,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
             own.hypothesis_template, own.multi_label, Tokenization(own.truncation)
         )
 
-    def encode(
+    def encode_items(
         self, items: Sequence[ZeroShotItem], settings: ZeroShotClassificationSettings
     ) -> list[list[Row]]:
         pairs = [
@@ -195,13 +193,12 @@ def _read_text(text: object) -> str:
 def _read_labels(labels: object) -> tuple[str, ...]:
     if isinstance(labels, str):
         labels = [label.strip() for label in labels.split(",") if label.strip()]
-    if not isinstance(labels, Iterable) or isinstance(labels, Mapping | bytes):
-        raise InputError(
-            "candidate_labels are of the wrong type",
-            expected="a list of strings, or a string with commas between the labels",
-            got=type(labels).__name__,
-        )
-    names = tuple(check_text(label, "candidate label") for label in labels)
+    listed = several(
+        labels,
+        "candidate_labels",
+        expected="a list of strings, or a string with commas between the labels",
+    )
+    names = tuple(check_text(label, "candidate label") for label in listed)
     if not names:
         raise InputError("candidate_labels are empty", expected="at least one label", got="none")
     return names

@@ -114,7 +114,7 @@ class OnnxRuntimeSession(Session):
         session = self._session
         if session is None:
             raise InputError("session is closed", fix="Load the bundle again")
-        check_feeds(self.inputs, feeds)
+        check_feeds(self.inputs, feeds, longest=self.longest)
         pieces = cut_feeds(feeds) if self._cuts else (feeds,)
         try:
             arrays = [session.run(self._output_names, dict(piece)) for piece in pieces]

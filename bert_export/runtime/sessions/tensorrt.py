@@ -51,6 +51,10 @@ class Runner(Protocol):
         """Choose the kernels of an optimization profile."""
         ...
 
+    def get_input_metadata(self) -> Mapping[str, object]:
+        """The engine's inputs by name."""
+        ...
+
     def infer(self, feed_dict: Mapping[str, Array], check_inputs: bool = True) -> Outputs:  # noqa: FBT001, FBT002  # Polygraphy's signature
         """Run once; the arrays belong to the runner, which writes over them the next time."""
         ...
@@ -72,6 +76,7 @@ class TensorRtSession(Session):
 
     Raises:
         TargetError: The runner cannot start: no GPU, or an engine of another release or GPU.
+        BundleError: The engine has other inputs.
     """
 
     def __init__(
@@ -97,6 +102,16 @@ class TensorRtSession(Session):
                 fix="Build it again on this machine with bert-export build",
             ) from error
         self._runner: Runner | None = runner
+        names = {spec.name for spec in inputs}
+        found = set(runner.get_input_metadata())
+        if found != names:
+            self.close()
+            raise BundleError(
+                "engine has other inputs than the manifest says",
+                expected=", ".join(sorted(names)),
+                got=", ".join(sorted(found)) or "none",
+                fix="Build it again with bert-export build",
+            )
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the engine once; see :class:`bert_export.runtime.sessions.session.Session`.
@@ -104,8 +119,7 @@ class TensorRtSession(Session):
         Raises:
             InputError: Also where a size is beyond all profiles.
         """
-        check_feeds(self.inputs, feeds)
-        sizes = _sizes(self.inputs, feeds)
+        sizes = check_feeds(self.inputs, feeds, longest=self.longest)
         empty = {axis for axis in MAY_BE_EMPTY if sizes.get(axis) == 0}
         if empty:  # an engine's axes begin at 1: one row is asked for, and taken off again
             feeds = {
@@ -128,6 +142,14 @@ class TensorRtSession(Session):
                     expected="ids within the vocabulary, types and positions of the model",
                     got=one_line(error),
                 ) from error
+            for spec in self.outputs:
+                if spec.name not in arrays:
+                    raise BundleError(
+                        "engine has other outputs than the manifest says",
+                        expected=spec.name,
+                        got=", ".join(sorted(arrays)) or "none",
+                        fix="Build it again with bert-export build",
+                    )
             outputs = {spec.name: np.array(arrays[spec.name]) for spec in self.outputs}
         return {
             spec.name: outputs[spec.name][:0] if spec.shape[0] in empty else outputs[spec.name]
@@ -238,13 +260,3 @@ def _not_installed(target: Target, error: ImportError) -> MissingExtraError:
     return MissingExtraError(
         f"running an engine of {target.name} ({error})", extra=target.extra or target.name
     )
-
-
-def _sizes(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:
-    """Size of every dynamic axis; the feeds were checked."""
-    return {
-        axis: size
-        for spec in inputs
-        for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True)
-        if isinstance(axis, str)
-    }

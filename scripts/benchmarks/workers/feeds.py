@@ -93,7 +93,7 @@ def write_feeds(request: Mapping[str, Any]) -> dict[str, Any]:
             lengths = make_lengths(batch, sequence, ragged=request["ragged"], rng=rng)
             texts = make_texts(words, lengths, mask_token, rng)
             items = [pipeline.item({"text": text}) for text in texts]
-            encoded = pipeline.encode(items, pipeline.default_settings())
+            encoded = pipeline.encode_items(items, pipeline.default_settings())
             rows = [row for rows in encoded for row in rows]
             if [len(row) for row in rows] != lengths:
                 raise RuntimeError("texts did not come out at the lengths that were asked for")
@@ -119,7 +119,7 @@ def write_batches(request: Mapping[str, Any]) -> dict[str, Any]:
             rows = rows_of_shape(pipeline, records, parsed.batch, parsed.sequence)
             _save(file, [pad_rows(rows, pad_id=pad_id)])
         items = [pipeline.item({"text": text}) for text in texts]
-        rows = [row for (row,) in pipeline.encode(items, pipeline.dataset_settings())]
+        rows = [row for (row,) in pipeline.encode_items(items, pipeline.dataset_settings())]
         lengths = [len(row) for row in rows]
         order = batch_rows(lengths, token_budget=_BATCH * max(lengths), max_rows=_BATCH)
         batches = [[rows[index] for index in batch] for batch in order]

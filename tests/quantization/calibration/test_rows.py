@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bert_export.bundle import CalibrationRecord
 from bert_export.errors import CalibrationError, DatasetError, TaskError
 from bert_export.quantization.calibration.rows import (
     MIN_EXAMPLES,
+    CalibrationRows,
     built_in_folder,
     built_in_sets,
+    check_known,
     make_rows,
     read_calibration,
+    read_unseen,
 )
+from bert_export.runtime.batching import Row
 from bert_export.tasks import TASKS, find_task
 from tests.support import open_tiny
 
@@ -160,3 +165,117 @@ def test_a_task_of_pairs_needs_two_types(tiny: Callable[..., Path]) -> None:
         pytest.raises(TaskError, match="needs pairs of texts, which the checkpoint cannot tell"),
     ):
         make_rows(read_calibration(find_task(task)), pipeline)
+
+
+def texts_of(path: Path, texts: list[str]) -> Path:
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    return path
+
+
+class TestHeldOut:
+    """A part of a user's set that sets no range."""
+
+    def make(
+        self, texts: list[str], tiny: Callable[..., Path], folder: Path, *, hold_out: bool = True
+    ) -> CalibrationRows:
+        path = texts_of(folder / "mine.jsonl", texts)
+        calibration = read_calibration(find_task("text-classification"), str(path))
+        with open_tiny("text-classification", tiny("BertForSequenceClassification")) as pipeline:
+            return make_rows(calibration, pipeline, hold_out=hold_out)
+
+    @pytest.mark.parametrize(
+        ("different", "held"), [(16, 0), (17, 1), (20, 4), (50, 10), (100, 20), (400, 64)]
+    )
+    def test_a_fifth_is_held_out_and_enough_calibrates(
+        self, different: int, held: int, tiny: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        made = self.make([f"the cat {number}" for number in range(different)], tiny, tmp_path)
+        assert len(made.held_out) == made.record.held_out == held
+        assert len(made.rows) == made.record.examples == different - held >= MIN_EXAMPLES
+        assert keys(flat(made.held_out)).isdisjoint(keys(made.rows))
+
+    def test_equal_texts_stay_together(self, tiny: Callable[..., Path], tmp_path: Path) -> None:
+        made = self.make([f"the cat {n}" for n in range(40)] * 3, tiny, tmp_path)
+        assert (made.record.held_out, len(made.rows)) == (24, 96)
+        assert keys(flat(made.held_out)).isdisjoint(keys(made.rows))
+
+    def test_the_built_in_sets_calibrate_whole(
+        self, tiny: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        texts = [f"the cat {number}" for number in range(50)]
+        made = self.make(texts, tiny, tmp_path, hold_out=False)
+        assert made.held_out == ()
+        assert made.record.examples == 50
+
+
+def flat(records: Sequence[Sequence[Row]]) -> list[Row]:
+    return [row for rows in records for row in rows]
+
+
+def keys(rows: Sequence[Row]) -> set[tuple[int, ...]]:
+    return {tuple(row.encoding.ids) for row in rows}
+
+
+class TestUnknownText:
+    """Text that the vocabulary does not know sets the ranges of [UNK]."""
+
+    def record(
+        self, texts: list[str], tiny: Callable[..., Path], folder: Path
+    ) -> CalibrationRecord:
+        path = texts_of(folder / "mine.jsonl", texts)
+        calibration = read_calibration(find_task("text-classification"), str(path))
+        with open_tiny("text-classification", tiny("BertForSequenceClassification")) as pipeline:
+            return make_rows(calibration, pipeline).record
+
+    def test_its_share_is_counted(self, tiny: Callable[..., Path], tmp_path: Path) -> None:
+        letters = "abcdefghijklmnopqrst"
+        record = self.record([f"{a} ሰላም ቤት {b} the cat" for a in letters for b in letters[:3]],
+                             tiny, tmp_path)  # fmt: skip
+        assert record.unknown_share == pytest.approx(2 / 6)
+        assert any("to 33 % unknown to the vocabulary" in text for text in record.warnings)
+        check_known(record)
+
+    def test_a_mostly_unknown_set_is_refused(
+        self, tiny: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        letters = "abcdefghijklmnopqrst"
+        record = self.record([f"{a} ሰላም ቤት ውሃ" for a in letters], tiny, tmp_path)
+        with pytest.raises(
+            CalibrationError,
+            match=r"mine.jsonl is mostly unknown to the vocabulary: expected at most 50 % \[UNK\] "
+            r"among its tokens, got 75 %\. The set is in another language or script",
+        ):
+            check_known(record)
+
+    def test_words_with_letters_it_knows_are_known(
+        self, tiny: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        record = self.record([f"kedi {n} oturdu" for n in range(64)], tiny, tmp_path)
+        assert record.unknown_share == 0.0
+        assert record.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("texts", "warning"),
+    [
+        ([f"the cat {n}" for n in "abcdefghijklmnopqrst"], "has 20 different texts"),
+        ([f"the {a} {b}" for a in "abcdefgh" for b in "abcdefgh"], "one length only, 5 tokens"),
+    ],
+)
+def test_a_set_of_which_little_can_be_expected_is_named(
+    texts: list[str], warning: str, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = texts_of(tmp_path / "mine.jsonl", texts)
+    calibration = read_calibration(find_task("text-classification"), str(path))
+    with open_tiny("text-classification", tiny("BertForSequenceClassification")) as pipeline:
+        record = make_rows(calibration, pipeline).record
+    assert any(warning in text for text in record.warnings)
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_has_text_that_its_built_in_set_lacks(name: str) -> None:
+    unseen = read_unseen(TASKS[name])
+    assert sum(map(len, unseen)) >= 20
+    calibrating = {json.dumps(record) for record in read_calibration(TASKS[name]).records}
+    for data in unseen:
+        assert calibrating.isdisjoint(map(json.dumps, data.records)), data.source

@@ -179,7 +179,7 @@ def test_a_record_is_its_text_and_can_be_encoded_without_a_mask(
 ) -> None:
     for text in (ONE, "the cat"):
         assert pipeline.item({"text": text}) == text
-        ((row,),) = pipeline.encode([text], pipeline.default_settings())
+        ((row,),) = pipeline.encode_items([text], pipeline.default_settings())
         assert len(row) > 2
     with pytest.raises(InputError, match="item lacks 'text'"):
         pipeline.item({})

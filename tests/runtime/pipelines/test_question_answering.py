@@ -161,7 +161,7 @@ def test_a_question_that_leaves_no_room_is_cut(
         assert LONG[found["start"] : found["end"]] == found["answer"]
         assert found["answer"] or method == "squad_v2"
     item = QuestionItem(question, LONG)
-    rows = pipeline.encode([item, QuestionItem("who?", SHORT)], pipeline.default_settings())
+    rows = pipeline.encode_items([item, QuestionItem("who?", SHORT)], pipeline.default_settings())
     assert all(len(row) <= 32 for own in rows for row in own)
     covered = {
         offset
@@ -176,7 +176,7 @@ def test_a_question_that_leaves_no_room_is_cut(
 def test_a_cut_question_keeps_its_first_tokens(pipeline: QuestionAnsweringPipeline) -> None:
     settings = replace(pipeline.default_settings(), max_question_len=5)
     question = "naive cats unaffable " * 9
-    (rows,) = pipeline.encode([QuestionItem(question, LONG)], settings)
+    (rows,) = pipeline.encode_items([QuestionItem(question, LONG)], settings)
     tokens = pipeline.tokenizer.encode([question], add_special_tokens=False)[0][0].tokens
     assert len(rows) > 1
     assert all(row.encoding.tokens[1:7] == [*tokens[:5], "[SEP]"] for row in rows)

@@ -93,7 +93,7 @@ def test_a_prompt_ends_at_its_separator_or_the_limit(tmp_path: Path) -> None:
         assert isinstance(pipeline, TextGenerationPipeline)
         settings = pipeline.default_settings()
         for text in PROMPTS:
-            ((row,),) = pipeline.encode([text], settings)
+            ((row,),) = pipeline.encode_items([text], settings)
             assert row.input_ids[0] == pipeline.tokenizer.cls_id
             assert pipeline.tokenizer.sep_id not in row.input_ids
             assert len(row.input_ids) == len(row.token_type_ids)
@@ -166,7 +166,7 @@ def test_the_steps_of_a_prompt_give_the_next_token(
     pipeline: TextGenerationPipeline, oracle: Oracle
 ) -> None:
     settings = pipeline.default_settings()
-    ((row,),) = pipeline.encode(["the cat"], settings)
+    ((row,),) = pipeline.encode_items(["the cat"], settings)
     feeds = {
         "input_ids": row.input_ids[None],
         "attention_mask": np.ones_like(row.input_ids)[None],

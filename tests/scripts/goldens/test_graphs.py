@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from bert_export.explanation import STAGES
 from bert_export.explanation.stages import price_stages
@@ -22,7 +25,7 @@ from scripts.goldens.folder import (
 )
 from scripts.goldens.recipes import distinct_recipes
 from scripts.goldens.text import graph_text
-from scripts.goldens.tiny import TinyTrace
+from scripts.goldens.tiny import SIZES, TinyTrace
 from scripts.goldens.update_graphs import main
 
 pytestmark = pytest.mark.long
@@ -64,6 +67,33 @@ def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
                 assert costs[layer, stage].flop + costs[layer, stage].integer_op > 0
         products = sum(cost.integer_op for cost in costs.values())
         assert (products > 0) == (precision == "int8")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_session_with_default_options_answers_bit_for_bit(
+    task: str, precision: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "graph.onnx"
+    ir.save(tiny_trace(task).emitted("onnxruntime", precision), path)
+    basic = onnxruntime.SessionOptions()
+    basic.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    ours, theirs = onnxruntime.InferenceSession(path, basic), onnxruntime.InferenceSession(path)
+    feeds = _padded_rows(ours.get_inputs())
+    for kept, optimized in zip(ours.run(None, feeds), theirs.run(None, feeds), strict=True):
+        assert np.array_equal(kept, optimized)
+
+
+def _padded_rows(nodes: list[onnxruntime.NodeArg]) -> dict[str, NDArray[np.int64]]:
+    """Two rows of six tokens, of which the last two are padding."""
+    random, axes = np.random.default_rng(0), {"batch": 2, "choices": 3}
+    feeds = {}
+    for node in nodes:
+        shape = [axis if isinstance(axis, int) else axes.get(axis, 6) for axis in node.shape]
+        feeds[node.name] = np.zeros(shape, np.int64)
+    feeds["input_ids"] = random.integers(SIZES["vocab_size"], size=feeds["input_ids"].shape)
+    feeds["attention_mask"][..., :-2] = 1
+    return feeds
 
 
 def test_no_golden_graph_is_left_over() -> None:

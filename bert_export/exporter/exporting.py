@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from bert_export.bundle import (
     replace_folder,
     write_manifest,
 )
+from bert_export.datasets import Records
+from bert_export.datasets.label_map import LabelMap, plain_label_map
+from bert_export.datasets.memory import records_of, source_name
 from bert_export.exporter.accuracy_budget import keep_budget
 from bert_export.exporter.auto_target import (
     DEFAULT_SECONDS,
@@ -71,15 +74,17 @@ def export(
     precision: str = "fp32",
     targets: str | Sequence[str] = (DEFAULT_TARGET,),
     shapes: str | None = None,
-    calibration: str | Path | None = None,
+    calibration: str | Path | Records | None = None,
     quantization: QuantizationOptions | None = None,
     cpu: str | None = None,
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
     threads: int | None = None,
     max_drop: float | None = None,
-    eval_data: str | Path | None = None,
+    eval_data: str | Path | Records | None = None,
     keep_best: bool = False,
+    fields: Mapping[str, str] | None = None,
+    label_map: LabelMap | None = None,
     engines: EngineOptions | None = None,
     engine_cache: str | Path | None = None,
     force: bool = False,
@@ -89,7 +94,8 @@ def export(
 
     ``output``, ``force``, ``engine_cache`` and ``listener`` are that function's; the other options
     are the fields of :class:`bert_export.bundle.ExportRequest`, where a single target may be a
-    string.
+    string, ``calibration`` and ``eval_data`` may be records in memory (see
+    :func:`bert_export.datasets.read_dataset`), and ``label_map`` may be a file.
 
     Returns:
         Path, manifest and stages of the bundle.
@@ -105,17 +111,25 @@ def export(
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shapes=shapes,
         opset=opset,
-        calibration=None if calibration is None else os.fspath(calibration),
+        calibration=source_name(calibration),
         quantization=quantization,
         cpu=cpu,
         max_drop=max_drop,
-        eval_data=None if eval_data is None else os.fspath(eval_data),
+        eval_data=source_name(eval_data),
         keep_best=keep_best,
+        fields=dict(fields or {}),
+        label_map=plain_label_map(label_map),
         engines=engines,
         threads=threads,
     )
     return export_request(
-        request, output=output, force=force, engine_cache=engine_cache, listener=listener
+        request,
+        output=output,
+        force=force,
+        engine_cache=engine_cache,
+        listener=listener,
+        calibration_records=records_of(calibration),
+        eval_records=records_of(eval_data),
     )
 
 
@@ -128,6 +142,8 @@ def export_request(
     listener: Listener | None = None,
     build_engine: EngineBuilder = build_into,
     seconds: float = DEFAULT_SECONDS,
+    calibration_records: Records | None = None,
+    eval_records: Records | None = None,
 ) -> Export:
     """Export a checkpoint into a bundle.
 
@@ -141,6 +157,8 @@ def export_request(
         build_engine: Builds the engines that the request names.
         seconds: Of measuring per target and shape at most, where the target is found by
             measurement.
+        calibration_records: What calibrates, where the request says that it is in memory.
+        eval_records: What an accuracy budget is measured on, likewise.
 
     Returns:
         Path, manifest and stages of the bundle.
@@ -152,7 +170,12 @@ def export_request(
     if output is not None or request.task is not None:
         check_replaceable(_folder(output, request), force=force)
     progress, refusals = Progress(listener), Refusals(tolerated=request.is_auto)
-    source = load_source(request, progress=progress)
+    source = load_source(
+        request,
+        progress=progress,
+        calibration_records=calibration_records,
+        eval_records=eval_records,
+    )
     _check_sizes(source)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
@@ -166,9 +189,9 @@ def export_request(
         )
         calibrated = keep_budget(calibrated, folder=folder, progress=progress, refusals=refusals)
         written = write_engines(calibrated, folder=folder, progress=progress, refusals=refusals)
-        pipeline, rows = float_graph.pipeline, float_graph.rows
+        pipeline, rows, unseen = float_graph.pipeline, float_graph.rows, float_graph.unseen
         del float_graph, calibrated  # memory: the head is all that is needed from here
-        reference = answer_reference(source, pipeline, rows, progress=progress)
+        reference = answer_reference(source, pipeline, unseen, rows, progress=progress)
         engines = verify_engines(
             written, reference, folder=folder, progress=progress, refusals=refusals
         )
@@ -183,7 +206,7 @@ def export_request(
                 build_engine=build_engine,
                 progress=progress,
             )
-        manifest = _write_bundle(folder, records, source)
+        manifest = _write_bundle(folder, records, source, progress)
         if request.is_auto:
             manifest = _choose_target(folder, manifest, source, refusals, seconds, progress)
     return Export(path, manifest, tuple(progress.stages))
@@ -209,7 +232,9 @@ def _check_sizes(source: Source) -> None:
         find_profiles(request.engines, source.max_length)
 
 
-def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Source) -> Manifest:
+def _write_bundle(
+    folder: Path, records: tuple[EngineRecord, ...], source: Source, progress: Progress
+) -> Manifest:
     """Write what stands beside graphs and weights: the tokenizer and the manifest."""
     (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
     manifest = msgspec.structs.replace(
@@ -217,6 +242,7 @@ def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Sourc
         default_target=records[0].target,
         engines=records,
         files=hash_files(folder),
+        stages=progress.seconds(),
     )
     write_manifest(folder, manifest)
     return manifest
@@ -241,6 +267,8 @@ def _choose_target(
         progress=progress,
     )
     record = record_refusals(record, refusals.refusals, request.precision)
-    manifest = msgspec.structs.replace(manifest, default_target=record.chosen, auto_target=record)
+    manifest = msgspec.structs.replace(
+        manifest, default_target=record.chosen, auto_target=record, stages=progress.seconds()
+    )
     write_manifest(folder, manifest)
     return manifest
