@@ -86,7 +86,11 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         source=source,
         config=config,
         tensors=_read_tensors(folder, source),
-        tokenizer=read_tokenizer(folder, vocab_size=config.get("vocab_size", 30522)),
+        tokenizer=read_tokenizer(
+            folder,
+            vocab_size=config.get("vocab_size", 30522),
+            class_name=config.get("tokenizer_class"),
+        ),
         activation_fn=read_activation(folder, config),
     )
 

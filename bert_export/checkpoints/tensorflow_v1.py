@@ -123,7 +123,12 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         source=source,
         config={"architectures": _architectures(tensors)} | config,
         tensors=tensors,
-        tokenizer=read_tokenizer(folder, vocab_size=config.get("vocab_size", 30522)),
+        is_of_google=True,
+        tokenizer=read_tokenizer(
+            folder,
+            vocab_size=config.get("vocab_size", 30522),
+            class_name=config.get("tokenizer_class"),
+        ),
     )
 
 

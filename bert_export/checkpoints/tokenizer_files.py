@@ -13,7 +13,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokeniz
 from tokenizers.models import WordPiece
 
 from bert_export.checkpoints.files import MOST_BYTES, first_line, read_json
-from bert_export.errors import PanicError, TokenizerError, one_line, panics_as_errors
+from bert_export.checkpoints.tokenizer_classes import (
+    BERT_TOKENS,
+    TOKENIZER_CLASSES,
+    TokenizerClass,
+    find_class,
+)
+from bert_export.errors import TokenizerError, one_line, shown
+from bert_export.foreign_errors import PanicError, panics_as_errors
 from bert_export.regular_files import read_regular_text
 
 __all__ = ["TokenizerFiles", "read_tokenizer"]
@@ -24,20 +31,11 @@ _CONFIG, _SPECIAL, _ADDED = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-# In the order in which the original adds those that are missing from the vocabulary.
-_DEFAULTS = {
-    "unk_token": "[UNK]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "cls_token": "[CLS]",
-    "mask_token": "[MASK]",
-}
-_SPECIAL_KEYS = ("bos_token", "eos_token", *_DEFAULTS)
-# Tokenizer classes that split as BERT does. Their config overrules the flags in tokenizer.json.
-_BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MobileBert")
+_SPECIAL_KEYS = ("bos_token", "eos_token", *BERT_TOKENS)
 _SANE_LENGTH = 1_000_000
 Side = Literal["right", "left"]
 _SIDES: tuple[Side, ...] = get_args(Side)
+_CLEAN_UP = "clean_up_tokenization_spaces"
 _INPUTS = "model_input_names"
 
 
@@ -56,6 +54,8 @@ class TokenizerFiles:
         unk_token: Text of the token for words that the vocabulary cannot spell.
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
         truncation_side: The end at which a row that is too long is cut, ``right`` or ``left``.
+        token_types: Whether token types tell the two texts of a pair apart; where not, all are 0.
+        case_is_open: Whether ``do_lower_case`` is BERT's default, and no file says it.
     """
 
     json: str
@@ -68,54 +68,77 @@ class TokenizerFiles:
     unk_token: str
     clean_up_tokenization_spaces: bool = False
     truncation_side: Side = "right"
+    token_types: bool = True
+    case_is_open: bool = False
+
+    def with_case(self, *, lower: bool) -> TokenizerFiles:
+        """The same tokenizer, whose normalizer lower-cases or not.
+
+        Accents go with the case where the settings do not say otherwise.
+        """
+        if lower == self.do_lower_case:
+            return self
+        tokenizer = Tokenizer.from_str(self.json)
+        normalizer = tokenizer.normalizer
+        assert isinstance(normalizer, normalizers.BertNormalizer), "the case would not be open"
+        normalizer.lowercase = lower
+        tokenizer.normalizer = normalizer
+        return replace(self, json=tokenizer.to_str(), do_lower_case=lower)
 
     def with_lower_case(self) -> TokenizerFiles:
         """The same tokenizer, with lower-casing as the first step."""
         tokenizer = Tokenizer.from_str(self.json)
         steps = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
-        return replace(self, json=tokenizer.to_str(), do_lower_case=True)
+        return replace(self, json=tokenizer.to_str(), do_lower_case=True, case_is_open=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
     """The tokenizer's config files, merged and checked."""
 
-    is_bert: bool
+    kind: TokenizerClass
     do_lower_case: bool
+    states_case: bool
     strip_accents: bool | None
     tokenize_chinese_chars: bool
-    clean_up: bool
+    clean_up: bool | None
+    add_prefix_space: bool
+    trim_offsets: bool
     token_types: bool
     truncation_side: Side
     max_length: int | None
     specials: dict[str, AddedToken | str]
     additional: tuple[AddedToken | str, ...]
     added: dict[int, AddedToken]
+    lists_added: bool
 
     def text(self, key: str) -> str:
-        return str(_content(self.specials.get(key, _DEFAULTS[key])))
+        """The special token's text: as declared, or its class's, or BERT's."""
+        default = self.kind.tokens.get(key, BERT_TOKENS[key])
+        return str(_content(self.specials.get(key, default)))
 
-    def texts(self) -> dict[str, str]:
-        return {key: self.text(key) for key in _DEFAULTS}
 
-
-def read_tokenizer(folder: Path, *, vocab_size: int) -> TokenizerFiles:
+def read_tokenizer(folder: Path, *, vocab_size: int, class_name: object = None) -> TokenizerFiles:
     """Read ``tokenizer.json``, or else ``vocab.txt``, and the settings beside it.
 
     Args:
         folder: The checkpoint.
-        vocab_size: Rows of the word embedding table; every token's id must be below.
+        vocab_size: Rows of the word embedding table. The ids of all tokens that the vocabulary
+            itself can produce are below; tokens that are merely declared may be beyond.
+        class_name: ``tokenizer_class`` of ``config.json``, which counts where
+            ``tokenizer_config.json`` names none.
 
     Returns:
-        The tokenizer. It splits as the original's ``BertTokenizerFast`` of that folder does.
+        The tokenizer. It splits as the original's ``AutoTokenizer`` of that folder does.
 
     Raises:
-        TokenizerError: Files are missing, malformed, contradictory or too large for the model.
+        TokenizerError: Files are missing, malformed, contradictory or too large for the model, or
+            the class splits by code of its own.
     """
     try:
         with panics_as_errors():
-            return _read(folder, vocab_size)
+            return _read(folder, vocab_size, class_name)
     except PanicError as error:
         raise TokenizerError(
             f"checkpoint {folder} has a tokenizer that the tokenizers library fails at",
@@ -124,37 +147,45 @@ def read_tokenizer(folder: Path, *, vocab_size: int) -> TokenizerFiles:
         ) from error
 
 
-def _read(folder: Path, vocab_size: int) -> TokenizerFiles:
-    settings = _read_settings(folder)
+def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
+    settings = _read_settings(folder, class_name)
     # The tokenizer itself.
     is_stored = (folder / _JSON).is_file()
     if is_stored:
         tokenizer = _read_stored(folder / _JSON)
-    elif settings.is_bert:
+    elif settings.kind.splits_as_bert:
         tokenizer = _build(_read_vocabulary(folder / _VOCABULARY), settings.text("unk_token"))
     else:
         raise TokenizerError(
             f"checkpoint {folder} needs {_JSON}, for its tokenizer does not split as BERT's does"
         )
+    padding, stored_case = tokenizer.padding, _lower_cases(tokenizer) if is_stored else None
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if is_stored:
+        settings = _with_stored_tokens(settings, tokenizer, padding)
     # What the settings change of it.
-    if settings.is_bert:
-        _apply_flags(tokenizer, settings)
+    _apply_flags(tokenizer, settings)
     _add_tokens(tokenizer, settings)
-    _check_specials(folder, tokenizer, settings)
+    texts = {key: settings.text(key) for key in BERT_TOKENS}
+    _check_specials(folder, tokenizer, texts)
     if not is_stored:
         tokenizer.post_processor = _template(tokenizer, settings)
     if not settings.token_types:
-        tokenizer = _without_types(folder, tokenizer, settings)
-    _check_size(folder, tokenizer, vocab_size)
+        _drop_types(tokenizer, settings)
+    if isinstance(vocab_size, int):  # the config is checked later
+        _check_size(folder, tokenizer, texts, vocab_size)
+    # Where nothing says so, the original cleans up over vocab.txt, and not over tokenizer.json.
+    clean_up = not is_stored if settings.clean_up is None else settings.clean_up
     return TokenizerFiles(
         json=tokenizer.to_str(),
         max_length=settings.max_length,
         do_lower_case=_lower_cases(tokenizer),
-        clean_up_tokenization_spaces=settings.clean_up,
+        clean_up_tokenization_spaces=clean_up,
         truncation_side=settings.truncation_side,
-        **settings.texts(),
+        token_types=settings.token_types,
+        case_is_open=_case_is_open(tokenizer, settings, stored_case=stored_case),
+        **texts,
     )
 
 
@@ -212,39 +243,90 @@ def _template(tokenizer: Tokenizer, settings: _Settings) -> processors.TemplateP
         ) from error
 
 
-def _without_types(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> Tokenizer:
-    """The same tokenizer with token type 0 for both segments, for a model that takes no types."""
-    state = json.loads(tokenizer.to_str())
-    processor = state["post_processor"]
-    if processor is not None and processor["type"] == "BertProcessing":
-        tokenizer.post_processor = _template(tokenizer, settings)
-        state = json.loads(tokenizer.to_str())
-        processor = state["post_processor"]
-    if processor is None or processor["type"] != "TemplateProcessing":
-        raise TokenizerError(
-            f"checkpoint {folder} model_input_names does not fit its tokenizer",
-            expected="token_type_ids among them, or a template as post_processor",
-            got="none" if processor is None else str(processor["type"]),
-        )
-    for piece in processor["single"] + processor["pair"]:
-        for part in piece.values():
-            part["type_id"] = 0
-    return Tokenizer.from_str(json.dumps(state))
+def _drop_types(tokenizer: Tokenizer, settings: _Settings) -> None:
+    """Give both segments the token type 0, for a model that takes no types."""
+    framing: Any = tokenizer.post_processor
+    if isinstance(framing, processors.BertProcessing):
+        framing = _template(tokenizer, settings)
+    if framing is None:
+        return
+    state = _state(framing)
+    for step in state.get("processors", [state]):
+        for piece in (*step.get("single", ()), *step.get("pair", ())):
+            for part in piece.values():
+                part["type_id"] = 0
+    framing.__setstate__(json.dumps(state).encode())
+    tokenizer.post_processor = framing
+
+
+def _state(part: Any) -> dict[str, Any]:
+    """A step of a tokenizer as ``tokenizer.json`` has it."""
+    state: dict[str, Any] = json.loads(part.__getstate__())
+    return state
+
+
+def _with_stored_tokens(
+    settings: _Settings, tokenizer: Tokenizer, padding: Mapping[str, Any] | None
+) -> _Settings:
+    """The settings with what ``tokenizer.json`` alone says of the special tokens.
+
+    Args:
+        settings: Of the files beside it. Where they do not list the added tokens, the flags that
+            ``tokenizer.json`` gives to a special token count.
+        tokenizer: Without truncation and padding.
+        padding: The padding that it had; it names the padding token.
+    """
+    specials = dict(settings.specials)
+    if not settings.lists_added:
+        stored = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+        for key, token in specials.items():
+            specials[key] = stored.get(str(_content(token)), token)
+    found: dict[str, str] = {}
+    if padding is not None:
+        found["pad_token"] = padding["pad_token"]
+    frame = tokenizer.encode("").tokens
+    if len(frame) == len(("cls_token", "sep_token")):
+        found["cls_token"], found["sep_token"] = frame
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown:
+        found["unk_token"] = unknown
+    # The class's own tokens count before those that were found, but for the padding.
+    of_class = settings.kind.tokens.keys() - {"pad_token"}
+    for key, text in found.items():
+        if key not in of_class:
+            specials.setdefault(key, text)
+    return replace(settings, specials=specials)
 
 
 def _apply_flags(tokenizer: Tokenizer, settings: _Settings) -> None:
-    """Let the config overrule the flags of the normalizer, if that is BERT's."""
-    if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
+    """Let the settings overrule the flags of the tokenizer's steps, as its class does."""
+    normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
+    if settings.kind.splits_as_bert and isinstance(normalizer, normalizers.BertNormalizer):
         tokenizer.normalizer = normalizers.BertNormalizer(
-            clean_text=tokenizer.normalizer.clean_text,
+            clean_text=normalizer.clean_text,
             handle_chinese_chars=settings.tokenize_chinese_chars,
             strip_accents=settings.strip_accents,
             lowercase=settings.do_lower_case,
         )
+    if isinstance(splitter, pre_tokenizers.ByteLevel):
+        splitter.add_prefix_space = settings.add_prefix_space
+        tokenizer.pre_tokenizer = splitter
+    framing = tokenizer.post_processor
+    if settings.kind.trims_offsets and isinstance(framing, processors.RobertaProcessing):
+        state = _state(framing)
+        tokenizer.post_processor = processors.RobertaProcessing(
+            sep=tuple(state["sep"]),
+            cls=tuple(state["cls"]),
+            trim_offsets=settings.trim_offsets,
+            add_prefix_space=settings.add_prefix_space,
+        )
 
 
 def _add_tokens(tokenizer: Tokenizer, settings: _Settings) -> None:
-    """Add the tokens that the settings declare and the tokenizer lacks, in the settings' order."""
+    """Add the tokens that the settings declare and the tokenizer lacks, in the settings' order.
+
+    A token that the tokenizer has with other flags takes the declared ones.
+    """
     known = tokenizer.get_added_tokens_decoder().values()
     known_forms = {repr(token) for token in known}
     known_texts = {token.content for token in known}
@@ -257,63 +339,96 @@ def _add_tokens(tokenizer: Tokenizer, settings: _Settings) -> None:
             added.append(token)
             known_texts.add(token.content)
     for special in specials:
-        if _content(special) not in known_texts:
-            token = AddedToken(special, special=True) if isinstance(special, str) else special
-            token.special = True
-            added.append(token)
-            known_texts.add(token.content)
+        if isinstance(special, str):
+            if special not in known_texts:
+                added.append(AddedToken(special, special=True))
+        else:
+            special.special = True
+            if special.content not in known_texts or repr(special) not in known_forms:
+                added.append(special)
+        known_texts.add(str(_content(special)))
     if added:
         tokenizer.add_tokens(added)
 
 
 def _all_specials(settings: _Settings) -> Iterator[AddedToken | str]:
-    """Special tokens: the declared ones or else BERT's defaults, then the additional ones."""
+    """Special tokens: the declared ones or else the class's, then the additional ones."""
+    kind = settings.kind
     for key in _SPECIAL_KEYS:
-        if key in settings.specials:
-            yield settings.specials[key]
-        elif settings.is_bert and key in _DEFAULTS:
-            yield _DEFAULTS[key]
+        token = settings.specials.get(key, kind.tokens.get(key))
+        if key == "mask_token" and isinstance(token, str) and kind.mask_takes_space:
+            yield AddedToken(token, lstrip=True, normalized=kind.mask_normalized)
+        elif token is not None:
+            yield token
     yield from settings.additional
 
 
-def _check_specials(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> None:
-    for key in ("cls_token", "sep_token", "pad_token"):
-        if tokenizer.token_to_id(settings.text(key)) is None:
+def _check_specials(folder: Path, tokenizer: Tokenizer, texts: dict[str, str]) -> None:
+    """Refuse a tokenizer without the tokens that a row needs.
+
+    Padding is hidden from every token: where there is no padding token, ``texts`` gets another.
+    """
+    for key in ("cls_token", "sep_token"):
+        if tokenizer.token_to_id(texts[key]) is None:
             raise TokenizerError(
                 f"checkpoint {folder} tokenizer has no {key}",
-                expected=f"{settings.text(key)!r} in the vocabulary, or {key} in {_CONFIG}",
+                expected=f"{texts[key]!r} in the vocabulary, or {key} in {_CONFIG}",
             )
-    unk_token = settings.text("unk_token")
-    if isinstance(tokenizer.model, WordPiece) and unk_token not in tokenizer.get_vocab(
+    if tokenizer.token_to_id(texts["pad_token"]) is None:
+        texts["pad_token"] = texts["sep_token"]
+    if isinstance(tokenizer.model, WordPiece) and texts["unk_token"] not in tokenizer.get_vocab(
         with_added_tokens=False
     ):
         raise TokenizerError(
             f"checkpoint {folder} vocabulary has no unknown token",
-            expected=f"{unk_token!r}, the unk_token",
+            expected=f"{texts['unk_token']!r}, the unk_token",
         )
 
 
-def _check_size(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
-    token, largest_id = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    if isinstance(vocab_size, int) and largest_id >= vocab_size:
-        raise TokenizerError(
-            f"checkpoint {folder} tokenizer has more tokens than the model has vectors",
-            expected=f"ids below {vocab_size}, the config's vocab_size",
-            got=f"{largest_id} for {token!r}",
-            fix="Check that tokenizer and config.json belong together",
-        )
+def _check_size(folder: Path, tokenizer: Tokenizer, texts: dict[str, str], vocab_size: int) -> None:
+    """Refuse a vocabulary of another model.
+
+    Tokens that are merely declared may be beyond the table: the text that uses one is refused. So
+    may the empty line of a vocabulary, which no text spells. A row cannot do without its first and
+    last token. It can without the padding token, in whose place ``texts`` then gets another: no
+    token sees it.
+    """
+    declared = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    needed = {texts["cls_token"], texts["sep_token"]}
+    for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: -item[1]):
+        if index < vocab_size:
+            break
+        if token in needed or (token and token not in declared):
+            raise TokenizerError(
+                f"checkpoint {folder} tokenizer has more tokens than the model has vectors",
+                expected=f"ids below {vocab_size}, the config's vocab_size",
+                got=f"{index} for {token!r}",
+                fix="Check that tokenizer and config.json belong together",
+            )
+        if token == texts["pad_token"]:
+            texts["pad_token"] = texts["sep_token"]
+
+
+def _case_is_open(tokenizer: Tokenizer, settings: _Settings, *, stored_case: bool | None) -> bool:
+    """Whether the settings leave the case open, and ``tokenizer.json`` does not say the same."""
+    return (
+        settings.kind.splits_as_bert
+        and not settings.states_case
+        and isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+        and stored_case is not settings.do_lower_case
+    )
 
 
 def _lower_cases(tokenizer: Tokenizer) -> bool:
     """Whether any step of the normalizer lower-cases."""
     if tokenizer.normalizer is None:
         return False
-    state = json.loads(tokenizer.to_str())["normalizer"]
+    state = _state(tokenizer.normalizer)
     steps = state["normalizers"] if state["type"] == "Sequence" else [state]
     return any(step["type"] == "Lowercase" or step.get("lowercase", False) for step in steps)
 
 
-def _read_settings(folder: Path) -> _Settings:
+def _read_settings(folder: Path, class_name: object) -> _Settings:
     """Merge the config files. Older checkpoints keep their tokens in files of their own."""
     where = folder / _CONFIG
     config = _read_object(where)
@@ -339,13 +454,21 @@ def _read_settings(folder: Path) -> _Settings:
             )
     by_text = {token.content: token for token in added.values()}
     specials = {key: _as_token(value, where) for key, value in declared.items()}
+    if config.get("tokenizer_class") is None:
+        config["tokenizer_class"] = class_name
+    kind = _class_of(config, where)
     return _Settings(
-        is_bert=_is_bert(config, where),
+        kind=kind,
         do_lower_case=_flag(config, "do_lower_case", where, default=True),
+        states_case="do_lower_case" in config,
         strip_accents=_flag(config, "strip_accents", where, default=None),
         tokenize_chinese_chars=_flag(config, "tokenize_chinese_chars", where, default=True),
-        clean_up=bool(_flag(config, "clean_up_tokenization_spaces", where, default=False)),
-        token_types=_has_types(config, where),
+        clean_up=(
+            bool(_flag(config, _CLEAN_UP, where, default=None)) if _CLEAN_UP in config else None
+        ),
+        add_prefix_space=_flag(config, "add_prefix_space", where, default=False),
+        trim_offsets=_flag(config, "trim_offsets", where, default=True),
+        token_types=_has_types(config, where, kind),
         truncation_side=_side(config, where),
         max_length=_max_length(config),
         specials={
@@ -353,6 +476,7 @@ def _read_settings(folder: Path) -> _Settings:
         },
         additional=tuple(_as_token(token, where) for token in [*additional, *extra]),
         added=added,
+        lists_added="added_tokens_decoder" in config,
     )  # fmt: skip
 
 
@@ -430,25 +554,32 @@ def _content(token: object) -> str:
     return token.content if isinstance(token, AddedToken) else str(token)
 
 
-def _is_bert(config: Mapping[str, Any], path: Path) -> bool:
-    """Whether the tokenizer class splits as BERT's does; ``PreTrainedTokenizerFast`` does not."""
+def _class_of(config: Mapping[str, Any], path: Path) -> TokenizerClass:
+    """The tokenizer class that the config names; BERT's where it names none."""
     name = config.get("tokenizer_class")
     if _flag(config, "split_special_tokens", path, default=False):
         raise TokenizerError(f"file {path} field split_special_tokens is not supported",
                              expected="false", got="true")  # fmt: skip
-    if name is None:
-        return True
-    if not isinstance(name, str):
+    if name is not None and not isinstance(name, str):
         raise TokenizerError(f"file {path} field tokenizer_class is malformed", expected="a name",
                              got=repr(name))  # fmt: skip
-    return name in {f"{known}Tokenizer{fast}" for known in _BERT_CLASSES for fast in ("", "Fast")}
+    kind = find_class(name)
+    if kind is None:
+        raise TokenizerError(
+            f"checkpoint {path.parent} names a tokenizer class that is not supported",
+            expected=f"one of {', '.join(TOKENIZER_CLASSES)}",
+            got=shown(name or ""),
+            fix=f"Give it a {_JSON} that splits as that class does, and name "
+            f"PreTrainedTokenizerFast in {_CONFIG}",
+        )
+    return kind
 
 
-def _has_types(config: Mapping[str, Any], path: Path) -> bool:
-    """Whether the model takes token types; the original's DistilBERT does not."""
+def _has_types(config: Mapping[str, Any], path: Path, kind: TokenizerClass) -> bool:
+    """Whether the model takes token types: as the config says, or else the class."""
     names = config.get(_INPUTS)
     if names is None:
-        return not str(config.get("tokenizer_class")).startswith("DistilBert")
+        return kind.token_types
     if not isinstance(names, list):
         raise TokenizerError(
             f"file {path} field {_INPUTS} is malformed", expected="a list", got=repr(names)

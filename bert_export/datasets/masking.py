@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from bert_export.errors import TokenizerError
 from bert_export.runtime.batching import Row
 from bert_export.runtime.tokenization import Tokenizer
 
@@ -17,13 +18,28 @@ __all__ = ["corrupt_rows", "hide_rows", "hide_tokens", "mask_tokens"]
 _SHARE = 0.15
 
 
-def corrupt_rows(rows: Sequence[Row], tokenizer: Tokenizer, rng: np.random.Generator) -> list[Row]:
+def corrupt_rows(
+    rows: Sequence[Row], tokenizer: Tokenizer, rng: np.random.Generator, *, vocab_size: int
+) -> list[Row]:
     """Corrupt rows as pre-training does; a row that has a mask of its own stays as it is.
 
+    Args:
+        rows: Rows of one tokenizer.
+        tokenizer: That tokenizer; it may know tokens beyond the word table.
+        rng: Source of every draw.
+        vocab_size: Rows of the word table.
+
     Raises:
-        TokenizerError: The tokenizer has no mask token.
+        TokenizerError: The tokenizer has no mask token, or the word table no vector for it.
     """
-    mask = partial(mask_tokens, vocab_size=tokenizer.vocab_size)
+    if tokenizer.required_mask_id >= vocab_size:
+        raise TokenizerError(
+            f"mask token {tokenizer.mask_token} has no vector in the model",
+            expected=f"an id below {vocab_size}, the config's vocab_size",
+            got=tokenizer.mask_id,
+            fix="Choose a checkpoint that was trained on masks",
+        )
+    mask = partial(mask_tokens, vocab_size=min(tokenizer.vocab_size, vocab_size))
     return _mask_rows(rows, tokenizer, rng, mask)
 
 

@@ -18,7 +18,7 @@ def find_scorer(pipeline: AnyPipeline) -> Scorer:
     return scorer_for(pipeline.definition, pipeline.facts)
 
 
-def check_labels(task: Task, facts: CheckpointFacts, data: DataSet) -> None:
+def check_labels(task: Task, facts: CheckpointFacts, data: DataSet) -> tuple[str, ...]:
     """Refuse data that cannot be scored, before anything that takes time.
 
     Args:
@@ -26,11 +26,16 @@ def check_labels(task: Task, facts: CheckpointFacts, data: DataSet) -> None:
         facts: Of the head, with its labels.
         data: The records.
 
+    Returns:
+        What labels are matched without being asked, a sentence each.
+
     Raises:
         DatasetError: Some records have labels and some have none, or the head has not such a label.
         InputError: The label map leads to a label that the head has not.
     """
-    scorer_for(task, facts).gold(facts.labels, data, Notes())
+    notes = Notes()
+    scorer_for(task, facts).gold(facts.labels, data, notes)
+    return notes.sentences
 
 
 def scorer_for(task: Task, facts: CheckpointFacts) -> Scorer:

@@ -59,6 +59,7 @@ def make_cases(
     texts: Sequence[UnseenText],
     *,
     feeds: MakeFeeds,
+    vocab_size: int,
     seed: int = 0,
 ) -> list[Case]:
     """Batches of real text and of awkward shapes.
@@ -67,9 +68,11 @@ def make_cases(
         tokenizer: Of the checkpoint; its ``max_length`` is tried.
         texts: Rows of real text, as the task makes them; one at least.
         feeds: The graph's inputs for a batch of rows.
+        vocab_size: Rows of the word table; the tokenizer may know tokens beyond.
         seed: Of the random ids that fill the longest rows.
     """
     rng = np.random.default_rng(seed)
+    most = min(tokenizer.vocab_size, vocab_size)
     cases = [
         Case("real text", batch, text)
         for text in texts
@@ -79,9 +82,9 @@ def make_cases(
 
     def case(name: str, lengths: Sequence[int], *, padded: int | None = None) -> Case:
         """Random ids behind ``[CLS]``, the last of them a mask."""
-        ids = rng.integers(0, tokenizer.vocab_size, (len(lengths), padded or max(lengths)))
+        ids = rng.integers(0, most, (len(lengths), padded or max(lengths)))
         ids[:, 0] = tokenizer.cls_id
-        if tokenizer.mask_id is not None:
+        if tokenizer.mask_id is not None and tokenizer.mask_id < vocab_size:
             longer = [row for row, length in enumerate(lengths) if length > 1]
             ids[longer, [lengths[row] - 1 for row in longer]] = tokenizer.mask_id
         made = [_like(like, own[:length]) for own, length in zip(ids, lengths, strict=True)]

@@ -184,7 +184,12 @@ def answer_reference(
             whether the head tells them apart.
         progress: Hears of the stage ``reference``.
     """
-    compared = make_cases(pipeline.tokenizer, unseen, feeds=pipeline.feeds)
+    compared = make_cases(
+        pipeline.tokenizer,
+        unseen,
+        feeds=pipeline.feeds,
+        vocab_size=pipeline.manifest.model.vocab_size,
+    )
     calibrating = []
     if source.request.precision == "int8":
         count = max(1, _ANSWERED_ROWS * len(rows.records) // len(rows.rows))

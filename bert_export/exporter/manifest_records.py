@@ -16,7 +16,7 @@ from bert_export.bundle import (
 )
 from bert_export.checkpoints import Checkpoint
 from bert_export.errors import CheckpointError, InputError
-from bert_export.models import BertConfig, BertHead, has_pooler
+from bert_export.models import BertConfig, BertHead, entailment_id, has_pooler
 from bert_export.passes.editing import attribute, constant
 from bert_export.passes.graph_pass import Outcome
 from bert_export.tasks import CheckpointFacts, SentenceFacts, Task
@@ -42,6 +42,7 @@ def checkpoint_facts(config: BertConfig, checkpoint: Checkpoint) -> CheckpointFa
     return CheckpointFacts(
         labels=config.labels,
         problem_type=config.problem_type,
+        entailment_id=entailment_id(checkpoint.config),
         pooler=has_pooler(checkpoint),
         max_length=checkpoint.tokenizer.max_length,
         activation_fn=checkpoint.activation_fn,
@@ -102,6 +103,7 @@ def tokenizer_record(checkpoint: Checkpoint, max_length: int) -> TokenizerRecord
         unk_token=files.unk_token,
         clean_up_tokenization_spaces=files.clean_up_tokenization_spaces,
         truncation_side=files.truncation_side,
+        token_types=files.token_types,
     )
 
 

@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 import msgspec
 
-from bert_export.bundle import SCHEMA_VERSION, ExportRequest, Manifest
-from bert_export.checkpoints import Checkpoint, load_checkpoint
+from bert_export.bundle import SCHEMA_VERSION, CheckpointOptions, ExportRequest, Manifest
+from bert_export.checkpoints import Checkpoint, load_checkpoint, settle
 from bert_export.datasets import DataSet, Records, read_dataset
 from bert_export.errors import TaskError
 from bert_export.evaluation.scorers import check_labels, scorer_for
@@ -21,7 +21,7 @@ from bert_export.exporter.manifest_records import (
     tokenizer_record,
 )
 from bert_export.exporter.progress import Progress
-from bert_export.exporter.request import request_record
+from bert_export.exporter.request import check_labels_used, request_record
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
@@ -85,6 +85,7 @@ def load_source(
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be read.
+        ConfigError: What the request says of the checkpoint contradicts it.
         TaskError: The checkpoint does not say its task, or lacks the task's head.
         CalibrationError: The calibration set is unknown or too small.
         DatasetError: A file of texts is malformed or does not fit the task, or is too small for the
@@ -95,24 +96,28 @@ def load_source(
     with progress.stage("load") as told:
         named = find_task(request.task) if request.task is not None else None
         checkpoint = load_checkpoint(request.model, demo=named.demo if named else None)
+        checkpoint, assumptions = settle(checkpoint, request.checkpoint or CheckpointOptions())
         task = named or _task_of(checkpoint)
+        check_labels_used(request, task)
         config = BertConfig.from_dict(checkpoint.config)
         head = load_head(task.head, checkpoint)
         told["model"] = checkpoint.source
         told["parameters"] = sum(parameter.numel() for parameter in head.parameters())
-    facts = checkpoint_facts(config, checkpoint)
-    eval_data = None
-    if request.eval_data is not None:
-        eval_data = read_dataset(
-            task,
-            request.eval_data if eval_records is None else eval_records,
-            fields=request.fields,
-            label_map=request.label_map,
-        )
-        check_labels(task, facts, eval_data)
-        if request.max_drop is not None:
-            counts_answers = scorer_for(task, facts).counts_answers
-            check_enough(eval_data, request.max_drop, counts_answers=counts_answers)
+        facts = checkpoint_facts(config, checkpoint)
+        eval_data = None
+        if request.eval_data is not None:
+            eval_data = read_dataset(
+                task,
+                request.eval_data if eval_records is None else eval_records,
+                fields=request.fields,
+                label_map=request.label_map,
+            )
+            notes = check_labels(task, facts, eval_data)
+            if notes:
+                told["note"] = "; ".join(notes)
+            if request.max_drop is not None:
+                counts_answers = scorer_for(task, facts).counts_answers
+                check_enough(eval_data, request.max_drop, counts_answers=counts_answers)
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )
@@ -131,6 +136,11 @@ def load_source(
         engines=(),
         versions={name: version(name) for name in _TOOLS},
         files={},
+        assumptions=tuple(
+            assumption.text
+            for assumption in assumptions
+            if task.has_labels or not assumption.of_labels
+        ),
         request=request_record(request),
     )
     return Source(

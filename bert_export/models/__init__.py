@@ -11,10 +11,10 @@ from torch import Tensor
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.errors import CheckpointError, ConfigError, TaskError
-from bert_export.models.config import BertConfig
+from bert_export.models.config import BertConfig, entailment_id
 from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead, BertModel
 
-__all__ = ["HEADS", "BertConfig", "BertHead", "has_pooler", "load_head"]
+__all__ = ["HEADS", "BertConfig", "BertHead", "entailment_id", "has_pooler", "load_head"]
 
 _LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
 _WORDS = "bert.embeddings.word_embeddings.weight"

@@ -9,7 +9,13 @@ from typing import Any
 
 from bert_export.errors import ConfigError
 
-__all__ = ["ACTIVATIONS", "POSITION_EMBEDDING_TYPES", "PROBLEM_TYPES", "BertConfig"]
+__all__ = [
+    "ACTIVATIONS",
+    "POSITION_EMBEDDING_TYPES",
+    "PROBLEM_TYPES",
+    "BertConfig",
+    "entailment_id",
+]
 
 ACTIVATIONS = (
     "gelu",
@@ -134,6 +140,40 @@ class BertConfig:
         return config
 
 
+def entailment_id(raw: Mapping[str, Any]) -> int | None:
+    """The id that ``label2id`` gives to the first label that starts with "entail".
+
+    Args:
+        raw: A parsed ``config.json``. Its names may be generic ones in ``id2label``, and those of
+            the training in ``label2id`` alone.
+
+    Returns:
+        ``None`` where ``label2id`` names no such label, or there is no ``id2label`` beside it.
+
+    Raises:
+        ConfigError: ``label2id`` is no object of ids, or the id is none of ``id2label``.
+    """
+    ids, names = raw.get("label2id"), raw.get("id2label")
+    if ids is None or names is None:
+        return None
+    if not isinstance(ids, Mapping):
+        raise ConfigError(
+            "config field label2id is malformed",
+            expected="an object of label name: id",
+            got=type(ids).__name__,
+        )
+    for name, index in ids.items():
+        if name.lower().startswith("entail"):
+            if isinstance(index, bool) or index not in range(len(names)):
+                raise ConfigError(
+                    f"config field label2id gives {name} an id that is none",
+                    expected=f"0 to {len(names) - 1}",
+                    got=repr(index),
+                )
+            return int(index)
+    return None
+
+
 def _refuse_other_models(raw: Mapping[str, Any]) -> None:
     if raw.get("model_type", "bert") != "bert":
         raise ConfigError(
@@ -208,14 +248,16 @@ def _labels(raw: Mapping[str, Any]) -> tuple[str, ...]:
     if names is None:
         count = 2 if raw.get("num_labels") is None else _size(raw, "num_labels", 2)
         return tuple(f"LABEL_{index}" for index in range(count))
-    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+    if not isinstance(names, Mapping) or not all(
+        isinstance(name, str | int | float) for name in names.values()
+    ):
         raise ConfigError(
             "config field id2label is malformed",
             expected="an object of id: label name",
             got=repr(names),
         )
     try:
-        by_id = {int(key): name for key, name in names.items()}
+        by_id = {int(key): str(name) for key, name in names.items()}  # a name may be a number
     except (TypeError, ValueError) as error:
         raise ConfigError(
             "config field id2label has a key that is no id", expected="integers", got=error

@@ -1,4 +1,4 @@
-"""WordPiece tokenization from ``tokenizer.json``, token for token that of the original BERT.
+"""Tokenization from ``tokenizer.json``, token for token that of the original.
 
 One :class:`Tokenizer` serves several threads: the truncation of a ``tokenizers.Tokenizer`` is
 state, so every truncation setting has its own, sharing one vocabulary. A list of texts is encoded
@@ -9,7 +9,8 @@ by several threads of the ``tokenizers`` library; a process that forks afterward
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
@@ -19,9 +20,11 @@ from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
 from bert_export.bundle import TokenizerRecord, write_whole
-from bert_export.errors import InputError, TokenizerError, one_line, one_of, panics_as_errors, shown
+from bert_export.errors import InputError, TokenizerError, one_line, one_of, shown
+from bert_export.foreign_errors import panics_as_errors
 from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.runtime.lost_windows import refuse_lost_windows
 from bert_export.tasks.postprocessing import Truncation
 
 __all__ = ["Text", "Tokenizer"]
@@ -35,38 +38,72 @@ Value = TypeVar("Value")
 _CACHED_SETTINGS = 16
 _MOST_BYTES = 1 << 28
 """That a tokenizer.json may have; those of the largest vocabularies have a tenth."""
+_PROBES = ("a", "0", ".", "\u4e2d", "\u0435")  # one of them is a token, be it the unknown one
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 _Prepared: TypeAlias = str | tuple[str, str] | list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """How special tokens frame the texts of a row.
+
+    Args:
+        before: Ids before the first text.
+        between: Ids between the two texts of a pair.
+        after: Ids after a single text, and after the second of a pair.
+        types: Token types of the first text, of ``between``, of the second text and of what
+            follows it.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    types: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Where the library's encodings say otherwise than the original's tokenizer.
+
+    Args:
+        added: Texts of the added tokens by id. An encoding has them as the text spells them.
+        token_types: Whether token types count. The windows of a long text have them even where the
+            template has none.
+    """
+
+    added: Mapping[int, str]
+    token_types: bool
+
+
 class Tokenizer:
-    """BERT's tokenizer; safe to call from several threads.
+    """A BERT's tokenizer; safe to call from several threads.
+
+    The first token of a row is the ``cls_token``, and a ``sep_token`` closes each text; two of them
+    may stand between the texts of a pair. Words are split as the tokenizer's own model does it:
+    WordPiece, Unigram or BPE.
 
     Args:
         backend: The ``tokenizers`` library's tokenizer; its truncation and padding are removed.
         record: What the manifest says of it.
 
     Raises:
-        TokenizerError: It is no WordPiece tokenizer, or contradicts the record.
+        TokenizerError: It contradicts the record, or the installed ``tokenizers`` loses text.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, record: TokenizerRecord) -> None:
+        refuse_lost_windows()
         model = backend.model
-        if not isinstance(model, WordPiece):
-            raise TokenizerError(
-                f"tokenizer {record.file} is of another kind",
-                expected="a WordPiece model",
-                got=type(model).__name__,
-            )
         self.record = record
-        self.continuing_prefix: str = model.continuing_subword_prefix
+        self.continuing_prefix: str | None = getattr(model, "continuing_subword_prefix", None)
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.cls_id = _require(backend, record, record.cls_token)
         self.sep_id = _require(backend, record, record.sep_token)
         self.pad_id = _require(backend, record, record.pad_token)
-        self.unk_id = _require(backend, record, record.unk_token)
+        self.unk_id: int | None = backend.token_to_id(record.unk_token)
         self.mask_id: int | None = backend.token_to_id(record.mask_token)
-        _require(backend, record, model.unk_token)
+        if isinstance(model, WordPiece):
+            _require(backend, record, record.unk_token)
+            _require(backend, record, model.unk_token)
         self._special_ids = frozenset(
             {self.cls_id, self.sep_id, self.pad_id, self.unk_id, self.mask_id} - {None}
         )
@@ -74,7 +111,11 @@ class Tokenizer:
         backend.no_padding()
         _mark_special(backend, record)
         self._backend = backend
-        self._check_special_tokens()
+        self._frame = self._read_frame()
+        added = backend.get_added_tokens_decoder().items()
+        self._reading = _Reading(
+            {index: token.content for index, token in added}, record.token_types
+        )
         self._truncating: OrderedDict[tuple[int, str, int], tokenizers.Tokenizer] = OrderedDict()
         self._lock = Lock()
 
@@ -159,7 +200,10 @@ class Tokenizer:
 
     def token_to_id(self, text: str) -> int | None:
         """The token's id, ``None`` where it is not in the vocabulary."""
-        found: int | None = self._backend.token_to_id(text)
+        try:
+            found: int | None = self._backend.token_to_id(text)
+        except UnicodeEncodeError:  # half a surrogate pair
+            return None
         return found
 
     def id_to_token(self, index: int) -> str:
@@ -271,7 +315,7 @@ class Tokenizer:
         if truncation == "none":
             whole = self._run(self._backend, prepared, add_special_tokens=add_special_tokens)
             _refuse_longer(prepared, whole, limit)
-            return [[_LibraryEncoding(encoding)] for encoding in whole]
+            return [[self._read(encoding)] for encoding in whole]
         paired = any(isinstance(text, tuple) for text in prepared)
         added = self._backend.num_special_tokens_to_add(paired) if add_special_tokens else 0
         if limit < max(added, 1):
@@ -294,17 +338,26 @@ class Tokenizer:
         )
         if windows:
             return [
-                [_LibraryEncoding(window) for window in (encoding, *encoding.overflowing)]
+                [self._read(window) for window in (encoding, *encoding.overflowing)]
                 for encoding in encodings
             ]
-        return [[_LibraryEncoding(encoding)] for encoding in encodings]
+        return [[self._read(encoding)] for encoding in encodings]
+
+    def count_special_tokens(self, *, pair: bool) -> int:
+        """How many special tokens frame a text, or a pair of texts."""
+        frame = self._frame
+        return len((*frame.before, *frame.after, *(frame.between if pair else ())))
+
+    def _read(self, encoding: Encoding) -> Encoded:
+        return _LibraryEncoding(encoding, self._reading)
 
     def build_inputs_with_special_tokens(
         self, ids0: Sequence[int], ids1: Sequence[int] | None = None
     ) -> list[int]:
         """Ids of ``[CLS] A [SEP]``, or ``[CLS] A [SEP] B [SEP]`` for a pair."""
-        row = [self.cls_id, *ids0, self.sep_id]
-        return row if ids1 is None else [*row, *ids1, self.sep_id]
+        frame = self._frame
+        second = () if ids1 is None else (*frame.between, *ids1)
+        return [*frame.before, *ids0, *second, *frame.after]
 
     def get_special_tokens_mask(
         self,
@@ -328,15 +381,33 @@ class Tokenizer:
                     "ids of a second text do not fit a whole row", expected="ids0 alone", got="both"
                 )
             return [int(index in self._special_ids) for index in ids0]
-        mask = [1, *(0 for _ in ids0), 1]
-        return mask if ids1 is None else [*mask, *(0 for _ in ids1), 1]
+        frame = self._frame
+        second = () if ids1 is None else (*(1 for _ in frame.between), *(0 for _ in ids1))
+        return [
+            *(1 for _ in frame.before),
+            *(0 for _ in ids0),
+            *second,
+            *(1 for _ in frame.after),
+        ]
 
     def create_token_type_ids_from_sequences(
         self, ids0: Sequence[int], ids1: Sequence[int] | None = None
     ) -> list[int]:
-        """0 for each token of ``[CLS] A [SEP]``, 1 for each of ``B [SEP]``."""
-        types = [0] * (len(ids0) + 2)
-        return types if ids1 is None else types + [1] * (len(ids1) + 1)
+        """0 for each token of ``[CLS] A [SEP]``, 1 for each of ``B [SEP]``.
+
+        All are 0 where the tokenizer does not tell the two apart.
+        """
+        frame = self._frame
+        first, between, second, last = frame.types
+        types = [first] * (len(frame.before) + len(ids0))
+        if ids1 is None:
+            return types + [first] * len(frame.after)
+        return [
+            *types,
+            *[between] * len(frame.between),
+            *[second] * len(ids1),
+            *[last] * len(frame.after),
+        ]
 
     def save_vocabulary(self, folder: str | Path, filename_prefix: str | None = None) -> tuple[str]:
         """Write ``vocab.txt``: one token a line, in the order of their ids.
@@ -378,16 +449,45 @@ class Tokenizer:
             )
         return max_length
 
-    def _check_special_tokens(self) -> None:
+    def _read_frame(self) -> _Frame:
+        """How rows are framed, as a pair of texts shows it.
+
+        Raises:
+            TokenizerError: No ``cls_token`` opens a row, or no ``sep_token`` closes a text.
+        """
         single: list[int] = self._backend.encode("").ids
-        pair: list[int] = self._backend.encode("", "").ids
-        expected = [self.cls_id, self.sep_id]
-        if single != expected or pair != [*expected, self.sep_id]:
-            raise TokenizerError(
-                f"tokenizer {self.record.file} does not frame texts as BERT does",
-                expected=f"{self.cls_token} A {self.sep_token} B {self.sep_token}",
-                got=" ".join(self.ids_to_tokens(pair)) or "no special tokens",
+        pair: Encoding = self._backend.encode("", "")
+        for text in _PROBES:
+            pair = self._backend.encode(text, text)
+            if {0, 1} <= set(pair.sequence_ids):
+                break
+        ids, sides = pair.ids, pair.sequence_ids
+        if single == [self.cls_id, self.sep_id] and {0, 1} <= set(sides):
+            first, last = sides.index(0), len(sides) - 1 - sides[::-1].index(1)
+            middle = len(sides) - 1 - sides[::-1].index(0) + 1, sides.index(1)
+            frame = _Frame(
+                before=tuple(ids[:first]),
+                between=tuple(ids[slice(*middle)]),
+                after=tuple(ids[last + 1 :]),
+                types=(
+                    pair.type_ids[first],
+                    pair.type_ids[middle[0]],
+                    pair.type_ids[last],
+                    pair.type_ids[-1],
+                ),
             )
+            if (
+                frame.before == (self.cls_id,)
+                and set(frame.between) == {self.sep_id}
+                and frame.after == (self.sep_id,)
+            ):
+                return frame
+        raise TokenizerError(
+            f"tokenizer {self.record.file} does not frame texts as BERT does",
+            expected=f"{self.cls_token} A {self.sep_token} B {self.sep_token}",
+            got=" ".join(self.ids_to_tokens(self._backend.encode("", "").ids))
+            or "no special tokens",
+        )
 
     def _truncating_backend(
         self, limit: int, truncation: Truncation, stride: int
@@ -484,15 +584,22 @@ class _LibraryEncoding(Encoded):
 
     _encoding: Encoding
 
-    def __init__(self, encoding: Encoding) -> None:
+    _reading: _Reading
+
+    def __init__(self, encoding: Encoding, reading: _Reading) -> None:
         own = self.__dict__  # the class is frozen
         own["_encoding"] = encoding
+        own["_reading"] = reading
         own["ids"] = encoding.ids
-        own["type_ids"] = encoding.type_ids
+        own["type_ids"] = encoding.type_ids if reading.token_types else [0] * len(encoding)
 
     @_on_demand
     def tokens(self) -> Sequence[str]:
-        return self._encoding.tokens  # type: ignore[no-any-return]
+        added = self._reading.added
+        return [
+            added.get(index, token)
+            for index, token in zip(self.ids, self._encoding.tokens, strict=True)
+        ]
 
     @_on_demand
     def offsets(self) -> Sequence[tuple[int, int]]:
@@ -512,7 +619,9 @@ class _LibraryEncoding(Encoded):
 
     @_on_demand
     def overflowing(self) -> Sequence[Encoded]:
-        return tuple(map(_LibraryEncoding, self._encoding.overflowing))
+        return tuple(
+            _LibraryEncoding(window, self._reading) for window in self._encoding.overflowing
+        )
 
 
 def _require(backend: tokenizers.Tokenizer, record: TokenizerRecord, token: str) -> int:

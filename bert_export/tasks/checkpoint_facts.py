@@ -42,6 +42,8 @@ class CheckpointFacts:
     Args:
         labels: Label names in id order.
         problem_type: ``problem_type`` of the config; ``None`` where it does not say.
+        entailment_id: Of the label that says that a hypothesis holds, where the config says it by
+            an id; ``None`` where only the labels' names can.
         pooler: Whether the checkpoint has a pooler.
         max_length: Longest row as the tokenizer's files say; ``None`` where they do not.
         activation_fn: What a cross-encoder applies to its logits, as its files spell it; ``None``
@@ -51,6 +53,7 @@ class CheckpointFacts:
 
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
+    entailment_id: int | None = None
     pooler: bool = True
     max_length: int | None = None
     activation_fn: str | None = None

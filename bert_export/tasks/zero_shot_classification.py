@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from bert_export.tasks.checkpoint_facts import CheckpointFacts
 from bert_export.tasks.interface import BATCH, GraphInterface, GraphTensor, token_inputs
-from bert_export.tasks.postprocessing import Truncation
+from bert_export.tasks.postprocessing import Count, Truncation
 from bert_export.tasks.task import Task, always
 from bert_export.tasks.text_classification import ClassifierPostProcessing, agreement_of_labels
 
@@ -16,12 +19,20 @@ class ZeroShotClassificationPostProcessing(ClassifierPostProcessing, frozen=True
     Args:
         hypothesis_template: The hypothesis, with a placeholder for the label.
         multi_label: Whether every label is scored for itself.
+        entailment_id: Of the head's label that says that a hypothesis holds; ``null``: the first
+            whose name starts with "entail".
         truncation: Which text gives way: never the hypothesis.
     """
 
     hypothesis_template: str = "This example is {}."
     multi_label: bool = False
+    entailment_id: Count | None = None
     truncation: Truncation = "only_first"
+
+    @classmethod
+    def from_checkpoint(cls, facts: CheckpointFacts) -> Self:
+        """The defaults, and the id of the entailment where the config says it."""
+        return cls(problem_type=facts.problem_type, entailment_id=facts.entailment_id)
 
 
 TASK = Task(

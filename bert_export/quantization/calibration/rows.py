@@ -206,7 +206,8 @@ def encode_text(data: DataSet, pipeline: Pipeline[Any, Any, Any], *, seed: int =
     masked = records
     if pipeline.definition.masked_texts:
         flat = [row for rows in records for row in rows]
-        hidden = iter(corrupt_rows(flat, pipeline.tokenizer, np.random.default_rng(seed)))
+        random, vocab_size = np.random.default_rng(seed), pipeline.manifest.model.vocab_size
+        hidden = iter(corrupt_rows(flat, pipeline.tokenizer, random, vocab_size=vocab_size))
         masked = tuple(tuple(next(hidden) for _ in rows) for rows in records)
     return EncodedText(data.source, records, masked)
 

@@ -116,7 +116,7 @@ def decode_entities(
     aggregation: Aggregation,
     ignore_labels: Collection[str],
     prefix: str | None,
-    unk_id: int,
+    unk_id: int | None,
     join: Join,
 ) -> list[dict[str, Any]]:
     """The tagged tokens or the entities of a text.
@@ -128,7 +128,7 @@ def decode_entities(
         aggregation: How tokens become entities.
         ignore_labels: Labels that are left out, after the grouping.
         prefix: See :func:`read_tokens`.
-        unk_id: Id of ``[UNK]``.
+        unk_id: Id of ``[UNK]``; ``None`` where the tokenizer has none.
         join: Tokens to text.
 
     Returns:
@@ -148,7 +148,7 @@ def decode_entities(
 
 
 def read_tokens(
-    text: TaggedText, encoding: Encoded, scores: Scores, *, prefix: str | None, unk_id: int
+    text: TaggedText, encoding: Encoded, scores: Scores, *, prefix: str | None, unk_id: int | None
 ) -> Tokens:
     """A window's tokens as the text has them.
 
@@ -161,7 +161,7 @@ def read_tokens(
         scores: Probability of each label, float32 (S, L).
         prefix: What the tokenizer puts before a token that continues a word. Without one a token
             continues a word when no space stands before it.
-        unk_id: Id of ``[UNK]``.
+        unk_id: Id of ``[UNK]``; ``None`` where the tokenizer has none.
     """
     plain = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)  # (T,)
     offsets = np.array(encoding.offsets, dtype=np.int64)[plain].reshape(-1, 2)  # (T, 2)

@@ -35,7 +35,6 @@ from bert_export.tasks.question_answering import (
 __all__ = ["QuestionAnsweringPipeline", "QuestionAnsweringSettings", "QuestionItem"]
 
 _METHODS: tuple[Method, ...] = ("pipeline", "squad_v2")
-_SPECIAL_TOKENS = 3  # [CLS] question [SEP] context [SEP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,9 @@ class QuestionAnsweringPipeline(
             top_k=check_whole("top_k", or_default(top_k, own.top_k), least=1),
             doc_stride=check_whole_or_none("doc_stride", doc_stride, least=0),
             max_answer_len=self._longest_answer(how) if longest is None else longest,
-            max_seq_len=check_whole_or_none("max_seq_len", max_seq_len, least=_SPECIAL_TOKENS + 2),
+            max_seq_len=check_whole_or_none(
+                "max_seq_len", max_seq_len, least=self._special_tokens + 2
+            ),
             max_question_len=check_whole(
                 "max_question_len", or_default(max_question_len, own.max_question_len), least=1
             ),
@@ -192,7 +193,9 @@ class QuestionAnsweringPipeline(
     ) -> list[list[Row]]:
         length, stride = self._lengths(settings)
         questions = self._tokenize([item.question for item in items], length)
-        cramped = [length - _SPECIAL_TOKENS - len(question) <= stride for question in questions]
+        cramped = [
+            length - self._special_tokens - len(question) <= stride for question in questions
+        ]
         roomy = iter(
             self._encode_pairs(
                 [item for item, is_cramped in zip(items, cramped, strict=True) if not is_cramped],
@@ -240,6 +243,11 @@ class QuestionAnsweringPipeline(
                 align_to_words=settings.align_to_words,
             )
         return answers[0] if len(answers) == 1 else answers
+
+    @property
+    def _special_tokens(self) -> int:
+        """How many frame a question and a context."""
+        return self.tokenizer.count_special_tokens(pair=True)
 
     def _longest_answer(self, method: Method) -> int:
         """Tokens of an answer at most, where a call does not say."""
@@ -294,7 +302,7 @@ class QuestionAnsweringPipeline(
         """
         length, stride = self._lengths(settings)
         (context,) = self._tokenize([item.context], length)
-        room = length - _SPECIAL_TOKENS
+        room = length - self._special_tokens
         if len(question) + len(context) <= room:
             (rows,) = self._encode_pairs([item], length, 0)
             return rows

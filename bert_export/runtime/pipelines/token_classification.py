@@ -183,7 +183,7 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
     def _read_stride(self, stride: int | None, aggregation: str) -> int | None:
         if stride is None:
             return None
-        room = self.tokenizer.max_length - len(("[CLS]", "[SEP]"))
+        room = self.tokenizer.max_length - self.tokenizer.count_special_tokens(pair=False)
         expected = f"a whole number from 0 to {room - 1}"
         stride = check_whole("stride", stride, least=0, most=room - 1, expected=expected)
         if aggregation == "none":

@@ -77,8 +77,10 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotItem, Array, ZeroShotClass
         self, manifest: Manifest, tokenizer: Tokenizer, session: Session, **batching: Any
     ) -> None:
         super().__init__(manifest, tokenizer, session, **batching)
-        entailment = find_entailment(manifest.labels)
+        entailment = self.parameters.entailment_id
         if entailment is None:
+            entailment = find_entailment(manifest.labels)
+        if entailment is None or entailment >= len(manifest.labels):
             raise TaskError(
                 f"{self.task} does not fit the head",
                 expected="a label that starts with 'entail'",

@@ -1,0 +1,60 @@
+// The vocabulary, and the longest tokens that make up a word.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/json.hpp"
+#include "tokenization/characters.hpp"
+#include "tokenization/trie.hpp"
+
+namespace bert_export::tokenization {
+
+class WordPiece {
+ public:
+  // A token of a word: which entry of the vocabulary it is, and which characters it covers.
+  struct Piece {
+    std::uint32_t entry;
+    std::size_t begin;
+    std::size_t end;
+  };
+
+  // Reads the field `model`. Throws JsonError where it is malformed, Unsupported where it is of
+  // another kind.
+  static WordPiece from_json(const text::Json& json);
+
+  // Appends a word's tokens: the unknown token alone where a rest fits no entry, or where the word
+  // has too many characters.
+  void tokenize(Slice word, std::vector<Piece>& pieces) const;
+
+  std::optional<std::int64_t> token_to_id(std::string_view token) const;
+  // nullptr where no token has that id.
+  const std::string* id_to_token(std::int64_t id) const;
+
+  const std::string& token(std::uint32_t entry) const { return tokens_[entry]; }
+  std::int64_t id(std::uint32_t entry) const { return ids_[entry]; }
+  std::size_t size() const { return tokens_.size(); }
+  const std::string& unk_token() const { return unk_token_; }
+  const std::string& continuing_prefix() const { return continuing_prefix_; }
+
+ private:
+  void read_vocabulary(const text::Json& vocabulary);
+
+  std::string unk_token_;
+  std::string continuing_prefix_;
+  std::size_t max_characters_ = 0;
+  // By entry, in the order of the file.
+  std::vector<std::string> tokens_;
+  std::vector<std::int64_t> ids_;
+  std::unordered_map<std::int64_t, std::uint32_t> entries_by_id_;
+  Trie trie_;
+  // Where tokens that continue a word start.
+  Trie::Node continuing_ = Trie::nowhere;
+  std::uint32_t unk_entry_ = 0;
+};
+
+}  // namespace bert_export::tokenization
