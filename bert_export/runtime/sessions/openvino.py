@@ -118,7 +118,7 @@ class OpenVinoSession(Session, Forkable):
                 options["CACHE_DIR"] = str(kept)
             with _beside_its_weights(path, kept) as plain:
                 compiled = core.compile_model(str(plain), _DEVICE, options)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeError) as error:  # the last: it quotes names as bytes
             raise BundleError(
                 f"graph {path} cannot be opened by openvino {openvino.__version__}",
                 expected="a readable ONNX graph",
