@@ -17,7 +17,8 @@ from bert_export.bundle import (
     QuantizationOptions,
 )
 from bert_export.cli import values
-from bert_export.cli.console import errors_on_one_line, print_json, stdout, usage_errors
+from bert_export.cli.checkpoint_options import TypedCheckpointOptions, checkpoint_options
+from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout, usage_errors
 from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.doubts import print_doubts
@@ -122,6 +123,7 @@ _running = option_group("Running and printing")
 )
 @_budget("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
 @data_options(option_group("Data of --calibration and --eval"))
+@checkpoint_options
 @engine_options
 @_running(
     "--threads", type=click.IntRange(min=1), help="Threads while calibrating, verifying and timing."
@@ -137,6 +139,7 @@ def export_command(
     *,
     task: str | None,
     model: str | None,
+    checkpoint: TypedCheckpointOptions,
     max_length: int | None,
     recipe: str | None,
     output: str | None,
@@ -178,6 +181,7 @@ def export_command(
         typed = {
             "task": task,
             "model": model,
+            "checkpoint": checkpoint.read(),
             "max_length": max_length,
             "precision": chosen,
             "targets": targets or None,
@@ -212,6 +216,8 @@ def export_command(
             request, output=output, force=force, cache=engine_cache, quiet=quiet or as_json
         )
         if not quiet and not as_json:
+            for assumption in done.manifest.assumptions:
+                stderr.print(f"assumed: {assumption}", style="yellow")
             print_doubts(done.manifest.engines)
         record, answer, refusal = _answer(done, example)
         explanation = _explained(done) if explains else None
@@ -333,6 +339,7 @@ def _told(
         "stages": [
             {"name": stage.name, "seconds": stage.seconds, **stage.facts} for stage in done.stages
         ],
+        "assumptions": done.manifest.assumptions,
         "parity": {engine.target: engine.parity for engine in done.manifest.engines},
         "auto_target": done.manifest.auto_target,
         "example": record,

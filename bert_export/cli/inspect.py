@@ -150,6 +150,8 @@ def _summary(manifest: Manifest) -> Table:
         rows["post-processing"] = ", ".join(
             f"{name} {value}" for name, value in manifest.postprocessing.items()
         )
+    if manifest.assumptions:
+        rows["assumed"] = "\n".join(manifest.assumptions)
     if model.attribution:
         rows["attribution"] = model.attribution
     return facts_table(manifest.task, rows)
