@@ -115,6 +115,8 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
             looked up in ``tokenizer.json``.
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
         truncation_side: The end at which a row that is too long is cut.
+        token_types: Whether token types tell the two texts of a pair apart; where not, all are 0,
+            whatever ``tokenizer.json`` says.
     """
 
     file: str
@@ -127,6 +129,7 @@ class TokenizerRecord(Record, frozen=True, kw_only=True):
     unk_token: str = "[UNK]"
     clean_up_tokenization_spaces: bool = False
     truncation_side: Literal["right", "left"] = "right"
+    token_types: bool = True
 
 
 class LayerPlan(Record, frozen=True, kw_only=True):
@@ -494,8 +497,12 @@ class Manifest(Record, frozen=True, kw_only=True):
         versions: Versions of the tools that wrote the bundle.
         files: Every other file of the bundle by name.
         auto_target: How the default target was found, where it was found by measurement.
+        assumptions: What the checkpoint does not say and the export took for granted, a sentence
+            each.
         request: What the export was asked for, with what it left to the checkpoint and the machine
             filled in; ``None`` in bundles of before it was kept.
+        stages: Seconds of each stage of the export, in order, when the bundle was made; empty in
+            bundles of before they were kept.
     """
 
     schema_version: int
@@ -509,7 +516,9 @@ class Manifest(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     files: dict[str, FileRecord]
     auto_target: AutoTargetRecord | None = None
+    assumptions: tuple[str, ...] = ()
     request: ExportRequest | None = None
+    stages: dict[str, float] = {}
 
     def engine(self, target: str | None = None) -> EngineRecord:
         """The entry of a target; of the default target when ``None``.

@@ -37,7 +37,6 @@ Side = Literal["right", "left"]
 _SIDES: tuple[Side, ...] = get_args(Side)
 _CLEAN_UP = "clean_up_tokenization_spaces"
 _INPUTS = "model_input_names"
-_UNTYPED = ("ByteLevel", "RobertaProcessing")  # steps that give every token the type 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +54,8 @@ class TokenizerFiles:
         unk_token: Text of the token for words that the vocabulary cannot spell.
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
         truncation_side: The end at which a row that is too long is cut, ``right`` or ``left``.
+        token_types: Whether token types tell the two texts of a pair apart; where not, all are 0.
+        case_is_open: Whether ``do_lower_case`` is BERT's default, and no file says it.
     """
 
     json: str
@@ -67,13 +68,29 @@ class TokenizerFiles:
     unk_token: str
     clean_up_tokenization_spaces: bool = False
     truncation_side: Side = "right"
+    token_types: bool = True
+    case_is_open: bool = False
+
+    def with_case(self, *, lower: bool) -> TokenizerFiles:
+        """The same tokenizer, whose normalizer lower-cases or not.
+
+        Accents go with the case where the settings do not say otherwise.
+        """
+        if lower == self.do_lower_case:
+            return self
+        tokenizer = Tokenizer.from_str(self.json)
+        normalizer = tokenizer.normalizer
+        assert isinstance(normalizer, normalizers.BertNormalizer), "the case would not be open"
+        normalizer.lowercase = lower
+        tokenizer.normalizer = normalizer
+        return replace(self, json=tokenizer.to_str(), do_lower_case=lower)
 
     def with_lower_case(self) -> TokenizerFiles:
         """The same tokenizer, with lower-casing as the first step."""
         tokenizer = Tokenizer.from_str(self.json)
         steps = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
-        return replace(self, json=tokenizer.to_str(), do_lower_case=True)
+        return replace(self, json=tokenizer.to_str(), do_lower_case=True, case_is_open=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +99,7 @@ class _Settings:
 
     kind: TokenizerClass
     do_lower_case: bool
+    states_case: bool
     strip_accents: bool | None
     tokenize_chinese_chars: bool
     clean_up: bool | None
@@ -141,7 +159,7 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
         raise TokenizerError(
             f"checkpoint {folder} needs {_JSON}, for its tokenizer does not split as BERT's does"
         )
-    padding = tokenizer.padding
+    padding, stored_case = tokenizer.padding, _lower_cases(tokenizer) if is_stored else None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if is_stored:
@@ -149,12 +167,12 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
     # What the settings change of it.
     _apply_flags(tokenizer, settings)
     _add_tokens(tokenizer, settings)
-    _check_specials(folder, tokenizer, settings)
+    texts = {key: settings.text(key) for key in BERT_TOKENS}
+    _check_specials(folder, tokenizer, texts)
     if not is_stored:
         tokenizer.post_processor = _template(tokenizer, settings)
     if not settings.token_types:
-        _drop_types(folder, tokenizer, settings)
-    texts = {key: settings.text(key) for key in BERT_TOKENS}
+        _drop_types(tokenizer, settings)
     if isinstance(vocab_size, int):  # the config is checked later
         _check_size(folder, tokenizer, texts, vocab_size)
     # Where nothing says so, the original cleans up over vocab.txt, and not over tokenizer.json.
@@ -165,6 +183,8 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
         do_lower_case=_lower_cases(tokenizer),
         clean_up_tokenization_spaces=clean_up,
         truncation_side=settings.truncation_side,
+        token_types=settings.token_types,
+        case_is_open=_case_is_open(tokenizer, settings, stored_case=stored_case),
         **texts,
     )
 
@@ -223,29 +243,20 @@ def _template(tokenizer: Tokenizer, settings: _Settings) -> processors.TemplateP
         ) from error
 
 
-def _drop_types(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> None:
+def _drop_types(tokenizer: Tokenizer, settings: _Settings) -> None:
     """Give both segments the token type 0, for a model that takes no types."""
-    framing = tokenizer.post_processor
+    framing: Any = tokenizer.post_processor
     if isinstance(framing, processors.BertProcessing):
         framing = _template(tokenizer, settings)
-    state = {} if framing is None else _state(framing)
-    steps = state["processors"] if state.get("type") == "Sequence" else [state] if state else []
-    kinds = [step["type"] for step in steps]
-    if not kinds or not set(kinds) <= {"TemplateProcessing", *_UNTYPED}:
-        raise TokenizerError(
-            f"checkpoint {folder} model_input_names does not fit its tokenizer",
-            expected="token_type_ids among them, or a template as post_processor",
-            got=", ".join(kinds) or "none",
-        )
-    for step in steps:
+    if framing is None:
+        return
+    state = _state(framing)
+    for step in state.get("processors", [state]):
         for piece in (*step.get("single", ()), *step.get("pair", ())):
             for part in piece.values():
                 part["type_id"] = 0
-    changed: Any = processors.TemplateProcessing()
-    if kinds != ["TemplateProcessing"]:
-        changed = processors.Sequence([])
-    changed.__setstate__(json.dumps(state).encode())  # steps are parts of the state
-    tokenizer.post_processor = changed
+    framing.__setstate__(json.dumps(state).encode())
+    tokenizer.post_processor = framing
 
 
 def _state(part: Any) -> dict[str, Any]:
@@ -352,20 +363,25 @@ def _all_specials(settings: _Settings) -> Iterator[AddedToken | str]:
     yield from settings.additional
 
 
-def _check_specials(folder: Path, tokenizer: Tokenizer, settings: _Settings) -> None:
-    for key in ("cls_token", "sep_token", "pad_token"):
-        if tokenizer.token_to_id(settings.text(key)) is None:
+def _check_specials(folder: Path, tokenizer: Tokenizer, texts: dict[str, str]) -> None:
+    """Refuse a tokenizer without the tokens that a row needs.
+
+    Padding is hidden from every token: where there is no padding token, ``texts`` gets another.
+    """
+    for key in ("cls_token", "sep_token"):
+        if tokenizer.token_to_id(texts[key]) is None:
             raise TokenizerError(
                 f"checkpoint {folder} tokenizer has no {key}",
-                expected=f"{settings.text(key)!r} in the vocabulary, or {key} in {_CONFIG}",
+                expected=f"{texts[key]!r} in the vocabulary, or {key} in {_CONFIG}",
             )
-    unk_token = settings.text("unk_token")
-    if isinstance(tokenizer.model, WordPiece) and unk_token not in tokenizer.get_vocab(
+    if tokenizer.token_to_id(texts["pad_token"]) is None:
+        texts["pad_token"] = texts["sep_token"]
+    if isinstance(tokenizer.model, WordPiece) and texts["unk_token"] not in tokenizer.get_vocab(
         with_added_tokens=False
     ):
         raise TokenizerError(
             f"checkpoint {folder} vocabulary has no unknown token",
-            expected=f"{unk_token!r}, the unk_token",
+            expected=f"{texts['unk_token']!r}, the unk_token",
         )
 
 
@@ -391,6 +407,16 @@ def _check_size(folder: Path, tokenizer: Tokenizer, texts: dict[str, str], vocab
             )
         if token == texts["pad_token"]:
             texts["pad_token"] = texts["sep_token"]
+
+
+def _case_is_open(tokenizer: Tokenizer, settings: _Settings, *, stored_case: bool | None) -> bool:
+    """Whether the settings leave the case open, and ``tokenizer.json`` does not say the same."""
+    return (
+        settings.kind.splits_as_bert
+        and not settings.states_case
+        and isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+        and stored_case is not settings.do_lower_case
+    )
 
 
 def _lower_cases(tokenizer: Tokenizer) -> bool:
@@ -434,6 +460,7 @@ def _read_settings(folder: Path, class_name: object) -> _Settings:
     return _Settings(
         kind=kind,
         do_lower_case=_flag(config, "do_lower_case", where, default=True),
+        states_case="do_lower_case" in config,
         strip_accents=_flag(config, "strip_accents", where, default=None),
         tokenize_chinese_chars=_flag(config, "tokenize_chinese_chars", where, default=True),
         clean_up=(

@@ -2,7 +2,8 @@
 
 ::
 
-    ExportRequest   every option, kept in the manifest      bundle/request.py, request.py
+    ExportRequest   every option, kept in the manifest      bundle/request.py, request.py,
+                                                            recipe_file.py
       -> Source     checkpoint, task, head, texts           source.py
       -> FloatGraph traced, fused, pruned; rows             float_graph.py
       -> Calibrated ranges, equalization, FP16's overflow,  calibrate.py, fp16_overflow.py,
@@ -17,8 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bert_export.bundle import AUTO, EngineOptions, ExportRequest, QuantizationOptions
+from bert_export.bundle import (
+    AUTO,
+    CheckpointOptions,
+    EngineOptions,
+    ExportRequest,
+    QuantizationOptions,
+)
 from bert_export.exporter.progress import Listener, Progress, SilentListener, Stage
+from bert_export.exporter.recipe_file import read_recipe, recipe_text
 from bert_export.exporter.request import check_request
 from bert_export.importing import import_on_use
 from bert_export.target_table import PRECISIONS
@@ -30,6 +38,7 @@ if TYPE_CHECKING:  # they need PyTorch, a request and its check do not
 __all__ = [
     "AUTO",
     "PRECISIONS",
+    "CheckpointOptions",
     "EngineOptions",
     "Export",
     "ExportRequest",
@@ -42,6 +51,8 @@ __all__ = [
     "check_request",
     "export",
     "export_request",
+    "read_recipe",
+    "recipe_text",
 ]
 
 __getattr__ = import_on_use(

@@ -17,6 +17,7 @@ import msgspec
 from bert_export.bundle import (
     DEFAULT_OPSET,
     MANIFEST,
+    CheckpointOptions,
     EngineOptions,
     EngineRecord,
     ExportRequest,
@@ -70,6 +71,7 @@ def export(
     *,
     task: str | None = None,
     model: str | Path = "demo",
+    checkpoint: CheckpointOptions | None = None,
     output: str | Path | None = None,
     precision: str = "fp32",
     targets: str | Sequence[str] = (DEFAULT_TARGET,),
@@ -106,6 +108,7 @@ def export(
     request = ExportRequest(
         task=task,
         model=os.fspath(model),
+        checkpoint=checkpoint,
         max_length=max_length,
         precision=precision,
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
@@ -206,7 +209,7 @@ def export_request(
                 build_engine=build_engine,
                 progress=progress,
             )
-        manifest = _write_bundle(folder, records, source)
+        manifest = _write_bundle(folder, records, source, progress)
         if request.is_auto:
             manifest = _choose_target(folder, manifest, source, refusals, seconds, progress)
     return Export(path, manifest, tuple(progress.stages))
@@ -232,7 +235,9 @@ def _check_sizes(source: Source) -> None:
         find_profiles(request.engines, source.max_length)
 
 
-def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Source) -> Manifest:
+def _write_bundle(
+    folder: Path, records: tuple[EngineRecord, ...], source: Source, progress: Progress
+) -> Manifest:
     """Write what stands beside graphs and weights: the tokenizer and the manifest."""
     (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
     manifest = msgspec.structs.replace(
@@ -240,6 +245,7 @@ def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Sourc
         default_target=records[0].target,
         engines=records,
         files=hash_files(folder),
+        stages=progress.seconds(),
     )
     write_manifest(folder, manifest)
     return manifest
@@ -264,6 +270,8 @@ def _choose_target(
         progress=progress,
     )
     record = record_refusals(record, refusals.refusals, request.precision)
-    manifest = msgspec.structs.replace(manifest, default_target=record.chosen, auto_target=record)
+    manifest = msgspec.structs.replace(
+        manifest, default_target=record.chosen, auto_target=record, stages=progress.seconds()
+    )
     write_manifest(folder, manifest)
     return manifest

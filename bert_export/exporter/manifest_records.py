@@ -103,6 +103,7 @@ def tokenizer_record(checkpoint: Checkpoint, max_length: int) -> TokenizerRecord
         unk_token=files.unk_token,
         clean_up_tokenization_spaces=files.clean_up_tokenization_spaces,
         truncation_side=files.truncation_side,
+        token_types=files.token_types,
     )
 
 

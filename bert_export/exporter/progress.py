@@ -86,6 +86,14 @@ class Progress:
         _LOGGER.info("stage %s took %.2f s: %s", name, stage.seconds, facts)
         self._listener.finish(stage)
 
+    def seconds(self) -> dict[str, float]:
+        """Wall time by stage, to a tenth; of stages of one name, the sum."""
+        names = dict.fromkeys(stage.name for stage in self.stages)
+        return {
+            name: round(sum(stage.seconds for stage in self.stages if stage.name == name), 1)
+            for name in names
+        }
+
     def advance(self, done: int, total: int) -> None:
         """Tell how much of the running stage is done."""
         self._listener.advance(done, total)

@@ -14,6 +14,7 @@ from typing import Any
 from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.calls import explains_misuse
+from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
 from bert_export.runtime.sessions import has_option, open_session
@@ -44,7 +45,8 @@ def load(
     """Open a bundle.
 
     Args:
-        path: The bundle's folder.
+        path: The bundle's folder; or ``owner/name``, perhaps with ``@revision``, of a bundle on the
+            Hugging Face hub, with the extra ``hub``. A folder comes before a hub id of its name.
         task: Another task that the bundle's head serves, such as ``zero-shot-classification`` on a
             text-classification bundle; the manifest's own when ``None``.
         target: Which of the bundle's engines answers; its default when ``None``.
@@ -72,7 +74,7 @@ def load(
         TaskError: ``task`` is unknown or needs another head.
         InputError: ``path`` is no path, a provider or thread count that this machine does not have,
             or an option that the target does not know.
-        MissingExtraError: The engine's package is not installed.
+        MissingExtraError: The package of the engine, or of the hub, is not installed.
 
     Warns:
         RuntimeWarning: The bundle's INT8 was made for another kind of processor.
@@ -167,7 +169,7 @@ def threads_for(path: str | Path, target: str | None, threads: int) -> int | Non
 def _check_path(path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise InputError("path is wrong", expected="a bundle's folder", got=shown(path))
-    return Path(path)
+    return find_bundle(path)
 
 
 def _check_task(manifest: Manifest, name: str | None) -> Task:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
@@ -25,6 +24,7 @@ from bert_export.errors import InputError, TokenizerError, one_line, one_of, sho
 from bert_export.foreign_errors import panics_as_errors
 from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.runtime.lost_windows import refuse_lost_windows
 from bert_export.tasks.postprocessing import Truncation
 
 __all__ = ["Text", "Tokenizer"]
@@ -61,6 +61,20 @@ class _Frame:
     types: tuple[int, int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Where the library's encodings say otherwise than the original's tokenizer.
+
+    Args:
+        added: Texts of the added tokens by id. An encoding has them as the text spells them.
+        token_types: Whether token types count. The windows of a long text have them even where the
+            template has none.
+    """
+
+    added: Mapping[int, str]
+    token_types: bool
+
+
 class Tokenizer:
     """A BERT's tokenizer; safe to call from several threads.
 
@@ -77,7 +91,7 @@ class Tokenizer:
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, record: TokenizerRecord) -> None:
-        _check_windows()
+        refuse_lost_windows()
         model = backend.model
         self.record = record
         self.continuing_prefix: str | None = getattr(model, "continuing_subword_prefix", None)
@@ -98,10 +112,10 @@ class Tokenizer:
         _mark_special(backend, record)
         self._backend = backend
         self._frame = self._read_frame()
-        # An encoding has these as the text spells them; the vocabulary may spell them otherwise.
-        self._added: Mapping[int, str] = {
-            index: token.content for index, token in backend.get_added_tokens_decoder().items()
-        }
+        added = backend.get_added_tokens_decoder().items()
+        self._reading = _Reading(
+            {index: token.content for index, token in added}, record.token_types
+        )
         self._truncating: OrderedDict[tuple[int, str, int], tokenizers.Tokenizer] = OrderedDict()
         self._lock = Lock()
 
@@ -186,7 +200,10 @@ class Tokenizer:
 
     def token_to_id(self, text: str) -> int | None:
         """The token's id, ``None`` where it is not in the vocabulary."""
-        found: int | None = self._backend.token_to_id(text)
+        try:
+            found: int | None = self._backend.token_to_id(text)
+        except UnicodeEncodeError:  # half a surrogate pair
+            return None
         return found
 
     def id_to_token(self, index: int) -> str:
@@ -332,7 +349,7 @@ class Tokenizer:
         return len((*frame.before, *frame.after, *(frame.between if pair else ())))
 
     def _read(self, encoding: Encoding) -> Encoded:
-        return _LibraryEncoding(encoding, self._added)
+        return _LibraryEncoding(encoding, self._reading)
 
     def build_inputs_with_special_tokens(
         self, ids0: Sequence[int], ids1: Sequence[int] | None = None
@@ -567,18 +584,18 @@ class _LibraryEncoding(Encoded):
 
     _encoding: Encoding
 
-    _added: Mapping[int, str]
+    _reading: _Reading
 
-    def __init__(self, encoding: Encoding, added: Mapping[int, str]) -> None:
+    def __init__(self, encoding: Encoding, reading: _Reading) -> None:
         own = self.__dict__  # the class is frozen
         own["_encoding"] = encoding
-        own["_added"] = added
+        own["_reading"] = reading
         own["ids"] = encoding.ids
-        own["type_ids"] = encoding.type_ids
+        own["type_ids"] = encoding.type_ids if reading.token_types else [0] * len(encoding)
 
     @_on_demand
     def tokens(self) -> Sequence[str]:
-        added = self._added
+        added = self._reading.added
         return [
             added.get(index, token)
             for index, token in zip(self.ids, self._encoding.tokens, strict=True)
@@ -602,40 +619,8 @@ class _LibraryEncoding(Encoded):
 
     @_on_demand
     def overflowing(self) -> Sequence[Encoded]:
-        return tuple(_LibraryEncoding(window, self._added) for window in self._encoding.overflowing)
-
-
-_LOSING_VERSIONS = ("0.23.1", "0.23.2")
-_PROBE_TOKENS, _PROBE_LENGTH, _PROBE_WINDOWS = 8, 4, 4  # 2 of a window's 4 tokens are special
-
-
-def _count_windows() -> int:
-    """Windows of 4 tokens over a text of 8, of which each window takes 2."""
-    backend = tokenizers.Tokenizer(WordPiece({"a": 0, "b": 1, "[UNK]": 2}))
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    backend.post_processor = tokenizers.processors.TemplateProcessing(
-        single="b $A b", pair=None, special_tokens=[("b", 1)]
-    )
-    backend.enable_truncation(_PROBE_LENGTH)
-    encoding: Encoding = backend.encode(" ".join("a" * _PROBE_TOKENS))
-    return 1 + len(encoding.overflowing)
-
-
-@cache
-def _check_windows(count: Callable[[], int] = _count_windows) -> None:
-    """Refuse a ``tokenizers`` that silently loses windows of a long text; asked once.
-
-    Raises:
-        TokenizerError: It does; the message has the command that installs another.
-    """
-    windows = count()
-    if windows != _PROBE_WINDOWS:
-        excluded = ",".join(f"!={version}" for version in _LOSING_VERSIONS)
-        raise TokenizerError(
-            f"tokenizers {tokenizers.__version__} loses windows of long texts",
-            expected=f"{_PROBE_WINDOWS} windows of a short text",
-            got=windows,
-            fix=f"Run pip install 'tokenizers{excluded}'",
+        return tuple(
+            _LibraryEncoding(window, self._reading) for window in self._encoding.overflowing
         )
 
 

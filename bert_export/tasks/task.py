@@ -48,6 +48,8 @@ class Task:
     Args:
         name: As typed after ``--task``.
         aliases: Other names that people have for it, understood wherever a task is named.
+        pipeline_tag: What the Hugging Face hub calls it: its name when empty, ``None`` where it is
+            not there.
         summary: One line for tables.
         head: Class in :mod:`bert_export.models.heads` that is traced.
         architectures: ``architectures`` entries of ``config.json`` (without a ``TF`` or ``Flax``
@@ -78,6 +80,7 @@ class Task:
 
     name: str
     aliases: tuple[str, ...] = ()
+    pipeline_tag: str | None = ""
     summary: str
     head: str
     architectures: tuple[str, ...] = ()

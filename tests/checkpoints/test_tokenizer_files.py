@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, processors
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles, read_tokenizer
 from bert_export.errors import TokenizerError
 from tests.oracle import WORDS, write_vocabulary
+from tests.other_tokenizers import KINDS, save_other
 
 ROWS = 10_000
 MASK = {"content": "[MASK]", "lstrip": True, "rstrip": False, "normalized": False}
@@ -158,9 +159,9 @@ def _write_pairs(folder: Path, settings: dict[str, Any], place: str) -> None:
         _store_processor(folder, processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)))
 
 
-def _store_processor(folder: Path, processor: processors.PostProcessor | None) -> None:
+def _store_processor(folder: Path, processor: processors.PostProcessor) -> None:
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    content["post_processor"] = json.loads(processor.__getstate__()) if processor else None
+    content["post_processor"] = json.loads(processor.__getstate__())
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -199,27 +200,6 @@ def test_the_second_segment_is_of_type_1_where_the_model_takes_types(
     ours = Tokenizer.from_str(read_tokenizer(tmp_path, vocab_size=ROWS).json)
     expected = original("the cat", "sat")["token_type_ids"]
     assert ours.encode("the cat", "sat").type_ids == expected == [0, 0, 0, 0, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("processor", "kind"),
-    [
-        (None, "none"),
-        (processors.ByteLevel(), "ByteLevel"),
-        (processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2)), "RobertaProcessing"),
-    ],
-    ids=["none", "bytes", "roberta"],
-)
-def test_types_of_another_framing_cannot_be_dropped(
-    processor: processors.PostProcessor | None, kind: str, tmp_path: Path
-) -> None:
-    _write(tmp_path, {}, stored=True)
-    _store_processor(tmp_path, processor)
-    read_tokenizer(tmp_path, vocab_size=ROWS)
-    settings = {"model_input_names": ["input_ids"]}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    with pytest.raises(TokenizerError, match=f"model_input_names does not fit .* got {kind}"):
-        read_tokenizer(tmp_path, vocab_size=ROWS)
 
 
 @pytest.mark.parametrize("settings", [{}, {"truncation_side": "left"}], ids=json.dumps)
@@ -351,6 +331,103 @@ def test_unusable_vocabulary_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(content)
     with pytest.raises(TokenizerError):
         read_tokenizer(tmp_path, vocab_size=ROWS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_models_split_as_the_original(kind: str, tmp_path: Path) -> None:
+    save_other("BertModel", tmp_path, kind)
+    original = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    files = read_tokenizer(tmp_path, vocab_size=ROWS)
+    ours = Tokenizer.from_str(files.json)
+    assert ours.get_vocab() == original.get_vocab()
+    for key in ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token"):
+        assert getattr(files, key) == str(getattr(original, key))
+    assert files.token_types == ("token_type_ids" in original.model_input_names)
+    for text in (*TEXTS, "a <mask> b<mask>", "ﬁn  de …", " x"):
+        for pair in (None, "Zwei <mask> Ünd"):
+            expected = original(text, pair or None, return_offsets_mapping=True)
+            answered = ours.encode(text, pair)
+            assert answered.ids == expected["input_ids"], text
+            assert answered.offsets == expected["offset_mapping"]
+            assert answered.type_ids == expected.get("token_type_ids", [0] * len(answered))
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    ["BertTokenizer", "ElectraTokenizerFast", "DistilBertTokenizer", "PreTrainedTokenizerFast"],
+)
+def test_the_config_may_name_the_class(name: str, stated: bool, tmp_path: Path) -> None:
+    settings = {"do_lower_case": False, "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    settings |= {"tokenizer_class": "BertTokenizer"} if stated else {}
+    _write(tmp_path, {"tokenizer_config.json": settings}, stored=True)
+    config = {"model_type": "bert", "tokenizer_class": name}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    original = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    files = read_tokenizer(tmp_path, vocab_size=ROWS, class_name=name)
+    expected = original("The Cat", "sat")
+    ours = Tokenizer.from_str(files.json).encode("The Cat", "sat")
+    assert ours.ids == expected["input_ids"]
+    assert ours.type_ids == expected.get("token_type_ids", [0] * len(ours))
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "T5TokenizerFast", "MyTokenizer", ""])
+def test_classes_with_code_of_their_own_are_refused(
+    name: str, stored: bool, tmp_path: Path
+) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {}}, stored=stored)
+    message = f"not supported: expected one of BertTokenizer, .*, got '{name}'"
+    with pytest.raises(TokenizerError, match=message):
+        read_tokenizer(tmp_path, vocab_size=ROWS, class_name=name)
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize("stated", [{}, {"clean_up_tokenization_spaces": None},
+                                    {"clean_up_tokenization_spaces": False}])  # fmt: skip
+def test_clean_up_equals_the_original(stated: dict[str, Any], stored: bool, tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {"do_lower_case": True, **stated}}, stored=stored)
+    original = transformers.BertTokenizerFast.from_pretrained(tmp_path)
+    cleans_up = read_tokenizer(tmp_path, vocab_size=ROWS).clean_up_tokenization_spaces
+    assert cleans_up == bool(original.clean_up_tokenization_spaces)
+
+
+def test_stored_padding_and_template_name_their_tokens(tmp_path: Path) -> None:
+    save_other("BertModel", tmp_path, "begins_elsewhere")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.enable_padding(pad_token="<pad>", pad_id=3, length=9)  # noqa: S106
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    files = read_tokenizer(tmp_path, vocab_size=ROWS)
+    assert (files.cls_token, files.sep_token, files.pad_token) == ("<s>", "</s>", "<pad>")
+    tokenizer.no_padding()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert read_tokenizer(tmp_path, vocab_size=ROWS).pad_token == "</s>"
+
+
+def test_declared_tokens_need_no_row_of_the_word_table(tmp_path: Path) -> None:
+    declared = {"additional_special_tokens": ["[E1]", "[/E1]"]}
+    _write(tmp_path, {"tokenizer_config.json": declared}, stored=False)
+    size = len(dict.fromkeys(WORDS))
+    (tmp_path / "vocab.txt").write_text("\n".join(dict.fromkeys(WORDS)) + "\n\n")
+    files = read_tokenizer(tmp_path, vocab_size=size)
+    assert Tokenizer.from_str(files.json).token_to_id("[/E1]") == size + 2
+    assert _tokens(files, "a [E1]") == ["[CLS]", "a", "[E1]", "[SEP]"]
+
+
+def test_a_padding_token_without_a_row_is_not_needed(tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {"pad_token": "<pad>"}}, stored=False)
+    size = len(dict.fromkeys(WORDS))
+    assert read_tokenizer(tmp_path, vocab_size=size).pad_token == "[SEP]"
+    assert read_tokenizer(tmp_path, vocab_size=size + 1).pad_token == "<pad>"
+
+
+@pytest.mark.parametrize("key", ["cls_token", "sep_token"])
+def test_a_framing_token_without_a_row_is_refused(key: str, tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {key: "<x>"}}, stored=False)
+    with pytest.raises(TokenizerError, match=r"for '<x>'\. Check that tokenizer"):
+        read_tokenizer(tmp_path, vocab_size=len(dict.fromkeys(WORDS)))
 
 
 def test_tokens_beyond_the_word_table_are_refused(tmp_path: Path) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bert_export.datasets.masking import hide_tokens, mask_tokens
+from bert_export.datasets.masking import corrupt_rows, hide_tokens, mask_tokens
+from bert_export.errors import TokenizerError
+from bert_export.runtime.tokenization import Tokenizer
+from tests.runtime.test_tokenization import record
+from tests.runtime.vocabulary import small_json
 
 
 def test_masking_follows_the_paper() -> None:
@@ -19,6 +23,12 @@ def test_masking_follows_the_paper() -> None:
     assert (corrupted == 103).sum() == pytest.approx(0.8 * drawn, rel=0.03)
     assert (changed & (corrupted != 103)).sum() == pytest.approx(0.1 * drawn, rel=0.12)
     np.testing.assert_array_equal(ids, np.arange(1000, 41_000))
+
+
+def test_a_mask_without_a_vector_is_refused() -> None:
+    tokenizer = Tokenizer.from_json(small_json(), record())
+    with pytest.raises(TokenizerError, match="has no vector in the model"):
+        corrupt_rows([], tokenizer, np.random.default_rng(0), vocab_size=tokenizer.required_mask_id)
 
 
 def test_masking_a_row_of_special_tokens_changes_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from bert_export.errors import ConfigError
-from bert_export.models.config import BertConfig
+from bert_export.models.config import BertConfig, entailment_id
 
 
 def test_defaults_are_the_originals() -> None:
@@ -40,6 +40,37 @@ def test_absent_labels_are_numbered(raw: dict[str, Any], labels: tuple[str, ...]
     assert BertConfig.from_dict(raw).labels == labels
 
 
+def test_names_of_labels_may_be_numbers() -> None:
+    names = {"0": 0, "1": 1.5, "2": "two", "3": True}
+    assert BertConfig.from_dict({"id2label": names}).labels == ("0", "1.5", "two", "True")
+
+
+GENERIC = {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ({"contradiction": 0, "entailment": 1, "entailed": 2}, 1),
+        ({"ENTAILMENT": 2}, 2),
+        ({"LABEL_0": 0}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_id_of_the_entailment_is_of_label2id(ids: object, expected: int | None) -> None:
+    assert entailment_id({"id2label": GENERIC, "label2id": ids}) == expected
+    # The original takes label2id for nothing where there is no id2label.
+    assert entailment_id({"label2id": ids}) is None
+
+
+@pytest.mark.parametrize("ids", [["entailment"], {"entailment": 3}, {"entailment": "0"},
+                                 {"entailment": True}, {"entailment": -1}])  # fmt: skip
+def test_other_ids_of_the_entailment_are_refused(ids: object) -> None:
+    with pytest.raises(ConfigError, match="label2id"):
+        entailment_id({"id2label": GENERIC, "label2id": ids})
+
+
 def test_fields_without_effect_are_ignored() -> None:
     raw = {"hidden_dropout_prob": 0.9, "chunk_size_feed_forward": 4, "use_cache": 3, "new": []}
     assert BertConfig.from_dict(raw) == BertConfig()
@@ -69,7 +100,7 @@ def test_fields_without_effect_are_ignored() -> None:
         ({"is_decoder": "yes"}, "is_decoder is not a flag: expected true or false, got 'yes'"),
         ({"tie_word_embeddings": None}, "tie_word_embeddings is not a flag"),
         ({"id2label": ["a"]}, "id2label is malformed"),
-        ({"id2label": {"0": 1}}, "id2label is malformed"),
+        ({"id2label": {"0": None}}, "id2label is malformed"),
         ({"id2label": {"zero": "a"}}, "id2label has a key that is no id"),
         ({"id2label": {"1": "a"}}, r"without gaps, got \[1\]"),
         ({"id2label": {"0": "a", "00": "b"}}, "does not number its labels"),

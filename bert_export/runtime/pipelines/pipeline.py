@@ -33,7 +33,13 @@ from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.closing import Closing
 from bert_export.runtime.pipelines.inputs import DecodeItem, mapping_items, naming_items, read_items
-from bert_export.runtime.sessions.session import BoundedSession, Feeds, Outputs, Session
+from bert_export.runtime.sessions.session import (
+    BoundedSession,
+    Feeds,
+    Outputs,
+    PaddingSession,
+    Session,
+)
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
 from bert_export.tasks.interface import outputs_per_token
@@ -85,6 +91,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         self._reopen = reopen
         self._session = session
         self._max_rows = session.max_rows if isinstance(session, BoundedSession) else None
+        self._row_multiple = session.row_multiple if isinstance(session, PaddingSession) else 1
         self._per_token = outputs_per_token(session.outputs)
         self._token_budget = (
             TOKEN_BUDGET
@@ -211,8 +218,11 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
 
         Args:
             rows: One at least.
-            length: Tokens that rows are padded to; the longest row's when ``None``.
+            length: Tokens that rows are padded to; the longest row's when ``None``, or a few more
+                where the session prefers that.
         """
+        if length is None:
+            length = self._padded_length(max(map(len, rows)))
         return self.graph_feeds(pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length))
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
@@ -322,12 +332,17 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return run_in_batches(
             rows,
             run,
-            lengths=lengths,
+            lengths=[self._padded_length(len(row)) for row in rows] if lengths is None else lengths,
             token_budget=self._token_budget,
             max_rows=max_rows,
             sort=self._sort,
             advance=advance,
         )
+
+    def _padded_length(self, tokens: int) -> int:
+        """The next length that the session prefers, unless the model does not take so many."""
+        padded = -(-tokens // self._row_multiple) * self._row_multiple
+        return padded if padded <= self.tokenizer.max_length else tokens
 
     def _run_batch(self, rows: Sequence[Row]) -> list[Outputs]:
         if _LOGGER.isEnabledFor(logging.DEBUG):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,15 @@ import transformers
 from bert_export.errors import InputError
 from bert_export.runtime.decoding.entities import TaggedText
 from bert_export.runtime.pipelines.token_classification import TokenClassificationPipeline
-from tests.oracle import save_tiny
+from tests.oracle import save_tiny, write_vocabulary
 from tests.runtime.pipelines.parity import assert_same
 from tests.support import open_tiny
 
+ADDED = {
+    "lstrip": ({"content": "<ent>", "lstrip": True}, "the cat <ent> sat on <ent>"),
+    "rstrip": ({"content": "<ent>", "rstrip": True}, "the cat <ent> sat on <ent>"),
+    "capitals": ({"content": "NewYork", "normalized": True}, "the cat NEWYORK sat newyork"),
+}
 STRATEGIES = ("none", "simple", "first", "average", "max")
 LABELS = {
     "bio": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
@@ -185,3 +191,23 @@ def test_malformed_records_are_refused(
 ) -> None:
     with pytest.raises(InputError):
         pipeline.item(record)
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_added_tokens_are_spelled_as_the_vocabulary_has_them(name: str, tmp_path: Path) -> None:
+    form, text = ADDED[name]
+    labels = dict(enumerate(LABELS["bio"]))
+    ids = {label: index for index, label in labels.items()}
+    size = write_vocabulary(tmp_path)
+    save_tiny("BertForTokenClassification", tmp_path, vocab_size=size + 1, id2label=labels,
+              label2id=ids)  # fmt: skip
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    plain = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+    settings["added_tokens_decoder"] |= {str(size): plain | {"special": False} | form}
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    ours = open_tiny("token-classification", tmp_path)
+    theirs = transformers.pipeline("token-classification", str(tmp_path), device="cpu")
+    for how in STRATEGIES:
+        asked: dict[str, Any] = {"aggregation_strategy": how, "ignore_labels": []}
+        assert_same(ours(text, **asked), theirs(text, **asked))

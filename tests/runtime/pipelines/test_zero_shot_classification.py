@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +141,22 @@ def test_malformed_calls_are_refused(
     with pytest.raises(InputError, match=message) as caught:
         pipeline(inputs, labels, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_the_config_may_name_the_entailment_by_its_id(tmp_path: Path) -> None:
+    save_tiny("BertForSequenceClassification", tmp_path, num_labels=3)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {
+        "id2label": {str(index): f"LABEL_{index}" for index in range(3)},
+        "label2id": {"entailment": 0, "neutral": 1, "contradiction": 2},
+    }
+    path.write_text(json.dumps(config), encoding="utf-8")
+    ours = open_tiny("zero-shot-classification", tmp_path)
+    theirs = transformers.pipeline("zero-shot-classification", str(tmp_path), device="cpu")
+    for multi_label in (False, True):
+        asked: dict[str, Any] = {"candidate_labels": ["cat", "dog"], "multi_label": multi_label}
+        assert_same(ours("the cat sat", **asked), theirs("the cat sat", **asked))
 
 
 def test_a_head_without_entailment_is_refused(tmp_path: Any) -> None:
