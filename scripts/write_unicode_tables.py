@@ -1,7 +1,7 @@
 """Write the Unicode tables of the C++ tokenizer, by asking the installed ``tokenizers``.
 
-No Unicode library agrees with ``tokenizers``, which mixes three versions of the standard: every code
-point is therefore put to the library itself. ``python scripts/write_unicode_tables.py`` writes
+No Unicode library agrees with ``tokenizers``, which mixes three versions of the standard: every
+code point is therefore put to the library itself. ``python scripts/write_unicode_tables.py`` writes
 ``bert_export/runtime/cpp/src/text/unicode_tables.cpp``; a test compares the file with the installed
 release.
 """
@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import tokenizers
@@ -26,7 +28,7 @@ CODE_POINTS = 0x110000
 _SURROGATES = range(0xD800, 0xE000)
 _HANGUL = range(0xAC00, 0xD7A4)  # decomposed by arithmetic, in every version of the standard
 _BLOCK = 256
-_CHUNK = 4096
+_FEW = 256  # characters of a text with an added token for each, which takes the square of that
 _ADDED = "[X]"
 _BETWEEN = "|"
 _LOWEST_CLASS, _HIGHEST_CLASS = "\u0334", "\u0345"  # of combining classes 1 and 240
@@ -74,13 +76,13 @@ def ask() -> Tables:
     flags = [0] * CODE_POINTS
     for flag, found in _flagged():
         for code in found:
-            flags[code] |= flag
-    decompositions = _changed(normalizers.NFD().normalize_str)
-    lower_case = _changed(normalizers.Lowercase().normalize_str)
+            flags[code] |= int(flag)
+    decompositions = _code_points(_changed(normalizers.NFD().normalize_str))
+    lower_case = _code_points(_changed(normalizers.Lowercase().normalize_str))
     for code in decompositions:
-        flags[code] |= Flag.DECOMPOSED
+        flags[code] |= int(Flag.DECOMPOSED)
     for code in lower_case:
-        flags[code] |= Flag.LOWERCASED
+        flags[code] |= int(Flag.LOWERCASED)
     for code in _HANGUL:
         if decompositions.pop(code) != _jamo(code):
             raise SystemExit(f"Hangul syllable {code:04X} is not decomposed by arithmetic")
@@ -92,18 +94,18 @@ def _flagged() -> Iterator[tuple[Flag, list[int]]]:
     clean = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False
     ).normalize_str
-    yield Flag.CONTROL, _where(clean, lambda _, answer: answer == "")
-    yield Flag.BLANK, _where(clean, lambda code, answer: answer == " " and code != ord(" "))
+    yield Flag.CONTROL, _where(clean, lambda answer: answer == "")
+    yield Flag.BLANK, _where(clean, lambda answer: answer == " ")
     chinese = normalizers.BertNormalizer(
         clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=False
     ).normalize_str
-    yield Flag.CHINESE, _where(chinese, lambda _, answer: len(answer) == 3)
+    yield Flag.CHINESE, _where(chinese, lambda answer: len(answer) == 3)
     strip = normalizers.BertNormalizer(
         clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False
     ).normalize_str
-    yield Flag.NONSPACING_MARK, _where(strip, lambda _, answer: answer == "")
+    yield Flag.NONSPACING_MARK, _where(strip, lambda answer: answer == "")
     strip_accents = normalizers.StripAccents().normalize_str
-    yield Flag.MARK, _where(strip_accents, lambda _, answer: answer == "")
+    yield Flag.MARK, _where(strip_accents, lambda answer: answer == "")
     whitespace, punctuation = _pre_tokenized()
     yield Flag.WHITESPACE, whitespace
     yield Flag.PUNCTUATION, punctuation
@@ -112,31 +114,45 @@ def _flagged() -> Iterator[tuple[Flag, list[int]]]:
     yield Flag.WORD, _words()
 
 
-def _chunks() -> Iterator[str]:
+@cache
+def _characters() -> str:
     """All characters but the one that stands between them in a question, in order."""
-    codes = [
-        code for code in range(CODE_POINTS) if code not in _SURROGATES and code != ord(_BETWEEN)
-    ]
-    for start in range(0, len(codes), _CHUNK):
-        yield "".join(map(chr, codes[start : start + _CHUNK]))
+    codes = chain(range(_SURROGATES.start), range(_SURROGATES.stop, CODE_POINTS))
+    return "".join(map(chr, codes)).replace(_BETWEEN, "")
 
 
-def _answers(normalize: Callable[[str], str]) -> Iterator[tuple[int, str]]:
-    """Every code point with what a normalizer makes of it."""
-    yield ord(_BETWEEN), normalize(_BETWEEN)
+def _chunks(size: int = 4096) -> Iterator[str]:
+    for start in range(0, len(_characters()), size):
+        yield _characters()[start : start + size]
+
+
+def _changed(
+    normalize: Callable[[str], str], *, before: str = "", behind: str = ""
+) -> dict[int, str]:
+    """What a normalizer makes of the code points that it changes, between two others or alone."""
+
+    def asked(character: str) -> str:
+        return before + character + behind
+
+    answer = normalize(asked(_BETWEEN))
+    changed = {} if answer == asked(_BETWEEN) else {ord(_BETWEEN): answer}
     for chunk in _chunks():
-        answers = normalize(_BETWEEN.join(chunk)).split(_BETWEEN)
-        yield from zip(map(ord, chunk), answers, strict=True)
+        question = _BETWEEN.join(map(asked, chunk) if before + behind else chunk)
+        answers = normalize(_BETWEEN + question).split(_BETWEEN)[1:]
+        changed |= {
+            ord(character): answer
+            for character, answer in zip(chunk, answers, strict=True)
+            if answer != asked(character)
+        }
+    return changed
 
 
-def _where(normalize: Callable[[str], str], holds: Callable[[int, str], bool]) -> list[int]:
-    return [code for code, answer in _answers(normalize) if holds(code, answer)]
+def _where(normalize: Callable[[str], str], holds: Callable[[str], bool]) -> list[int]:
+    return [code for code, answer in _changed(normalize).items() if holds(answer)]
 
 
-def _changed(normalize: Callable[[str], str]) -> Lengthened:
-    return {
-        code: tuple(map(ord, answer)) for code, answer in _answers(normalize) if answer != chr(code)
-    }
+def _code_points(answers: dict[int, str]) -> Lengthened:
+    return {code: tuple(map(ord, answer)) for code, answer in answers.items()}
 
 
 def _pre_tokenized() -> tuple[list[int], list[int]]:
@@ -167,7 +183,7 @@ def _stripped_beside_added_tokens() -> list[int]:
     """What a token with lstrip takes up."""
     backend = _with_added_token(AddedToken(_ADDED, lstrip=True, normalized=False))
     found = []
-    for chunk in _chunks():
+    for chunk in _chunks(_FEW):
         encoding = backend.encode("".join(f"{_STARTER}{one}{_ADDED}" for one in chunk))
         spans = [
             span for index, span in zip(encoding.ids, encoding.offsets, strict=True) if index == 1
@@ -184,7 +200,7 @@ def _words() -> list[int]:
     """What a token with single_word may not stand beside."""
     backend = _with_added_token(AddedToken(_ADDED, single_word=True, normalized=False))
     found = [ord(_BETWEEN)] if 1 not in backend.encode(f"{_BETWEEN}{_ADDED} ").ids else []
-    for chunk in _chunks():
+    for chunk in _chunks(_FEW):
         encoding = backend.encode("".join(f" {one}{_ADDED} " for one in chunk))
         stops = {
             end
@@ -206,12 +222,11 @@ def _combining_classes() -> dict[int, int]:
     """
     order = normalizers.NFD().normalize_str
     least, most = _LOWEST_CLASS, _HIGHEST_CLASS
-    marks = [
-        chr(code)
-        for code, answer in _answers(order)
-        if answer == chr(code)
-        and (_swaps(order, answer, least) or _swaps(order, most, answer))
-    ]
+    lower_first, higher_first = _changed(order, behind=least), _changed(order, before=most)
+    marks = sorted(
+        {chr(code) for code, answer in lower_first.items() if answer == least + chr(code)}
+        | {chr(code) for code, answer in higher_first.items() if answer == chr(code) + most}
+    )
     rulers: dict[int, str] = {}
     for mark in marks:
         rulers.setdefault(unicodedata.combining(mark), mark)
@@ -242,7 +257,9 @@ def _jamo(syllable: int) -> tuple[int, ...]:
 
 def render(tables: Tables) -> str:
     """The C++ file."""
-    records = sorted({(flags, tables.classes.get(code, 0)) for code, flags in enumerate(tables.flags)})
+    records = sorted(
+        {(flags, tables.classes.get(code, 0)) for code, flags in enumerate(tables.flags)}
+    )
     numbers = {record: index for index, record in enumerate(records)}
     kinds = [numbers[flags, tables.classes.get(code, 0)] for code, flags in enumerate(tables.flags)]
     blocks: dict[tuple[int, ...], int] = {}

@@ -4,8 +4,9 @@ A bundle holds ``manifest.json`` (:mod:`~bert_export.bundle.schema`), one ``<tar
 engine that it serves, ``weights.data`` in which all of them find their weights, each stored once,
 and ``tokenizer.json``. The manifest keeps the request that the bundle answers
 (:mod:`~bert_export.bundle.request`). Every file but the manifest is listed there with its size and
-sha256 (:mod:`~bert_export.bundle.integrity`); a bundle is written whole or not at all
-(:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_files` for one file).
+sha256 (:mod:`~bert_export.bundle.integrity`), and a graph is compared with what the manifest says
+of it before it answers (:mod:`~bert_export.bundle.graph_check`). A bundle is written whole or not
+at all (:mod:`~bert_export.bundle.folder`, and :mod:`~bert_export.bundle.whole_files` for one file).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bert_export.bundle.folder import (
     read_steadily,
     replace_folder,
 )
+from bert_export.bundle.graph_check import check_graph
 from bert_export.bundle.integrity import (
     MANIFEST,
     WEIGHTS_FILE,
@@ -102,6 +104,7 @@ __all__ = [
     "SearchRecord",
     "TensorSpec",
     "TokenizerRecord",
+    "check_graph",
     "check_opset",
     "check_replaceable",
     "hash_file",

@@ -193,15 +193,10 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Whether an accuracy budget is named, be it in part."""
         return self.max_drop is not None or self.eval_data is not None or self.keep_best
 
-    def for_targets(self, targets: Sequence[str], precision: str) -> ExportRequest:
-        """The same for other targets, which are named; options of INT8 stay with INT8 alone."""
-        request = msgspec.structs.replace(
-            self, targets=tuple(targets), precision=precision, shapes=None
-        )
-        if precision == "int8":
-            return request
+    def without_int8(self) -> ExportRequest:
+        """The same without the options that INT8 alone has."""
         return msgspec.structs.replace(
-            request,
+            self,
             calibration=None,
             quantization=None,
             cpu=None,
@@ -211,3 +206,10 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             fields={},
             label_map={},
         )
+
+    def for_targets(self, targets: Sequence[str], precision: str) -> ExportRequest:
+        """The same for other targets, which are named; options of INT8 stay with INT8 alone."""
+        request = msgspec.structs.replace(
+            self, targets=tuple(targets), precision=precision, shapes=None
+        )
+        return request if precision == "int8" else request.without_int8()

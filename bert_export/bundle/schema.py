@@ -501,6 +501,8 @@ class Manifest(Record, frozen=True, kw_only=True):
             each.
         request: What the export was asked for, with what it left to the checkpoint and the machine
             filled in; ``None`` in bundles of before it was kept.
+        stages: Seconds of each stage of the export, in order, when the bundle was made; empty in
+            bundles of before they were kept.
     """
 
     schema_version: int
@@ -516,6 +518,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     auto_target: AutoTargetRecord | None = None
     assumptions: tuple[str, ...] = ()
     request: ExportRequest | None = None
+    stages: dict[str, float] = {}
 
     def engine(self, target: str | None = None) -> EngineRecord:
         """The entry of a target; of the default target when ``None``.

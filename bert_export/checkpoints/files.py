@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.checkpoints.own_files import is_file, refuse_outside, refuse_pointer
-from bert_export.errors import BertExportError, CheckpointError, panics_as_errors, plain, shown
+from bert_export.errors import BertExportError, CheckpointError, plain, shown
+from bert_export.foreign_errors import panics_as_errors
 from bert_export.regular_files import read_regular
 
 __all__ = [

@@ -19,7 +19,8 @@ from bert_export.checkpoints.tokenizer_classes import (
     TokenizerClass,
     find_class,
 )
-from bert_export.errors import PanicError, TokenizerError, one_line, panics_as_errors, shown
+from bert_export.errors import TokenizerError, one_line, shown
+from bert_export.foreign_errors import PanicError, panics_as_errors
 from bert_export.regular_files import read_regular_text
 
 __all__ = ["TokenizerFiles", "read_tokenizer"]

@@ -18,6 +18,7 @@ _NAMES = (
     "explain",
     "bench",
     "report",
+    "push",
     "check-gpu",
     "tasks",
 )

@@ -12,7 +12,7 @@ from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import Command, option_group
-from bert_export.target_table import TARGETS
+from bert_export.target_table import TARGETS, find_target
 
 if TYPE_CHECKING:  # building needs PyTorch, the help does not
     from bert_export.exporter import Export
@@ -84,6 +84,8 @@ def build_command(
     from bert_export.cli.stages import DrawnStages
 
     with usage_errors():
+        for target in targets:
+            find_target(target, precision)
         engines = read_engine_options(
             targets,
             gpus=gpus,

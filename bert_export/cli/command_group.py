@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from bert_export.cli.console import FAILED, INTERRUPTED, MISUSED, UsageProblem, fail, stderr
 from bert_export.errors import InputError, one_of, shown
@@ -42,8 +41,18 @@ class CommandGroup(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The group's; where a shell asks what could follow, those of the default too."""
+        own = super().get_params(ctx)
+        default = self.get_command(ctx, self._default) if ctx.resilient_parsing else None
+        if default is None:
+            return own
+        known = {option for parameter in own for option in parameter.opts}
+        others = default.get_params(ctx)
+        return [*own, *(one for one in others if not known.intersection(one.opts))]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = [option for parameter in self.get_params(ctx) for option in parameter.opts]
+        own = [option for parameter in super().get_params(ctx) for option in parameter.opts]
         if args and args[0].startswith("-") and args[0] not in own:
             args = [self._default, *args]
         return super().parse_args(ctx, args)
@@ -57,17 +66,6 @@ class CommandGroup(click.Group):
                 InputError(f"command {shown(name)} is unknown", **one_of(name, self._homes))
             )
         return name, self.get_command(ctx, name), others
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Commands; for what begins an option, those of the group and of the default."""
-        found = super().shell_complete(ctx, incomplete)
-        command = self.get_command(ctx, self._default)
-        if not incomplete.startswith("-") or command is None:
-            return found
-        inner = click.Context(command, parent=ctx, info_name=self._default, resilient_parsing=True)
-        known = {item.value for item in found}
-        others = command.shell_complete(inner, incomplete)
-        return [*found, *(item for item in others if item.value not in known)]
 
     def main(
         self,

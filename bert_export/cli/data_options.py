@@ -9,55 +9,64 @@ from typing import Any, TypeVar
 
 import click
 
+from bert_export.cli.console import usage_errors
 from bert_export.cli.option_groups import add_options
-from bert_export.errors import InputError
+from bert_export.errors import InputError, plain, shown
 
-__all__ = ["DataOptions", "data_options"]
+__all__ = ["DataOptions", "data_options", "read_data_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions:
-    """The options of :func:`data_options` as typed."""
+    """What the options of :func:`data_options` say.
 
-    fields: Sequence[str] = ()
-    label_maps: Sequence[str] = ()
+    Args:
+        columns: By field, the column that holds it.
+        label_map: The bundle's label by the data's.
+    """
 
-    def columns(self) -> dict[str, str]:
-        """By field, the column that holds it.
+    columns: dict[str, str]
+    label_map: dict[str, str]
 
-        Raises:
-            InputError: One is no ``FIELD=COLUMN``, or names a field a second time.
-        """
-        columns: dict[str, str] = {}
-        for text in self.fields:
-            name, found, column = text.partition("=")
-            if not found or not name or not column:
-                raise InputError(
-                    f"field {text!r} is malformed",
-                    expected="FIELD=COLUMN, such as text=sentence",
-                    got=repr(text),
-                )
-            if name in columns:
-                raise InputError(
-                    f"field {name} is given twice",
-                    expected="one column",
-                    got=f"{columns[name]} and {column}",
-                )
-            columns[name] = column
-        return columns
 
-    def label_map(self) -> dict[str, str]:
-        """The bundle's label by the data's.
+def read_data_options(fields: Sequence[str], label_maps: Sequence[str]) -> DataOptions:
+    """What was typed.
 
-        Raises:
-            InputError: One is malformed.
-            DatasetError: A file cannot be read.
-        """
-        from bert_export.datasets.label_map import join_label_maps
+    Args:
+        fields: ``FIELD=COLUMN``, each.
+        label_maps: ``OLD=NEW`` or the name of a file, each.
 
-        return join_label_maps(self.label_maps)
+    Raises:
+        InputError: One is malformed, or names a field a second time.
+        DatasetError: A file cannot be read.
+    """
+    columns: dict[str, str] = {}
+    for text in fields:
+        name, _, column = text.partition("=")
+        if not name or not column:
+            raise InputError(
+                f"field {shown(text)} is malformed",
+                expected="FIELD=COLUMN, such as text=sentence",
+                got=shown(text),
+            )
+        if name in columns:
+            raise InputError(
+                f"field {plain(name)} is given twice",
+                expected="one column",
+                got=f"{plain(columns[name])} and {plain(column)}",
+            )
+        columns[name] = column
+    return DataOptions(columns=columns, label_map=_label_map(label_maps))
+
+
+def _label_map(texts: Sequence[str]) -> dict[str, str]:
+    if not texts:
+        return {}
+    from bert_export.datasets.label_map import join_label_maps
+
+    return join_label_maps(texts)
 
 
 def data_options(
@@ -90,9 +99,8 @@ def data_options(
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            own = DataOptions(
-                fields=options.pop("fields"), label_maps=options.pop("label_maps", ())
-            )
+            with usage_errors():
+                own = read_data_options(options.pop("fields"), options.pop("label_maps", ()))
             return command(*arguments, data_options=own, **options)
 
         return add_options(wrapped, (field, label_map) if labels else (field,))  # type: ignore[return-value]

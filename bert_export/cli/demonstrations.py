@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bert_export.datasets.demonstrations import find_demonstrations
+from bert_export.demonstration_table import find_demonstrations
 
 __all__ = ["demonstration_lines"]
 
@@ -11,5 +11,5 @@ def demonstration_lines() -> str:
     """A heading and a line per demonstration; click keeps the lines as they are."""
     demonstrations = find_demonstrations()
     width = max(len(one.name) for one in demonstrations) + len("demo:")
-    lines = [f"  {f'demo:{one.name}':<{width}}  {one.summary}" for one in demonstrations]
+    lines = [f"{f'demo:{one.name}':<{width}}  {one.summary}" for one in demonstrations]
     return "\n".join(["\b", "Demonstrations:", *lines])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from bert_export.bundle import EngineOptions
 from bert_export.cli.option_groups import add_options, option_group
 from bert_export.errors import InputError
@@ -55,6 +57,7 @@ def read_engine_options(
     lengths: str | None,
     profile_from: str | None,
     engine_cache: str | None,
+    base: EngineOptions | None = None,
 ) -> EngineOptions | None:
     """What is to be built, as these options say.
 
@@ -65,21 +68,24 @@ def read_engine_options(
         lengths: Numbers.
         profile_from: A file.
         engine_cache: A folder.
+        base: What holds where nothing else is typed.
 
     Returns:
-        The options; ``None`` where none was typed and there is no GPU here, or no target that has
-        an engine to build for it.
+        The options; ``None`` where there is no ``base`` and none was typed, unless a target has an
+        engine to build for the GPU that is here.
 
     Raises:
         InputError: A size is malformed.
     """
-    options = EngineOptions(
-        gpus=tuple(gpus),
-        batch_sizes=_sizes("batch-sizes", batch_sizes),
-        lengths=_sizes("lengths", lengths),
-        profile_from=profile_from,
-    )
-    if options != EngineOptions() or engine_cache is not None:
+    typed = {
+        "gpus": tuple(gpus),
+        "batch_sizes": _sizes("batch-sizes", batch_sizes),
+        "lengths": _sizes("lengths", lengths),
+        "profile_from": profile_from,
+    }
+    given = {name: value for name, value in typed.items() if value}
+    options = msgspec.structs.replace(base or EngineOptions(), **given)
+    if given or base is not None or engine_cache is not None:
         return options
     if not any(name in TARGETS and TARGETS[name].builder is not None for name in targets):
         return None

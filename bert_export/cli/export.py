@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from bert_export.bundle import (
     DEFAULT_OBSERVER,
@@ -23,7 +25,7 @@ from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import Command, option_group
-from bert_export.errors import InputError
+from bert_export.errors import InputError, shown
 from bert_export.target_table import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
 
@@ -49,14 +51,20 @@ _running = option_group("Running and printing")
 @_input(
     "--model",
     type=values.MODEL,
-    default="demo",
-    show_default=True,
-    help="A directory, a hub id, `demo` (the task's demonstration checkpoint) or `demo:NAME`.",
+    help="A directory, a hub id, `demo` (the task's demonstration checkpoint) or `demo:NAME`.  "
+    "[default: demo]",
 )
 @_input(
     "--max-length",
     type=click.IntRange(min=1),
     help="Tokens per row; longer text is cut or strided.",
+)
+@_input(
+    "--recipe",
+    type=values.DATA,
+    metavar="FILE",
+    help="A TOML file, as `bert-export inspect BUNDLE --recipe` writes it; what is typed beside it "
+    "counts more.",
 )
 @_output(
     "--output", "-o", type=values.BUNDLE, help="The bundle's folder.  [default: TASK-PRECISION]"
@@ -124,14 +132,16 @@ _running = option_group("Running and printing")
 @_running(
     "--explain", "explains", is_flag=True, help="Show what each graph pass did, and what costs."
 )
+@_running("--dry-run", is_flag=True, help="Say what would be done, and how long that took before.")
 @_running("--quiet", is_flag=True, help="Print nothing but errors.")
 @_running("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export_command(
     *,
     task: str | None,
-    model: str,
+    model: str | None,
     checkpoint: TypedCheckpointOptions,
     max_length: int | None,
+    recipe: str | None,
     output: str | None,
     flag: str | None,
     precision: str | None,
@@ -155,40 +165,53 @@ def export_command(
     threads: int | None,
     example: str | None,
     explains: bool,
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Export a checkpoint into a bundle that answers without PyTorch."""
+    with errors_on_one_line():
+        base = ExportRequest() if recipe is None else _recipe(recipe)
     with usage_errors():
-        targets = targets or (DEFAULT_TARGET,)
-        request = ExportRequest(
-            task=task,
-            model=model,
-            checkpoint=checkpoint.read(),
-            max_length=max_length,
-            precision=_precision(precision, flag),
-            targets=targets,
-            shapes=shapes,
-            opset=DEFAULT_OPSET if opset is None else opset,
-            calibration=calibration,
-            quantization=_quantization(int8_mode, calibration_method),
-            cpu=cpu,
-            max_drop=None if max_drop is None else parse_share(max_drop),
-            eval_data=eval_data,
-            keep_best=keep_best,
-            fields=data_options.columns(),
-            label_map=data_options.label_map(),
-            engines=read_engine_options(
-                targets,
+        chosen = _precision(precision, flag)
+        if chosen not in {None, "int8"}:
+            base = base.without_int8()
+        if targets and base.is_auto:
+            base = msgspec.structs.replace(base, shapes=None)
+        typed = {
+            "task": task,
+            "model": model,
+            "checkpoint": checkpoint.read(),
+            "max_length": max_length,
+            "precision": chosen,
+            "targets": targets or None,
+            "shapes": shapes,
+            "opset": opset,
+            "calibration": calibration,
+            "quantization": _quantization(int8_mode, calibration_method, base.quantization),
+            "cpu": cpu,
+            "max_drop": None if max_drop is None else parse_share(max_drop),
+            "eval_data": eval_data,
+            "keep_best": keep_best or None,
+            "fields": data_options.columns or None,
+            "label_map": data_options.label_map or None,
+            "engines": read_engine_options(
+                targets or base.targets,
                 gpus=gpus,
                 batch_sizes=batch_sizes,
                 lengths=lengths,
                 profile_from=profile_from,
                 engine_cache=engine_cache,
+                base=base.engines,
             ),
-            threads=threads,
-        )
+            "threads": threads,
+        }
+        given = {name: value for name, value in typed.items() if value is not None}
+        request = msgspec.structs.replace(base, **given)
     with errors_on_one_line():
+        if dry_run:
+            _plan(request, output=output, force=force, as_json=as_json)
+            return
         done = _export(
             request, output=output, force=force, cache=engine_cache, quiet=quiet or as_json
         )
@@ -208,8 +231,29 @@ def export_command(
             )
 
 
-def _precision(precision: str | None, flag: str | None) -> str:
-    """The precision that was typed in one of its forms.
+def _recipe(path: str) -> ExportRequest:
+    """The request of a recipe's file."""
+    from bert_export.exporter import read_recipe
+
+    return read_recipe(path)
+
+
+def _plan(request: ExportRequest, *, output: str | None, force: bool, as_json: bool) -> None:
+    """Say what would be done."""
+    from bert_export.cli.dry_run import print_plan
+
+    with export_extra("export"):
+        from bert_export.exporter import check_request
+        from bert_export.exporter.dry_run import plan_export
+
+        with usage_errors():
+            check_request(request)
+        plan = plan_export(request, output=output, force=force)
+    print_plan(plan, as_json=as_json)
+
+
+def _precision(precision: str | None, flag: str | None) -> str | None:
+    """The precision that was typed in one of its forms; ``None`` where it was in none.
 
     Raises:
         InputError: Two of them are there, and differ.
@@ -220,14 +264,16 @@ def _precision(precision: str | None, flag: str | None) -> str:
             expected="one of them",
             got=f"--precision {precision} and --{flag}",
         )
-    return precision or flag or "fp32"
+    return precision or flag
 
 
-def _quantization(mode: str | None, method: str | None) -> QuantizationOptions | None:
-    """How INT8 is done, where that is said."""
-    if mode is None and method is None:
-        return None
-    return QuantizationOptions(mode=mode or "static", observer=method or DEFAULT_OBSERVER)
+def _quantization(
+    mode: str | None, method: str | None, base: QuantizationOptions | None
+) -> QuantizationOptions | None:
+    """How INT8 is done, where that is typed; what is not typed is as ``base`` has it."""
+    typed = {"mode": mode, "observer": method}
+    given = {name: value for name, value in typed.items() if value is not None}
+    return msgspec.structs.replace(base or QuantizationOptions(), **given) if given else None
 
 
 def _export(
@@ -265,11 +311,11 @@ def _print(done: Export, explanation: Explanation | None) -> None:
     """What was found, and what the passes did where that is asked for."""
     from bert_export.cli.auto_target import print_auto_target
     from bert_export.cli.explain import print_explanation
-    from bert_export.cli.search import search_table
+    from bert_export.cli.search import print_search
 
     plan = done.manifest.engines[0].quantization
     if plan is not None and plan.search is not None:
-        stdout.print(search_table(plan.search))
+        print_search(plan.search)
     print_auto_target(done.manifest)
     stdout.print(f"wrote {done.path}")
     if explanation is not None:
@@ -303,19 +349,30 @@ def _told(
     return told if explanation is None else told | {"explanation": explanation}
 
 
-def parse_share(text: str) -> float:
+def parse_share(text: str, option: str = "max-drop") -> float:
     """A share: ``0.5%`` and ``0.005`` are the same.
 
+    Args:
+        text: As typed.
+        option: Whose value it is, for errors.
+
     Raises:
-        InputError: It is neither.
+        InputError: It is neither, or below zero.
     """
     number, percent = (text[:-1], True) if text.endswith("%") else (text, False)
     try:
-        return float(number) / (100 if percent else 1)
+        share = float(number) / (100 if percent else 1)
     except ValueError:
         raise InputError(
-            "max-drop is malformed", expected="a share such as 0.5% or 0.005", got=repr(text)
+            f"{option} is malformed", expected="a share such as 0.5% or 0.005", got=shown(text)
         ) from None
+    if not 0 <= share < math.inf:
+        raise InputError(
+            f"{option} is out of bounds",
+            expected="0 or more, such as 0.5% for half a point",
+            got=shown(text),
+        )
+    return share
 
 
 def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str | None]:
@@ -324,7 +381,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     A bundle for GPUs alone is not asked: they need not be here. An example that does not fit, such
     as one that is too long for the checkpoint, makes no finished bundle a failure.
     """
-    from bert_export.datasets.demonstrations import find_example
+    from bert_export.demonstration_table import find_example
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)

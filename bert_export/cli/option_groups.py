@@ -1,8 +1,7 @@
-"""What every command is: options under headings, each typed once, and near misses named."""
+"""What every command is: options under headings, and near misses named."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -24,7 +23,8 @@ class _GroupedOption(click.Option):
 class Command(click.Command):
     """A command whose help lists its options group by group, in the order of their declaration.
 
-    An option that takes one value is typed once: of two, one would be taken without a word.
+    Of several options that set one thing, one is typed; of an option that is typed twice, as a
+    command behind an alias of the shell may have it, the last counts.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -34,19 +34,7 @@ class Command(click.Command):
             _, _, order = self.make_parser(ctx).parse_args(list(args))
         except click.NoSuchOption as error:
             raise _unknown_option(ctx, error) from None
-        for name, count in Counter(parameter.name for parameter in order).items():
-            same = [parameter for parameter in order if parameter.name == name]
-            if count > 1 and not _may_be_repeated(same):
-                typed = [max(parameter.opts, key=len) for parameter in same]
-                raise UsageProblem(
-                    InputError(
-                        f"option {typed[0]} is given twice"
-                        if len(set(typed)) == 1
-                        else f"options {' and '.join(dict.fromkeys(typed))} exclude each other",
-                        expected="one of them",
-                        got=" ".join(typed),
-                    )
-                )
+        _refuse_rivals(order)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -66,13 +54,20 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-def _may_be_repeated(parameters: list[click.Parameter]) -> bool:
-    """Whether what is typed again and again adds up, or says the same."""
-    first = parameters[0]
-    if isinstance(first, click.Argument) or first.multiple:
-        return True
-    is_flag = isinstance(first, click.Option) and first.is_flag
-    return is_flag and all(parameter is first for parameter in parameters)
+def _refuse_rivals(order: list[click.Parameter]) -> None:
+    """Refuse several options that set one thing, such as ``--int8`` and ``--fp32``."""
+    rivals: dict[str | None, dict[str, None]] = {}
+    for parameter in order:
+        if isinstance(parameter, click.Option):
+            option = max(parameter.opts, key=len)
+            rivals.setdefault(parameter.name, {})[option] = None
+    for options in rivals.values():
+        if len(options) > 1:
+            raise UsageProblem(
+                InputError(
+                    f"options {' and '.join(options)} exclude each other", expected="one of them"
+                )
+            )
 
 
 def _unknown_option(ctx: click.Context, error: click.NoSuchOption) -> UsageProblem:

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
@@ -44,11 +43,12 @@ class _CallOption(values.StringKind):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Names with their ``=``; behind it the words that the option takes."""
-        bundle, task = ctx.params.get("bundle"), ctx.params.get("task")
+        # Behind an option without its value the bundle is not parsed yet.
+        bundle = ctx.params.get("bundle") or next(iter(ctx.args), None)
         if bundle is None:
             return []
         try:
-            answered = _task(bundle, task)
+            answered = _task(bundle, ctx.params.get("task"))
         except BertExportError:  # no bundle yet: nothing to offer
             return []
         name, equals, _ = incomplete.partition("=")
@@ -125,7 +125,7 @@ def run_command(
             definition = find_task(pipeline.task)
             call_options = {**definition.command_options, **named}
             task_of_records = _without(definition, call_options)
-            fields = data_options.columns()
+            fields = data_options.columns
             for record in _records(task_of_records, inputs, data, fields):
                 print_json(pipeline.ask(record, **call_options))
 
@@ -167,7 +167,9 @@ def _records(
         BertExportError: A record does not fit the task, or inputs and a file are given.
     """
     if data is not None and inputs:
-        raise InputError("inputs are given twice", expected="texts or --data", got="both")
+        raise UsageProblem(
+            InputError("inputs are given twice", expected="texts or --data", got="both")
+        )
     if data is not None:
         yield from read_dataset(task, data, fields=fields).records
         return
@@ -183,8 +185,11 @@ def _task(bundle: str, name: str | None) -> Task:
         BertExportError: There is no bundle, or no such task.
     """
     from bert_export.bundle import read_manifest
+    from bert_export.runtime.hub import find_bundle
 
-    return find_task(read_manifest(Path(bundle)).task if name is None else name)
+    if name is not None:
+        return find_task(name)
+    return find_task(read_manifest(find_bundle(bundle)).task)
 
 
 def _call_options(task: Task) -> list[str]:

@@ -33,7 +33,7 @@ def join_label_maps(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         if "=" in text:
             old, _, new = text.partition("=")
-            joined |= _checked({old: new}, text)
+            joined |= _checked({old: new}, f"label map {text}")
         else:
             joined |= _read_file(Path(text))
     return joined

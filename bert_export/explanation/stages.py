@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import onnx_ir as ir
 
-from bert_export.errors import BundleError, InputError
+from bert_export.errors import BundleError, InputError, one_line
 from bert_export.explanation.cost import Cost
 from bert_export.explanation.operators import Result, Tensor, run_operator
 from bert_export.regular_files import check_regular
@@ -31,6 +31,7 @@ _NORM = "LayerNormalization"
 _FORMATS = ("DequantizeLinear", "QuantizeLinear")
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
 _LARGEST_READ = 64
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def price_stages(
@@ -60,6 +61,20 @@ def price_stages(
             got=str(error).splitlines()[0] if str(error) else type(error).__name__,
             fix="Export or copy the bundle again",
         ) from error
+    try:
+        return _price(path, graph, axes, layers)
+    except _MALFORMED as error:  # nodes that fit together price without any of them
+        raise BundleError(
+            f"graph {path} has nodes that do not fit together",
+            expected="a graph that an engine runs",
+            got=f"{type(error).__name__}: {one_line(error)}",
+            fix="Export or copy the bundle again",
+        ) from error
+
+
+def _price(
+    path: Path, graph: ir.Graph, axes: Mapping[str, int], layers: int
+) -> dict[tuple[int | None, str], Cost]:
     known = {value: _input_tensor(value, axes) for value in graph.inputs}
     norms = _count_norms(graph)
     deepest = max(norms.values(), default=0) + any(node.op_type == _NORM for node in graph)

@@ -2,7 +2,8 @@
 
 ::
 
-    ExportRequest   every option, kept in the manifest      bundle/request.py, request.py
+    ExportRequest   every option, kept in the manifest      bundle/request.py, request.py,
+                                                            recipe_file.py
       -> Source     checkpoint, task, head, texts           source.py
       -> FloatGraph traced, fused, pruned; rows             float_graph.py
       -> Calibrated ranges, equalization, FP16's overflow,  calibrate.py, fp16_overflow.py,
@@ -25,6 +26,7 @@ from bert_export.bundle import (
     QuantizationOptions,
 )
 from bert_export.exporter.progress import Listener, Progress, SilentListener, Stage
+from bert_export.exporter.recipe_file import read_recipe, recipe_text
 from bert_export.exporter.request import check_request
 from bert_export.importing import import_on_use
 from bert_export.target_table import PRECISIONS
@@ -49,6 +51,8 @@ __all__ = [
     "check_request",
     "export",
     "export_request",
+    "read_recipe",
+    "recipe_text",
 ]
 
 __getattr__ = import_on_use(

@@ -6,7 +6,7 @@ unknown characters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from bert_export.runtime.sessions.session import Array, Feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, ScoredPositions
 
-__all__ = ["Case", "MakeFeeds", "make_cases", "scored_part"]
+__all__ = ["Case", "MakeFeeds", "make_cases", "scored_part", "text_batches"]
 
 _TOKEN_BUDGET = 1024
 _AWKWARD_TEXTS = (
@@ -74,9 +74,9 @@ def make_cases(
     rng = np.random.default_rng(seed)
     most = min(tokenizer.vocab_size, vocab_size)
     cases = [
-        Case("real text", feeds(batch), text)
+        Case("real text", batch, text)
         for text in texts
-        for batch in batches_of(text.rows, token_budget=_TOKEN_BUDGET)
+        for batch in text_batches(text.records, feeds=feeds)
     ]
     like = texts[0].rows[0]
 
@@ -103,6 +103,25 @@ def make_cases(
     made = [_like(like, row.input_ids) for row in awkward if row.input_ids.max() < vocab_size]
     cases.append(Case("emoji and unknown characters", feeds(made)))
     return cases
+
+
+def text_batches(records: Sequence[Sequence[Row]], *, feeds: MakeFeeds) -> Iterator[Feeds]:
+    """The graph's inputs for real text.
+
+    Args:
+        records: The rows of each record.
+        feeds: The graph's inputs for a batch of rows. Where they have an axis of choices, which a
+            service fills with one each, a record's rows are the choices of one question: what the
+            head answers is which of them is best.
+    """
+    if feeds(records[0])["input_ids"].ndim == 3:
+        for rows in records:
+            choices = feeds(rows)  # (C, 1, S)
+            yield {name: array.swapaxes(0, 1) for name, array in choices.items()}
+        return
+    rows = [row for record in records for row in record]
+    for batch in batches_of(rows, token_budget=_TOKEN_BUDGET):
+        yield feeds(batch)
 
 
 def scored_part(array: Array, feeds: Feeds, positions: ScoredPositions) -> Array:

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from bert_export.bundle import BuildRecord, EngineOptions, EngineRecord, QuantizationPlan
 from bert_export.exporter.calibrate import Calibrated, scheme_of
-from bert_export.exporter.cases import Case, make_cases, scored_part
+from bert_export.exporter.cases import Case, make_cases, scored_part, text_batches
 from bert_export.exporter.manifest_records import graph_record, pass_record
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
@@ -29,7 +29,6 @@ from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.quantization.calibration.rows import CalibrationRows
 from bert_export.quantization.quantizer import quantize_graph
-from bert_export.runtime.batching import batches_of
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Outputs, Session
 from bert_export.targets import Target, load_target
@@ -193,8 +192,11 @@ def answer_reference(
     )
     calibrating = []
     if source.request.precision == "int8":
-        some = spread(rows.rows, _ANSWERED_ROWS)
-        calibrating = [Case("calibration", pipeline.feeds(batch)) for batch in batches_of(some)]
+        count = max(1, _ANSWERED_ROWS * len(rows.records) // len(rows.rows))
+        some = spread(rows.records, count)
+        calibrating = [
+            Case("calibration", batch) for batch in text_batches(some, feeds=pipeline.feeds)
+        ]
     answers = []
     with progress.stage("reference") as facts:
         for case in (*compared, *calibrating):

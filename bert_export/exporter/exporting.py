@@ -209,7 +209,7 @@ def export_request(
                 build_engine=build_engine,
                 progress=progress,
             )
-        manifest = _write_bundle(folder, records, source)
+        manifest = _write_bundle(folder, records, source, progress)
         if request.is_auto:
             manifest = _choose_target(folder, manifest, source, refusals, seconds, progress)
     return Export(path, manifest, tuple(progress.stages))
@@ -235,7 +235,9 @@ def _check_sizes(source: Source) -> None:
         find_profiles(request.engines, source.max_length)
 
 
-def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Source) -> Manifest:
+def _write_bundle(
+    folder: Path, records: tuple[EngineRecord, ...], source: Source, progress: Progress
+) -> Manifest:
     """Write what stands beside graphs and weights: the tokenizer and the manifest."""
     (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
     manifest = msgspec.structs.replace(
@@ -243,6 +245,7 @@ def _write_bundle(folder: Path, records: tuple[EngineRecord, ...], source: Sourc
         default_target=records[0].target,
         engines=records,
         files=hash_files(folder),
+        stages=progress.seconds(),
     )
     write_manifest(folder, manifest)
     return manifest
@@ -267,6 +270,8 @@ def _choose_target(
         progress=progress,
     )
     record = record_refusals(record, refusals.refusals, request.precision)
-    manifest = msgspec.structs.replace(manifest, default_target=record.chosen, auto_target=record)
+    manifest = msgspec.structs.replace(
+        manifest, default_target=record.chosen, auto_target=record, stages=progress.seconds()
+    )
     write_manifest(folder, manifest)
     return manifest

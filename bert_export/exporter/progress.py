@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Protocol
 __all__ = ["Fact", "Listener", "Progress", "SilentListener", "Stage"]
 
 Fact = int | float | str
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,16 @@ class Progress:
         yield facts
         stage = Stage(name, time.perf_counter() - start, facts)
         self.stages.append(stage)
+        _LOGGER.info("stage %s took %.2f s: %s", name, stage.seconds, facts)
         self._listener.finish(stage)
+
+    def seconds(self) -> dict[str, float]:
+        """Wall time by stage, to a tenth; of stages of one name, the sum."""
+        names = dict.fromkeys(stage.name for stage in self.stages)
+        return {
+            name: round(sum(stage.seconds for stage in self.stages if stage.name == name), 1)
+            for name in names
+        }
 
     def advance(self, done: int, total: int) -> None:
         """Tell how much of the running stage is done."""

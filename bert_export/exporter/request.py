@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bert_export.bundle import ExportRequest, check_opset
-from bert_export.demonstration_table import find_demonstration
+from bert_export.demonstration_table import check_demonstration_name
 from bert_export.errors import InputError, TaskError, one_of, shown
 from bert_export.quantization.options import check_quantization
 from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
@@ -16,7 +16,13 @@ from bert_export.target_table import check_precision
 from bert_export.targets import TARGETS, Target, find_target, load_target
 from bert_export.tasks import TASKS, Task, find_task
 
-__all__ = ["check_labels_used", "check_request", "find_targets", "request_record"]
+__all__ = [
+    "check_demonstration",
+    "check_labels_used",
+    "check_request",
+    "find_targets",
+    "request_record",
+]
 
 
 def check_request(request: ExportRequest) -> ExportRequest:
@@ -44,7 +50,7 @@ def check_request(request: ExportRequest) -> ExportRequest:
     )
     if request.task is not None:
         request = msgspec.structs.replace(request, task=find_task(request.task).name)
-    _check_demonstration(request)
+    check_demonstration(request.task, request.model)
     _check_checkpoint(request)
     _check_precision(request)
     check_opset(request.opset)
@@ -85,11 +91,21 @@ def request_record(request: ExportRequest) -> ExportRequest:
     return msgspec.structs.replace(request, engines=named)
 
 
-def _check_demonstration(request: ExportRequest) -> None:
-    task = None if request.task is None else find_task(request.task)
-    if request.model != "demo":
-        if request.model.startswith("demo:"):
-            find_demonstration(request.model.removeprefix("demo:"))
+def check_demonstration(name: str | None, model: str) -> None:
+    """Refuse a demonstration that is not there.
+
+    Args:
+        name: The task; ``None`` where the checkpoint says it.
+        model: As :class:`bert_export.bundle.ExportRequest` has it.
+
+    Raises:
+        CheckpointError: No demonstration is called so.
+        TaskError: The task has none, or is not named.
+    """
+    task = None if name is None else find_task(name)
+    if model != "demo":
+        if model.startswith("demo:"):
+            check_demonstration_name(model.removeprefix("demo:"))
         return
     if task is None:
         raise TaskError("task is not given", expected=f"--task, one of {', '.join(TASKS)}")

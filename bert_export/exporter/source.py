@@ -11,7 +11,8 @@ from bert_export.bundle import SCHEMA_VERSION, CheckpointOptions, ExportRequest,
 from bert_export.checkpoints import Checkpoint, load_checkpoint, settle
 from bert_export.datasets import DataSet, Records, read_dataset
 from bert_export.errors import TaskError
-from bert_export.evaluation.scorers import check_labels
+from bert_export.evaluation.scorers import check_labels, scorer_for
+from bert_export.exporter.drop import check_enough
 from bert_export.exporter.manifest_records import (
     checkpoint_facts,
     labels_of,
@@ -87,7 +88,8 @@ def load_source(
         ConfigError: What the request says of the checkpoint contradicts it.
         TaskError: The checkpoint does not say its task, or lacks the task's head.
         CalibrationError: The calibration set is unknown or too small.
-        DatasetError: A file of texts is malformed or does not fit the task.
+        DatasetError: A file of texts is malformed or does not fit the task, or is too small for the
+            accuracy budget.
         InputError: ``max_length`` does not fit the checkpoint.
         MissingExtraError: A kind of file needs a package that is not installed.
     """
@@ -101,16 +103,21 @@ def load_source(
         head = load_head(task.head, checkpoint)
         told["model"] = checkpoint.source
         told["parameters"] = sum(parameter.numel() for parameter in head.parameters())
-    facts = checkpoint_facts(config, checkpoint)
-    eval_data = None
-    if request.eval_data is not None:
-        eval_data = read_dataset(
-            task,
-            request.eval_data if eval_records is None else eval_records,
-            fields=request.fields,
-            label_map=request.label_map,
-        )
-        check_labels(task, facts, eval_data)
+        facts = checkpoint_facts(config, checkpoint)
+        eval_data = None
+        if request.eval_data is not None:
+            eval_data = read_dataset(
+                task,
+                request.eval_data if eval_records is None else eval_records,
+                fields=request.fields,
+                label_map=request.label_map,
+            )
+            notes = check_labels(task, facts, eval_data)
+            if notes:
+                told["note"] = "; ".join(notes)
+            if request.max_drop is not None:
+                counts_answers = scorer_for(task, facts).counts_answers
+                check_enough(eval_data, request.max_drop, counts_answers=counts_answers)
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )

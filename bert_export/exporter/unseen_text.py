@@ -8,11 +8,13 @@ and other built-in text take its place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from bert_export.datasets import DataSet
-from bert_export.errors import TaskError
+from bert_export.errors import CalibrationError, TaskError
 from bert_export.quantization.calibration.rows import (
     MAX_UNKNOWN,
     CalibrationRows,
@@ -24,6 +26,9 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 
 __all__ = ["UnseenText", "make_unseen", "spread"]
 
+Thing = TypeVar("Thing")
+
+_SEED = 0  # of masks
 _ROWS = 128
 """Rows that are compared in all: each costs a run of the PyTorch head."""
 
@@ -35,14 +40,19 @@ class UnseenText:
     Args:
         source: Name of the set.
         held_out: Whether it is the part of the calibration set that did not calibrate.
-        rows: As the graph will see them; one at least.
+        records: Rows as the graph will see them, those of each record together; one at least.
         unknown_share: Share of ``[UNK]`` among the texts' tokens.
     """
 
     source: str
     held_out: bool
-    rows: tuple[Row, ...]
+    records: tuple[tuple[Row, ...], ...]
     unknown_share: float
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all records."""
+        return tuple(chain.from_iterable(self.records))
 
     @property
     def is_known(self) -> bool:
@@ -61,35 +71,48 @@ def make_unseen(
         pipeline: The task's pipeline, over any session.
 
     Raises:
-        CalibrationError: A record of the sets does not fit the task.
+        CalibrationError: A record of the sets does not fit the task, or all of their text
+            calibrates.
     """
     seen = {tuple(row.encoding.ids) for row in calibration.rows}
     parts = [(calibration.record.source, calibration.held_out, True)]
     for data in sets:
         try:
-            records = encode_text(data, pipeline, seed=calibration.record.seed).masked
+            parts.append((data.source, encode_text(data, pipeline, seed=_SEED).masked, False))
         except TaskError:  # pairs, for a checkpoint that takes none
             continue
-        rows = tuple(row for rows in records for row in rows)
-        parts.append((data.source, rows, False))
-    unseen = {
-        source: (tuple(row for row in rows if tuple(row.encoding.ids) not in seen), held_out)
-        for source, rows, held_out in parts
-    }
-    some = {source: rows for source, (rows, _) in unseen.items() if rows}
-    counts = _shares([len(rows) for rows in some.values()], _ROWS)
+    unseen = [(source, _without(records, seen), held_out) for source, records, held_out in parts]
+    some = [part for part in unseen if part[1]]
+    sizes = [sum(map(len, records)) for _, records, _ in some]
     texts = []
-    for (source, rows), count in zip(some.items(), counts, strict=True):
-        chosen = spread(rows, count)
-        unknown = unknown_share(chosen, pipeline.tokenizer.unk_id)
-        texts.append(UnseenText(source, unseen[source][1], chosen, unknown))
+    for (source, records, held_out), size, count in zip(
+        some, sizes, _shares(sizes, _ROWS), strict=True
+    ):
+        chosen = spread(records, max(1, len(records) * count // size))
+        unknown = unknown_share(chain.from_iterable(chosen), pipeline.tokenizer.unk_id)
+        texts.append(UnseenText(source, held_out, chosen, unknown))
+    if not texts:
+        raise CalibrationError(
+            f"calibration set {calibration.record.source} leaves no text to verify engines on",
+            expected="text that does not calibrate",
+            got="every built-in text in the set, and none held out",
+            fix="Calibrate on fewer of the built-in texts",
+        )
     return tuple(texts)
 
 
-def spread(rows: Sequence[Row], count: int) -> tuple[Row, ...]:
-    """So many of the rows, evenly spaced; all where there are fewer."""
-    count = min(count, len(rows))
-    return tuple(rows[index * len(rows) // count] for index in range(count))
+def spread(things: Sequence[Thing], count: int) -> tuple[Thing, ...]:
+    """So many of some things, evenly spaced; all where there are fewer."""
+    count = min(count, len(things))
+    return tuple(things[index * len(things) // count] for index in range(count))
+
+
+def _without(
+    records: Iterable[tuple[Row, ...]], seen: AbstractSet[tuple[int, ...]]
+) -> tuple[tuple[Row, ...], ...]:
+    """Records without rows that were seen; those that have none left are gone."""
+    left = (tuple(row for row in rows if tuple(row.encoding.ids) not in seen) for rows in records)
+    return tuple(rows for rows in left if rows)
 
 
 def _shares(sizes: Iterable[int], total: int) -> list[int]:

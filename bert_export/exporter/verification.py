@@ -13,7 +13,7 @@ are these:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,6 +108,7 @@ def verify(
     own = [one for one in counting if one.text.held_out and one.rows >= MIN_ROWS]
     deciding = [pair for one in own or counting for pair in one.pairs]
     texts = tuple(_text_record(one, kind, counted=one in counting) for one in compared.values())
+    others = [text for text in texts if text.counted and not text.held_out] if own else []
     head = [(name, right, kept) for one in counting for name, _, right, kept in one.pairs]
     given = answers_given(kind, head, labels)
     parity = ParityRecord(
@@ -123,9 +124,13 @@ def verify(
         ),
         texts=texts,
         labels_never_given=given.never,
-        warnings=_warnings(texts, given, labels, MIN_AGREEMENT[kind], tolerance),
+        warnings=(
+            *_text_warnings(texts),
+            *(_other_text_warnings(others, MIN_AGREEMENT[kind]) if tolerance is None else ()),
+            *_answer_warnings(texts, given, labels),
+        ),
     )
-    _check(parity)
+    _check(parity, others)
     rare = rare_agreement(kind, [pair for one in counting for pair in one.pairs])
     if rare is not None and rare < MIN_RARE_AGREEMENT:
         raise VerificationError(
@@ -179,37 +184,37 @@ def _text_record(compared: _Compared, kind: AgreementKind, *, counted: bool) -> 
     )
 
 
-def _warnings(
-    texts: Sequence[ParityTextRecord],
-    given: Given,
-    labels: Sequence[str],
-    bound: float,
-    tolerance: float | None,
-) -> tuple[str, ...]:
-    """What makes the agreement say less than it seems to."""
-    warnings = []
+def _text_warnings(texts: Sequence[ParityTextRecord]) -> Iterator[str]:
     for text in texts:
         if text.unknown_share > _NOTABLE_UNKNOWN:
             unknown = f"{100 * text.unknown_share:.0f} % unknown to the vocabulary"
             counts = "" if text.counted else ", and does not count"
-            warnings.append(f"text {text.source} that engines are verified on is {unknown}{counts}")
-        if text.counted and tolerance is None and text.agreement < bound:
-            warnings.append(
+            yield f"text {text.source} that engines are verified on is {unknown}{counts}"
+
+
+def _other_text_warnings(others: Sequence[ParityTextRecord], bound: float) -> Iterator[str]:
+    for text in others:
+        if text.agreement < bound:
+            yield (
                 f"INT8 agrees by {100 * text.agreement:.1f} % only on {text.source}: calibrate on "
                 "more kinds of text where the bundle will meet such"
             )
+
+
+def _answer_warnings(
+    texts: Sequence[ParityTextRecord], given: Given, labels: Sequence[str]
+) -> Iterator[str]:
     rows = sum(text.rows for text in texts if text.counted)
     if given.only is not None:
-        warnings.append(
+        yield (
             f"the head gives {given.only}, on all {rows} rows that were compared: their agreement "
             "proves little"
         )
     elif len(given.never) > _MANY_NEVER_GIVEN * len(labels):
-        warnings.append(
+        yield (
             f"the head gives {len(given.never)} of its {len(labels)} labels to none of the {rows} "
             "rows that were compared"
         )
-    return tuple(warnings)
 
 
 def _check_finite(
@@ -238,7 +243,7 @@ def _advice(tolerance: float | None) -> str:
     return "calibrate on text like your own, or export with --fp32"
 
 
-def _check(parity: ParityRecord) -> None:
+def _check(parity: ParityRecord, others: Sequence[ParityTextRecord]) -> None:
     if parity.tolerance is not None and not parity.max_abs_difference <= parity.tolerance:
         worst = max(parity.cases, key=lambda case: case.max_abs_difference)
         raise VerificationError(
@@ -255,8 +260,8 @@ def _check(parity: ParityRecord) -> None:
             fix=f"No bundle was written; {_advice(parity.tolerance)}",
         )
     least = 1 - 2 * (1 - parity.min_agreement)
-    for text in parity.texts:
-        if text.counted and text.rows >= MIN_ROWS and text.agreement < least:
+    for text in others:
+        if text.rows >= MIN_ROWS and text.agreement < least:
             raise VerificationError(
                 f"graph gives other answers than the PyTorch head on {text.source}, text unlike "
                 f"the calibration set ({parity.agreement_kind} agreement)",

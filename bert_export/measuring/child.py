@@ -17,6 +17,7 @@ import msgspec
 
 from bert_export.errors import MeasurementError
 from bert_export.runtime.closing import Closing
+from bert_export.telemetry import TELEMETRY_OFF
 
 __all__ = ["PATIENCE", "Child", "Job", "call_apart", "pinned_environment"]
 
@@ -36,6 +37,9 @@ _THREAD_VARIABLES = (
     "RAYON_NUM_THREADS",
 )
 
+_SILENT = {**TELEMETRY_OFF, "CI": "true"}
+"""For what imports an engine without :mod:`bert_export`; OpenVINO sends nothing under ``CI``."""
+
 
 class Job(NamedTuple):
     """What a job in a process of its own gave, and what it took.
@@ -52,13 +56,17 @@ class Job(NamedTuple):
 
 
 def pinned_environment(threads: int, *, python: str = sys.executable) -> dict[str, str]:
-    """This process's environment with every thread pool pinned.
+    """This process's environment with every thread pool pinned, and telemetry off.
 
     Args:
         threads: Of each pool.
         python: The interpreter that gets it; another one than ours gets no path of ours.
     """
-    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
+    environment = {
+        **_SILENT,
+        **os.environ,
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+    }
     if python != sys.executable:
         environment.pop("PYTHONPATH", None)
     return environment

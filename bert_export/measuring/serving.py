@@ -41,6 +41,7 @@ _KIB = 1024
 _STATUS = Path("/proc/self/status")
 
 Calls = Sequence[Callable[[], object]]
+Clock = Callable[[], float]
 
 
 def peak_bytes() -> int:
@@ -70,7 +71,9 @@ def load_worker(worker: str) -> ModuleType:
     return module
 
 
-def take_turn(calls: Calls, *, start: int, count: int, warm_ups: int) -> list[float]:
+def take_turn(
+    calls: Calls, *, start: int, count: int, warm_ups: int, clock: Clock = time.perf_counter
+) -> list[float]:
     """Seconds of each of ``count`` calls, from the one at ``start`` on, round and round.
 
     Args:
@@ -78,29 +81,35 @@ def take_turn(calls: Calls, *, start: int, count: int, warm_ups: int) -> list[fl
         start: Index of the first call; counted on past the end of a pass.
         count: How many are clocked.
         warm_ups: How often the first of them runs before, unclocked.
+        clock: Gives seconds.
     """
     first = start % len(calls)
     for _ in range(warm_ups):
         calls[first]()
-    return [_clock(call) for call in islice(cycle(calls), first, first + count)]
+    return [_clock(call, clock) for call in islice(cycle(calls), first, first + count)]
 
 
-def probe_calls(calls: Calls) -> float:
-    """About how many seconds a call takes, after a whole pass that warms every call up."""
+def probe_calls(calls: Calls, clock: Clock = time.perf_counter) -> float:
+    """About how many seconds a call takes, after a whole pass that warms every call up.
+
+    Args:
+        calls: What one pass runs.
+        clock: Gives seconds.
+    """
     for call in calls:
         call()
     taken: list[float] = []
     for call in islice(cycle(calls), max(len(calls), _PROBE_CALLS)):
-        taken.append(_clock(call))
+        taken.append(_clock(call, clock))
         if sum(taken) > _PROBE_SECONDS:
             break
     return min(taken) if len(calls) == 1 else sum(taken) / len(taken)
 
 
-def _clock(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _clock(call: Callable[[], object], clock: Clock) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 class Service:

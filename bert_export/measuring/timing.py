@@ -8,11 +8,12 @@ over. What is compared are ratios of neighbouring turns (:mod:`bert_export.measu
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,13 @@ from bert_export.errors import InputError, MeasurementError
 from bert_export.measuring.child import Child
 from bert_export.measuring.machine import available_cores
 from bert_export.measuring.ratios import Ratio, paired_ratio
-from bert_export.measuring.samples import LEAST_TURNS, Summary, median_interval, summarize
+from bert_export.measuring.samples import (
+    LEAST_TURNS,
+    Summary,
+    median_interval,
+    percentile,
+    summarize,
+)
 from bert_export.measuring.schedule import TURN_SECONDS, laps, turn_calls
 from bert_export.measuring.workloads import Shape, Workload, parse_shapes
 
@@ -43,6 +50,8 @@ __all__ = [
     "time_first_answers",
     "timing_of",
 ]
+
+Clock = Callable[[], float]
 
 _DIGITS = 9  # of a second
 _SEED = 0
@@ -123,6 +132,13 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 seconds[index % self.calls].append(call)
         medians = [median(own) for own in seconds if own]
         return sum(medians) * self.calls / len(medians)  # a slow contender may not get round
+
+    @property
+    def p95_range(self) -> tuple[float, float]:
+        """The lowest and the highest p95 of its lifetimes, in seconds."""
+        calls = [sorted(itertools.chain(*lifetime)) for lifetime in self.lifetimes]
+        figures = [percentile(ordered, 0.95) for ordered in calls if ordered]
+        return min(figures), max(figures)
 
     @property
     def rows_per_second(self) -> float:
@@ -340,6 +356,7 @@ class Lifetime:
         under: The conditions.
         results: One per contender, filled in place.
         chance: Source of the order in which they are opened and take turns.
+        clock: Gives the seconds by which a workload's time is up.
     """
 
     def __init__(
@@ -348,11 +365,13 @@ class Lifetime:
         under: Conditions,
         results: Mapping[str, Measured],
         chance: random.Random,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._contenders = {contender.name: contender for contender in contenders}
         self._under = under
         self._results = results
         self._chance = chance
+        self._clock = clock
         self._children: dict[str, Child] = {}
         self._stack = ExitStack()
 
@@ -375,7 +394,7 @@ class Lifetime:
 
     def take_turns(self, workload: Workload) -> None:
         """Add one lifetime to every contender's timing of a workload; a reason where it fails."""
-        turns = _Turns(workload, self._under)
+        turns = _Turns(workload, self._under, self._clock)
         names = [
             name
             for name in self._contenders  # in their order: the first is what others are compared to
@@ -458,10 +477,12 @@ class _Turns:
     Args:
         workload: It.
         under: The conditions.
+        clock: Gives seconds.
     """
 
-    def __init__(self, workload: Workload, under: Conditions) -> None:
+    def __init__(self, workload: Workload, under: Conditions, clock: Clock) -> None:
         self._workload = workload
+        self._clock = clock
         self._tolerance = under.tolerance
         self._deadline = math.inf
         self._budget = under.seconds / under.lifetimes
@@ -495,7 +516,7 @@ class _Turns:
     def begin_round(self, names: Sequence[str]) -> None:
         """Settle how many calls the turns of a round have."""
         if self._deadline == math.inf:
-            self._deadline = time.monotonic() + self._budget * len(names)
+            self._deadline = self._clock() + self._budget * len(names)
         # Calls that differ are compared one by one, so every contender gets to the same ones.
         different = any(self.calls[name] > 1 for name in names)
         slowest = max((self._estimates[name] for name in names), default=1.0)
@@ -505,7 +526,7 @@ class _Turns:
         """One turn."""
         count, warm_ups = turn_calls(self._estimates[name])
         start = sum(map(len, self.seconds[name]))
-        begun = time.monotonic()
+        begun = self._clock()
         taken = child.ask(
             "turn",
             workload=self._workload.label,
@@ -516,11 +537,11 @@ class _Turns:
         self.seconds[name].append(tuple(round(call, _DIGITS) for call in taken))
         self._figures[name].append(_figure(taken, self.calls[name]))
         self._estimates[name] = max(fmean(taken), 10**-_DIGITS)
-        self._credit[name] -= time.monotonic() - begun
+        self._credit[name] -= self._clock() - begun
 
     def are_enough(self, names: Sequence[str]) -> bool:
         """Whether the time is up, or every interval within the lifetime is narrow."""
-        if not names or time.monotonic() >= self._deadline:
+        if not names or self._clock() >= self._deadline:
             return True
         first, *others = (self._figures[name] for name in names)
         if len(first) < 2 * LEAST_TURNS:

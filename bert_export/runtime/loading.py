@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest, read_manifest, read_steadily, verify_files
+from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
 from bert_export.errors import InputError, TaskError, shown
+from bert_export.runtime.calls import explains_misuse
+from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
 from bert_export.runtime.sessions import has_option, open_session
@@ -19,7 +24,10 @@ from bert_export.tasks import TASKS, Task, find_task
 
 __all__ = ["load", "open_pipeline", "pipeline_class", "threads_for"]
 
+_LOGGER = logging.getLogger(__name__)
 
+
+@explains_misuse
 def load(
     path: str | Path,
     *,
@@ -37,7 +45,8 @@ def load(
     """Open a bundle.
 
     Args:
-        path: The bundle's folder.
+        path: The bundle's folder; or ``owner/name``, perhaps with ``@revision``, of a bundle on the
+            Hugging Face hub, with the extra ``hub``. A folder comes before a hub id of its name.
         task: Another task that the bundle's head serves, such as ``zero-shot-classification`` on a
             text-classification bundle; the manifest's own when ``None``.
         target: Which of the bundle's engines answers; its default when ``None``.
@@ -57,19 +66,35 @@ def load(
 
     Returns:
         The task's pipeline; safe to call from several threads, closed by ``close()`` or ``with``.
+        A copy or a pickle of it names the bundle and these options, and loads it again.
 
     Raises:
-        BundleError: The bundle is missing, tampered with, truncated or of another version, or does
-            not serve the target.
+        BundleError: The bundle is missing, tampered with, truncated or of another version, its
+            graph is not the one that the manifest speaks of, or it does not serve the target.
         TaskError: ``task`` is unknown or needs another head.
         InputError: ``path`` is no path, a provider or thread count that this machine does not have,
             or an option that the target does not know.
-        MissingExtraError: The engine's package is not installed.
+        MissingExtraError: The package of the engine, or of the hub, is not installed.
 
     Warns:
         RuntimeWarning: The bundle's INT8 was made for another kind of processor.
     """
     folder = _check_path(path)
+    begin = time.perf_counter()
+    reopen = partial(
+        load,
+        folder.absolute(),
+        task=task,
+        target=target,
+        threads=threads,
+        providers=providers,
+        hint=hint,
+        cache=cache,
+        shapes=shapes,
+        token_budget=token_budget,
+        sort=sort,
+        verify=verify,
+    )
 
     def open_bundle() -> Pipeline[Any, Any, Any]:
         manifest = read_manifest(folder)
@@ -79,10 +104,12 @@ def load(
         if plan is not None and plan.processor is not None:
             warn_if_unsuited(plan.processor, detect_processor())
         verify_files(folder, manifest, hashes=verify)
+        check_graph(folder, manifest, engine)
         tokenizer = Tokenizer.from_file(folder / manifest.tokenizer.file, manifest.tokenizer)
         session = open_session(
             folder,
             engine,
+            longest=manifest.model.max_position_embeddings,
             threads=threads,
             providers=providers,
             hint=hint,
@@ -90,10 +117,19 @@ def load(
             shapes=shapes,
         )
         return open_pipeline(
-            wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort
+            wanted,
+            manifest,
+            tokenizer,
+            session,
+            token_budget=token_budget,
+            sort=sort,
+            engine=engine,
+            reopen=reopen,
         )
 
-    return read_steadily(folder, open_bundle, discard=lambda pipeline: pipeline.close())
+    pipeline = read_steadily(folder, open_bundle, discard=lambda pipeline: pipeline.close())
+    _LOGGER.info("loaded %r from %s in %.2f s", pipeline, folder, time.perf_counter() - begin)
+    return pipeline
 
 
 def open_pipeline(
@@ -133,7 +169,7 @@ def threads_for(path: str | Path, target: str | None, threads: int) -> int | Non
 def _check_path(path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise InputError("path is wrong", expected="a bundle's folder", got=shown(path))
-    return Path(path)
+    return find_bundle(path)
 
 
 def _check_task(manifest: Manifest, name: str | None) -> Task:

@@ -20,7 +20,8 @@ from tokenizers import AddedToken, Encoding
 from tokenizers.models import WordPiece
 
 from bert_export.bundle import TokenizerRecord, write_whole
-from bert_export.errors import InputError, TokenizerError, one_line, one_of, panics_as_errors, shown
+from bert_export.errors import InputError, TokenizerError, one_line, one_of, shown
+from bert_export.foreign_errors import panics_as_errors
 from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.lost_windows import refuse_lost_windows
@@ -199,7 +200,10 @@ class Tokenizer:
 
     def token_to_id(self, text: str) -> int | None:
         """The token's id, ``None`` where it is not in the vocabulary."""
-        found: int | None = self._backend.token_to_id(text)
+        try:
+            found: int | None = self._backend.token_to_id(text)
+        except UnicodeEncodeError:  # half a surrogate pair
+            return None
         return found
 
     def id_to_token(self, index: int) -> str:

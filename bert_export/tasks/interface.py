@@ -17,6 +17,7 @@ __all__ = [
     "GraphTensor",
     "ScoredPositions",
     "outputs_per_token",
+    "pruned_interface",
     "token_inputs",
 ]
 
@@ -80,6 +81,31 @@ def token_inputs(*further: str, axes: Axes = (BATCH, SEQUENCE)) -> tuple[GraphTe
     """BERT's three inputs, and further ones of the same axes, int64."""
     names = ("input_ids", "attention_mask", "token_type_ids", *further)
     return tuple(GraphTensor(name, axes, "int64") for name in names)
+
+
+def pruned_interface(interface: GraphInterface, scored: ScoredPositions) -> GraphInterface:
+    """The interface once passes left out the scores that a head does not read.
+
+    Args:
+        interface: Before the passes.
+        scored: The tokens whose states the head reads.
+    """
+    positions: tuple[GraphTensor, ...] = ()
+    axes: dict[str | int, Axes] = {SEQUENCE: ()}
+    if scored == "masks":
+        positions = (GraphTensor(MASKED_POSITIONS, (MASKED,), "int64"),)
+        axes[BATCH] = (MASKED,)
+    elif scored != "last_token":
+        return interface
+    outputs = tuple(
+        GraphTensor(
+            tensor.name,
+            tuple(new for axis in tensor.shape for new in axes.get(axis, (axis,))),
+            tensor.dtype,
+        )
+        for tensor in interface.outputs
+    )
+    return GraphInterface((*interface.inputs, *positions), outputs)
 
 
 class _Named(Protocol):

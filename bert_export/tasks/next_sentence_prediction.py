@@ -22,6 +22,7 @@ class NextSentencePredictionPostProcessing(PostProcessing, frozen=True, kw_only=
 TASK = Task(
     name="next-sentence-prediction",
     aliases=("next-sentence", "nsp"),
+    pipeline_tag=None,
     summary="whether the second text follows the first",
     head="BertForNextSentencePrediction",
     architectures=("BertForNextSentencePrediction",),

@@ -24,6 +24,7 @@ class PretrainingPostProcessing(PostProcessing, frozen=True, kw_only=True):
 TASK = Task(
     name="pretraining",
     aliases=("pre-training",),
+    pipeline_tag=None,
     summary="masked words and next sentence, both heads of pre-training",
     head="BertForPreTraining",
     architectures=("BertForPreTraining",),

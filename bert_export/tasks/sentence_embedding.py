@@ -81,6 +81,7 @@ TASK = Task(
         "text-embedding",
         "text-embeddings",
     ),
+    pipeline_tag="sentence-similarity",
     summary="one vector per text, pooled and normalized",
     head="BertForSentenceEmbedding",
     sentence_modules=True,

@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from bert_export.tasks.checkpoint_facts import CheckpointFacts
-from bert_export.tasks.interface import GraphInterface, GraphTensor, ScoredPositions
+from bert_export.tasks.checkpoint_facts import CheckpointFacts, SentenceFacts
+from bert_export.tasks.interface import (
+    GraphInterface,
+    GraphTensor,
+    ScoredPositions,
+    pruned_interface,
+)
 from bert_export.tasks.postprocessing import PostProcessing
 
 __all__ = ["LABELS", "AgreementKind", "Task", "always", "tokenizer_max_length"]
@@ -43,6 +48,8 @@ class Task:
     Args:
         name: As typed after ``--task``.
         aliases: Other names that people have for it, understood wherever a task is named.
+        pipeline_tag: What the Hugging Face hub calls it: its name when empty, ``None`` where it is
+            not there.
         summary: One line for tables.
         head: Class in :mod:`bert_export.models.heads` that is traced.
         architectures: ``architectures`` entries of ``config.json`` (without a ``TF`` or ``Flax``
@@ -73,6 +80,7 @@ class Task:
 
     name: str
     aliases: tuple[str, ...] = ()
+    pipeline_tag: str | None = ""
     summary: str
     head: str
     architectures: tuple[str, ...] = ()
@@ -99,6 +107,18 @@ class Task:
     def outputs(self) -> tuple[GraphTensor, ...]:
         """The graph's outputs, in order, where the checkpoint has all of the head."""
         return self.interface(CheckpointFacts()).outputs
+
+    @property
+    def graph_interfaces(self) -> tuple[GraphInterface, ...]:
+        """Every interface that a graph of the task may have, for any checkpoint and any passes."""
+        facts = (
+            CheckpointFacts(),
+            CheckpointFacts(pooler=False),
+            CheckpointFacts(sentence=SentenceFacts(include_prompt=False)),
+        )
+        exact = [self.interface(each) for each in facts]
+        pruned = [pruned_interface(each, self.scored_positions) for each in exact]
+        return tuple(dict.fromkeys((*exact, *pruned)))
 
     @property
     def has_labels(self) -> bool:

@@ -74,6 +74,11 @@ class Alphabet:
     alone: dict[str, int]
     size: int
 
+    @property
+    def words_of_their_own(self) -> list[int]:
+        """Codes of characters that neither go on with a word nor are gone on with."""
+        return [UNKNOWN_ALONE, *self.alone.values()]
+
 
 def make_alphabet(
     tokenizer: tokenizers.Tokenizer, known: Iterable[str], raw: Iterable[str]
@@ -104,11 +109,11 @@ def make_alphabet(
             elif piece not in known:
                 codes.append(UNKNOWN_ALONE if stands_alone else UNKNOWN)
             else:
-                table = alone if stands_alone else letters
-                if piece not in table:
-                    table[piece] = next_code
+                places = alone if stands_alone else letters
+                if piece not in places:
+                    places[piece] = next_code
                     next_code += 1
-                codes.append(table[piece])
+                codes.append(places[piece])
         symbols[character] = rows.setdefault(tuple(codes), len(rows))
     (common, _), *others = Counter(symbols.values()).most_common()
     crowded = [symbol for symbol, count in others if count >= _CROWD]

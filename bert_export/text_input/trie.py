@@ -23,14 +23,20 @@ class Trie:
     Args:
         table: int32 (states, 3): owner, base, and the value of a word that ends there or -1.
         roots: First states, by name.
-        longest: Codes of the longest word.
+        lengths: Codes of the longest word at each root.
+        first: The codes that words begin with, by root.
 
     Source: Aoe 1989, "An Efficient Digital Search Algorithm by Using a Double-Array Structure".
     """
 
     table: NDArray[np.int32]
     roots: dict[str, int]
-    longest: int
+    lengths: dict[str, int]
+    first: dict[str, tuple[int, ...]]
+
+    def longest(self, *roots: str) -> int:
+        """Codes of the longest word at these roots; at all of them where none is named."""
+        return max((self.lengths[root] for root in roots or self.lengths), default=0)
 
 
 @dataclass(slots=True)
@@ -39,7 +45,7 @@ class _Node:
     children: dict[int, _Node] = field(default_factory=dict)
 
 
-def build_trie(words: Mapping[str, Mapping[Sequence[int], int]], size: int) -> Trie:
+def build_trie(words: Mapping[str, Mapping[tuple[int, ...], int]], size: int) -> Trie:
     """Build one trie with several roots.
 
     Args:
@@ -47,7 +53,6 @@ def build_trie(words: Mapping[str, Mapping[Sequence[int], int]], size: int) -> T
         size: One above the largest code.
     """
     roots: dict[str, _Node] = {}
-    longest = 0
     for name, entries in words.items():
         roots[name] = _Node()
         for codes, value in entries.items():
@@ -55,13 +60,18 @@ def build_trie(words: Mapping[str, Mapping[Sequence[int], int]], size: int) -> T
             for code in codes:
                 node = node.children.setdefault(code, _Node())
             node.value = value
-            longest = max(longest, len(codes))
-    return _place(roots, size, longest)
+    table, states = _place(list(roots.values()), size)
+    return Trie(
+        table,
+        dict(zip(roots, states, strict=True)),
+        {name: max(map(len, entries), default=0) for name, entries in words.items()},
+        {name: tuple(node.children) for name, node in roots.items()},
+    )
 
 
-def _place(roots: Mapping[str, _Node], size: int, longest: int) -> Trie:
+def _place(roots: Sequence[_Node], size: int) -> tuple[NDArray[np.int32], list[int]]:
     """Give every node a place: those with several children first, while there is room."""
-    nodes: list[_Node] = list(roots.values())
+    nodes = list(roots)
     for node in nodes:  # grows as it is read
         nodes.extend(node.children.values())
     capacity = 2 * len(nodes) + 4 * size
@@ -85,7 +95,7 @@ def _place(roots: Mapping[str, _Node], size: int, longest: int) -> Trie:
             bases[id(node)], free[place] = place - code, False
     table = np.zeros((capacity, 3), np.int32)
     table[:, 0] = table[:, 2] = _NONE
-    states = {id(node): index for index, node in enumerate(roots.values(), 1)}
+    states = {id(node): index for index, node in enumerate(roots, 1)}
     for node in nodes:
         state, base = states[id(node)], bases.get(id(node), 0)
         table[state, 1:] = base, node.value
@@ -93,7 +103,7 @@ def _place(roots: Mapping[str, _Node], size: int, longest: int) -> Trie:
             states[id(child)] = base + code
             table[base + code, 0] = state
     end = int(np.flatnonzero(~free)[-1]) + 1 + size  # a walk may look beyond the last state
-    return Trie(table[:end], {name: states[id(node)] for name, node in roots.items()}, longest)
+    return table[:end], [states[id(node)] for node in roots]
 
 
 def _find_base(free: NDArray[np.bool_], codes: NDArray[np.int64], first_free: int) -> int:

@@ -27,7 +27,8 @@ import torch
 from torch import nn
 
 from bert_export.bundle import DEFAULT_OPSET, OPSETS, check_opset
-from bert_export.errors import TracingError, interruption_in, one_line
+from bert_export.errors import TracingError, one_line
+from bert_export.foreign_errors import interruption_in
 from bert_export.tasks.interface import BATCH, CHOICES, SEQUENCE
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.demonstrations.entities import exchange_mentions, mentions_of, tag_slots
+
 __all__ = ["READERS", "Record", "Source", "Splits"]
 
 Record = dict[str, Any]
@@ -30,6 +32,12 @@ _SNIPS_INTENTS = (
     "SearchCreativeWork",
     "SearchScreeningEvent",
 )
+_SNIPS_SOURCE = "github.com/sonos/nlu-benchmark at b86ac7f, 2017-06-custom-intent-engines"
+_SNIPS_ATTRIBUTION = (
+    "Coucke et al.: Snips Voice Platform: an embedded Spoken Language Understanding system for "
+    "private-by-design voice interfaces. 2018, arXiv:1805.10190."
+)
+_CALIBRATION = Path(__file__).parents[2] / "calibration" / "token-classification" / "examples.jsonl"
 _NLI_LABELS = ("entailment", "neutral", "contradiction")
 _SLOT_QUESTIONS = {
     "people": "How many people?",
@@ -76,6 +84,7 @@ class Splits:
         sources: One per data set.
         test_split: In words, where ``test`` comes from.
         labels: Label names in id order; empty where the head has none.
+        last: What the final training ends with, where ``dev`` is among it rather than among all.
     """
 
     train: Sequence[Record]
@@ -84,17 +93,37 @@ class Splits:
     sources: Sequence[Source]
     test_split: str
     labels: Sequence[str] = field(default=())
+    last: Sequence[Record] = field(default=())
 
 
 def _wnut17(data: Path, seed: int) -> Splits:
-    del seed
+    """WNUT's sentences, the same with other names, voice requests, and sentences of ours."""
     folder = data / "wnut17"
     train = list(_conll(folder / "wnut17train.conll"))
-    dev = list(_conll(folder / "emerging.dev.conll"))
     kinds = sorted({tag[2:] for record in train for tag in record["tags"] if tag != "O"})
+    queries = [
+        query
+        for intent in _SNIPS_INTENTS
+        for query in _snips_queries(data / "snips" / intent / f"train_{intent}_full.json", intent)
+    ]
+    requests = [record for record in map(tag_slots, queries) if record is not None]
+    own = [record for record in _json_lines(_CALIBRATION) if "tags" in record]
+    # Names of the requests come beside those of the sentences, twice as many at most.
+    dice = random.Random(seed)
+    mentions = mentions_of([*train, *own])
+    for kind, names in mentions_of(requests).items():
+        dice.shuffle(names)
+        known = mentions.get(kind, [])
+        mentions[kind] = known + names[: max(2 * len(known), 600)]
+    exchanged = exchange_mentions(train, mentions, dice)
+    asked = dice.sample(requests, 1200)
+    # The dev set is text as the test set's is: it comes last, with names exchanged too.
+    dev = list(_conll(folder / "emerging.dev.conll"))
+    last = [*dev, *exchange_mentions(dev, mentions, dice), *dice.sample(train, 1000)]
     return Splits(
-        train=train,
+        train=[*train, *exchanged, *asked, *own, *own],
         dev=dev,
+        last=last,
         test={"wnut17": list(_conll(folder / "emerging.test.annotated"))},
         sources=[
             Source(
@@ -103,13 +132,33 @@ def _wnut17(data: Path, seed: int) -> Splits:
                 source="github.com/leondz/emerging_entities_17 at e52a2d2",
                 attribution="Derczynski, Nichols, van Erp, Limsopatham: Results of the WNUT2017 "
                 "Shared Task on Novel and Emerging Entity Recognition. WNUT at EMNLP, 2017.",
-                split="wnut17train.conll and emerging.dev.conll",
-                examples=len(train) + len(dev),
-            )
+                split="wnut17train.conll and emerging.dev.conll, and both with other names",
+                examples=len(train) + len(exchanged) + len(last),
+            ),
+            Source(
+                name="Snips natural language understanding benchmark",
+                licence="CC0 1.0",
+                source=_SNIPS_SOURCE,
+                attribution=_SNIPS_ATTRIBUTION,
+                split="1200 requests of train_*_full.json, slots as entities",
+                examples=len(asked),
+            ),
+            Source(
+                name="Calibration sentences of this project",
+                licence="Apache-2.0",
+                source="calibration/token-classification/examples.jsonl",
+                attribution="the bert-export authors.",
+                split="those with tags, twice",
+                examples=2 * len(own),
+            ),
         ],
         test_split="emerging.test.annotated",
         labels=["O", *(f"{place}-{kind}" for kind in kinds for place in "BI")],
     )
+
+
+def _json_lines(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _conll(path: Path) -> Iterator[Record]:
@@ -142,10 +191,8 @@ def _snips(data: Path, seed: int) -> Splits:
             Source(
                 name="Snips natural language understanding benchmark",
                 licence="CC0 1.0",
-                source="github.com/sonos/nlu-benchmark at b86ac7f, 2017-06-custom-intent-engines",
-                attribution="Coucke et al.: Snips Voice Platform: an embedded Spoken Language "
-                "Understanding system for private-by-design voice interfaces. 2018, "
-                "arXiv:1805.10190.",
+                source=_SNIPS_SOURCE,
+                attribution=_SNIPS_ATTRIBUTION,
                 split="train_*_full.json of the seven intents",
                 examples=len(train),
             )
@@ -156,14 +203,20 @@ def _snips(data: Path, seed: int) -> Splits:
 
 
 def _snips_file(path: Path, intent: str) -> list[Record]:
+    texts = (
+        "".join(part["text"] for part in query).strip() for query in _snips_queries(path, intent)
+    )
+    return [{"text": text, "label": intent} for text in texts]
+
+
+def _snips_queries(path: Path, intent: str) -> list[list[dict[str, str]]]:
+    """Queries as parts of text, some of them slots."""
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:  # one of the files
         text = raw.decode("latin-1")
-    queries = json.loads(text)[intent]
-    texts = ("".join(part["text"] for part in query["data"]).strip() for query in queries)
-    return [{"text": query, "label": intent} for query in texts]
+    return [query["data"] for query in json.loads(text)[intent]]
 
 
 def _spans(data: Path, seed: int) -> Splits:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,12 @@ from tests.bundle.small import FILES, make_manifest
 from tests.support import built_record
 
 GRAPH = ("engines", 0, "graph")
+
+
+def make_sparse(path: Path) -> None:
+    """A file of a terabyte that takes no space."""
+    path.touch()
+    os.truncate(path, 1 << 40)
 
 
 def edit(bundle: Path, *path: str | int, value: Any) -> None:
@@ -76,6 +84,14 @@ class TestReadManifest:
     def test_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=r"has no manifest\.json: .* got no such folder"):
             read_manifest(tmp_path / "absent")
+
+    @pytest.mark.parametrize("make", [os.mkfifo, make_sparse])
+    def test_a_manifest_that_has_no_end(
+        self, tmp_path: Path, make: Callable[[Path], object]
+    ) -> None:
+        make(tmp_path / MANIFEST)
+        with pytest.raises(BundleError, match=r"has no manifest|has 1,099,511,627,776 bytes"):
+            read_manifest(tmp_path)
 
     def test_missing_manifest(self, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="got a folder without it"):
@@ -236,6 +252,34 @@ class TestVerifyFiles:
         (bundle / "tokenizer.json").mkdir()
         with pytest.raises(BundleError, match=r"file tokenizer\.json cannot be read"):
             verify_files(bundle, read_manifest(bundle))
+
+    @pytest.mark.parametrize("hashes", [True, False])
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (os.mkfifo, "cannot be read: expected a regular file .* got it is a FIFO"),
+            (lambda path: path.symlink_to("/dev/zero"), "cannot be read: .* got it is a device"),
+            (make_sparse, "wrong size: .* got 1099511627776 bytes"),
+        ],
+    )
+    def test_what_has_no_end_is_refused_at_once(
+        self, bundle: Path, make: Callable[[Path], object], message: str, *, hashes: bool
+    ) -> None:
+        manifest = read_manifest(bundle)
+        (bundle / "weights.data").unlink()
+        make(bundle / "weights.data")
+        with pytest.raises(BundleError, match=message):
+            verify_files(bundle, manifest, hashes=hashes)
+
+    def test_without_hashes_no_file_is_read(self, bundle: Path) -> None:
+        manifest = read_manifest(bundle)
+        (bundle / "weights.data").write_bytes(bytes(len(FILES["weights.data"])))
+        verify_files(bundle, manifest, hashes=False)
+        with pytest.raises(BundleError, match="wrong sha256"):
+            verify_files(bundle, manifest)
+        (bundle / "weights.data").unlink()
+        with pytest.raises(BundleError, match="lacks the file"):
+            verify_files(bundle, manifest, hashes=False)
 
     @pytest.mark.parametrize("name", ["x" * 300, "nul\0"])
     def test_impossible_name(self, bundle: Path, name: str) -> None:

@@ -88,14 +88,15 @@ def test_reasons_are_printed(classifier: str) -> None:
         (["--seconds", "nan"], "seconds are out of bounds"),
         (["--tolerance", "inf"], "tolerance is out of bounds"),
         (["--threads", "4096"], "threads do not fit this machine"),
-        (["--target", "none"], "none"),
-        (["--baseline", "none"], "baseline none is none of the contenders"),
+        (["--target", "none"], "target 'none' is unknown"),
+        (["--baseline", "none"], "baseline 'none' is none of the contenders"),
         (["--data", "none.jsonl"], "none.jsonl"),
     ],
 )
 def test_a_bad_option_is_one_line(arguments: list[str], message: str, classifier: str) -> None:
     result = invoke(classifier, *arguments)
-    assert result.exit_code == 1
+    # Of what the bundles and the file hold nothing is known while options are read.
+    assert result.exit_code == (1 if arguments[0] in {"--baseline", "--data"} else 2)
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 

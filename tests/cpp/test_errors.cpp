@@ -27,6 +27,9 @@ TEST(values_are_quoted_and_cut) {
   CHECK_EQUAL(shown("it's \"x\""), "'it\\'s \"x\"'");
   CHECK_EQUAL(shown("a\\b"), "'a\\\\b'");
   CHECK_EQUAL(shown("\n"), "'\\n'");
-  CHECK_EQUAL(shown(std::string(60, 'a')), "'" + std::string(60, 'a') + "'");
+  CHECK_EQUAL(shown(std::string(58, 'a')), "'" + std::string(58, 'a') + "'");
+  CHECK_EQUAL(shown(std::string(60, 'a')), "'" + std::string(59, 'a') + "...");
   CHECK_EQUAL(shown(std::string(61, 'a')), "'" + std::string(60, 'a') + "'...");
+  CHECK_EQUAL(shown({"a", "it's"}, "()"), "('a', \"it's\")");
+  CHECK_EQUAL(shown({std::string(80, 'a')}, "[]"), "['" + std::string(58, 'a') + "...");
 }

@@ -10,6 +10,7 @@ import pytest
 
 import bert_export
 from bert_export.datasets import read_dataset
+from bert_export.datasets.formats import FORMATS
 from bert_export.tasks import TASKS, find_task
 
 PAGE = (Path(bert_export.__file__).parent / "datasets" / "README.md").read_text(encoding="utf-8")
@@ -51,6 +52,13 @@ def test_the_shown_csv_is_read(tmp_path: Path) -> None:
     (record,) = read_dataset(find_task("question-answering"), path).records
     start = record["answers"]["answer_start"][0]
     assert record["context"][start:].startswith(record["answers"]["text"][0])
+
+
+def test_the_page_names_every_kind_of_file() -> None:
+    table = PAGE.partition("## Kinds of files")[2].partition("## Records in memory")[0]
+    assert set(re.findall(r"^\| (`\..*?) \|", table, flags=re.MULTILINE)) >= {"`.csv`", "`.txt`"}
+    for suffix in FORMATS:
+        assert f"`{suffix}`" in table
 
 
 def test_the_table_has_every_task_with_its_fields() -> None:

@@ -86,6 +86,8 @@ def test_tags_without_a_prefix_are_entities() -> None:
         assert score([[kind, "O"]], [["O", "O"]])["recall"] == 0
         assert score([[kind, "O"]], [["other", "O"]])["entity F1"] == 0
         assert score([[f"B-{kind}", f"I-{kind}"]], [[kind, kind]])["entity F1"] == 1
+    assert score([["U-x", "B-y", "L-y"]], [["S-x", "B-y", "E-y"]])["entity F1"] == 1
+    assert score([["B-x", "M-x", "E-x"]], [["x", "x", "x"]])["entity F1"] == 1
     assert score([["B", "I", "O", "B"]], [["B", "I", "O", "O"]])["recall"] == 0.5
 
 

@@ -13,14 +13,17 @@ from safetensors.torch import load_file, save_file
 
 from bert_export.cli.doubts import doubts_of
 from bert_export.datasets import read_dataset
-from bert_export.errors import CalibrationError
+from bert_export.errors import CalibrationError, VerificationError
 from bert_export.exporter import export
+from bert_export.exporter.cases import make_cases
 from bert_export.exporter.float_graph import make_float_graph
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.source import Source
 from bert_export.exporter.unseen_text import UnseenText, make_unseen, spread
+from bert_export.exporter.verification import answers_of, verify
 from bert_export.quantization.calibration.rows import make_rows, read_calibration, read_unseen
 from bert_export.runtime.batching import Row
+from bert_export.runtime.sessions.session import Feeds, Outputs
 from bert_export.tasks import TASKS, find_task
 from tests.support import open_tiny
 
@@ -189,3 +192,36 @@ def test_a_head_that_always_answers_alike_is_named(
     doubts = " ".join(doubts_of(done.manifest.engines))
     assert "one label only, 'b', on all" in doubts
     assert "one label only, 'b', on the calibration set text-classification" in doubts
+
+
+def test_choices_are_compared_question_by_question(tiny: Callable[..., Path]) -> None:
+    """One choice alone is always the best: what counts is which of a question's is."""
+    task = find_task("multiple-choice")
+    with open_tiny(task.name, tiny("BertForMultipleChoice")) as pipeline:
+        rows = make_rows(read_calibration(task), pipeline)
+        unseen = make_unseen(rows, read_unseen(task), pipeline)
+        cases = [
+            case
+            for case in make_cases(pipeline.tokenizer, unseen, feeds=pipeline.feeds)
+            if case.text is not None
+        ]
+        answers = [(case, pipeline.run(case.feeds)) for case in cases]
+    assert len(cases) == sum(len(text.records) for text in unseen) >= 30
+    assert {case.feeds["input_ids"].shape[:2] for case in cases} == {(1, 4)}
+    given = answers_of(answers, kind="label", per_token=frozenset(), labels=())
+    assert given.only is None
+
+
+def test_a_graph_that_picks_other_choices_is_refused(tiny: Callable[..., Path]) -> None:
+    task = find_task("multiple-choice")
+    with open_tiny(task.name, tiny("BertForMultipleChoice")) as pipeline:
+        rows = make_rows(read_calibration(task), pipeline)
+        unseen = make_unseen(rows, read_unseen(task), pipeline)
+        cases = make_cases(pipeline.tokenizer, unseen, feeds=pipeline.feeds)
+        answers = [(case, pipeline.run(case.feeds)) for case in cases]
+
+        def reversed_choices(feeds: Feeds) -> Outputs:
+            return {name: -array for name, array in pipeline.run(feeds).items()}
+
+        with pytest.raises(VerificationError, match=r"label agreement.*at least 0.9, got 0\."):
+            verify(reversed_choices, answers, kind="label", per_token=frozenset(), tolerance=None)

@@ -38,7 +38,7 @@ def brief(shapes: str, *, texts: int = 8) -> Conditions:
         shapes=parse_shapes(shapes),
         threads=1,
         texts=texts,
-        seconds=0.2,
+        seconds=0.0,
         lifetimes=1,
         cold_starts=1,
     )
@@ -78,7 +78,7 @@ def test_bundles_are_measured_at_everything(classifier: Path) -> None:
         assert [timing.rows for timing in measured.timings.values()] == [1, 2, 8, 8]
         assert [timing.calls for timing in measured.timings.values()] == [1, 1, 8, 1]
         assert len(measured.first_answers) == 1
-        assert 0.05 < measured.first_answers[0] < 60
+        assert measured.first_answers[0] > 0
         assert 20e6 < (measured.first_answer_bytes or 0) <= 1e9
         assert 20e6 < (measured.peak_bytes or 0) <= 1e9
         timing = measured.timings["2x16"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -59,12 +60,17 @@ def test_turns_go_round_and_round() -> None:
 
 def test_a_probe_warms_every_call_up_and_clocks_some() -> None:
     order: list[int] = []
-    assert probe_calls([lambda: order.append(0)]) > 0
+    clock = itertools.count(0.0, 0.01).__next__  # every call takes a hundredth of a second
+    assert probe_calls([lambda: order.append(0)], clock) == pytest.approx(0.01)
     assert order == [0] * 4
     order.clear()
     calls = [lambda index=index: order.append(index) for index in range(5)]  # type: ignore[misc]
-    assert probe_calls(calls) > 0
+    assert probe_calls(calls, clock) == pytest.approx(0.01)
     assert order == [0, 1, 2, 3, 4] * 2
+    order.clear()
+    slow = itertools.count(0.0, 0.15).__next__
+    assert probe_calls(calls, slow) == pytest.approx(0.15)
+    assert order == [0, 1, 2, 3, 4, 0, 1]  # two of them are enough to know
 
 
 def test_a_contender_is_opened_prepared_timed_and_asked(service: Service) -> None:

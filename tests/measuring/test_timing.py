@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import random
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from bert_export.errors import InputError
 from bert_export.measuring import timing
+from bert_export.measuring.child import Child
 from bert_export.measuring.machine import describe_machine, processor_kind
+from bert_export.measuring.schedule import TURN_SECONDS
 from bert_export.measuring.timing import (
     Contender,
+    Lifetime,
     Measured,
     conditions,
+    speed_up,
     time_contenders,
     time_first_answers,
 )
@@ -43,13 +50,17 @@ class Counting:
         def call(index):
             if trouble == "die":
                 os._exit(9)
-            if trouble == "fail" and self.count > 3:
+            if trouble == "fail" and self.last_is_prepared():
                 raise RuntimeError("out of order")
             self.count += 1
             self.note(f"{request['name']}.{index}")
             sum(range(request["work"]))
         self.count = 0
         return [lambda index=index: call(index) for index in range(request.get("calls", 1))]
+
+    def last_is_prepared(self):
+        with open(self.request["log"]) as log:
+            return any(line.startswith("c w") for line in log)
 
     def answer(self, request):
         self.note("answer")
@@ -155,7 +166,7 @@ def test_rounds_are_mirrored(bench: Bench) -> None:
 def test_calls_that_differ_are_the_same_ones_for_all(bench: Bench) -> None:
     bench.add("a")
     bench.add("b")
-    bench.run(workload("w", calls=7), seconds=0.2, lifetimes=1)
+    bench.run(workload("w", calls=7), lifetimes=1)
     timings = [bench.results[name].timings["w"] for name in "ab"]
     lengths = [[len(turn) for turn in timing.lifetimes[0]] for timing in timings]
     assert lengths[0] == lengths[1]
@@ -165,7 +176,7 @@ def test_calls_that_differ_are_the_same_ones_for_all(bench: Bench) -> None:
 
 def test_who_is_slow_sits_laps_out_and_the_others_go_on() -> None:
     under = conditions(threads=1, seconds=1.0, lifetimes=1)
-    turns = timing._Turns(workload("w"), under)
+    turns = timing._Turns(workload("w"), under, FakeClock())
     clock = {"fast": 0.001, "faster": 0.0005, "slow": 1.0}
     names = list(clock)
     for name in names:
@@ -198,6 +209,7 @@ def test_a_workload_that_one_cannot_do_is_a_reason(bench: Bench) -> None:
 def test_who_fails_in_the_middle_drops_out_of_the_workload(bench: Bench) -> None:
     bench.add("a")
     bench.add("b", trouble={"w": "fail"})
+    bench.add("c")
     bench.run(workload("w"), workload("x"))
     assert bench.results["b"].refusals == {"w": "RuntimeError: out of order."}
     assert list(bench.results["b"].timings) == ["x"]
@@ -272,11 +284,78 @@ def test_an_interrupt_keeps_whole_lifetimes(bench: Bench) -> None:
     assert kept == {"w": 3, "x": 3}
 
 
-def test_a_workload_takes_the_time_that_it_is_given(bench: Bench) -> None:
-    bench.add("a")
-    bench.add("b")
-    bench.run(workload("w"), seconds=1.0, tolerance=1e-9, lifetimes=1)
-    assert len(bench.results["a"].timings["w"].lifetimes[0]) > 12
+class FakeChild:
+    """Stands for a child whose calls take such seconds, by a clock that they move on."""
+
+    alive = True
+
+    def __init__(self, clock: FakeClock, call_seconds: Iterator[float]) -> None:
+        self._clock, self._call_seconds = clock, call_seconds
+
+    def ask(self, do: str, /, *, patience: float = 60.0, **fields: Any) -> dict[str, Any]:
+        del patience
+        if do == "prepare":
+            return {"calls": 1, "seconds": self._call()}
+        assert do == "turn"
+        for _ in range(fields["warm_ups"]):
+            self._call()
+        return {"seconds": [self._call() for _ in range(fields["count"])]}
+
+    def _call(self) -> float:
+        taken = next(self._call_seconds)
+        self._clock.now += taken
+        return taken
+
+
+class FakeClock:
+    """Goes on when a fake child works, and only then."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def time_on_a_fake_clock(
+    calls: Mapping[str, Iterator[float]], **options: Any
+) -> tuple[float, dict[str, Measured]]:
+    """Seconds of one lifetime at one workload, and what was measured."""
+    clock, results = FakeClock(), {name: Measured() for name in calls}
+    lifetime = Lifetime(
+        [Contender(name=name, worker="none") for name in calls],
+        conditions(threads=1, lifetimes=1, **options),
+        results,
+        random.Random(0),
+        clock,
+    )
+    lifetime._children = {
+        name: cast("Child", FakeChild(clock, seconds)) for name, seconds in calls.items()
+    }
+    lifetime.take_turns(workload("w"))
+    return clock.now, results
+
+
+def test_a_workload_takes_the_time_that_it_is_given() -> None:
+    chance = random.Random(1)
+    noise = iter(lambda: chance.uniform(0.01, 0.02), None)
+    calls = {"a": noise, "b": noise}
+    taken, results = time_on_a_fake_clock(calls, seconds=4.0, tolerance=1e-9)
+    assert 8.0 <= taken < 8.0 + 4 * TURN_SECONDS  # four of each; a lap is not broken off
+    laps = [len(results[name].timings["w"].lifetimes[0]) for name in calls]
+    assert laps[0] == laps[1] > 40
+    taken, _ = time_on_a_fake_clock(calls, seconds=0.0, tolerance=1e-9)
+    assert taken < 1.0  # one lap
+
+
+def test_a_workload_ends_early_where_the_ratio_is_sure() -> None:
+    taken, results = time_on_a_fake_clock(
+        {"a": itertools.repeat(0.01), "b": itertools.repeat(0.02)}, seconds=4.0
+    )
+    assert taken < 2.0
+    ratio = speed_up(results["b"].timings["w"], results["a"].timings["w"])
+    assert ratio is not None
+    assert ratio.value == pytest.approx(0.5)
 
 
 def test_first_answers_are_in_turns_after_one_that_does_not_count(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,19 @@ class CalibrationRows:
     """What calibration runs on.
 
     Args:
-        rows: Rows as the graph will see them.
+        records: Rows as the graph will see them, those of each record together.
         record: Where they come from, for the manifest.
-        held_out: Rows of the same set that do not calibrate; no text of theirs does.
+        held_out: Records of the same set that do not calibrate; no text of theirs does.
     """
 
-    rows: tuple[Row, ...]
+    records: tuple[tuple[Row, ...], ...]
     record: CalibrationRecord
-    held_out: tuple[Row, ...] = ()
+    held_out: tuple[tuple[Row, ...], ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all records."""
+        return tuple(chain.from_iterable(self.records))
 
 
 def built_in_folder() -> Path:
@@ -243,11 +249,12 @@ def make_rows(
     _check_texts(text)
     held = _held_out(text) if hold_out else frozenset()
     numbers = range(len(text.masked))
-    rows = [row for number in numbers if number not in held for row in text.masked[number]]
+    records = tuple(text.masked[number] for number in numbers if number not in held)
+    rows = list(chain.from_iterable(records))
     different = len({_key(text.records[number]) for number in numbers if number not in held})
     unknown = unknown_share(rows, pipeline.tokenizer.unk_id)
     return CalibrationRows(
-        tuple(rows),
+        records,
         CalibrationRecord(
             source=calibration.source,
             sha256=calibration.sha256,
@@ -259,7 +266,7 @@ def make_rows(
             unknown_share=unknown,
             warnings=tuple(_warnings(calibration.source, rows, different, unknown)),
         ),
-        tuple(row for number in sorted(held) for row in text.masked[number]),
+        tuple(text.masked[number] for number in sorted(held)),
     )
 
 

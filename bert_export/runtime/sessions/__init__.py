@@ -33,12 +33,19 @@ def has_option(target: str, option: str) -> bool:
     return target in TARGETS and option in TARGETS[target].session_options
 
 
-def open_session(folder: Path, engine: EngineRecord, **options: Unpack[SessionOptions]) -> Session:
+def open_session(
+    folder: Path,
+    engine: EngineRecord,
+    *,
+    longest: int | None = None,
+    **options: Unpack[SessionOptions],
+) -> Session:
     """Open an engine of a bundle.
 
     Args:
         folder: Of the bundle.
         engine: The bundle's entry.
+        longest: Tokens of a row at most; ``None`` where that is not known.
         options: Of the session; ``None`` leaves the engine's default.
 
     Raises:
@@ -63,4 +70,6 @@ def open_session(folder: Path, engine: EngineRecord, **options: Unpack[SessionOp
         )
     module, function = target.session.split(":")
     opener = getattr(import_module(f"bert_export.runtime.sessions.{module}"), function)
-    return cast("Session", opener(folder, engine, **given))
+    session = cast("Session", opener(folder, engine, **given))
+    session.longest = longest
+    return session

@@ -13,7 +13,7 @@ from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.closing import Closing
-from bert_export.tasks.interface import MASKED
+from bert_export.tasks.interface import MASKED, SEQUENCE
 
 __all__ = [
     "MAY_BE_EMPTY",
@@ -21,6 +21,7 @@ __all__ = [
     "BoundedSession",
     "Feeds",
     "Outputs",
+    "PaddingSession",
     "Session",
     "check_feeds",
     "check_threads",
@@ -42,10 +43,13 @@ class Session(Closing, Protocol):
     Attributes:
         inputs: The graph's inputs, in order.
         outputs: The graph's outputs, in order.
+        longest: Tokens of a row at most, where that is known: engines differ in what they do with
+            more than the model has positions for.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    longest: int | None = None
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Outputs:
@@ -73,6 +77,17 @@ class BoundedSession(Protocol):
     max_rows: int
 
 
+@runtime_checkable
+class PaddingSession(Protocol):
+    """A session that prefers rows of few different lengths.
+
+    Attributes:
+        row_multiple: Rows are best padded to a multiple of so many tokens.
+    """
+
+    row_multiple: int
+
+
 def check_threads(threads: object) -> int | None:
     """The option ``threads`` of a session; ``None`` leaves it to the engine.
 
@@ -89,12 +104,18 @@ def check_threads(threads: object) -> int | None:
     return number
 
 
-def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
+def check_feeds(
+    inputs: tuple[TensorSpec, ...], feeds: Feeds, *, longest: int | None = None
+) -> dict[str, int]:
     """Compare feeds with the graph's inputs before the engine sees them.
 
     Args:
         inputs: The graph's inputs; a ``str`` axis is dynamic and must agree between inputs.
         feeds: One array per input, by name.
+        longest: Tokens of a row at most; see :attr:`Session.longest`.
+
+    Returns:
+        The size of every dynamic axis.
 
     Raises:
         InputError: A name is missing or unknown, or a dtype, rank or axis does not fit.
@@ -131,6 +152,13 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
                 expected=f"0 to {spec.below - 1}",
                 got=f"{array.min()} to {array.max()}",
             )
+    if longest is not None and sizes.get(SEQUENCE, 0) > longest:
+        raise InputError(
+            "rows are longer than the model takes",
+            expected=f"at most {longest} tokens, its positions",
+            got=sizes[SEQUENCE],
+        )
+    return sizes
 
 
 def _check_names(names: set[str], feeds: object) -> None:

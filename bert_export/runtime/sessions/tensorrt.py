@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
+from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
     MAY_BE_EMPTY,
     Array,
@@ -25,6 +26,7 @@ from bert_export.runtime.sessions.session import (
     Session,
     check_feeds,
 )
+from bert_export.runtime.sessions.versions import check_version
 from bert_export.target_table import Target, find_target
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
@@ -51,12 +53,16 @@ class Runner(Protocol):
         """Choose the kernels of an optimization profile."""
         ...
 
+    def get_input_metadata(self) -> Mapping[str, object]:
+        """The engine's inputs by name."""
+        ...
+
     def infer(self, feed_dict: Mapping[str, Array], check_inputs: bool = True) -> Outputs:  # noqa: FBT001, FBT002  # Polygraphy's signature
         """Run once; the arrays belong to the runner, which writes over them the next time."""
         ...
 
 
-class TensorRtSession(Session):
+class TensorRtSession(Session, Forkable):
     """A serialized engine that runs on a GPU.
 
     One context runs one batch at a time: callers from several threads wait for their turn.
@@ -72,6 +78,7 @@ class TensorRtSession(Session):
 
     Raises:
         TargetError: The runner cannot start: no GPU, or an engine of another release or GPU.
+        BundleError: The engine has other inputs.
     """
 
     def __init__(
@@ -97,6 +104,17 @@ class TensorRtSession(Session):
                 fix="Build it again on this machine with bert-export build",
             ) from error
         self._runner: Runner | None = runner
+        survive_fork(self)
+        names = {spec.name for spec in inputs}
+        found = set(runner.get_input_metadata())
+        if found != names:
+            self.close()
+            raise BundleError(
+                "engine has other inputs than the manifest says",
+                expected=", ".join(sorted(names)),
+                got=", ".join(sorted(found)) or "none",
+                fix="Build it again with bert-export build",
+            )
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the engine once; see :class:`bert_export.runtime.sessions.session.Session`.
@@ -104,8 +122,8 @@ class TensorRtSession(Session):
         Raises:
             InputError: Also where a size is beyond all profiles.
         """
-        check_feeds(self.inputs, feeds)
-        sizes = _sizes(self.inputs, feeds)
+        refuse_after_fork(self)
+        sizes = check_feeds(self.inputs, feeds, longest=self.longest)
         empty = {axis for axis in MAY_BE_EMPTY if sizes.get(axis) == 0}
         if empty:  # an engine's axes begin at 1: one row is asked for, and taken off again
             feeds = {
@@ -128,11 +146,23 @@ class TensorRtSession(Session):
                     expected="ids within the vocabulary, types and positions of the model",
                     got=one_line(error),
                 ) from error
+            for spec in self.outputs:
+                if spec.name not in arrays:
+                    raise BundleError(
+                        "engine has other outputs than the manifest says",
+                        expected=spec.name,
+                        got=", ".join(sorted(arrays)) or "none",
+                        fix="Build it again with bert-export build",
+                    )
             outputs = {spec.name: np.array(arrays[spec.name]) for spec in self.outputs}
         return {
             spec.name: outputs[spec.name][:0] if spec.shape[0] in empty else outputs[spec.name]
             for spec in self.outputs
         }
+
+    def held(self) -> list[Any]:
+        """The runner."""
+        return [] if self._runner is None else [self._runner]
 
     def close(self) -> None:
         """Free the GPU; a run that is under way in another thread finishes first."""
@@ -206,7 +236,8 @@ def open_runner(plan: bytes, target: Target) -> Runner:
 
     Raises:
         MissingExtraError: The module or Polygraphy is not installed.
-        TargetError: This process already runs the other of Polygraphy's two modules.
+        TargetError: The module is too old, or this process already runs the other of Polygraphy's
+            two modules.
     """
     assert target.builder is not None, "a target without a builder has no engine file"
     module = target.builder.module
@@ -224,7 +255,7 @@ def open_runner(plan: bytes, target: Target) -> Runner:
     # Polygraphy chooses the module once, when its backend is imported.
     polygraphy.config.USE_TENSORRT_RTX = for_rtx
     try:
-        import_module(module)
+        check_version(module.replace("_", "-"), getattr(import_module(module), "__version__", None))
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
         from polygraphy.logger import G_LOGGER
     except ImportError as error:
@@ -238,13 +269,3 @@ def _not_installed(target: Target, error: ImportError) -> MissingExtraError:
     return MissingExtraError(
         f"running an engine of {target.name} ({error})", extra=target.extra or target.name
     )
-
-
-def _sizes(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:
-    """Size of every dynamic axis; the feeds were checked."""
-    return {
-        axis: size
-        for spec in inputs
-        for axis, size in zip(spec.shape, feeds[spec.name].shape, strict=True)
-        if isinstance(axis, str)
-    }

@@ -25,6 +25,7 @@ from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.tasks import find_task
+from bert_export.telemetry import import_openvino
 
 __all__ = ["EXPECTED_ERRORS", "score"]
 
@@ -64,8 +65,7 @@ class OpenVinoSession(_Foreign):
     """What NNCF wrote, with OpenVINO's own settings; the axes' names are those of the ONNX file."""
 
     def __init__(self, path: str, stock: str, threads: int) -> None:
-        import openvino
-
+        openvino = import_openvino()
         interface = StockSession(stock, threads)
         self.inputs, self.outputs = interface.inputs, interface.outputs
         core = openvino.Core()

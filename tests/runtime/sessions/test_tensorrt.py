@@ -29,7 +29,8 @@ LONG = {"batch": [1, 2, 4], "sequence": [9, 16, 16], "masked": [1, 4, 64]}
 class FakeRunner:
     """Honours the protocol of Polygraphy's runner: states are checked, buffers are used again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *inputs: str) -> None:
+        self.inputs = inputs or ("input_ids",)
         self.active = False
         self.profile = 0
         self.profiles_set: list[int] = []
@@ -48,6 +49,10 @@ class FakeRunner:
         assert self.active
         self.profile = index
         self.profiles_set.append(index)
+
+    def get_input_metadata(self):
+        assert self.active
+        return dict.fromkeys(self.inputs, "int64")
 
     def infer(self, feed_dict, check_inputs=True):
         assert self.active
@@ -130,9 +135,12 @@ def test_an_error_of_the_engine_is_one_line(session):
         session.run(_ids(1, 1, 13))
 
 
-def test_no_masked_position_is_no_row(runner):
+def test_no_masked_position_is_no_row():
     session = TensorRtSession(
-        runner, inputs=(IDS, PLACES), outputs=(SCORES,), profiles=(SHORT, LONG)
+        FakeRunner("input_ids", "masked_positions"),
+        inputs=(IDS, PLACES),
+        outputs=(SCORES,),
+        profiles=(SHORT, LONG),
     )
     feeds = _ids(2, 4) | {"masked_positions": np.zeros(0, np.int64)}
     assert session.run(feeds)["logits"].shape == (0, 3)
@@ -237,6 +245,22 @@ def test_an_engine_that_cannot_start_is_an_error():
         TensorRtSession(Absent(), inputs=(IDS,), outputs=(LOGITS,), profiles=(SHORT,))
 
 
+@pytest.mark.parametrize("others", [("ids",), ("input_ids", "masked_positions")])
+def test_an_engine_of_another_graph_is_refused(others):
+    runner = FakeRunner(*others)
+    got = ", ".join(others)
+    with pytest.raises(BundleError, match=f"other inputs .*: expected input_ids, got {got}"):
+        TensorRtSession(runner, inputs=(IDS,), outputs=(LOGITS,), profiles=(SHORT,))
+    assert not runner.active
+
+
+def test_outputs_of_another_graph_are_refused(runner):
+    other = TensorSpec(name="states", dtype="float32", shape=("batch", 2))
+    session = TensorRtSession(runner, inputs=(IDS,), outputs=(other,), profiles=(SHORT,))
+    with pytest.raises(BundleError, match=r"other outputs .*: expected states, got logits"):
+        session.run(_ids(1, 4))
+
+
 def _record(file: str | None = None, *profiles) -> EngineRecord:
     build = BuildRecord(engine=None if file is None else built_record(file, *profiles))
     graph = GraphRecord(file="tensorrt-rtx.onnx", opset=20, inputs=(IDS,), outputs=(LOGITS,))
@@ -290,7 +314,7 @@ def test_the_fake_and_polygraphys_runner_have_one_protocol():
     config.USE_TENSORRT_RTX = True
     from polygraphy.backend.trt import TrtRunner
 
-    for name in ("activate", "deactivate", "set_profile", "infer"):
+    for name in ("activate", "deactivate", "set_profile", "get_input_metadata", "infer"):
         wanted = list(inspect.signature(getattr(Runner, name)).parameters)
         for real in (TrtRunner, FakeRunner):
             assert list(inspect.signature(getattr(real, name)).parameters)[: len(wanted)] == wanted

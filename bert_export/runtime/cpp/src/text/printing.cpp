@@ -33,6 +33,7 @@ std::string escaped(char32_t code) {
   return spelled;
 }
 
+// Calls `visit` with each code point, and with how it is printed.
 template <typename Visit>
 void for_each_character(std::string_view text, Visit visit) {
   for (std::size_t place = 0; place < text.size();) {
@@ -40,35 +41,45 @@ void for_each_character(std::string_view text, Visit visit) {
     const std::size_t bytes = decoded.bytes == 0 ? 1 : decoded.bytes;
     const char32_t code = decoded.bytes == 0 ? static_cast<unsigned char>(text[place]) : decoded.code;
     const bool plain = decoded.bytes != 0 && is_printable(code);
-    if (!visit(code, plain ? std::string(text.substr(place, bytes)) : escaped(code))) return;
+    visit(code, plain ? std::string(text.substr(place, bytes)) : escaped(code));
     place += bytes;
   }
+}
+
+// A text between quotes, as Python's repr.
+std::string quoted(std::string_view text) {
+  const bool apostrophes = text.find('\'') != text.npos && text.find('"') == text.npos;
+  const char quote = apostrophes ? '"' : '\'';
+  std::string line(1, quote);
+  for_each_character(text, [&](char32_t code, const std::string& spelled) {
+    const bool special = code == U'\\' || code == static_cast<unsigned char>(quote);
+    line += special ? "\\" + spelled : spelled;
+  });
+  return line + quote;
+}
+
+std::string cut(std::string line) {
+  const std::size_t end = byte_of(line, most_characters);
+  return end < line.size() ? line.substr(0, end) + "..." : line;
 }
 
 }  // namespace
 
 std::string printable(std::string_view text) {
   std::string line;
-  for_each_character(text, [&](char32_t, const std::string& spelled) {
-    line += spelled;
-    return true;
-  });
+  for_each_character(text, [&](char32_t, const std::string& spelled) { line += spelled; });
   return line;
 }
 
 std::string shown(std::string_view text) {
-  const bool apostrophes = text.find('\'') != text.npos && text.find('"') == text.npos;
-  const char quote = apostrophes ? '"' : '\'';
-  std::string line(1, quote);
-  std::size_t characters = 0;
-  bool whole = true;
-  for_each_character(text, [&](char32_t code, const std::string& spelled) {
-    if (characters++ == most_characters) return whole = false;
-    const bool special = code == U'\\' || code == static_cast<unsigned char>(quote);
-    line += special ? "\\" + spelled : spelled;
-    return true;
-  });
-  return line + quote + (whole ? "" : "...");
+  const std::string_view start = text.substr(0, byte_of(text, most_characters));
+  return start.size() < text.size() ? quoted(start) + "..." : cut(quoted(text));
+}
+
+std::string shown(const std::vector<std::string_view>& texts, std::string_view brackets) {
+  std::string line(brackets.substr(0, 1));
+  for (const std::string_view text : texts) line += (line.size() > 1 ? ", " : "") + quoted(text);
+  return cut(line.append(brackets.substr(1)));
 }
 
 }  // namespace bert_export::text

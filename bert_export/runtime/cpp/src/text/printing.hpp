@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace bert_export::text {
 
@@ -11,5 +12,8 @@ std::string printable(std::string_view text);
 
 // A text as a message quotes it: between quotes, of which 60 characters are kept.
 std::string shown(std::string_view text);
+
+// Several texts between brackets, such as "()", of which 60 characters are kept.
+std::string shown(const std::vector<std::string_view>& texts, std::string_view brackets);
 
 }  // namespace bert_export::text

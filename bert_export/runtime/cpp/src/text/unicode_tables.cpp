@@ -1,7 +1,7 @@
 // Written by scripts/write_unicode_tables.py; do not edit.
 // Asked of tokenizers 0.22.2.
 
-#include "unicode_tables.hpp"
+#include "text/unicode_tables.hpp"
 
 namespace bert_export::text {
 

@@ -62,14 +62,14 @@ std::vector<Tokens> tokenize_parts(const Pipeline& pipeline, const Text& text) {
   return parts;
 }
 
-// What a message quotes of a text that is not cut.
+// What a message quotes of a text.
 std::string shown(const Text& text) {
-  if (text.kind == Text::Kind::single) return text::shown(text.parts[0]);
-  std::string list;
-  for (const std::string_view part : text.parts) {
-    list += (list.empty() ? "" : ", ") + text::shown(part);
+  switch (text.kind) {
+    case Text::Kind::single: return text::shown(text.parts[0]);
+    case Text::Kind::pair: return text::shown(text.parts, "()");
+    case Text::Kind::words: return text::shown(text.parts, "[]");
   }
-  return text.kind == Text::Kind::pair ? "(" + list + ")" : "[" + list + "]";
+  return "";
 }
 
 const char* name_of(Truncation truncation) {

@@ -1,0 +1,75 @@
+"""Bundles of the Hugging Face hub, by the optional package ``huggingface_hub``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from bert_export.bundle import MANIFEST, read_manifest
+from bert_export.errors import BundleError, MissingExtraError, one_line
+
+__all__ = ["fetch_bundle", "find_bundle", "is_hub_id"]
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text has the form ``owner/name`` or ``owner/name@revision``."""
+    return _ID.fullmatch(text) is not None
+
+
+def find_bundle(path: str | os.PathLike[str]) -> Path:
+    """The folder of a bundle: the path itself, or where its hub id was fetched to.
+
+    A path that exists, or has not the form of a hub id, is returned as it is.
+
+    Raises:
+        BundleError: The hub has no such bundle, or cannot be reached and its cache has none.
+        MissingExtraError: ``huggingface_hub`` is not installed.
+    """
+    folder = Path(path)
+    if not isinstance(path, str) or not is_hub_id(path) or os.path.lexists(folder):
+        return folder
+    return fetch_bundle(path)
+
+
+def fetch_bundle(hub_id: str) -> Path:
+    """Download a bundle's files, or find them in the hub's cache.
+
+    Args:
+        hub_id: ``owner/name``, or ``owner/name@revision`` with a branch, a tag or a commit.
+
+    Returns:
+        The folder of the files that its manifest lists.
+
+    Raises:
+        BundleError: The hub has no such bundle, or cannot be reached and its cache has none.
+        MissingExtraError: ``huggingface_hub`` is not installed.
+    """
+    try:
+        from huggingface_hub import hf_hub_download, snapshot_download
+    except ImportError as error:
+        raise MissingExtraError(
+            f"bundle {hub_id}, which is no folder here, of the Hugging Face hub", extra="hub"
+        ) from error
+    name, _, revision = hub_id.partition("@")
+    try:
+        # The commit of the manifest, so that all files are of one.
+        manifest = Path(hf_hub_download(name, MANIFEST, revision=revision or None))
+    except Exception as error:  # each HTTP library below has its own tree
+        raise BundleError(
+            f"bundle {hub_id} is no folder here and cannot be fetched from the Hugging Face hub",
+            expected=f"a repository with {MANIFEST}",
+            got=one_line(error),
+            fix="Give a folder, check the name, or log in if the bundle is private",
+        ) from error
+    files = [MANIFEST, *read_manifest(manifest.parent).files]
+    try:
+        return Path(snapshot_download(name, revision=manifest.parent.name, allow_patterns=files))
+    except Exception as error:  # the same
+        raise BundleError(
+            f"bundle {hub_id} cannot be fetched whole from the Hugging Face hub",
+            expected=", ".join(files),
+            got=one_line(error),
+        ) from error

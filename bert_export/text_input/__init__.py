@@ -1,0 +1,1 @@
+"""Strings in, answers out: a tokenizer that is part of the graph."""

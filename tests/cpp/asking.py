@@ -1,0 +1,85 @@
+"""The C++ tokenizer as its program answers, and the library's answers in the same form."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tokenizers import Encoding
+
+from bert_export.bundle import TokenizerRecord
+from bert_export.runtime.decoding.encoded import Encoded
+
+__all__ = ["Request", "answers", "aspects"]
+
+Request = Mapping[str, Any]
+
+
+def answers(
+    build: Path, folder: Path, tokenizer: str, record: TokenizerRecord, requests: Sequence[Request]
+) -> Any:
+    """What the program answers each request.
+
+    Args:
+        build: Of the library.
+        folder: For the files that it reads.
+        tokenizer: ``tokenizer.json``.
+        record: What the manifest says of it.
+        requests: See ``answer_requests.cpp``.
+
+    Returns:
+        Per request a list of rows, a text, or an object with ``error``; that object alone where the
+        tokenizer is refused.
+    """
+    files = folder / "tokenizer.json", folder / "record.json"
+    files[0].write_text(tokenizer, encoding="utf-8")
+    files[1].write_bytes(msgspec.json.encode(record))
+    done = subprocess.run(
+        [str(build / "answer_requests"), *map(str, files)],
+        input="".join(f"{json.dumps(request)}\n" for request in requests).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+    opened, *lines = done.stdout.splitlines()
+    if b"error" in opened:
+        return msgspec.json.decode(opened)
+    assert len(lines) == len(requests)
+    return [msgspec.json.decode(line) for line in lines]
+
+
+def aspects(
+    row: Encoding | Encoded, text: str | Sequence[str], *, split: bool = False
+) -> dict[str, Any]:
+    """A row of the library or of the Python package, as the program writes it.
+
+    Args:
+        row: The row.
+        text: What was encoded: a text, a pair, or with ``split`` the words of a text.
+        split: Whether offsets count in the words.
+    """
+    texts = [text] if isinstance(text, str) else text
+    offsets = [list(span) for span in row.offsets]
+    return {
+        "ids": list(row.ids),
+        "type_ids": list(row.type_ids),
+        "tokens": list(row.tokens),
+        "offsets": offsets,
+        "byte_offsets": [
+            [0, 0] if owner is None else [len(texts[owner][:place].encode()) for place in span]
+            for owner, span in zip(
+                row.word_ids if split else row.sequence_ids, offsets, strict=True
+            )
+        ],
+        "word_ids": _numbers(row.word_ids),
+        "sequence_ids": _numbers(row.sequence_ids),
+        "special_tokens_mask": list(row.special_tokens_mask),
+    }
+
+
+def _numbers(values: Sequence[int | None]) -> list[int]:
+    return [-1 if value is None else value for value in values]

@@ -1,0 +1,39 @@
+"""Try hostile input by the thousand.
+
+    python -m tests.fuzz texts|bundles|checkpoints|kills [--count N] [--seed S] [--first N]
+
+Leaves with 1 where a case did anything but answer or refuse in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.fuzz.frame import run
+from tests.fuzz.kinds import KINDS
+
+
+def main() -> None:
+    """Run one kind of cases, and say what came of them."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--count", type=int, default=1000, help="How many cases.")
+    parser.add_argument("--seed", type=int, default=0, help="What makes them these cases.")
+    parser.add_argument("--first", type=int, default=0, help="Number of the first case.")
+    parser.add_argument("--ways", action="store_true", help="List the ways of refusal too.")
+    given = parser.parse_args()
+    tally = run(
+        given.kind, KINDS[given.kind](), count=given.count, seed=given.seed, first=given.first
+    )
+    for finding in tally.findings[:50]:
+        print(f"--- {finding}")
+    if given.ways:
+        for way, times in tally.refused.most_common():
+            print(f"{times:>8} {way}")
+    print(tally)
+    sys.exit(bool(tally.findings))
+
+
+if __name__ == "__main__":
+    main()
