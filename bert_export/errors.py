@@ -25,8 +25,7 @@ The message is always ``<thing> <name> <what is wrong>: expected <x>, got <y>. <
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Self, TypedDict, TypeVar
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "InputError",
     "MeasurementError",
     "MissingExtraError",
-    "PanicError",
     "PassError",
     "QuantizationError",
     "TargetError",
@@ -48,10 +46,9 @@ __all__ = [
     "TokenizerError",
     "TracingError",
     "VerificationError",
-    "interruption_in",
+    "nearest",
     "one_line",
     "one_of",
-    "panics_as_errors",
     "plain",
     "shown",
     "suggestion",
@@ -88,8 +85,21 @@ def suggestion(name: object, known: Iterable[str]) -> str | None:
         known: What could have been meant.
 
     Returns:
-        ``Did you mean 'x'?`` with the closest known name, or one that begins so, whatever its
-        case; ``None`` where none is close.
+        ``Did you mean 'x'?`` with the :func:`nearest` name; ``None`` where none is near.
+    """
+    close = nearest(name, known)
+    return None if close is None else f"Did you mean {close!r}?"
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is closest to another one, or one that begins so, whatever its case.
+
+    Args:
+        name: As the user typed it.
+        known: What could have been meant.
+
+    Returns:
+        The name; ``None`` where none is close.
     """
     if not isinstance(name, str) or not 1 < len(name) <= _LONGEST_PART:
         return None
@@ -100,7 +110,7 @@ def suggestion(name: object, known: Iterable[str]) -> str | None:
     close = get_close_matches(typed, names, n=1, cutoff=_CLOSE) or [
         other for other in names if other.startswith(typed)
     ]
-    return f"Did you mean {names[close[0]]!r}?" if close else None
+    return names[close[0]] if close else None
 
 
 def _folded(name: str) -> str:
@@ -144,47 +154,6 @@ def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -
     if most is None or len(text) <= most:
         return text
     return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
-
-
-def interruption_in(error: BaseException) -> BaseException | None:
-    """The request to end that a library took for a failure of its own, such as Ctrl-C.
-
-    Args:
-        error: What the library raised; what it came of and in which handling it arose are looked
-            through.
-
-    Returns:
-        The ``KeyboardInterrupt`` or ``SystemExit``; ``None`` where there is none.
-    """
-    left, met = [error], set[int]()
-    while left:
-        one = left.pop()
-        if isinstance(one, KeyboardInterrupt | SystemExit):
-            return one
-        met.add(id(one))
-        left += [
-            other for other in (one.__cause__, one.__context__) if other and id(other) not in met
-        ]
-    return None
-
-
-class PanicError(RuntimeError):
-    """What a panic of a library in Rust becomes."""
-
-
-@contextmanager
-def panics_as_errors() -> Iterator[None]:
-    """Turn a panic of a library in Rust, which no ``except Exception`` hears, into an error.
-
-    Raises:
-        PanicError: The library panicked.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # no module exports the class
-            raise
-        raise PanicError(str(error)) from error
 
 
 def _part(value: object) -> str:

@@ -21,6 +21,7 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISDIR, "a folder"),
 )
+_CHUNK = 1 << 20
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -58,13 +59,13 @@ def open_regular(path: Path, *, most: int | None = None) -> io.FileIO:
 
 def read_regular(path: Path, *, most: int) -> bytes:
     """All bytes of a regular file; see :func:`check_regular`."""
+    content = bytearray()
     with open_regular(path, most=most) as file:
-        content = file.read(most + 1)  # it may have grown
-        while len(content) <= most and (more := file.read(most + 1 - len(content))):
-            content += more
-    if len(content) > most:
-        raise _too_large(path, len(content), most)
-    return content
+        while chunk := file.read(_CHUNK):
+            content += chunk
+            if len(content) > most:  # it grows, or does not say how much it has
+                raise _too_large(path, len(content), most)
+    return bytes(content)
 
 
 def read_regular_text(path: Path, *, most: int) -> str:

@@ -7,12 +7,16 @@ import pytest
 from bert_export.foreign_errors import PanicError, interruption_in, panics_as_errors
 
 
+def fail(error: BaseException) -> None:
+    raise error
+
+
 def raised(*, cause: bool, error: BaseException) -> BaseException:
     """What a library raises that catches an error and goes on, two deep."""
     try:
         try:
             try:
-                raise error
+                fail(error)
             except BaseException as first:
                 if cause:
                     raise ValueError("the library cannot") from first
@@ -21,6 +25,7 @@ def raised(*, cause: bool, error: BaseException) -> BaseException:
             raise RuntimeError("the library gives up") from second
     except RuntimeError as third:
         return third
+    return error
 
 
 @pytest.mark.parametrize("cause", [True, False])

@@ -200,7 +200,10 @@ class Tokenizer:
 
     def token_to_id(self, text: str) -> int | None:
         """The token's id, ``None`` where it is not in the vocabulary."""
-        found: int | None = self._backend.token_to_id(text)
+        try:
+            found: int | None = self._backend.token_to_id(text)
+        except UnicodeEncodeError:  # half a surrogate pair
+            return None
         return found
 
     def id_to_token(self, index: int) -> str:

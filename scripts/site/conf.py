@@ -61,6 +61,7 @@ scripts/site/command_line
 ```{toctree}
 :hidden:
 :caption: How it works
+bert_export/runtime/README
 bert_export/quantization/README
 bert_export/targets/README
 bert_export/bundle/README

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from bert_export.bundle import ExportRequest
+from bert_export.checkpoints import load_checkpoint
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import check_request
 from bert_export.exporter.source import load_source
@@ -123,6 +124,8 @@ def _shards(folder: Path, model: Any) -> Write:
 
 def _files(folder: Path, _: Any) -> Write:
     """Configs and tokenizer files damaged, gone, or of another kind."""
+    stored = load_checkpoint(str(folder)).tokenizer.json
+    (folder / "tokenizer.json").write_text(stored, encoding="utf-8")
     names = sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".txt"))
     contents = {name: (folder / name).read_bytes() for name in names}
     lines = contents["vocab.txt"].decode().split("\n")
@@ -130,7 +133,7 @@ def _files(folder: Path, _: Any) -> Write:
     def write(chance: random.Random) -> None:
         name = chance.choice(names)
         path, kind = folder / name, chance.random()
-        if name == "vocab.txt" or chance.random() < 0.3:  # else tokenizer.json is read before it
+        if name == "vocab.txt" or chance.random() < 0.2:  # else tokenizer.json is read before it
             (folder / "tokenizer.json").unlink(missing_ok=True)
         if kind < 0.15:
             path.unlink(missing_ok=True)
