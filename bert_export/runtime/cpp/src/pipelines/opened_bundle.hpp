@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bert_export/errors.hpp"
 #include "bert_export/pipelines.hpp"
 #include "bert_export/tokenizer.hpp"
 #include "bundle/manifest.hpp"
@@ -62,6 +63,16 @@ class Parameters {
 
   const text::Json& json_;
 };
+
+// Calls `read` for the item of a list; an InputError that it throws names the item.
+template <typename Read>
+auto naming_item(std::size_t index, Read read) {
+  try {
+    return read();
+  } catch (const InputError& error) {
+    throw InputError("item " + std::to_string(index) + ": " + error.what());
+  }
+}
 
 // One of several words. Throws InputError, which names the option and the words.
 void check_word(const char* option, const std::string& word, const std::vector<std::string>& words);

@@ -45,6 +45,32 @@ struct TextClassification::Parts {
     return own;
   }
 
+  std::optional<std::size_t> labels_reported(const TextClassificationOptions& options) const {
+    const std::size_t all = 0;
+    const std::size_t own = top_k ? static_cast<std::size_t>(*top_k) : all;
+    const std::size_t asked = options.top_k.value_or(own);
+    return asked == all ? std::nullopt : std::optional(asked);
+  }
+
+  Encoded encode(const Text& text, const EncodeOptions& how) const {
+    if (text.kind == Text::Kind::words) {
+      throw InputError("text is of the wrong type", {"a text or a pair of texts", "words"});
+    }
+    // Upstream takes an empty second text for none.
+    const bool alone = text.kind == Text::Kind::pair && text.parts[1].empty();
+    return bundle.tokenizer().encode(alone ? Text(text.parts[0]) : text, how).front();
+  }
+
+  std::vector<std::vector<Label>> decode(const std::vector<Encoded>& rows, Activation activation,
+                                         std::optional<std::size_t> reported) const {
+    std::vector<std::vector<Label>> answers;
+    for (const RowOutputs& outputs : bundle.run_rows(rows)) {
+      const std::vector<float> scores = decoding::score_labels(outputs.at("logits"), activation);
+      answers.push_back(decoding::rank_labels(scores, bundle.manifest().labels, reported));
+    }
+    return answers;
+  }
+
   OpenedBundle bundle;
   std::optional<std::string> problem_type;
   std::string function_to_apply;
@@ -71,31 +97,22 @@ const std::vector<std::string>& TextClassification::labels() const {
 
 std::vector<Label> TextClassification::operator()(const Text& text,
                                                   const TextClassificationOptions& options) const {
-  return (*this)(std::vector<Text>{text}, options).front();
+  const Activation activation = parts_->activation(options.function_to_apply);
+  const Encoded row = parts_->encode(text, parts_->tokenization(options));
+  return parts_->decode({row}, activation, parts_->labels_reported(options)).front();
 }
 
 std::vector<std::vector<Label>> TextClassification::operator()(
     const std::vector<Text>& texts, const TextClassificationOptions& options) const {
   const Activation activation = parts_->activation(options.function_to_apply);
-  std::optional<std::size_t> top_k = options.top_k;
-  if (!top_k && parts_->top_k) top_k = static_cast<std::size_t>(*parts_->top_k);
-  if (top_k == std::size_t{0}) top_k = std::nullopt;
+  const std::optional<std::size_t> top_k = parts_->labels_reported(options);
   const EncodeOptions how = parts_->tokenization(options);
   std::vector<Encoded> rows;
-  for (const Text& text : texts) {
-    if (text.kind == Text::Kind::words) {
-      throw InputError("text is of the wrong type", {"a text or a pair of texts", "words"});
-    }
-    // Upstream takes an empty second text for none.
-    const bool alone = text.kind == Text::Kind::pair && text.parts[1].empty();
-    rows.push_back(tokenizer().encode(alone ? Text(text.parts[0]) : text, how).front());
+  for (std::size_t index = 0; index < texts.size(); ++index) {
+    rows.push_back(
+        pipelines::naming_item(index, [&] { return parts_->encode(texts[index], how); }));
   }
-  std::vector<std::vector<Label>> answers;
-  for (const RowOutputs& outputs : parts_->bundle.run_rows(rows)) {
-    const std::vector<float> scores = decoding::score_labels(outputs.at("logits"), activation);
-    answers.push_back(decoding::rank_labels(scores, labels(), top_k));
-  }
-  return answers;
+  return parts_->decode(rows, activation, top_k);
 }
 
 }  // namespace bert_export

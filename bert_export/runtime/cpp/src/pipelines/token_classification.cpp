@@ -27,6 +27,19 @@ Aggregation read_aggregation(const std::string& name) {
   return name == "max" ? Aggregation::max : Aggregation::none;
 }
 
+// How a call groups and cuts.
+struct Settings {
+  decoding::TaggingOptions tagging;
+  std::string delimiter;
+  EncodeOptions encoding;
+};
+
+// A text, and the windows over it.
+struct Item {
+  TaggedText text;
+  std::vector<Encoded> windows;
+};
+
 TaggedText tagged_text(const Text& text, const std::string& delimiter) {
   if (text.kind == Text::Kind::single) return {std::string(text.parts[0]), {}, {}, false};
   if (text.kind == Text::Kind::words) {
@@ -66,6 +79,50 @@ struct TokenClassification::Parts {
     return own;
   }
 
+  Settings settings(const TokenClassificationOptions& options) const {
+    Settings settings;
+    settings.tagging.aggregation = read_aggregation(
+        decoding::lower(options.aggregation_strategy.value_or(aggregation_strategy)));
+    settings.tagging.ignore_labels = options.ignore_labels.value_or(ignore_labels);
+    settings.tagging.prefix = bundle.tokenizer().continuing_prefix();
+    settings.tagging.unk_id = bundle.tokenizer().unk_id();
+    settings.delimiter = options.delimiter.value_or(delimiter);
+    const auto shared = read_stride(options.stride, settings.tagging.aggregation);
+    settings.encoding.truncation = truncation;
+    settings.encoding.stride = shared.value_or(0);
+    settings.encoding.windows = shared.has_value();
+    return settings;
+  }
+
+  Item encode(const Text& text, const Settings& settings) const {
+    return {tagged_text(text, settings.delimiter),
+            bundle.tokenizer().encode(text, settings.encoding)};
+  }
+
+  std::vector<std::vector<Entity>> decode(const std::vector<Item>& items,
+                                          const Settings& settings) const {
+    std::vector<Encoded> rows;
+    for (const Item& item : items) {
+      rows.insert(rows.end(), item.windows.begin(), item.windows.end());
+    }
+    const std::vector<RowOutputs> outputs = bundle.run_rows(rows);
+    const auto join = [this](const std::vector<std::string>& tokens) {
+      return bundle.tokenizer().join(tokens);
+    };
+    std::vector<std::vector<Entity>> answers;
+    auto own = outputs.begin();
+    for (const Item& item : items) {
+      std::vector<decoding::TaggedWindow> windows;
+      for (const Encoded& window : item.windows) {
+        const std::vector<float>& logits = (own++)->at("logits");
+        windows.push_back({&window, {logits.data(), window.size(), table.names.size()}});
+      }
+      answers.push_back(
+          decoding::decode_entities(item.text, windows, table, settings.tagging, join));
+    }
+    return answers;
+  }
+
   OpenedBundle bundle;
   decoding::TagTable table;
   std::string aggregation_strategy;
@@ -94,49 +151,19 @@ const std::vector<std::string>& TokenClassification::labels() const {
 
 std::vector<Entity> TokenClassification::operator()(
     const Text& text, const TokenClassificationOptions& options) const {
-  return (*this)(std::vector<Text>{text}, options).front();
+  const Settings settings = parts_->settings(options);
+  return parts_->decode({parts_->encode(text, settings)}, settings).front();
 }
 
 std::vector<std::vector<Entity>> TokenClassification::operator()(
     const std::vector<Text>& texts, const TokenClassificationOptions& options) const {
-  decoding::TaggingOptions tagging;
-  tagging.aggregation = read_aggregation(
-      decoding::lower(options.aggregation_strategy.value_or(parts_->aggregation_strategy)));
-  tagging.ignore_labels = options.ignore_labels.value_or(parts_->ignore_labels);
-  tagging.prefix = tokenizer().continuing_prefix();
-  tagging.unk_id = tokenizer().unk_id();
-  const std::optional<std::int64_t> stride =
-      parts_->read_stride(options.stride, tagging.aggregation);
-  EncodeOptions how;
-  how.truncation = parts_->truncation;
-  how.stride = stride.value_or(0);
-  how.windows = stride.has_value();
-  // The rows of all texts, and how many each has.
-  std::vector<TaggedText> tagged;
-  std::vector<Encoded> rows;
-  std::vector<std::size_t> counts;
-  for (const Text& text : texts) {
-    tagged.push_back(tagged_text(text, options.delimiter.value_or(parts_->delimiter)));
-    std::vector<Encoded> windows = tokenizer().encode(text, how);
-    counts.push_back(windows.size());
-    for (Encoded& window : windows) rows.push_back(std::move(window));
-  }
-  const std::vector<RowOutputs> outputs = parts_->bundle.run_rows(rows);
-  const auto join = [this](const std::vector<std::string>& tokens) {
-    return tokenizer().join(tokens);
-  };
-  std::vector<std::vector<Entity>> answers;
-  std::size_t row = 0;
+  const Settings settings = parts_->settings(options);
+  std::vector<Item> items;
   for (std::size_t index = 0; index < texts.size(); ++index) {
-    std::vector<decoding::TaggedWindow> windows;
-    for (const std::size_t end = row + counts[index]; row < end; ++row) {
-      const std::vector<float>& logits = outputs[row].at("logits");
-      windows.push_back({&rows[row], {logits.data(), rows[row].size(), labels().size()}});
-    }
-    answers.push_back(
-        decoding::decode_entities(tagged[index], windows, parts_->table, tagging, join));
+    items.push_back(
+        pipelines::naming_item(index, [&] { return parts_->encode(texts[index], settings); }));
   }
-  return answers;
+  return parts_->decode(items, settings);
 }
 
 }  // namespace bert_export
