@@ -4,6 +4,7 @@
 
 #include "bert_export/errors.hpp"
 #include "bundle/integrity.hpp"
+#include "decoding/lower.hpp"
 #include "sessions/onnxruntime.hpp"
 #include "text/printing.hpp"
 
@@ -139,13 +140,11 @@ Truncation Parameters::truncation(const char* name, Truncation otherwise) const 
   });
 }
 
-void check_word(const char* option, const std::string& word,
-                const std::vector<std::string>& words) {
-  if (std::find(words.begin(), words.end(), word) != words.end()) return;
-  std::string expected;
-  for (const std::string& known : words) expected += (expected.empty() ? "" : ", ") + known;
-  throw InputError(std::string(option) + " is unknown",
-                   {"one of " + expected, text::shown(word)});
+std::string check_word(const char* option, const std::string& asked,
+                       const std::vector<std::string>& words, const std::string& expected) {
+  std::string word = decoding::lower(asked);
+  if (std::find(words.begin(), words.end(), word) != words.end()) return word;
+  throw InputError(std::string(option) + " is unknown", {expected, text::shown(asked)});
 }
 
 }  // namespace bert_export::pipelines

@@ -74,7 +74,9 @@ auto naming_item(std::size_t index, Read read) {
   }
 }
 
-// One of several words. Throws InputError, which names the option and the words.
-void check_word(const char* option, const std::string& word, const std::vector<std::string>& words);
+// The one of several words that an option is, in whatever case. Throws InputError, which says what is
+// expected.
+std::string check_word(const char* option, const std::string& asked,
+                       const std::vector<std::string>& words, const std::string& expected);
 
 }  // namespace bert_export::pipelines

@@ -1,7 +1,6 @@
 #include "bert_export/errors.hpp"
 #include "bert_export/pipelines.hpp"
 #include "decoding/labels.hpp"
-#include "decoding/lower.hpp"
 #include "pipelines/opened_bundle.hpp"
 
 namespace bert_export {
@@ -24,8 +23,9 @@ struct TextClassification::Parts {
   }
 
   Activation activation(const std::optional<std::string>& asked) const {
-    const std::string name = decoding::lower(asked.value_or(function_to_apply));
-    pipelines::check_word("function_to_apply", name, {"none", "sigmoid", "softmax", "default"});
+    const std::string name = pipelines::check_word(
+        "function_to_apply", asked.value_or(function_to_apply),
+        {"default", "none", "sigmoid", "softmax"}, "default, none, sigmoid, softmax");
     if (name == "none") return Activation::none;
     if (name == "sigmoid") return Activation::sigmoid;
     if (name == "softmax") return Activation::softmax;

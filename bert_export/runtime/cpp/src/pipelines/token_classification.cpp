@@ -1,7 +1,6 @@
 #include "bert_export/errors.hpp"
 #include "bert_export/pipelines.hpp"
 #include "decoding/entities.hpp"
-#include "decoding/lower.hpp"
 #include "pipelines/opened_bundle.hpp"
 
 namespace bert_export {
@@ -14,13 +13,10 @@ using pipelines::RowOutputs;
 
 namespace {
 
-const std::vector<std::string>& aggregation_names() {
-  static const std::vector<std::string> names = {"none", "simple", "first", "average", "max"};
-  return names;
-}
-
-Aggregation read_aggregation(const std::string& name) {
-  pipelines::check_word("aggregation_strategy", name, aggregation_names());
+Aggregation read_aggregation(const std::string& asked) {
+  const std::string name = pipelines::check_word(
+      "aggregation_strategy", asked, {"none", "simple", "first", "average", "max"},
+      "one of none, simple, first, average, max");
   if (name == "simple") return Aggregation::simple;
   if (name == "first") return Aggregation::first;
   if (name == "average") return Aggregation::average;
@@ -81,8 +77,8 @@ struct TokenClassification::Parts {
 
   Settings settings(const TokenClassificationOptions& options) const {
     Settings settings;
-    settings.tagging.aggregation = read_aggregation(
-        decoding::lower(options.aggregation_strategy.value_or(aggregation_strategy)));
+    settings.tagging.aggregation =
+        read_aggregation(options.aggregation_strategy.value_or(aggregation_strategy));
     settings.tagging.ignore_labels = options.ignore_labels.value_or(ignore_labels);
     settings.tagging.prefix = bundle.tokenizer().continuing_prefix();
     settings.tagging.unk_id = bundle.tokenizer().unk_id();
