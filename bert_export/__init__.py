@@ -7,6 +7,7 @@ engines is switched off, see :mod:`bert_export.telemetry`.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from bert_export.importing import import_on_use
@@ -21,6 +22,9 @@ disable_telemetry()  # engines read the switch once, when they are imported
 
 __all__ = ["evaluate", "export", "load"]
 __version__ = "0.1.0"
+
+# What the package logs is heard where the application sets up a handler, and nowhere else.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "evaluate": "bert_export.evaluation",

@@ -46,6 +46,7 @@ __all__ = [
     "TokenizerError",
     "TracingError",
     "VerificationError",
+    "nearest",
     "one_line",
     "one_of",
     "plain",
@@ -84,8 +85,21 @@ def suggestion(name: object, known: Iterable[str]) -> str | None:
         known: What could have been meant.
 
     Returns:
-        ``Did you mean 'x'?`` with the closest known name, or one that begins so, whatever its
-        case; ``None`` where none is close.
+        ``Did you mean 'x'?`` with the :func:`nearest` name; ``None`` where none is near.
+    """
+    close = nearest(name, known)
+    return None if close is None else f"Did you mean {close!r}?"
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is closest to another one, or one that begins so, whatever its case.
+
+    Args:
+        name: As the user typed it.
+        known: What could have been meant.
+
+    Returns:
+        The name; ``None`` where none is close.
     """
     if not isinstance(name, str) or not 1 < len(name) <= _LONGEST_PART:
         return None
@@ -96,7 +110,7 @@ def suggestion(name: object, known: Iterable[str]) -> str | None:
     close = get_close_matches(typed, names, n=1, cutoff=_CLOSE) or [
         other for other in names if other.startswith(typed)
     ]
-    return f"Did you mean {names[close[0]]!r}?" if close else None
+    return names[close[0]] if close else None
 
 
 def _folded(name: str) -> str:

@@ -1,7 +1,7 @@
 """Write the Unicode tables of the C++ tokenizer, by asking the installed ``tokenizers``.
 
-No Unicode library agrees with ``tokenizers``, which mixes three versions of the standard: every code
-point is therefore put to the library itself. ``python scripts/write_unicode_tables.py`` writes
+No Unicode library agrees with ``tokenizers``, which mixes three versions of the standard: every
+code point is therefore put to the library itself. ``python scripts/write_unicode_tables.py`` writes
 ``bert_export/runtime/cpp/src/text/unicode_tables.cpp``; a test compares the file with the installed
 release.
 """
@@ -77,8 +77,8 @@ def ask() -> Tables:
     for flag, found in _flagged():
         for code in found:
             flags[code] |= int(flag)
-    decompositions = _changed(normalizers.NFD().normalize_str)
-    lower_case = _changed(normalizers.Lowercase().normalize_str)
+    decompositions = _code_points(_changed(normalizers.NFD().normalize_str))
+    lower_case = _code_points(_changed(normalizers.Lowercase().normalize_str))
     for code in decompositions:
         flags[code] |= int(Flag.DECOMPOSED)
     for code in lower_case:
@@ -94,18 +94,18 @@ def _flagged() -> Iterator[tuple[Flag, list[int]]]:
     clean = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False
     ).normalize_str
-    yield Flag.CONTROL, _where(clean, lambda _, answer: answer == "")
-    yield Flag.BLANK, _where(clean, lambda code, answer: answer == " " and code != ord(" "))
+    yield Flag.CONTROL, _where(clean, lambda answer: answer == "")
+    yield Flag.BLANK, _where(clean, lambda answer: answer == " ")
     chinese = normalizers.BertNormalizer(
         clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=False
     ).normalize_str
-    yield Flag.CHINESE, _where(chinese, lambda _, answer: len(answer) == 3)
+    yield Flag.CHINESE, _where(chinese, lambda answer: len(answer) == 3)
     strip = normalizers.BertNormalizer(
         clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False
     ).normalize_str
-    yield Flag.NONSPACING_MARK, _where(strip, lambda _, answer: answer == "")
+    yield Flag.NONSPACING_MARK, _where(strip, lambda answer: answer == "")
     strip_accents = normalizers.StripAccents().normalize_str
-    yield Flag.MARK, _where(strip_accents, lambda _, answer: answer == "")
+    yield Flag.MARK, _where(strip_accents, lambda answer: answer == "")
     whitespace, punctuation = _pre_tokenized()
     yield Flag.WHITESPACE, whitespace
     yield Flag.PUNCTUATION, punctuation
@@ -126,25 +126,33 @@ def _chunks(size: int = 4096) -> Iterator[str]:
         yield _characters()[start : start + size]
 
 
-def _answers(
+def _changed(
     normalize: Callable[[str], str], *, before: str = "", behind: str = ""
-) -> Iterator[tuple[int, str]]:
-    """Every code point with what a normalizer makes of it, between two others or alone."""
-    yield ord(_BETWEEN), normalize(before + _BETWEEN + behind)
+) -> dict[int, str]:
+    """What a normalizer makes of the code points that it changes, between two others or alone."""
+
+    def asked(character: str) -> str:
+        return before + character + behind
+
+    answer = normalize(asked(_BETWEEN))
+    changed = {} if answer == asked(_BETWEEN) else {ord(_BETWEEN): answer}
     for chunk in _chunks():
-        asked = f"{behind}{_BETWEEN}{before}".join(chunk)
-        answers = normalize(f"{_BETWEEN}{before}{asked}{behind}").split(_BETWEEN)
-        yield from zip(map(ord, chunk), answers[1:], strict=True)
+        question = _BETWEEN.join(map(asked, chunk) if before + behind else chunk)
+        answers = normalize(_BETWEEN + question).split(_BETWEEN)[1:]
+        changed |= {
+            ord(character): answer
+            for character, answer in zip(chunk, answers, strict=True)
+            if answer != asked(character)
+        }
+    return changed
 
 
-def _where(normalize: Callable[[str], str], holds: Callable[[int, str], bool]) -> list[int]:
-    return [code for code, answer in _answers(normalize) if holds(code, answer)]
+def _where(normalize: Callable[[str], str], holds: Callable[[str], bool]) -> list[int]:
+    return [code for code, answer in _changed(normalize).items() if holds(answer)]
 
 
-def _changed(normalize: Callable[[str], str]) -> Lengthened:
-    return {
-        code: tuple(map(ord, answer)) for code, answer in _answers(normalize) if answer != chr(code)
-    }
+def _code_points(answers: dict[int, str]) -> Lengthened:
+    return {code: tuple(map(ord, answer)) for code, answer in answers.items()}
 
 
 def _pre_tokenized() -> tuple[list[int], list[int]]:
@@ -214,9 +222,10 @@ def _combining_classes() -> dict[int, int]:
     """
     order = normalizers.NFD().normalize_str
     least, most = _LOWEST_CLASS, _HIGHEST_CLASS
+    lower_first, higher_first = _changed(order, behind=least), _changed(order, before=most)
     marks = sorted(
-        {chr(code) for code, answer in _answers(order, behind=least) if answer == least + chr(code)}
-        | {chr(code) for code, answer in _answers(order, before=most) if answer == chr(code) + most}
+        {chr(code) for code, answer in lower_first.items() if answer == least + chr(code)}
+        | {chr(code) for code, answer in higher_first.items() if answer == chr(code) + most}
     )
     rulers: dict[int, str] = {}
     for mark in marks:

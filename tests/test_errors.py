@@ -28,7 +28,7 @@ CLASSES = {
     name: value
     for name, value in vars(errors).items()
     if inspect.isclass(value)
-    and issubclass(value, Exception)
+    and issubclass(value, BertExportError)
     and value.__module__ == errors.__name__
 }
 
@@ -169,8 +169,9 @@ class TestTree:
 
     def test_all_is_complete(self) -> None:
         assert errors.__all__ == [
-            *sorted(CLASSES),
-            *("one_line", "one_of", "plain", "shown", "suggestion"),
+            *sorted([*CLASSES, "PanicError"]),
+            *("interruption_in", "nearest", "one_line", "one_of", "panics_as_errors", "plain"),
+            *("shown", "suggestion"),
         ]
 
 

@@ -8,6 +8,7 @@ the manifest. Which options belong together is checked by
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,7 @@ __all__ = [
     "INT8_MODES",
     "OBSERVER_NAMES",
     "OPSETS",
+    "CheckpointOptions",
     "EngineOptions",
     "ExportRequest",
     "QuantizationOptions",
@@ -114,6 +116,21 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     profile_from: str | None = None
 
 
+class CheckpointOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a checkpoint does not say of itself, and the user knows.
+
+    Args:
+        labels: Names of the head's labels, in id order.
+        lower_case: Whether text is lower-cased before it is split.
+        gelu: The form of GELU that the checkpoint was trained with: ``erf``, the exact one, or its
+            approximation by ``tanh``.
+    """
+
+    labels: tuple[str, ...] = ()
+    lower_case: bool | None = None
+    gelu: Literal["erf", "tanh"] | None = None
+
+
 class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every option of an export; where it is written and who listens are not among them.
 
@@ -121,6 +138,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         task: A key of :data:`bert_export.tasks.TASKS`; read from the checkpoint's
             ``architectures`` when ``None``.
         model: A directory, a hub id, ``demo`` or ``demo:<name>``.
+        checkpoint: What the checkpoint does not say of itself; nothing when ``None``.
         max_length: Tokens per row; the checkpoint's own when ``None``.
         precision: One of :data:`bert_export.exporter.PRECISIONS` that every target has.
         targets: Names in :data:`bert_export.targets.TARGETS`, of which the first is the bundle's
@@ -148,6 +166,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     task: str | None = None
     model: str = "demo"
+    checkpoint: CheckpointOptions | None = None
     max_length: int | None = None
     precision: str = "fp32"
     targets: tuple[str, ...] = (DEFAULT_TARGET,)

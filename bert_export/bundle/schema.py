@@ -497,6 +497,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         versions: Versions of the tools that wrote the bundle.
         files: Every other file of the bundle by name.
         auto_target: How the default target was found, where it was found by measurement.
+        assumptions: What the checkpoint does not say and the export took for granted, a sentence
+            each.
         request: What the export was asked for, with what it left to the checkpoint and the machine
             filled in; ``None`` in bundles of before it was kept.
         stages: Seconds of each stage of the export, in order, when the bundle was made; empty in
@@ -514,6 +516,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     files: dict[str, FileRecord]
     auto_target: AutoTargetRecord | None = None
+    assumptions: tuple[str, ...] = ()
     request: ExportRequest | None = None
     stages: dict[str, float] = {}
 

@@ -16,11 +16,13 @@ from bert_export.checkpoints.checkpoint import Checkpoint, hash_tensors
 from bert_export.checkpoints.hub import fetch_snapshot, is_hub_id
 from bert_export.checkpoints.own_files import is_file
 from bert_export.checkpoints.sentence_transformers import Dense, SentenceModules
+from bert_export.checkpoints.settle import Assumption, settle
 from bert_export.checkpoints.tokenizer_files import TokenizerFiles
 from bert_export.errors import CheckpointError, TaskError, shown
 
 __all__ = [
     "FORMATS",
+    "Assumption",
     "Checkpoint",
     "Dense",
     "Format",
@@ -28,6 +30,7 @@ __all__ = [
     "TokenizerFiles",
     "hash_tensors",
     "load_checkpoint",
+    "settle",
 ]
 
 _DEMO = "demo"

@@ -32,6 +32,8 @@ class Checkpoint:
         activation_fn: What a cross-encoder of sentence-transformers applies to its logits, as the
             checkpoint spells it, such as ``torch.nn.modules.linear.Identity``; ``None`` where it
             does not say.
+        is_of_google: Whether Google's code of TensorFlow 1 wrote it, which leaves open what
+            ``transformers`` settles.
         attribution: Who made the weights and the training data; ``None`` if not recorded.
     """
 
@@ -41,6 +43,7 @@ class Checkpoint:
     tokenizer: TokenizerFiles
     sentence: SentenceModules | None = None
     activation_fn: str | None = None
+    is_of_google: bool = False
     attribution: str | None = None
 
     @property

@@ -25,7 +25,7 @@ from bert_export.bundle import write_whole
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import read_json, read_tensor_file
 from bert_export.checkpoints.huggingface import canonical_tensors, read_checkpoint
-from bert_export.demonstration_table import BASE, CARD, DEMONSTRATIONS, find_demonstration
+from bert_export.demonstration_table import BASE, CARD, DEMONSTRATIONS, check_demonstration_name
 from bert_export.errors import CheckpointError, MissingExtraError
 
 __all__ = ["ADAPTER", "BASE", "CARD", "DEMONSTRATIONS", "find_base", "load_adapter", "save_adapter"]
@@ -70,7 +70,7 @@ def load_adapter(name: str, *, demonstrations: Path = DEMONSTRATIONS) -> Checkpo
         CheckpointError: There is no such adapter, or its files do not fit the base.
         MissingExtraError: The base is not installed.
     """
-    folder = find_demonstration(name, demonstrations)
+    folder = demonstrations / check_demonstration_name(name, demonstrations)
     card = read_json(folder / CARD)
     overrides, architectures = card.get("config", {}), card.get("architectures", [])
     if not isinstance(overrides, dict) or not isinstance(architectures, list):

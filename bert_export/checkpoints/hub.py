@@ -12,10 +12,19 @@ __all__ = ["fetch_snapshot", "is_hub_id", "weight_files"]
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _TEXTS = ("*.json", "*.txt")
-# In order of preference; the patterns match shards too.
+_SHARD = r"(-\d+-of-\d+)?"
+# In the order in which a folder's weights are preferred; the patterns match shards too.
 _WEIGHTS = tuple(
-    re.compile(rf"(0_\w+/)?{stem}(-\d+-of-\d+)?\.{ending}")
-    for stem, ending in (("model", "safetensors"), ("pytorch_model", "bin"))
+    re.compile(pattern)
+    for pattern in (
+        rf"(0_\w+/)?model{_SHARD}\.safetensors",
+        rf"(0_\w+/)?pytorch_model{_SHARD}\.bin",
+        rf"(0_\w+/)?tf_model{_SHARD}\.h5",
+        rf"(0_\w+/)?flax_model{_SHARD}\.msgpack",
+        # TensorFlow's bundles: of a SavedModel, and beside the config with the latest one's name.
+        r"(saved_model/1/)?variables/variables\.(index|data-\d+-of-\d+)",
+        r"checkpoint|[^/]+\.(index|data-\d+-of-\d+)",
+    )
 )
 _DENSE = re.compile(r"\d+_Dense/(model\.safetensors|pytorch_model\.bin)")
 

@@ -144,7 +144,7 @@ def read_sentence_modules(folder: Path) -> tuple[Path, SentenceModules | None]:
     pooling, include_prompt = _read_pooling(rows[1][1] / "config.json")
     prompts = _prompts(prompting, folder)
     default = _typed(prompting, "default_prompt_name", str, folder)
-    if default is not None and default not in prompts:
+    if default is not None and default not in {"query", "document", *prompts}:
         raise CheckpointError(
             f"checkpoint {folder} default_prompt_name {default!r} is unknown",
             expected=f"one of its prompts: {', '.join(map(repr, prompts)) or 'none'}",

@@ -123,6 +123,7 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         source=source,
         config={"architectures": _architectures(tensors)} | config,
         tensors=tensors,
+        is_of_google=True,
         tokenizer=read_tokenizer(
             folder,
             vocab_size=config.get("vocab_size", 30522),

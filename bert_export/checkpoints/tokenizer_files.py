@@ -55,6 +55,7 @@ class TokenizerFiles:
         clean_up_tokenization_spaces: Whether decoding removes spaces before punctuation.
         truncation_side: The end at which a row that is too long is cut, ``right`` or ``left``.
         token_types: Whether token types tell the two texts of a pair apart; where not, all are 0.
+        case_is_open: Whether ``do_lower_case`` is BERT's default, and no file says it.
     """
 
     json: str
@@ -68,13 +69,28 @@ class TokenizerFiles:
     clean_up_tokenization_spaces: bool = False
     truncation_side: Side = "right"
     token_types: bool = True
+    case_is_open: bool = False
+
+    def with_case(self, *, lower: bool) -> TokenizerFiles:
+        """The same tokenizer, whose normalizer lower-cases or not.
+
+        Accents go with the case where the settings do not say otherwise.
+        """
+        if lower == self.do_lower_case:
+            return self
+        tokenizer = Tokenizer.from_str(self.json)
+        normalizer = tokenizer.normalizer
+        assert isinstance(normalizer, normalizers.BertNormalizer), "the case would not be open"
+        normalizer.lowercase = lower
+        tokenizer.normalizer = normalizer
+        return replace(self, json=tokenizer.to_str(), do_lower_case=lower)
 
     def with_lower_case(self) -> TokenizerFiles:
         """The same tokenizer, with lower-casing as the first step."""
         tokenizer = Tokenizer.from_str(self.json)
         steps = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
-        return replace(self, json=tokenizer.to_str(), do_lower_case=True)
+        return replace(self, json=tokenizer.to_str(), do_lower_case=True, case_is_open=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +99,7 @@ class _Settings:
 
     kind: TokenizerClass
     do_lower_case: bool
+    states_case: bool
     strip_accents: bool | None
     tokenize_chinese_chars: bool
     clean_up: bool | None
@@ -142,7 +159,7 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
         raise TokenizerError(
             f"checkpoint {folder} needs {_JSON}, for its tokenizer does not split as BERT's does"
         )
-    padding = tokenizer.padding
+    padding, stored_case = tokenizer.padding, _lower_cases(tokenizer) if is_stored else None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if is_stored:
@@ -167,6 +184,7 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
         clean_up_tokenization_spaces=clean_up,
         truncation_side=settings.truncation_side,
         token_types=settings.token_types,
+        case_is_open=_case_is_open(tokenizer, settings, stored_case=stored_case),
         **texts,
     )
 
@@ -391,6 +409,16 @@ def _check_size(folder: Path, tokenizer: Tokenizer, texts: dict[str, str], vocab
             texts["pad_token"] = texts["sep_token"]
 
 
+def _case_is_open(tokenizer: Tokenizer, settings: _Settings, *, stored_case: bool | None) -> bool:
+    """Whether the settings leave the case open, and ``tokenizer.json`` does not say the same."""
+    return (
+        settings.kind.splits_as_bert
+        and not settings.states_case
+        and isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+        and stored_case is not settings.do_lower_case
+    )
+
+
 def _lower_cases(tokenizer: Tokenizer) -> bool:
     """Whether any step of the normalizer lower-cases."""
     if tokenizer.normalizer is None:
@@ -432,6 +460,7 @@ def _read_settings(folder: Path, class_name: object) -> _Settings:
     return _Settings(
         kind=kind,
         do_lower_case=_flag(config, "do_lower_case", where, default=True),
+        states_case="do_lower_case" in config,
         strip_accents=_flag(config, "strip_accents", where, default=None),
         tokenize_chinese_chars=_flag(config, "tokenize_chinese_chars", where, default=True),
         clean_up=(

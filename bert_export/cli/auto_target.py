@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from bert_export.bundle import AutoTargetRecord, Manifest
-from bert_export.cli.console import stdout
+from bert_export.cli.tables import print_table
 
 __all__ = ["print_auto_target"]
 
@@ -13,7 +13,7 @@ __all__ = ["print_auto_target"]
 def print_auto_target(manifest: Manifest) -> None:
     """Print the figures, where the default target was found by measurement."""
     if manifest.auto_target is not None:
-        stdout.print(_table(manifest.auto_target))
+        print_table(_table(manifest.auto_target))
 
 
 def _table(auto_target: AutoTargetRecord) -> Table:

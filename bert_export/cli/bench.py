@@ -14,6 +14,7 @@ from bert_export.cli.console import errors_on_one_line, print_json, size_text, s
 from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
 from bert_export.cli.option_groups import Command
+from bert_export.cli.tables import print_table
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 
 if TYPE_CHECKING:  # numpy is not needed to print the help
@@ -92,8 +93,8 @@ def _print(comparison: Bench) -> None:
         f"{comparison.conditions.threads} threads, {machine['system']}, "
         f"load {machine['load']} before",
     )
-    stdout.print(_timings(comparison))
-    stdout.print(_starts(comparison))
+    print_table(_timings(comparison))
+    print_table(_starts(comparison))
     for entry in comparison.entries:
         for label, reason in entry.measured.refusals.items():
             stdout.print(f"{entry.name}, {label}: {reason}")

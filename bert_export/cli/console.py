@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
 import signal
 import sys
 import threading
@@ -47,7 +48,8 @@ for _stream in (sys.stdout, sys.stderr):
         _stream.reconfigure(errors="replace")
 
 _terminal = sys.stdout is not None and sys.stdout.isatty()
-_width = None if _terminal else _PIPED_WIDTH  # tables in a file should not fold
+# Tables in a file should not fold, unless the user says how wide it is.
+_width = None if _terminal or "COLUMNS" in os.environ else _PIPED_WIDTH
 
 # No markup: names of labels, files and layers may hold brackets.
 stdout = Console(markup=False, highlight=False, soft_wrap=True, width=_width)

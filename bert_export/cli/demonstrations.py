@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bert_export.datasets.demonstrations import find_demonstrations
+from bert_export.demonstration_table import find_demonstrations
 
 __all__ = ["demonstration_lines"]
 

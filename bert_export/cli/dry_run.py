@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bert_export.cli.console import print_json, stdout
-from bert_export.cli.tables import facts_table
+from bert_export.cli.tables import facts_table, print_table
 
 if TYPE_CHECKING:
     from bert_export.exporter.dry_run import MadeAlike, Plan
@@ -29,7 +29,7 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
             }
         )
         return
-    stdout.print(facts_table("nothing is written: a dry run", dict(_facts(plan))))
+    print_table(facts_table("nothing is written: a dry run", dict(_facts(plan))))
     stdout.print("\nits recipe, for --recipe FILE:", style="bold")
     stdout.print(recipe_text(plan.request).rstrip())
 

@@ -14,6 +14,7 @@ from bert_export.cli import values
 from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout
 from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.option_groups import Command
+from bert_export.cli.tables import print_table
 
 if TYPE_CHECKING:  # the metrics are not needed to print the help
     from bert_export.evaluation import Evaluation
@@ -89,7 +90,7 @@ def evaluate_command(
         else:
             for note in found.notes:
                 stderr.print(f"note: {note}")
-            stdout.print(_table(found))
+            print_table(_table(found))
 
 
 @contextlib.contextmanager

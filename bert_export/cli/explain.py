@@ -13,10 +13,10 @@ from bert_export.cli.console import (
     errors_on_one_line,
     print_json,
     size_text,
-    stdout,
     usage_errors,
 )
 from bert_export.cli.option_groups import Command
+from bert_export.cli.tables import print_table, table_of
 from bert_export.errors import InputError
 
 if TYPE_CHECKING:  # graphs are not needed to print the help
@@ -56,13 +56,13 @@ def explain_command(bundle: str, *, target: str | None, shape: str | None, as_js
 
 def print_explanation(explanation: Explanation) -> None:
     """Print the tables of an explanation."""
-    stdout.print(_passes(explanation.passes))
+    print_table(_passes(explanation.passes))
     refusals = _refusals(explanation.passes)
     if refusals is not None:
-        stdout.print(refusals)
-    stdout.print(_stages(explanation))
+        print_table(refusals)
+    print_table(_stages(explanation))
     if explanation.layers:
-        stdout.print(_layers(explanation))
+        print_table(_layers(explanation))
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -74,16 +74,8 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _table(title: str, *columns: str, figures: Iterable[str] = ()) -> Table:
-    table = Table(title=title, title_justify="left", show_edge=False)
-    right = set(figures)
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
-    return table
-
-
 def _passes(passes: Iterable[PassChanges]) -> Table:
-    table = _table(
+    table = table_of(
         "passes", "pass", "sites", "refusals", "nodes", "operators", figures=("sites", "refusals")
     )
     for changes in passes:
@@ -106,7 +98,7 @@ def _refusals(passes: Iterable[PassChanges]) -> Table | None:
             nodes.setdefault((changes.name, refusal.reason), []).append(refusal.node)
     if not nodes:
         return None
-    table = _table("\nrefusals", "pass", "not rewritten because", "nodes")
+    table = table_of("\nrefusals", "pass", "not rewritten because", "nodes")
     for (name, reason), names in nodes.items():
         table.add_row(name, reason, ", ".join(names))
     return table
@@ -115,7 +107,7 @@ def _refusals(passes: Iterable[PassChanges]) -> Table | None:
 def _stages(explanation: Explanation) -> Table:
     axes = ", ".join(f"{name} {size}" for name, size in explanation.axes.items())
     figures = ("GFLOP", "integer GOP", "weights read", "activations written")
-    table = _table(f"\ncost at {axes}", "stage", *figures, figures=figures)
+    table = table_of(f"\ncost at {axes}", "stage", *figures, figures=figures)
     for stage, cost in explanation.stages.items():
         table.add_row(stage, *_figures(cost))
     table.add_row("total", *_figures(explanation.total), style="bold")
@@ -134,7 +126,8 @@ def _figures(cost: Cost) -> tuple[str, ...]:
 def _layers(explanation: Explanation) -> Table:
     stages = [stage for stage in _IN_LAYERS if stage in explanation.stages]
     columns = (*stages, "all")
-    table = _table("\nGFLOP and integer GOP per encoder layer", "layer", *columns, figures=columns)
+    title = "\nGFLOP and integer GOP per encoder layer"
+    table = table_of(title, "layer", *columns, figures=columns)
     for index, costs in enumerate(explanation.layers):
         table.add_row(str(index), *_operations(costs, stages))
     return table

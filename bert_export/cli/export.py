@@ -17,7 +17,8 @@ from bert_export.bundle import (
     QuantizationOptions,
 )
 from bert_export.cli import values
-from bert_export.cli.console import errors_on_one_line, print_json, stdout, usage_errors
+from bert_export.cli.checkpoint_options import TypedCheckpointOptions, checkpoint_options
+from bert_export.cli.console import errors_on_one_line, print_json, stderr, stdout, usage_errors
 from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.doubts import print_doubts
@@ -122,6 +123,7 @@ _running = option_group("Running and printing")
 )
 @_budget("--keep-best", is_flag=True, help="Write the best found if --max-drop cannot be met.")
 @data_options(option_group("Data of --calibration and --eval"))
+@checkpoint_options
 @engine_options
 @_running(
     "--threads", type=click.IntRange(min=1), help="Threads while calibrating, verifying and timing."
@@ -137,6 +139,7 @@ def export_command(
     *,
     task: str | None,
     model: str | None,
+    checkpoint: TypedCheckpointOptions,
     max_length: int | None,
     recipe: str | None,
     output: str | None,
@@ -178,6 +181,7 @@ def export_command(
         typed = {
             "task": task,
             "model": model,
+            "checkpoint": checkpoint.read(),
             "max_length": max_length,
             "precision": chosen,
             "targets": targets or None,
@@ -212,6 +216,8 @@ def export_command(
             request, output=output, force=force, cache=engine_cache, quiet=quiet or as_json
         )
         if not quiet and not as_json:
+            for assumption in done.manifest.assumptions:
+                stderr.print(f"assumed: {assumption}", style="yellow")
             print_doubts(done.manifest.engines)
         record, answer, refusal = _answer(done, example)
         explanation = _explained(done) if explains else None
@@ -305,11 +311,11 @@ def _print(done: Export, explanation: Explanation | None) -> None:
     """What was found, and what the passes did where that is asked for."""
     from bert_export.cli.auto_target import print_auto_target
     from bert_export.cli.explain import print_explanation
-    from bert_export.cli.search import search_table
+    from bert_export.cli.search import print_search
 
     plan = done.manifest.engines[0].quantization
     if plan is not None and plan.search is not None:
-        stdout.print(search_table(plan.search))
+        print_search(plan.search)
     print_auto_target(done.manifest)
     stdout.print(f"wrote {done.path}")
     if explanation is not None:
@@ -333,6 +339,7 @@ def _told(
         "stages": [
             {"name": stage.name, "seconds": stage.seconds, **stage.facts} for stage in done.stages
         ],
+        "assumptions": done.manifest.assumptions,
         "parity": {engine.target: engine.parity for engine in done.manifest.engines},
         "auto_target": done.manifest.auto_target,
         "example": record,
@@ -342,8 +349,12 @@ def _told(
     return told if explanation is None else told | {"explanation": explanation}
 
 
-def parse_share(text: str) -> float:
+def parse_share(text: str, option: str = "max-drop") -> float:
     """A share: ``0.5%`` and ``0.005`` are the same.
+
+    Args:
+        text: As typed.
+        option: Whose value it is, for errors.
 
     Raises:
         InputError: It is neither, or below zero.
@@ -353,11 +364,11 @@ def parse_share(text: str) -> float:
         share = float(number) / (100 if percent else 1)
     except ValueError:
         raise InputError(
-            "max-drop is malformed", expected="a share such as 0.5% or 0.005", got=shown(text)
+            f"{option} is malformed", expected="a share such as 0.5% or 0.005", got=shown(text)
         ) from None
     if not 0 <= share < math.inf:
         raise InputError(
-            "max-drop is out of bounds",
+            f"{option} is out of bounds",
             expected="0 or more, such as 0.5% for half a point",
             got=shown(text),
         )
@@ -370,7 +381,7 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     A bundle for GPUs alone is not asked: they need not be here. An example that does not fit, such
     as one that is too long for the checkpoint, makes no finished bundle a failure.
     """
-    from bert_export.datasets.demonstrations import find_example
+    from bert_export.demonstration_table import find_example
     from bert_export.runtime.loading import load
 
     task = find_task(done.manifest.task)

@@ -8,17 +8,27 @@ import click
 import msgspec
 from rich.table import Table
 
-from bert_export.bundle import EngineRecord, LayerPlan, Manifest, read_manifest, verify_files
+from bert_export.bundle import (
+    EngineRecord,
+    LayerPlan,
+    Manifest,
+    SearchRecord,
+    read_manifest,
+    verify_files,
+)
 from bert_export.cli import values
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
 from bert_export.cli.doubts import doubts_of
 from bert_export.cli.option_groups import Command
-from bert_export.cli.search import search_table
+from bert_export.cli.search import print_search
+from bert_export.cli.tables import facts_table, print_table, table_of
 from bert_export.errors import BundleError
 from bert_export.runtime.hub import find_bundle
 
 __all__ = ["inspect_command"]
+
+_DIGITS = 16  # of a hash, enough to tell files apart; --json has them all
 
 
 @click.command("inspect", cls=Command)
@@ -26,10 +36,13 @@ __all__ = ["inspect_command"]
 @click.option(
     "--target", type=values.TARGET, help="Show this engine alone.  [default: every engine]"
 )
+@click.option("--layers", is_flag=True, help="Show every layer's precision, scale and treatment.")
 @click.option("--recipe", is_flag=True, help="Print the export's request, for --recipe FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
-def inspect_command(bundle: str, *, target: str | None, recipe: bool, as_json: bool) -> None:
-    """Show BUNDLE: task, labels, interface, precision per layer, parity and checked hashes."""
+def inspect_command(
+    bundle: str, *, target: str | None, layers: bool, recipe: bool, as_json: bool
+) -> None:
+    """Show BUNDLE: what was proved of it, then task, labels, interface and checked hashes."""
     with errors_on_one_line():
         folder = find_bundle(bundle)
         manifest = read_manifest(folder)
@@ -41,18 +54,19 @@ def inspect_command(bundle: str, *, target: str | None, recipe: bool, as_json: b
         if as_json:
             print_json(msgspec.structs.replace(manifest, engines=engines))
             return
-        stdout.print(_summary(manifest))
+        _print_verdict(manifest, engines)
+        print_table(_summary(manifest))
         print_auto_target(manifest)
-        warnings = _warnings(engines)
-        if warnings is not None:
-            stdout.print(warnings)
         for engine in engines:
-            for table in (_interface(engine), _layers(engine), _parity(engine), _texts(engine)):
+            found = [_interface(engine), _plan(engine), _parity(engine), _texts(engine)]
+            if layers:
+                found.append(_layers(engine))
+            for table in found:
                 if table is not None:
-                    stdout.print(table)
+                    print_table(table)
             if engine.quantization is not None and engine.quantization.search is not None:
-                stdout.print(search_table(engine.quantization.search))
-        stdout.print(_files(manifest))
+                print_search(engine.quantization.search)
+        print_table(_files(manifest))
 
 
 def _print_recipe(folder: Path, manifest: Manifest) -> None:
@@ -71,15 +85,51 @@ def _print_recipe(folder: Path, manifest: Manifest) -> None:
     stdout.out(recipe_text(manifest.request), end="", highlight=False)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _print_verdict(manifest: Manifest, engines: tuple[EngineRecord, ...]) -> None:
+    """What was proved, in a line or two per engine, and what the proof does not cover."""
+    lines = []
+    for engine in engines:
+        verdict, style = _verdict(engine)
+        lines.append((f"{engine.target} {engine.precision}: {verdict}", style))
+        if engine.quantization is not None and engine.quantization.search is not None:
+            lines.append(_budget_verdict(engine.quantization.search))
+    size = size_text(sum(record.bytes for record in manifest.files.values()))
+    count = len(manifest.files)
+    lines.append((f"files: {count}, {size}, each with the hash that was recorded", "green"))
+    lines += [(f"warning: {doubt}", "yellow") for doubt in doubts_of(engines)]
+    for line, style in lines:
+        stdout.print(line, style=style, soft_wrap=False)
+    stdout.print()
+
+
+def _verdict(engine: EngineRecord) -> tuple[str, str]:
+    """Whether an engine was proved to answer as the checkpoint does, and its colour."""
+    parity = engine.parity
+    if parity is None:
+        return "not verified", "yellow"
+    bound = "" if parity.tolerance is None else f" of at most {parity.tolerance:g}"
+    text = (
+        f"verified, answers as {parity.reference}: {100 * parity.agreement:.2f} % "
+        f"{parity.agreement_kind} agreement (at least {100 * parity.min_agreement:g} %), largest "
+        f"difference {parity.max_abs_difference:.3g}{bound}"
+    )
+    return text, "green"
+
+
+def _budget_verdict(search: SearchRecord) -> tuple[str, str]:
+    """Whether the accuracy budget was kept, and the colour of that."""
+    chosen = search.path[search.chosen]
+    error = chosen.drop_error
+    give = "" if error is None else f" \N{PLUS-MINUS SIGN} {100 * error:.2f}"
+    text = (
+        f"accuracy budget {'kept' if search.met else 'NOT kept'}: {search.metric} "
+        f"{chosen.score:.4f}, in float {search.baseline:.4f}, a loss of {100 * chosen.drop:.2f}"
+        f"{give} points of at most {100 * search.budget:g}"
+    )
+    return text, "green" if search.met else "red"
 
 
 def _summary(manifest: Manifest) -> Table:
-    table = _table(manifest.task, "what", "value")
     model, tokenizer = manifest.model, manifest.tokenizer
     rows = {
         "targets": ", ".join(
@@ -88,7 +138,7 @@ def _summary(manifest: Manifest) -> Table:
             for engine in manifest.engines
         ),
         "checkpoint": f"{model.source} ({model.architecture}, {model.parameters:,} parameters)",
-        "weights sha256": model.weights_sha256,
+        "weights sha256": model.weights_sha256[:_DIGITS],
         "sizes": f"{model.num_hidden_layers} layers, hidden {model.hidden_size}, "
         f"{model.num_attention_heads} heads, vocabulary {model.vocab_size:,}",
         "labels": ", ".join(manifest.labels) or "none",
@@ -100,37 +150,55 @@ def _summary(manifest: Manifest) -> Table:
         rows["post-processing"] = ", ".join(
             f"{name} {value}" for name, value in manifest.postprocessing.items()
         )
+    if manifest.assumptions:
+        rows["assumed"] = "\n".join(manifest.assumptions)
     if model.attribution:
         rows["attribution"] = model.attribution
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
+    return facts_table(manifest.task, rows)
 
 
 def _interface(engine: EngineRecord) -> Table:
     graph = engine.graph
-    title = f"{engine.target} {engine.precision}: {graph.file}, opset {graph.opset}"
-    table = _table(title, "tensor", "name", "dtype", "shape")
+    title = f"\n{engine.target} {engine.precision}: {graph.file}, opset {graph.opset}"
+    table = table_of(title, "tensor", "name", "dtype", "shape")
     for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
         for spec in specs:
             table.add_row(kind, spec.name, spec.dtype, f"({', '.join(map(str, spec.shape))})")
     return table
 
 
-def _layers(engine: EngineRecord) -> Table | None:
+def _plan(engine: EngineRecord) -> Table | None:
+    """How INT8 was made, in a few lines; the layers themselves are in :func:`_layers`."""
     plan = engine.quantization
     if plan is None:
         return None
     calibration = plan.calibration
-    ranges = "ranges from each batch, on which answers depend"
+    ranges = "from each batch, on which answers depend"
     if calibration is not None:
         ranges = (
-            f"{plan.observer} ranges from {calibration.source} ({calibration.examples} examples, "
-            f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:12]})"
+            f"{plan.observer}, from {calibration.source} ({calibration.examples:,} examples, "
+            f"{calibration.tokens:,} tokens, sha256 {calibration.sha256[:_DIGITS]})"
         )
-    table = _table(
-        f"{plan.mode} quantization for {plan.processor or 'GPUs'}: {plan.weight_type} weights of "
-        f"{plan.weight_bits} bits, {plan.activation_type} activations, {ranges}",
+    in_float = [layer for layer in plan.layers if layer.precision != "int8"]
+    reasons = dict.fromkeys(layer.reason for layer in in_float if layer.reason)
+    facts = {
+        "numbers": f"{plan.weight_type} weights of {plan.weight_bits} bits, "
+        f"{plan.activation_type} activations, for {plan.processor or 'GPUs'}",
+        "ranges": ranges,
+        "linear layers": f"{len(plan.layers) - len(in_float)} in int8, {len(in_float)} in float; "
+        "--layers lists them",
+    }
+    if reasons:
+        facts["in float because"] = "; ".join(reasons)
+    return facts_table(f"\n{plan.mode} quantization of {engine.target}", facts)
+
+
+def _layers(engine: EngineRecord) -> Table | None:
+    plan = engine.quantization
+    if plan is None:
+        return None
+    table = table_of(
+        f"\nlayers of {engine.target} {engine.precision}",
         "layer",
         "precision",
         "scale",
@@ -173,8 +241,9 @@ def _parity(engine: EngineRecord) -> Table | None:
     if parity is None:
         return None
     bound = "no bound" if parity.tolerance is None else f"bound {parity.tolerance:g}"
-    table = _table(
-        f"parity with {parity.reference}: {parity.agreement_kind} agreement {parity.agreement:.4f} "
+    table = table_of(
+        f"\nparity with {parity.reference}: {parity.agreement_kind} agreement "
+        f"{parity.agreement:.4f} "
         f"(at least {parity.min_agreement:g}), largest difference "
         f"{parity.max_abs_difference:.3g} ({bound})",
         "case",
@@ -192,7 +261,7 @@ def _texts(engine: EngineRecord) -> Table | None:
     if parity is None or not parity.texts:
         return None
     columns = ("text that set no range", "rows", "agreement", "[UNK]", "")
-    table = _table("what the agreement rests on", *columns)
+    table = table_of("\nwhat the agreement rests on", *columns)
     for text in parity.texts:
         table.add_row(
             f"held out of {text.source}" if text.held_out else text.source,
@@ -207,18 +276,10 @@ def _texts(engine: EngineRecord) -> Table | None:
     return table
 
 
-def _warnings(engines: tuple[EngineRecord, ...]) -> Table | None:
-    warnings = doubts_of(engines)
-    if not warnings:
-        return None
-    table = _table("warnings", "what the proof does not cover")
-    for warning in warnings:
-        table.add_row(warning)
-    return table
-
-
 def _files(manifest: Manifest) -> Table:
-    table = _table("files (hashes checked)", "file", "size", "sha256")
+    table = table_of(
+        f"\nfiles, every hash compared; its first {_DIGITS} digits", "file", "size", "sha256"
+    )
     for name, record in manifest.files.items():
-        table.add_row(name, size_text(record.bytes), record.sha256)
+        table.add_row(name, size_text(record.bytes), record.sha256[:_DIGITS])
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import click
 
 from bert_export.cli import values
 from bert_export.cli.console import (
+    FAILED,
     errors_on_one_line,
+    fail,
     print_json,
     stderr,
     stdout,
@@ -20,10 +23,14 @@ from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.export import parse_share
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
 from bert_export.cli.option_groups import Command
+from bert_export.errors import InputError, shown
 from bert_export.target_table import TARGETS
 from bert_export.tasks import TASKS
 
-__all__ = ["report_command"]
+__all__ = ["parse_seconds", "report_command"]
+
+_TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|us)\s*")
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 @click.command("report", cls=Command)
@@ -61,6 +68,17 @@ __all__ = ["report_command"]
     help="Loss against FP32 that still counts as the same answers: 0.5% or 0.005.  [default: 1%]",
 )
 @click.option(
+    "--p95-below",
+    metavar="TIME",
+    help="Choose a variant whose 95th percentile at the longest single row is below 20ms or 0.02s: "
+    "the one that loses least, or the fastest that --drop-below allows.",
+)
+@click.option(
+    "--drop-below",
+    metavar="POINTS%",
+    help="Loss that the chosen variant may have.  [default: --max-drop]",
+)
+@click.option(
     "--eval-data",
     type=values.DATA,
     help="What INT8 chooses its layers on, so that --max-drop holds; not the file of --data.",
@@ -83,6 +101,8 @@ def report_command(
     targets: tuple[str, ...],
     precisions: tuple[str, ...],
     max_drop: str | None,
+    p95_below: str | None,
+    drop_below: str | None,
     eval_data: str | None,
     calibration: str | None,
     output: str,
@@ -93,7 +113,8 @@ def report_command(
 ) -> None:
     """Export, score and time a checkpoint's variants, and write a page that compares them.
 
-    Ctrl-C keeps what was measured; the same command goes on from there.
+    Ctrl-C keeps what was measured; the same command goes on from there. Where no variant is as
+    --p95-below and --drop-below ask, the status is 1.
     """
     under = measuring.conditions()
     with usage_errors():
@@ -101,7 +122,10 @@ def report_command(
 
         check_demonstration(task, model)
         drop = None if max_drop is None else parse_share(max_drop)
+        allowed = None if drop_below is None else parse_share(drop_below, "drop-below")
+        p95 = None if p95_below is None else parse_seconds(p95_below)
     with errors_on_one_line():
+        from bert_export.report.finding import asked_for, headline, noise
         from bert_export.report.markdown import markdown_table
         from bert_export.report.reporting import make_report
 
@@ -115,6 +139,8 @@ def report_command(
                 targets=targets,
                 precisions=precisions,
                 max_drop=drop,
+                p95_below=p95,
+                drop_below=allowed,
                 eval_data=eval_data,
                 calibration=calibration,
                 fields=data_options.columns,
@@ -126,7 +152,29 @@ def report_command(
             print_json(report)
         elif not quiet:
             stdout.print(markdown_table(report))
+            stderr.print(headline(report), style="bold")
+            stderr.print(noise(report))
+            for note in report.notes:
+                stderr.print(f"note: {note}")
             stderr.print(f"wrote {Path(output) / 'report.html'}")
+        if asked_for(report) and report.choice(report.main_shape) is None:
+            fail(headline(report), FAILED)
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds: ``20ms`` and ``0.02s`` are the same.
+
+    Raises:
+        InputError: It is neither.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"p95-below {shown(text)} is malformed",
+            expected="a time such as 20ms or 0.02s",
+            got=shown(text),
+        )
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def _command() -> str:

@@ -6,22 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from rich.console import Group
+from rich.console import Console
 from rich.table import Table
 
 from bert_export.bundle import SearchRecord
-from bert_export.cli.console import stderr
+from bert_export.cli.console import stderr, stdout
+from bert_export.cli.tables import print_table
 from bert_export.errors import BudgetError
 
-__all__ = ["broken_budget_shown", "search_table"]
+__all__ = ["broken_budget_shown", "print_search"]
 
 _SHOWN = 8
 
 
-def search_table(search: SearchRecord) -> Group:
+def print_search(search: SearchRecord, console: Console = stdout) -> None:
     """Configurations that were measured, groups that disturb the outputs most, layers in float."""
+    print_table(_path(search), console)
+    print_table(_places(search), console)
     layers = ", ".join(search.excluded_layers) or "none"
-    return Group(_path(search), _places(search), f"layers in float: {layers}")
+    console.print(f"layers in float: {layers}", soft_wrap=False)
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def broken_budget_shown(*, quiet: bool) -> Iterator[None]:
         yield
     except BudgetError as error:
         if not quiet:
-            stderr.print(search_table(cast("SearchRecord", error.search)))
+            print_search(cast("SearchRecord", error.search), stderr)
         raise
 
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from bert_export.cli.console import errors_on_one_line, print_json, stdout
 from bert_export.cli.demonstrations import demonstration_lines
 from bert_export.cli.option_groups import Command
-from bert_export.datasets.demonstrations import find_demonstrations
+from bert_export.cli.tables import print_table
+from bert_export.demonstration_table import find_demonstrations
 from bert_export.tasks import TASKS, CheckpointFacts, Task
 
 __all__ = ["tasks_command"]
@@ -24,7 +25,7 @@ def tasks_command(*, as_json: bool) -> None:
         if as_json:
             print_json([_row(task) for task in TASKS.values()])
         else:
-            stdout.print(_table())
+            print_table(_table())
             stdout.print()
             stdout.print(demonstration_lines().removeprefix("\b\n"))
 

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 from bert_export.bundle import AUTO, INT8_MODES, OBSERVER_NAMES, OPSETS
 from bert_export.cli.console import usage_errors
-from bert_export.demonstration_table import demonstration_names, find_demonstration
+from bert_export.demonstration_table import check_demonstration_name, demonstration_names
 from bert_export.errors import InputError, one_of, shown
 from bert_export.runtime.processor import PROCESSORS
 from bert_export.target_table import PRECISIONS, TARGETS, check_precision, find_target
@@ -116,7 +116,7 @@ class _Model(StringKind):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value.startswith(_DEMO) and not Path(value).exists():
             with usage_errors():
-                find_demonstration(value.removeprefix(_DEMO))
+                check_demonstration_name(value.removeprefix(_DEMO))
         return value
 
     def shell_complete(

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bert_export.datasets import DataSet
-from bert_export.errors import DatasetError, shown
+from bert_export.errors import DatasetError, nearest, shown, suggestion
 from bert_export.evaluation.labels import (
     Notes,
-    closest,
-    did_you_mean,
     quoted,
     same_but_for_case,
     whole_number,
@@ -126,12 +124,12 @@ def _gold_of_own(
         if index is None:
             index = whole_number(name)
         if index is None or not 0 <= index < len(own):
-            match = closest(name, own)
+            match = nearest(name, own)
             raise DatasetError(
                 f"{place} is none of its {field}",
                 expected=f"{quoted(own)}, or an index below {len(own)}",
                 got=shown(value),
-                fix=f"{did_you_mean(name, own)} Pass --label-map {shown(name)}={match}"
+                fix=f"{suggestion(name, own)} Pass --label-map {shown(name)}={match}"
                 if match
                 else None,
             )

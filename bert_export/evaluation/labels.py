@@ -11,19 +11,16 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from bert_export.datasets import DataSet
-from bert_export.errors import DatasetError, InputError, plain, shown
+from bert_export.errors import DatasetError, InputError, nearest, plain, shown, suggestion
 
 __all__ = [
     "OUTSIDE",
     "LabelReader",
     "Notes",
     "TagReader",
-    "closest",
-    "did_you_mean",
     "quoted",
     "same_but_for_case",
     "split_tag",
@@ -305,25 +302,6 @@ def data_labels(data: DataSet, name: str) -> list[Any]:
     ]
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known label that another name is most like, in whatever case; ``None`` if none is.
-
-    A name that was cut short is like the whole one, if it is the only one that begins so.
-    """
-    by_case = {label.casefold(): label for label in known}
-    typed = name.casefold()
-    matches = get_close_matches(typed, by_case, n=1)
-    if not matches and len(typed) > 1:
-        matches = [label for label in by_case if label.startswith(typed)]
-    return by_case[matches[0]] if len(matches) == 1 else None
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The question whether the closest known label was meant; empty if none is close."""
-    match = closest(name, known)
-    return "" if match is None else f"Did you mean {match!r}?"
-
-
 def unknown_label(
     value: Any,
     place: str,
@@ -344,8 +322,8 @@ def unknown_label(
         hint: What else a label map can do.
     """
     name = str(value)
-    pair = shlex.quote(f"{plain(name)}={closest(name, known) or 'LABEL'}")
-    fix = f"{did_you_mean(name, known)} Pass --label-map {pair}{hint}"
+    pair = shlex.quote(f"{plain(name)}={nearest(name, known) or 'LABEL'}")
+    fix = f"{suggestion(name, known) or ''} Pass --label-map {pair}{hint}"
     return DatasetError(
         f"{place} is no label of the bundle",
         expected=expected,
@@ -360,7 +338,7 @@ def unknown_target(old: str, new: str, known: Sequence[str]) -> InputError:
         f"label map {old}={new} leads to no label of the bundle",
         expected=f"{quoted(known)}, or an id",
         got=repr(new),
-        fix=did_you_mean(new, known) or None,
+        fix=suggestion(new, known),
     )
 
 

@@ -10,12 +10,12 @@ from bert_export.evaluation.labels import Notes
 from bert_export.evaluation.scorer import AnyPipeline, Scorer
 from bert_export.tasks import CheckpointFacts, Task
 
-__all__ = ["check_labels", "find_scorer"]
+__all__ = ["check_labels", "find_scorer", "scorer_for"]
 
 
 def find_scorer(pipeline: AnyPipeline) -> Scorer:
     """The scorer of a pipeline's answers, by its task and its kind of labels."""
-    return _scorer(pipeline.definition, pipeline.facts)
+    return scorer_for(pipeline.definition, pipeline.facts)
 
 
 def check_labels(task: Task, facts: CheckpointFacts, data: DataSet) -> tuple[str, ...]:
@@ -34,11 +34,12 @@ def check_labels(task: Task, facts: CheckpointFacts, data: DataSet) -> tuple[str
         InputError: The label map leads to a label that the head has not.
     """
     notes = Notes()
-    _scorer(task, facts).gold(facts.labels, data, notes)
+    scorer_for(task, facts).gold(facts.labels, data, notes)
     return notes.sentences
 
 
-def _scorer(task: Task, facts: CheckpointFacts) -> Scorer:
+def scorer_for(task: Task, facts: CheckpointFacts) -> Scorer:
+    """The scorer of a task's answers, by the kind of labels that a checkpoint has."""
     module, name = task.scorer(facts).split(":")
     scorer_class = getattr(import_module(f"bert_export.evaluation.{module}"), name)
     return cast("Scorer", scorer_class(task.metric(facts)))

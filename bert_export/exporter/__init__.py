@@ -18,7 +18,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bert_export.bundle import AUTO, EngineOptions, ExportRequest, QuantizationOptions
+from bert_export.bundle import (
+    AUTO,
+    CheckpointOptions,
+    EngineOptions,
+    ExportRequest,
+    QuantizationOptions,
+)
 from bert_export.exporter.progress import Listener, Progress, SilentListener, Stage
 from bert_export.exporter.recipe_file import read_recipe, recipe_text
 from bert_export.exporter.request import check_request
@@ -32,6 +38,7 @@ if TYPE_CHECKING:  # they need PyTorch, a request and its check do not
 __all__ = [
     "AUTO",
     "PRECISIONS",
+    "CheckpointOptions",
     "EngineOptions",
     "Export",
     "ExportRequest",

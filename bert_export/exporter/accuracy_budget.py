@@ -30,7 +30,6 @@ from bert_export.exporter.drop import (
     Drop,
     Score,
     check_decides,
-    check_enough,
     examples_needed,
     paired_drop,
 )
@@ -244,7 +243,6 @@ class _Meter:
             self.examples = self._scorer.prepare(pipeline, budget.data, budget.seed)
             self._exact = answer_examples(pipeline, self._scorer, self.examples, advance)
         self._labelled = self.examples.gold is not None
-        check_enough(budget.data, budget.max_drop, counts_answers=self._scorer.counts_answers)
         self.baseline = self._score(self._exact)
 
     def record(

@@ -17,6 +17,7 @@ import msgspec
 from bert_export.bundle import (
     DEFAULT_OPSET,
     MANIFEST,
+    CheckpointOptions,
     EngineOptions,
     EngineRecord,
     ExportRequest,
@@ -70,6 +71,7 @@ def export(
     *,
     task: str | None = None,
     model: str | Path = "demo",
+    checkpoint: CheckpointOptions | None = None,
     output: str | Path | None = None,
     precision: str = "fp32",
     targets: str | Sequence[str] = (DEFAULT_TARGET,),
@@ -106,6 +108,7 @@ def export(
     request = ExportRequest(
         task=task,
         model=os.fspath(model),
+        checkpoint=checkpoint,
         max_length=max_length,
         precision=precision,
         targets=(targets,) if isinstance(targets, str) else tuple(targets),

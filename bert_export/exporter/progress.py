@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Protocol
 __all__ = ["Fact", "Listener", "Progress", "SilentListener", "Stage"]
 
 Fact = int | float | str
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Progress:
         yield facts
         stage = Stage(name, time.perf_counter() - start, facts)
         self.stages.append(stage)
+        _LOGGER.info("stage %s took %.2f s: %s", name, stage.seconds, facts)
         self._listener.finish(stage)
 
     def seconds(self) -> dict[str, float]:

@@ -7,16 +7,22 @@ from pathlib import Path
 import msgspec
 
 from bert_export.bundle import ExportRequest, check_opset
-from bert_export.demonstration_table import find_demonstration
+from bert_export.demonstration_table import check_demonstration_name
 from bert_export.errors import InputError, TaskError, one_of, shown
 from bert_export.quantization.options import check_quantization
 from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
 from bert_export.runtime.processor import PROCESSORS
 from bert_export.target_table import check_precision
 from bert_export.targets import TARGETS, Target, find_target, load_target
-from bert_export.tasks import TASKS, find_task
+from bert_export.tasks import TASKS, Task, find_task
 
-__all__ = ["check_demonstration", "check_request", "find_targets", "request_record"]
+__all__ = [
+    "check_demonstration",
+    "check_labels_used",
+    "check_request",
+    "find_targets",
+    "request_record",
+]
 
 
 def check_request(request: ExportRequest) -> ExportRequest:
@@ -45,6 +51,7 @@ def check_request(request: ExportRequest) -> ExportRequest:
     if request.task is not None:
         request = msgspec.structs.replace(request, task=find_task(request.task).name)
     check_demonstration(request.task, request.model)
+    _check_checkpoint(request)
     _check_precision(request)
     check_opset(request.opset)
     _check_budget(request)
@@ -98,7 +105,7 @@ def check_demonstration(name: str | None, model: str) -> None:
     task = None if name is None else find_task(name)
     if model != "demo":
         if model.startswith("demo:"):
-            find_demonstration(model.removeprefix("demo:"))
+            check_demonstration_name(model.removeprefix("demo:"))
         return
     if task is None:
         raise TaskError("task is not given", expected=f"--task, one of {', '.join(TASKS)}")
@@ -107,6 +114,40 @@ def check_demonstration(name: str | None, model: str) -> None:
             f"task {task.name} has no demonstration checkpoint",
             expected="a directory or a hub id",
             fix="Pass --model",
+        )
+
+
+def check_labels_used(request: ExportRequest, task: Task) -> None:
+    """Refuse names of labels for a task that has none.
+
+    Raises:
+        InputError: There are such names.
+    """
+    if request.checkpoint is not None and request.checkpoint.labels and not task.has_labels:
+        raise InputError(
+            f"labels have no use for task {task.name}",
+            expected="a task whose answers are labels",
+            got=", ".join(map(repr, request.checkpoint.labels[:4])),
+            fix="Leave --labels out",
+        )
+
+
+def _check_checkpoint(request: ExportRequest) -> None:
+    """What is said of the checkpoint, as far as that can be told without it."""
+    options = request.checkpoint
+    if options is None:
+        return
+    if request.task is not None:
+        check_labels_used(request, find_task(request.task))
+    if not all(options.labels) or len(set(options.labels)) < len(options.labels):
+        raise InputError(
+            "labels are malformed",
+            expected="names that differ and are not empty",
+            got=", ".join(map(repr, options.labels)),
+        )
+    if options.gelu not in (None, "erf", "tanh"):
+        raise InputError(
+            f"gelu {options.gelu!r} is unknown", expected="erf or tanh", got=repr(options.gelu)
         )
 
 

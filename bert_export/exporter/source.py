@@ -7,11 +7,12 @@ from importlib.metadata import version
 
 import msgspec
 
-from bert_export.bundle import SCHEMA_VERSION, ExportRequest, Manifest
-from bert_export.checkpoints import Checkpoint, load_checkpoint
+from bert_export.bundle import SCHEMA_VERSION, CheckpointOptions, ExportRequest, Manifest
+from bert_export.checkpoints import Checkpoint, load_checkpoint, settle
 from bert_export.datasets import DataSet, Records, read_dataset
 from bert_export.errors import TaskError
-from bert_export.evaluation.scorers import check_labels
+from bert_export.evaluation.scorers import check_labels, scorer_for
+from bert_export.exporter.drop import check_enough
 from bert_export.exporter.manifest_records import (
     checkpoint_facts,
     labels_of,
@@ -20,7 +21,7 @@ from bert_export.exporter.manifest_records import (
     tokenizer_record,
 )
 from bert_export.exporter.progress import Progress
-from bert_export.exporter.request import request_record
+from bert_export.exporter.request import check_labels_used, request_record
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
@@ -84,16 +85,20 @@ def load_source(
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be read.
+        ConfigError: What the request says of the checkpoint contradicts it.
         TaskError: The checkpoint does not say its task, or lacks the task's head.
         CalibrationError: The calibration set is unknown or too small.
-        DatasetError: A file of texts is malformed or does not fit the task.
+        DatasetError: A file of texts is malformed or does not fit the task, or is too small for the
+            accuracy budget.
         InputError: ``max_length`` does not fit the checkpoint.
         MissingExtraError: A kind of file needs a package that is not installed.
     """
     with progress.stage("load") as told:
         named = find_task(request.task) if request.task is not None else None
         checkpoint = load_checkpoint(request.model, demo=named.demo if named else None)
+        checkpoint, assumptions = settle(checkpoint, request.checkpoint or CheckpointOptions())
         task = named or _task_of(checkpoint)
+        check_labels_used(request, task)
         config = BertConfig.from_dict(checkpoint.config)
         head = load_head(task.head, checkpoint)
         told["model"] = checkpoint.source
@@ -110,6 +115,9 @@ def load_source(
             notes = check_labels(task, facts, eval_data)
             if notes:
                 told["note"] = "; ".join(notes)
+            if request.max_drop is not None:
+                counts_answers = scorer_for(task, facts).counts_answers
+                check_enough(eval_data, request.max_drop, counts_answers=counts_answers)
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )
@@ -128,6 +136,11 @@ def load_source(
         engines=(),
         versions={name: version(name) for name in _TOOLS},
         files={},
+        assumptions=tuple(
+            assumption.text
+            for assumption in assumptions
+            if task.has_labels or not assumption.of_labels
+        ),
         request=request_record(request),
     )
     return Source(

@@ -8,6 +8,7 @@ over. What is compared are ratios of neighbouring turns (:mod:`bert_export.measu
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import sys
@@ -25,7 +26,13 @@ from bert_export.errors import InputError, MeasurementError
 from bert_export.measuring.child import Child
 from bert_export.measuring.machine import available_cores
 from bert_export.measuring.ratios import Ratio, paired_ratio
-from bert_export.measuring.samples import LEAST_TURNS, Summary, median_interval, summarize
+from bert_export.measuring.samples import (
+    LEAST_TURNS,
+    Summary,
+    median_interval,
+    percentile,
+    summarize,
+)
 from bert_export.measuring.schedule import TURN_SECONDS, laps, turn_calls
 from bert_export.measuring.workloads import Shape, Workload, parse_shapes
 
@@ -125,6 +132,13 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 seconds[index % self.calls].append(call)
         medians = [median(own) for own in seconds if own]
         return sum(medians) * self.calls / len(medians)  # a slow contender may not get round
+
+    @property
+    def p95_range(self) -> tuple[float, float]:
+        """The lowest and the highest p95 of its lifetimes, in seconds."""
+        calls = [sorted(itertools.chain(*lifetime)) for lifetime in self.lifetimes]
+        figures = [percentile(ordered, 0.95) for ordered in calls if ordered]
+        return min(figures), max(figures)
 
     @property
     def rows_per_second(self) -> float:

@@ -20,6 +20,7 @@ def markdown_table(report: Report) -> str:
         "change",
         "outputs off by",
         *(f"{label}, ms" for label in labels),
+        f"p95 at {report.main_shape}, ms",
         f"speed at {report.main_shape}",
         *(["texts/s"] if report.conditions.texts else []),
         "size",
@@ -50,6 +51,7 @@ def _cells(report: Report, variant: Variant, labels: list[str]) -> Iterator[str]
     yield wording.error_text(variant)
     for label in labels:
         yield wording.milliseconds(variant.latency(label))
+    yield wording.milliseconds(variant.p95(report.main_shape))
     yield wording.speed_text(report, variant, report.main_shape)
     if report.conditions.texts:
         many = variant.measured.timings.get(MANY_TEXTS)

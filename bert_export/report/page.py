@@ -21,6 +21,7 @@ from bert_export.measuring.timing import Timing
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report import wording
 from bert_export.report.files import write_report_file
+from bert_export.report.finding import asked_for, headline, noise
 from bert_export.report.markdown import markdown_table
 from bert_export.report.schema import Report, Variant
 
@@ -58,7 +59,9 @@ def render_page(report: Report) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         plot=_script_json(_plot(report)),
-        headline=_headline(report),
+        headline=headline(report),
+        noise=noise(report),
+        asked_for=asked_for(report),
         tiles=_tiles(report),
         latency=[_shape_bars(report, shape) for shape in report.conditions.shapes],
         throughput=[_rate_bars(report, shape) for shape in _by_batch(report)],
@@ -97,6 +100,7 @@ def _plot(report: Report) -> dict[str, Any]:
             "unit": "%" if share else "",
         },
         "floor": _floor(report),
+        "bound": _bound(report),
         "shapes": [
             {"label": shape, "frontier": [variant.name for variant in report.frontier(shape)]}
             for shape in report.conditions.shapes
@@ -124,7 +128,18 @@ def _floor(report: Report) -> float | None:
     """The least quality that still counts as the same answers."""
     reference = report.variant(report.reference)
     quality = None if reference is None else report.quality(reference)
-    return None if quality is None else quality - report.max_drop
+    return None if quality is None else quality - report.limit
+
+
+def _bound(report: Report) -> dict[str, Any] | None:
+    """The p95 that was asked for, in milliseconds."""
+    if report.p95_below is None:
+        return None
+    return {
+        "shape": report.main_shape,
+        "p95": 1000 * report.p95_below,
+        "text": f"p95 below {wording.bound(report.p95_below)}",
+    }
 
 
 def _latency(timing: Timing) -> dict[str, Any]:
@@ -150,38 +165,6 @@ def _facts(report: Report, variant: Variant) -> list[list[str]]:
     ]
 
 
-def _headline(report: Report) -> str:
-    """The finding in one sentence."""
-    shape = report.main_shape
-    chosen, reference = report.choice(shape), report.variant(report.reference)
-    if chosen is None or reference is None:
-        return _no_choice(report)
-    answers = f"{chosen.name} answers {shape} in {wording.milliseconds(chosen.latency(shape))} ms"
-    limit = wording.points(report, report.max_drop)
-    ratio = chosen.speed_up(shape)
-    if ratio is None:
-        return f"{answers}; no other variant that loses at most {limit} is faster."
-    change = wording.drop_text(report, chosen)
-    return (
-        f"{answers}, {ratio.value:.1f} times as fast as {reference.name} "
-        f"(95 % interval: {ratio.interval_text}), at "
-        f"{wording.quality_text(report, report.quality(chosen))} "
-        f"{wording.quality_name(report)} ({change})."
-    )
-
-
-def _no_choice(report: Report) -> str:
-    """Why no variant is the finding."""
-    shape, reference = report.main_shape, report.reference
-    timed = [variant for variant in report.variants if variant.latency(shape) is not None]
-    if not timed:
-        return f"No variant was timed at {shape}."
-    if all(report.drop(variant) is None for variant in timed):
-        return f"No variant timed at {shape} could be compared with {reference}."
-    limit = wording.points(report, report.max_drop)
-    return f"No variant timed at {shape} loses at most {limit} against {reference}."
-
-
 def _tiles(report: Report) -> list[dict[str, str]]:
     """The chosen variant's figures beside the reference's."""
     shape = report.main_shape
@@ -193,6 +176,7 @@ def _tiles(report: Report) -> list[dict[str, str]]:
             f"median at {shape}",
             lambda variant: f"{wording.milliseconds(variant.latency(shape))} ms",
         ),
+        (f"p95 at {shape}", lambda variant: f"{wording.milliseconds(variant.p95(shape))} ms"),
         (
             wording.quality_name(report),
             lambda variant: wording.quality_text(report, report.quality(variant)),

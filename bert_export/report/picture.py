@@ -69,7 +69,8 @@ def draw_report(report: Report) -> Figure:
     _draw_plot(left, report)
     _draw_bars(right, report)
     figure.supxlabel(
-        f"{report.machine['cpu']}, {report.conditions.threads} threads · {report.data.records:,} "
+        f"{report.machine['cpu']}, {report.conditions.threads} threads, load "
+        f"{report.machine['load']:g} before · {report.data.records:,} "
         f"records · {report.created[:10]} · bert-export {report.versions.get('bert-export', '')}",
         x=0.012,
         ha="left",
@@ -105,7 +106,7 @@ def _draw_plot(axes: Axes, report: Report) -> None:
     reference = report.variant(report.reference)
     reached = None if reference is None else report.quality(reference)
     if reached is not None:
-        floor = scale * (reached - report.max_drop)
+        floor = scale * (reached - report.limit)
         values.append(floor)
         axes.axhline(floor, color=_BAD, linewidth=1, linestyle=(0, (5, 4)), alpha=0.75)
         axes.annotate(
@@ -121,10 +122,14 @@ def _draw_plot(axes: Axes, report: Report) -> None:
     middle = (max(values) + min(values)) / 2
     half = max(0.01 * scale, 1.35 * (max(values) - min(values))) / 2
     low = 1000 * min(latency for _, latency, _ in points) / 1.35
-    high = 1000 * max(latency for _, latency, _ in points) * 1.5
+    slowest = [variant.p95(shape) or latency for variant, latency, _ in points]
+    high = 1000 * max(*slowest, report.p95_below or 0.0, 0.0) * 1.5
     axes.set(xscale="log", xlim=(low, high), ylim=(middle - half, middle + half))
     _draw_frontier(axes, report, scale, high, middle - half)
+    if report.p95_below is not None:
+        _draw_bound(axes, report.p95_below)
     for variant, latency, quality in points:
+        _draw_tail(axes, _hue(report, variant), latency, variant.p95(shape), scale * quality)
         hollow = not report.keeps(variant)
         hue = _hue(report, variant)
         axes.plot(
@@ -139,7 +144,7 @@ def _draw_plot(axes: Axes, report: Report) -> None:
             zorder=3,
         )
     _label(axes, [(v.name, 1000 * t, scale * q) for v, t, q in points])
-    axes.set_xlabel(f"median latency at {shape}, ms (log), left is faster")
+    axes.set_xlabel(f"median latency at {shape}, line to the p95, ms (log), left is faster")
     unit = ", %" if scale == 100 else ""
     axes.set_ylabel(f"{report.metric if report.labelled else 'agreement'}{unit}")
     plain = FuncFormatter(lambda value, _: f"{value:g}")
@@ -147,6 +152,28 @@ def _draw_plot(axes: Axes, report: Report) -> None:
     axes.xaxis.set_minor_formatter(plain if high / low < 12 else NullFormatter())
     axes.tick_params(which="both", length=0)
     axes.grid(which="major", color=_LINE, linewidth=0.8)
+
+
+def _draw_bound(axes: Axes, seconds: float) -> None:
+    """The p95 that was asked for."""
+    axes.axvline(1000 * seconds, color=_BAD, linewidth=1, linestyle=(0, (5, 4)), alpha=0.75)
+    axes.annotate(
+        f"p95 below {wording.bound(seconds)}",
+        (1000 * seconds, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, 5),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=_BAD,
+    )
+
+
+def _draw_tail(axes: Axes, hue: str, median: float, p95: float | None, height: float) -> None:
+    """A thin line from a point to its p95."""
+    if p95 is not None:
+        axes.plot([1000 * median, 1000 * p95], [height, height], color=hue, linewidth=1, zorder=2)
+        axes.plot([1000 * p95], [height], color=hue, marker="|", markersize=8, linestyle="none")
 
 
 def _draw_frontier(axes: Axes, report: Report, scale: int, right: float, bottom: float) -> None:

@@ -64,6 +64,8 @@ def make_report(
     targets: Sequence[str] = (),
     precisions: Sequence[str] = (),
     max_drop: float | None = None,
+    p95_below: float | None = None,
+    drop_below: float | None = None,
     eval_data: str | Path | None = None,
     calibration: str | None = None,
     fields: Mapping[str, str] | None = None,
@@ -84,6 +86,9 @@ def make_report(
             machine has the device for.
         precisions: Those to compare; each target's own where none is named.
         max_drop: The loss that still counts as the same answers.
+        p95_below: Seconds that the 95th percentile at the main shape, the longest single row, has
+            to be below. Without ``drop_below`` the variant is chosen that loses least.
+        drop_below: The loss that the chosen variant may have, in the place of ``max_drop``.
         eval_data: What INT8 variants choose their layers on, so that they keep ``max_drop``; they
             are exported without a search when ``None``. Not ``data``: a score on what was searched
             on says too much.
@@ -109,7 +114,9 @@ def make_report(
     under = conditions(shapes=parse_shapes(SHAPES)) if under is None else under
     shapes = under.parsed_shapes
     check_demonstration(task, model)
-    _check_drop(max_drop)
+    _check_drop("max-drop", max_drop)
+    _check_drop("drop-below", drop_below)
+    _check_p95(p95_below)
     fields, names = dict(fields or {}), plain_label_map(label_map)
     dataset, record = _read_data(chosen, data, fields, names)
     drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
@@ -131,6 +138,8 @@ def make_report(
         reference=_reference(variants),
         main_shape=_main_shape(shapes),
         max_drop=drop,
+        p95_below=p95_below,
+        drop_below=drop_below,
         data=record,
         machine=describe_machine(),
         versions=installed_versions(),
@@ -162,12 +171,21 @@ def _check_extra() -> None:
             raise MissingExtraError(f"report ({package})", extra="report")
 
 
-def _check_drop(max_drop: float | None) -> None:
-    if max_drop is not None and not 0 <= max_drop < math.inf:
+def _check_drop(name: str, drop: float | None) -> None:
+    if drop is not None and not 0 <= drop < math.inf:
         raise InputError(
-            "max-drop is out of bounds",
+            f"{name} is out of bounds",
             expected="0 or more, such as 0.005 for half a point",
-            got=max_drop,
+            got=drop,
+        )
+
+
+def _check_p95(seconds: float | None) -> None:
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise InputError(
+            "p95-below is out of bounds",
+            expected="more than 0 seconds, such as 0.02 for 20 ms",
+            got=seconds,
         )
 
 

@@ -88,6 +88,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             their standard deviation; ``None`` where that cannot be said.
         gain_error: Standard error of what ``metric`` changed by against the reference variant, by
             the choice of examples; ``None`` where that cannot be said.
+        notes: What labels of the data were taken as the checkpoint's without being asked.
     """
 
     metric: str
@@ -97,6 +98,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: float
     output_error: float | None = None
     gain_error: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -152,6 +154,11 @@ class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         timing = self.measured.timings.get(label)
         return None if timing is None else timing.summary.p50
 
+    def p95(self, label: str) -> float | None:
+        """Seconds that 95 % of a workload's calls do not exceed."""
+        timing = self.measured.timings.get(label)
+        return None if timing is None else timing.summary.p95
+
 
 class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Everything that a report says.
@@ -164,6 +171,9 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         reference: Name of the variant that others are compared with.
         main_shape: The shape that the page opens with.
         max_drop: The loss against the reference that still counts as the same answers.
+        p95_below: Seconds that the 95th percentile of the main shape has to be below; ``None``
+            where any latency will do.
+        drop_below: The loss that the chosen variant may have; ``None`` for ``max_drop``.
         machine: See :func:`bert_export.measuring.machine.describe_machine`.
         versions: Of the packages that took part.
     """
@@ -177,6 +187,8 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reference: str
     main_shape: str
     max_drop: float
+    p95_below: float | None = None
+    drop_below: float | None = None
     model: ModelRecord | None = None
     data: DataRecord
     machine: dict[str, Any]
@@ -188,6 +200,12 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def labelled(self) -> bool:
         """Whether answers were scored with labels, and not with the reference's answers."""
         return any(variant.score is not None and variant.score.scores for variant in self.variants)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What labels of the data were taken as the checkpoint's without being asked."""
+        scores = [variant.score for variant in self.variants if variant.score is not None]
+        return scores[0].notes if scores else ()
 
     def variant(self, name: str) -> Variant | None:
         """The variant of that name."""
@@ -208,10 +226,20 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         theirs = None if reference is None else self.quality(reference)
         return None if own is None or theirs is None else theirs - own
 
+    @property
+    def limit(self) -> float:
+        """The largest loss that a variant may have to be chosen."""
+        return self.max_drop if self.drop_below is None else self.drop_below
+
     def keeps(self, variant: Variant) -> bool:
-        """Whether a variant's loss is within ``max_drop``."""
+        """Whether a variant's loss is within the limit."""
         drop = self.drop(variant)
-        return drop is not None and drop <= allowed_drop(self.max_drop)
+        return drop is not None and drop <= allowed_drop(self.limit)
+
+    def in_time(self, variant: Variant, label: str) -> bool:
+        """Whether a variant's p95 at a workload is below the bound, where there is one."""
+        seconds = variant.p95(label)
+        return seconds is not None and (self.p95_below is None or seconds < self.p95_below)
 
     def frontier(self, label: str) -> list[Variant]:
         """The variants that no other one beats in both latency and quality, fastest first."""
@@ -230,15 +258,22 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return best
 
     def choice(self, label: str) -> Variant | None:
-        """The fastest variant that is there and whose loss is within ``max_drop``."""
+        """The variant to take.
+
+        Of those whose loss is within the limit and whose p95 is below its bound, it is the fastest.
+        With a bound of the p95 alone, it is the one that loses least: faster than needed is no use.
+        """
+        only_in_time = self.p95_below is not None and self.drop_below is None
         able = [
-            (latency, index)
+            (drop if only_in_time else 0.0, latency, index)
             for index, variant in enumerate(self.variants)
             if variant.failure is None
-            and self.keeps(variant)
+            and (drop := self.drop(variant)) is not None
+            and (only_in_time or self.keeps(variant))
+            and self.in_time(variant, label)
             and (latency := variant.latency(label)) is not None
         ]
-        return self.variants[min(able)[1]] if able else None
+        return self.variants[min(able)[2]] if able else None
 
 
 _MOST_BYTES = 1 << 28

@@ -74,6 +74,7 @@ def score(request: Mapping[str, Any]) -> dict[str, Any]:
             seconds=evaluation.seconds,
             output_error=None if reference is None else reference.output_error,
             gain_error=None if reference is None else reference.gain_error,
+            notes=evaluation.notes,
         )
     )
     return reply

@@ -7,6 +7,7 @@ from bert_export.report.schema import Report, Variant
 
 __all__ = [
     "DASH",
+    "bound",
     "drop_text",
     "error_text",
     "milliseconds",
@@ -31,6 +32,11 @@ def milliseconds(seconds: float | None) -> str:
         return DASH
     value = 1000 * seconds
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def bound(seconds: float) -> str:
+    """A time as it was asked for."""
+    return f"{1000 * seconds:g} ms"
 
 
 def times(ratio: Ratio | None) -> str:

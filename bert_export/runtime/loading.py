@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
 from bert_export.errors import InputError, TaskError, shown
+from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
@@ -20,7 +24,10 @@ from bert_export.tasks import TASKS, Task, find_task
 
 __all__ = ["load", "open_pipeline", "pipeline_class", "threads_for"]
 
+_LOGGER = logging.getLogger(__name__)
 
+
+@explains_misuse
 def load(
     path: str | Path,
     *,
@@ -59,6 +66,7 @@ def load(
 
     Returns:
         The task's pipeline; safe to call from several threads, closed by ``close()`` or ``with``.
+        A copy or a pickle of it names the bundle and these options, and loads it again.
 
     Raises:
         BundleError: The bundle is missing, tampered with, truncated or of another version, its
@@ -72,6 +80,21 @@ def load(
         RuntimeWarning: The bundle's INT8 was made for another kind of processor.
     """
     folder = _check_path(path)
+    begin = time.perf_counter()
+    reopen = partial(
+        load,
+        folder.absolute(),
+        task=task,
+        target=target,
+        threads=threads,
+        providers=providers,
+        hint=hint,
+        cache=cache,
+        shapes=shapes,
+        token_budget=token_budget,
+        sort=sort,
+        verify=verify,
+    )
 
     def open_bundle() -> Pipeline[Any, Any, Any]:
         manifest = read_manifest(folder)
@@ -94,10 +117,19 @@ def load(
             shapes=shapes,
         )
         return open_pipeline(
-            wanted, manifest, tokenizer, session, token_budget=token_budget, sort=sort
+            wanted,
+            manifest,
+            tokenizer,
+            session,
+            token_budget=token_budget,
+            sort=sort,
+            engine=engine,
+            reopen=reopen,
         )
 
-    return read_steadily(folder, open_bundle, discard=lambda pipeline: pipeline.close())
+    pipeline = read_steadily(folder, open_bundle, discard=lambda pipeline: pipeline.close())
+    _LOGGER.info("loaded %r from %s in %.2f s", pipeline, folder, time.perf_counter() - begin)
+    return pipeline
 
 
 def open_pipeline(

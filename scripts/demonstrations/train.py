@@ -50,6 +50,7 @@ __all__ = ["RECIPES", "Recipe", "config_of", "initial_head", "stream"]
 
 _LARGEST = 2_000_000  # bytes of an adapter
 _WARM_UP = 0.08  # share of the steps
+_LAST_EPOCHS, _LAST_RATE = 2.0, 0.5  # of the records that come last
 _BUCKET = 40  # batches that are sorted by length together
 _console = Console()
 
@@ -234,8 +235,11 @@ def _try(name: str, recipe: Recipe, splits: Splits, seed: int) -> None:
 def _make(name: str, recipe: Recipe, splits: Splits, seed: int, output: Path) -> None:
     """Train on all that is to be learnt from, write the adapter, then score what was written."""
     head, objective = _start(recipe, splits, seed)
-    records = [*splits.train, *(splits.dev if splits.trains_on_dev else ())]
+    records = [*splits.train, *(() if splits.last else splits.dev)]
     minutes = _train(name, head, objective, objective.encode(records), recipe, seed)
+    if splits.last:
+        ending = replace(recipe, epochs=_LAST_EPOCHS, rate=_LAST_RATE * recipe.rate)
+        minutes += _train(name, head, objective, objective.encode(splits.last), ending, seed)
     save_adapter(output / name, collect(head), _card(name, recipe, splits, seed))
     size = (output / name / ADAPTER).stat().st_size
     _console.print(f"{name}: {size} bytes, trained for {minutes:.1f} minutes")

@@ -61,11 +61,13 @@ scripts/site/command_line
 ```{toctree}
 :hidden:
 :caption: How it works
+bert_export/runtime/README
 bert_export/quantization/README
 bert_export/targets/README
 bert_export/bundle/README
 bert_export/datasets/README
 bert_export/demonstrations/README
+bert_export/runtime/cpp/README
 calibration/README
 ```
 

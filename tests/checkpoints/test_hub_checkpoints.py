@@ -85,6 +85,34 @@ def test_hub_ids_are_told_from_paths(model: str, is_id: bool) -> None:
         (["model.safetensors", "pytorch_model.bin"], ["model.safetensors"]),
         (["pytorch_model.bin", "tf_model.h5"], ["pytorch_model.bin"]),
         (["model-00001-of-00002.safetensors"], ["model-00001-of-00002.safetensors"]),
+        (["tf_model.h5", "flax_model.msgpack"], ["tf_model.h5"]),
+        (
+            ["tf_model-00001-of-00002.h5", "tf_model-00002-of-00002.h5"],
+            ["tf_model-00001-of-00002.h5", "tf_model-00002-of-00002.h5"],
+        ),
+        (["bert_model.ckpt.index", "flax_model.msgpack"], ["flax_model.msgpack"]),
+        (
+            [
+                "bert_config.json",
+                "checkpoint",
+                "bert_model.ckpt.data-00000-of-00001",
+                "bert_model.ckpt.index",
+                "bert_model.ckpt.meta",
+                "graph.pbtxt",
+            ],
+            ["checkpoint", "bert_model.ckpt.data-00000-of-00001", "bert_model.ckpt.index"],
+        ),
+        (
+            [
+                "saved_model/1/saved_model.pb",
+                "saved_model/1/variables/variables.index",
+                "saved_model/1/variables/variables.data-00000-of-00001",
+            ],
+            [
+                "saved_model/1/variables/variables.index",
+                "saved_model/1/variables/variables.data-00000-of-00001",
+            ],
+        ),
         (["onnx/model.bin", "openvino/openvino_model.bin"], []),
         (
             ["0_Transformer/pytorch_model.bin", "2_Dense/pytorch_model.bin"],

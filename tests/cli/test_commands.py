@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from bert_export import load
 from bert_export.cli import main
-from bert_export.datasets.demonstrations import find_demonstrations
+from bert_export.demonstration_table import find_demonstrations
 from bert_export.exporter import Export
 from bert_export.tasks import TASKS
 
@@ -307,14 +307,6 @@ def test_inspect_shows_what_the_manifest_holds(classifier: Path) -> None:
         assert text in result.stdout
     manifest: dict[str, Any] = json.loads(invoke("inspect", str(classifier), "--json").stdout)
     assert manifest["files"]["onnxruntime.onnx"]["sha256"][:12] in result.stdout
-
-
-def test_inspect_lists_the_precision_of_every_layer(embedding_int8: Export) -> None:
-    result = invoke("inspect", str(embedding_int8.path))
-    assert result.exit_code == 0
-    for layer in range(6):
-        assert f"bert.encoder.layer.{layer}.output.dense" in result.stdout
-    assert "int8" in result.stdout
 
 
 def test_inspect_refuses_a_tampered_bundle(classifier: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bert_export.cli import main
+from bert_export.cli.report import parse_seconds
+from bert_export.errors import InputError
 
 
 def invoke(*arguments: str) -> Result:
@@ -36,8 +38,26 @@ def test_report_prints_a_markdown_table(tiny: Callable[..., Path], tmp_path: Pat
     for typed, meant in (("1.5%", 0.015), ("0.02", 0.02)):
         more = ["-o", str(folder), "--max-drop", typed, "--json"]
         assert json.loads(invoke(*options, *more).stdout)["max_drop"] == meant
+    asked = invoke(*options, "-o", str(folder), "--p95-below", "1us", "--drop-below", "1%")
+    assert asked.exit_code == 1
+    assert "has a p95 below 0.001" in asked.stderr
+    fitting = invoke(*options, "-o", str(folder), "--p95-below", "50s")
+    assert fitting.exit_code == 0, fitting.output
+    assert "p95 is of" in fitting.stderr
     quiet = invoke(*options, "-o", str(folder), "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20ms", 0.02), ("0.02s", 0.02), (" 20 ms ", 0.02), (".5ms", 0.0005)]
+)
+def test_times_have_a_unit(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == pytest.approx(seconds)
+    for wrong in ("20", "ms", "20m", "-1ms", "1e3ms", "inf s", "1,5ms"):
+        with pytest.raises(
+            InputError, match=r"is malformed: expected a time such as 20ms or 0.02s"
+        ):
+            parse_seconds(wrong)
 
 
 def test_no_variant_at_all_is_a_failure(tmp_path: Path) -> None:

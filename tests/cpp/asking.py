@@ -12,6 +12,7 @@ import msgspec
 from tokenizers import Encoding
 
 from bert_export.bundle import TokenizerRecord
+from bert_export.runtime.decoding.encoded import Encoded
 
 __all__ = ["Request", "answers", "aspects"]
 
@@ -51,31 +52,33 @@ def answers(
     return [msgspec.json.decode(line) for line in lines]
 
 
-def aspects(encoding: Encoding, text: str | Sequence[str] | None = None) -> dict[str, Any]:
-    """An encoding of the library, as the program writes a row.
+def aspects(
+    row: Encoding | Encoded, text: str | Sequence[str], *, split: bool = False
+) -> dict[str, Any]:
+    """A row of the library or of the Python package, as the program writes it.
 
     Args:
-        encoding: The library's.
-        text: What was encoded, by sequence id where it is a pair; for the offsets in bytes. ``None``
-            leaves them out.
+        row: The row.
+        text: What was encoded: a text, a pair, or with ``split`` the words of a text.
+        split: Whether offsets count in the words.
     """
-    offsets = [list(span) for span in encoding.offsets]
-    row = {
-        "ids": encoding.ids,
-        "type_ids": encoding.type_ids,
-        "tokens": encoding.tokens,
+    texts = [text] if isinstance(text, str) else text
+    offsets = [list(span) for span in row.offsets]
+    return {
+        "ids": list(row.ids),
+        "type_ids": list(row.type_ids),
+        "tokens": list(row.tokens),
         "offsets": offsets,
-        "word_ids": _numbers(encoding.word_ids),
-        "sequence_ids": _numbers(encoding.sequence_ids),
-        "special_tokens_mask": encoding.special_tokens_mask,
+        "byte_offsets": [
+            [0, 0] if owner is None else [len(texts[owner][:place].encode()) for place in span]
+            for owner, span in zip(
+                row.word_ids if split else row.sequence_ids, offsets, strict=True
+            )
+        ],
+        "word_ids": _numbers(row.word_ids),
+        "sequence_ids": _numbers(row.sequence_ids),
+        "special_tokens_mask": list(row.special_tokens_mask),
     }
-    if text is not None:
-        texts = [text] if isinstance(text, str) else text
-        row["byte_offsets"] = [
-            [0, 0] if side is None else [len(texts[side][:place].encode()) for place in span]
-            for side, span in zip(encoding.sequence_ids, offsets, strict=True)
-        ]
-    return row
 
 
 def _numbers(values: Sequence[int | None]) -> list[int]:

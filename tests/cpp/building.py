@@ -18,7 +18,10 @@ SANITIZERS = "address,undefined"
 
 _CHECKOUT = Path(__file__).parents[2]
 _SOURCES = (_CHECKOUT / "bert_export" / "runtime" / "cpp", Path(__file__).parent)
-_OPTIONS = {"": ("-DCMAKE_BUILD_TYPE=Release",), SANITIZERS: ("-DCMAKE_BUILD_TYPE=Debug",)}
+_OPTIONS = {
+    "": ("-DCMAKE_BUILD_TYPE=Release",),
+    SANITIZERS: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1"),
+}
 
 
 def missing_tool() -> str | None:

@@ -1,5 +1,7 @@
 #include "json_writer.hpp"
 
+#include <charconv>
+
 namespace tests {
 
 std::string to_json(std::string_view text) {
@@ -19,6 +21,11 @@ std::string to_json(std::string_view text) {
     }
   }
   return quoted + "\"";
+}
+
+std::string to_json(float number) {
+  char digits[32];
+  return {digits, std::to_chars(digits, digits + sizeof(digits), number).ptr};
 }
 
 std::string to_json(bert_export::Span span) {

@@ -10,6 +10,7 @@
 namespace tests {
 
 std::string to_json(std::string_view text);
+std::string to_json(float number);
 std::string to_json(bert_export::Span span);
 std::string to_json(const bert_export::Encoded& row);
 

@@ -1,4 +1,4 @@
-"""The C++ runtime compiles without a warning, passes its own tests, and shows its own names alone."""
+"""The C++ runtime compiles without a warning, passes its tests, and shows its own names alone."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ pytestmark = pytest.mark.long
 _HEADERS = Path(__file__).parents[2] / "bert_export" / "runtime" / "cpp" / "include"
 
 
+def tool(name: str) -> str:
+    path = shutil.which(name)
+    assert path is not None
+    return path
+
+
 def own_tests(build: Path) -> None:
     done = subprocess.run(
-        ["ctest", "--output-on-failure", "--parallel", "2"],
+        [tool("ctest"), "--output-on-failure", "--parallel", "2"],
         cwd=build,
         capture_output=True,
         text=True,
@@ -36,7 +42,7 @@ def test_own_tests_under_sanitizers(sanitized: Path) -> None:
 
 def symbols(library: Path) -> list[str]:
     listed = subprocess.run(
-        ["nm", "-D", "-C", "--defined-only", str(library)],
+        [tool("nm"), "-D", "-C", "--defined-only", str(library)],
         capture_output=True,
         text=True,
         check=True,
@@ -70,7 +76,17 @@ def test_library_is_small(plain: Path) -> None:
 def test_headers_stand_alone(header: Path) -> None:
     flags = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only")
     done = subprocess.run(
-        ["c++", *flags, "-I", str(_HEADERS), "-include", str(header), "-x", "c++", os.devnull],
+        [
+            tool("c++"),
+            *flags,
+            "-I",
+            str(_HEADERS),
+            "-include",
+            str(header),
+            "-x",
+            "c++",
+            os.devnull,
+        ],
         capture_output=True,
         text=True,
         check=False,

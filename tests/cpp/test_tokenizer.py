@@ -26,7 +26,7 @@ from tests.support import SHARED_DATA
 pytestmark = pytest.mark.long
 
 FULL = "BERT_EXPORT_CPP_FULL" in os.environ
-"""Whether every code point and 200,000 texts per configuration are put to both, which takes long."""
+"""Whether every code point and 200,000 texts per configuration are put to both: hours."""
 
 TEXTS = 200_000 if FULL else 400
 RECORD = TokenizerRecord(file="tokenizer.json", max_length=10_000, do_lower_case=True)
@@ -63,7 +63,7 @@ def test_nasty_texts(ask: Ask, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["uncased", "cased without accents"])
 def test_code_points_alone_after_a_letter_and_between_marks(ask: Ask, name: str) -> None:
-    """Those that one version of Unicode or another says anything of but "letter", and some others."""
+    """A share of those that Unicode says more of than "letter", and some others."""
     draw = random.Random(3)
     characters = [
         chr(code)
@@ -124,7 +124,7 @@ def test_added_tokens(ask: Ask, flags: tuple[bool, ...], lowercase: bool) -> Non
         lowercase=lowercase,
     )
     draw = random.Random(5)
-    pieces = (
+    pieces: tuple[str, ...] = (
         "<New>",
         "<new>",
         "er",
@@ -170,14 +170,16 @@ def calls(count: int, seed: int) -> Iterable[tuple[Any, dict[str, Any]]]:
             text = (text, next(texts))
         elif kind == 2:
             text = [next(texts)[:9] for _ in range(draw.randrange(6))]
+        # The library's own check of a stride counts special tokens that are not added.
+        special = draw.random() < 0.8
         yield (
             text,
             {
                 "max_length": draw.choice((0, 1, 2, 3, 4, 5, 6, 8, 12, 20, 40, 20_000)),
                 "truncation": draw.choice(("longest_first", "only_first", "only_second", "none")),
-                "stride": draw.choice((0, 0, 0, 1, 2, 3, 9, -1)),
+                "stride": draw.choice((0, 0, 0, 1, 2, 3, 9, -1)) if special else 0,
                 "windows": draw.random() < 0.7,
-                "add_special_tokens": draw.random() < 0.8,
+                "add_special_tokens": special,
             },
         )
 
@@ -208,29 +210,20 @@ def test_truncation_windows_and_refusals(plain: Path, tmp_path: Path, side: Any)
             for text, options in asked
         ],
     )
-    refused = 0
-    for (text, options), rows in zip(asked, found, strict=True):
-        words = isinstance(text, list)
-        try:
-            (windows,) = python.encode([text], is_split_into_words=words, **options)
-        except BertExportError as error:
-            assert rows == {"error": str(error)}, (text, options)
-            refused += 1
-            continue
-        sides = text if words else [text] if isinstance(text, str) else text
-        wanted = [aspects(window._encoding, None if words else sides) for window in windows]
-        if words:
-            for row, window in zip(rows, windows, strict=True):
-                assert row.pop("byte_offsets") == byte_offsets(window, sides)
-        assert rows == wanted, (text, options)
-    assert 0.1 < refused / len(asked) < 0.9
+    wanted = [outcome(python, text, options) for text, options in asked]
+    for rows, expected, call in zip(found, wanted, asked, strict=True):
+        assert rows == expected, call
+    assert 0.1 < sum(isinstance(expected, dict) for expected in wanted) / len(asked) < 0.9
 
 
-def byte_offsets(window: Any, words: Sequence[str]) -> list[list[int]]:
-    return [
-        [0, 0] if word is None else [len(words[word][:place].encode()) for place in span]
-        for word, span in zip(window.word_ids, window.offsets, strict=True)
-    ]
+def outcome(tokenizer: Tokenizer, text: Any, options: dict[str, Any]) -> Any:
+    """What the Python package answers, in the program's form."""
+    words = isinstance(text, list)
+    try:
+        (windows,) = tokenizer.encode([text], is_split_into_words=words, **options)
+    except BertExportError as error:
+        return {"error": str(error)}
+    return [aspects(window, text, split=words) for window in windows]
 
 
 @pytest.mark.parametrize("decoder", ["wordpiece", "no cleanup", "none"])
@@ -243,7 +236,7 @@ def test_decoding(ask: Ask, decoder: str) -> None:
     text = json.dumps(tokenizer)
     python = Tokenizer.from_json(text, RECORD)
     draw = random.Random(9)
-    asked = [
+    asked: list[dict[str, Any]] = [
         {
             "decode": [
                 draw.randrange(-1 if draw.random() < 0.05 else 0, python.vocab_size + 3)
@@ -255,14 +248,15 @@ def test_decoding(ask: Ask, decoder: str) -> None:
         for _ in range(500)
     ]
     for request, found in zip(asked, ask(text, asked), strict=True):
-        ids, options = (
-            request["decode"],
-            {k: request[k] for k in ("skip_special_tokens", "clean_up")},
-        )
-        try:
-            assert found == python.decode(ids, **options)
-        except BertExportError as error:
-            assert found == {"error": str(error)}
+        assert found == spelling(python, **request)
+
+
+def spelling(tokenizer: Tokenizer, *, decode: list[int], **options: bool) -> Any:
+    """What the Python package spells, in the program's form."""
+    try:
+        return tokenizer.decode(decode, **options)
+    except BertExportError as error:
+        return {"error": str(error)}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +281,7 @@ def test_special_tokens_of_the_record_are_kept_whole(ask: Ask) -> None:
     text = "the [MASK] [unk]x[SEP]"
     (encoded,) = python.encode([text])[0]
     (rows,) = ask(tokenizer, [{"text": text}])
-    assert rows == [aspects(encoded._encoding, text)]  # type: ignore[attr-defined]
+    assert rows == [aspects(encoded, text)]
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-cased"])

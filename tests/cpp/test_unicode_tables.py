@@ -12,7 +12,7 @@ _RELEASE = "// Asked of tokenizers "
 
 
 def test_tables_are_those_of_the_installed_release() -> None:
-    """Where this fails a release differs: write the tables anew, and run all tests of the folder."""
+    """Where this fails a release differs: write them anew, and run all tests of the folder."""
     written, asked = (
         [line for line in text.splitlines() if not line.startswith(_RELEASE)]
         for text in (PATH.read_text(encoding="utf-8"), render(ask()))

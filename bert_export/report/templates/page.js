@@ -130,8 +130,11 @@
     const middle = (Math.max(...values) + Math.min(...values)) / 2;
     const half = Math.max(least, (Math.max(...values) - Math.min(...values)) * 1.3) / 2;
     const bounds = [middle - half, middle + half];
-    const low = Math.min(...points.map((point) => point.latency.low)) / 1.25;
-    const high = Math.max(...points.map((point) => point.latency.high)) * 1.3;
+    const fastest = points.map((point) => point.latency.low);
+    const low = Math.min(...fastest) / 1.25;
+    const bound = data.bound !== null && data.bound.shape === shape.label ? data.bound : null;
+    const slowest = points.map((point) => Math.max(point.latency.high, point.latency.p95));
+    const high = Math.max(...slowest, bound === null ? 0 : bound.p95) * 1.3;
     const x = (value) => frame.left + (Math.log(value / low) / Math.log(high / low)) * (frame.right - frame.left);
     const y = (value) => frame.bottom - ((value - bounds[0]) / (bounds[1] - bounds[0])) * (frame.bottom - frame.top);
 
@@ -162,6 +165,13 @@
       make("text", { class: "floor-text", x: frame.right, y: at - 6, "text-anchor": "end" }, scenery, "least that counts as the same answers");
     }
 
+    if (bound !== null) {
+      const at = x(bound.p95);
+      make("line", { class: "floor", x1: at, x2: at, y1: frame.top, y2: frame.bottom }, scenery);
+      const left = at > (frame.left + frame.right) / 2;
+      make("text", { class: "floor-text", x: at + (left ? -6 : 6), y: frame.bottom - 8, "text-anchor": left ? "end" : "start" }, scenery, bound.text);
+    }
+
     for (const point of points) {
       point.x = x(point.latency.p50);
       point.y = y(point.variant.quality * scale);
@@ -179,6 +189,8 @@
         tabindex: 0, role: "img", "aria-label": describe(point), "data-variant": variant.name,
       }, svg);
       make("line", { class: "whisker", x1: x(latency.low), x2: x(latency.high), y1: point.y, y2: point.y }, group);
+      const end = x(latency.p95);
+      make("path", { class: "tail", d: `M${point.x},${point.y}H${end}M${end},${point.y - 5}V${point.y + 5}` }, group);
       make("circle", { class: "halo", cx: point.x, cy: point.y, r: 15 }, group);
       make("path", { class: "mark", d: outline(variant.precision, 7), transform: `translate(${point.x},${point.y})` }, group);
       labels.push(make("text", { class: "label" }, group, variant.name));

@@ -84,6 +84,9 @@ class FeatureExtractionPipeline(Pipeline[str, NDArray[np.float32], FeatureExtrac
             batch_size=batch_size,
         )
 
+    def summary(self) -> dict[str, object]:
+        return {**super().summary(), "dimension": self.manifest.model.hidden_size}
+
     def item(self, record: Mapping[str, Any]) -> str:
         """The record's ``text``."""
         return check_text(field(record, "text"))

@@ -12,12 +12,14 @@ serves several threads. What a call leaves out is as the manifest's post-process
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, ClassVar, Generic, TypeVar
 
-from bert_export.bundle import Manifest
+from bert_export.bundle import EngineRecord, Manifest
+from bert_export.errors import InputError, shown
 from bert_export.runtime.batching import (
     TOKEN_BUDGET,
     Advance,
@@ -27,15 +29,24 @@ from bert_export.runtime.batching import (
     run_in_batches,
     split_outputs,
 )
+from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.closing import Closing
 from bert_export.runtime.pipelines.inputs import DecodeItem, mapping_items, naming_items, read_items
-from bert_export.runtime.sessions.session import BoundedSession, Feeds, Outputs, Session
+from bert_export.runtime.sessions.session import (
+    BoundedSession,
+    Feeds,
+    Outputs,
+    PaddingSession,
+    Session,
+)
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
 from bert_export.tasks.interface import outputs_per_token
 
 __all__ = ["Pipeline"]
+
+_LOGGER = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Reduced = TypeVar("Reduced")
@@ -52,6 +63,9 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         session: Its opened graph; the pipeline closes it.
         token_budget: Padded tokens per graph call, the default of the batching when ``None``.
         sort: Whether rows are sorted by length before they are batched.
+        engine: The bundle's entry that the session runs; ``None`` where it is of no bundle.
+        reopen: Opens the same pipeline again, in another process too. Copies and pickles are made
+            by it, so they hold an engine of their own. ``None`` where nothing can.
 
     Raises:
         BundleError: The manifest's post-processing is malformed.
@@ -68,11 +82,16 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         *,
         token_budget: int | None = None,
         sort: bool = True,
+        engine: EngineRecord | None = None,
+        reopen: Callable[[], Pipeline[Any, Any, Any]] | None = None,
     ) -> None:
         self.manifest = manifest
         self.tokenizer = tokenizer
+        self.engine = engine
+        self._reopen = reopen
         self._session = session
         self._max_rows = session.max_rows if isinstance(session, BoundedSession) else None
+        self._row_multiple = session.row_multiple if isinstance(session, PaddingSession) else 1
         self._per_token = outputs_per_token(session.outputs)
         self._token_budget = (
             TOKEN_BUDGET
@@ -86,6 +105,40 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             if manifest.task == self.task
             else kind.from_checkpoint(self.facts)
         )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A call with an option that the task does not have asks whether a near one was meant."""
+        super().__init_subclass__(**options)
+        if "__call__" in vars(cls):
+            setattr(cls, "__call__", explains_misuse(cls.__call__))  # noqa: B010 - mypy refuses a plain one
+
+    def __repr__(self) -> str:
+        """What is loaded: task, checkpoint, engine, and what the answers are made of."""
+        facts = ", ".join(f"{name}={shown(value)}" for name, value in self.summary().items())
+        return f"{type(self).__name__}({facts})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles name the bundle and how it was loaded; they load it again."""
+        if self._reopen is None:
+            raise InputError(
+                f"pipeline of {self.manifest.model.source} cannot be copied or pickled",
+                expected="one that bert_export.load opened",
+                got="one over a session of its own",
+                fix="Call load(...) where the copy is needed",
+            )
+        return self._reopen, ()
+
+    def summary(self) -> dict[str, object]:
+        """What ``repr`` shows: names and values, the labels where the head has some."""
+        facts: dict[str, object] = {
+            "task": self.task,
+            "checkpoint": self.manifest.model.source,
+        }
+        if self.engine is not None:
+            facts |= {"target": self.engine.target, "precision": self.engine.precision}
+        if self.labels:
+            facts["labels"] = list(self.labels)
+        return facts
 
     @property
     def task(self) -> str:
@@ -165,8 +218,11 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
 
         Args:
             rows: One at least.
-            length: Tokens that rows are padded to; the longest row's when ``None``.
+            length: Tokens that rows are padded to; the longest row's when ``None``, or a few more
+                where the session prefers that.
         """
+        if length is None:
+            length = self._padded_length(max(map(len, rows)))
         return self.graph_feeds(pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length))
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
@@ -276,14 +332,23 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         return run_in_batches(
             rows,
             run,
-            lengths=lengths,
+            lengths=[self._padded_length(len(row)) for row in rows] if lengths is None else lengths,
             token_budget=self._token_budget,
             max_rows=max_rows,
             sort=self._sort,
             advance=advance,
         )
 
+    def _padded_length(self, tokens: int) -> int:
+        """The next length that the session prefers, unless the model does not take so many."""
+        padded = -(-tokens // self._row_multiple) * self._row_multiple
+        return padded if padded <= self.tokenizer.max_length else tokens
+
     def _run_batch(self, rows: Sequence[Row]) -> list[Outputs]:
+        if _LOGGER.isEnabledFor(logging.DEBUG):
+            _LOGGER.debug(
+                "graph call of %d rows, longest %d tokens", len(rows), max(map(len, rows))
+            )
         return self.split_outputs(rows, self.run(self.feeds(rows)))
 
     def _reduce_batch(self, rows: Sequence[Row], *, settings: Settings) -> list[Reduced]:

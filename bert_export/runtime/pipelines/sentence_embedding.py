@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError, one_line, shown, suggestion
 from bert_export.runtime.batching import Row
+from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.checks import check_flag, check_whole_or_none, check_word
 from bert_export.runtime.decoding.embeddings import (
     PRECISIONS,
@@ -77,8 +78,8 @@ class EncodeOptions(TypedDict, total=False):
     truncate_dim: int | None
 
 
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-"""Names of the prompt of a document, the likeliest first."""
+_EMPTY_PROMPTS = {"query": "", "document": ""}
+"""Prompts that every model has in sentence-transformers 5; its own replace them."""
 
 
 def choose_prompt(
@@ -96,16 +97,15 @@ def choose_prompt(
             )
         return check_text(prompt, "prompt")
     if prompt_name is not None:
-        if check_text(prompt_name, "prompt_name") not in parameters.prompts:
+        prompts = _EMPTY_PROMPTS | parameters.prompts
+        if check_text(prompt_name, "prompt_name") not in prompts:
             raise InputError(
                 f"prompt {prompt_name!r} is unknown",
-                expected=f"one of {', '.join(parameters.prompts)}"
-                if parameters.prompts
-                else "a bundle with prompts",
+                expected=f"one of {', '.join(prompts)}",
                 got=shown(prompt_name),
-                fix=suggestion(prompt_name, parameters.prompts) or "Pass the text itself as prompt",
+                fix=suggestion(prompt_name, prompts) or "Pass the text itself as prompt",
             )
-        return parameters.prompts[prompt_name]
+        return prompts[prompt_name]
     return parameters.prompts.get(parameters.default_prompt_name or "", "")
 
 
@@ -114,6 +114,13 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
 
     definition = TASK
     parameters: SentenceEmbeddingPostProcessing
+
+    def summary(self) -> dict[str, object]:
+        return {
+            **super().summary(),
+            "dimension": self.get_embedding_dimension(),
+            "max_seq_length": self.max_seq_length,
+        }
 
     @property
     def dimension(self) -> int:
@@ -127,8 +134,8 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
 
     @property
     def prompts(self) -> dict[str, str]:
-        """The model's prompts by name."""
-        return dict(self.parameters.prompts)
+        """The model's prompts by name; ``query`` and ``document`` are empty where it has none."""
+        return _EMPTY_PROMPTS | self.parameters.prompts
 
     @property
     def default_prompt_name(self) -> str | None:
@@ -175,6 +182,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
         self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]
     ) -> NDArray[Any] | list[NDArray[Any]]: ...
 
+    @explains_misuse
     def encode(
         self,
         sentences: str | Iterable[str],
@@ -243,20 +251,22 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             return np.asarray(vectors[0])
         return vectors if check_flag("convert_to_numpy", convert_to_numpy) else list(vectors)
 
+    @explains_misuse
     def encode_query(
         self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]
     ) -> NDArray[Any] | list[NDArray[Any]]:
-        """Embed queries: as :meth:`encode`, with the prompt ``query`` where the model has one."""
-        return self.encode(sentences, **self._prompted(("query",), options))
+        """Embed queries: as :meth:`encode`, with the prompt ``query`` unless another is named."""
+        return self.encode(sentences, **_prompted("query", options))
 
+    @explains_misuse
     def encode_document(
         self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]
     ) -> NDArray[Any] | list[NDArray[Any]]:
-        """Embed documents: as :meth:`encode`, with the prompt that the model has for them.
+        """Embed documents: as :meth:`encode`, with the prompt ``document`` unless another is named.
 
-        It is called ``document``, ``passage`` or ``corpus``; the first of these that is there.
+        As in sentence-transformers, that is empty for a model that calls it ``passage``, say.
         """
-        return self.encode(sentences, **self._prompted(_DOCUMENT_PROMPTS, options))
+        return self.encode(sentences, **_prompted("document", options))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> NDArray[np.float32]:
         """How alike every vector of one set is to every vector of another.
@@ -334,6 +344,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             return cast("NDArray[np.float32]", answer)
         return self._embed(texts, settings, batch_size=batch_size, show_progress_bar=False)
 
+    @explains_misuse
     def stream(
         self,
         inputs: Iterable[str],
@@ -442,13 +453,6 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             vectors, truncate_dim=settings.truncate_dim, normalize=settings.normalize
         )
 
-    def _prompted(self, names: Sequence[str], options: EncodeOptions) -> EncodeOptions:
-        """Options with the first of the prompts that the model has, where they ask for none."""
-        if options.get("prompt") is not None or options.get("prompt_name") is not None:
-            return options
-        name = next((name for name in names if name in self.parameters.prompts), None)
-        return options if name is None else {**options, "prompt_name": name}
-
     def _read_truncate_dim(self, truncate_dim: int | None) -> int | None:
         given = check_whole_or_none("truncate_dim", truncate_dim, least=1)
         return self.parameters.truncate_dim if given is None else given
@@ -485,6 +489,13 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
             return 0
         (row,) = encode_texts(self.tokenizer, [prompt], self._tokenization)
         return len(row) - 1
+
+
+def _prompted(name: str, options: EncodeOptions) -> EncodeOptions:
+    """Options with the prompt of that name, where they ask for none."""
+    if options.get("prompt") is not None or options.get("prompt_name") is not None:
+        return options
+    return {**options, "prompt_name": name}
 
 
 def _read_array(name: str, values: object) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
+from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.checks import check_flag, check_whole_or_none, check_word
 from bert_export.runtime.decoding.labels import choose_activation, rank_labels, score_labels
 from bert_export.runtime.pipelines.inputs import (
@@ -127,6 +128,7 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         )
         return [answer] if bare and isinstance(inputs, str) else answer
 
+    @explains_misuse
     def predict(
         self,
         sentences: Any,
@@ -192,6 +194,7 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
             return cast("NDArray[np.float32]", scores[0])
         return scores if check_flag("convert_to_numpy", convert_to_numpy) else list(scores)
 
+    @explains_misuse
     def rank(
         self,
         query: str,

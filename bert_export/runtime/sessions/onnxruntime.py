@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError, one_line
 from bert_export.runtime.processor import detect_processor, saturates
+from bert_export.runtime.sessions.forking import Forkable, survive_fork
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
+from bert_export.runtime.sessions.versions import check_version
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "start_engine"]
 
@@ -50,7 +53,7 @@ _DTYPES = {
 }
 
 
-class OnnxRuntimeSession(Session):
+class OnnxRuntimeSession(Session, Forkable):
     """A graph file opened with ONNX Runtime; on a processor, large batches run in pieces.
 
     Args:
@@ -65,7 +68,8 @@ class OnnxRuntimeSession(Session):
         InputError: A provider is not in this ONNX Runtime, no provider is named, or ``threads`` is
             not from 1 to 1024.
         BundleError: ONNX Runtime cannot read the graph, or it has tensors of an unsupported type.
-        TargetError: A provider cannot start. ONNX Runtime itself would fall back silently.
+        TargetError: This ONNX Runtime is too old, or a provider cannot start. ONNX Runtime itself
+            would fall back silently.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class OnnxRuntimeSession(Session):
         unsaturated: bool = False,
     ) -> None:
         available = onnxruntime.get_available_providers()
+        on_gpu = "CUDAExecutionProvider" in available
+        check_version("onnxruntime-gpu" if on_gpu else "onnxruntime", onnxruntime.__version__)
         if isinstance(providers, str):
             providers = (providers,)
         if not providers:
@@ -107,6 +113,7 @@ class OnnxRuntimeSession(Session):
         self.inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
+        survive_fork(self)
         self._cuts = tuple(providers) == _PROCESSOR and can_cut(self.inputs, self.outputs)
 
     def run(self, feeds: Feeds) -> Outputs:
@@ -125,6 +132,10 @@ class OnnxRuntimeSession(Session):
                 got=one_line(error),
             ) from error
         return join_outputs([dict(zip(self._output_names, part, strict=True)) for part in arrays])
+
+    def held(self) -> list[Any]:
+        """The engine."""
+        return [] if self._session is None else [self._session]
 
     def close(self) -> None:
         """Free the engine; a run that is under way in another thread finishes first."""

@@ -21,6 +21,7 @@ __all__ = [
     "BoundedSession",
     "Feeds",
     "Outputs",
+    "PaddingSession",
     "Session",
     "check_feeds",
     "check_threads",
@@ -74,6 +75,17 @@ class BoundedSession(Protocol):
     """
 
     max_rows: int
+
+
+@runtime_checkable
+class PaddingSession(Protocol):
+    """A session that prefers rows of few different lengths.
+
+    Attributes:
+        row_multiple: Rows are best padded to a multiple of so many tokens.
+    """
+
+    row_multiple: int
 
 
 def check_threads(threads: object) -> int | None:

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
+from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
     MAY_BE_EMPTY,
     Array,
@@ -25,6 +26,7 @@ from bert_export.runtime.sessions.session import (
     Session,
     check_feeds,
 )
+from bert_export.runtime.sessions.versions import check_version
 from bert_export.target_table import Target, find_target
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
@@ -60,7 +62,7 @@ class Runner(Protocol):
         ...
 
 
-class TensorRtSession(Session):
+class TensorRtSession(Session, Forkable):
     """A serialized engine that runs on a GPU.
 
     One context runs one batch at a time: callers from several threads wait for their turn.
@@ -102,6 +104,7 @@ class TensorRtSession(Session):
                 fix="Build it again on this machine with bert-export build",
             ) from error
         self._runner: Runner | None = runner
+        survive_fork(self)
         names = {spec.name for spec in inputs}
         found = set(runner.get_input_metadata())
         if found != names:
@@ -119,6 +122,7 @@ class TensorRtSession(Session):
         Raises:
             InputError: Also where a size is beyond all profiles.
         """
+        refuse_after_fork(self)
         sizes = check_feeds(self.inputs, feeds, longest=self.longest)
         empty = {axis for axis in MAY_BE_EMPTY if sizes.get(axis) == 0}
         if empty:  # an engine's axes begin at 1: one row is asked for, and taken off again
@@ -155,6 +159,10 @@ class TensorRtSession(Session):
             spec.name: outputs[spec.name][:0] if spec.shape[0] in empty else outputs[spec.name]
             for spec in self.outputs
         }
+
+    def held(self) -> list[Any]:
+        """The runner."""
+        return [] if self._runner is None else [self._runner]
 
     def close(self) -> None:
         """Free the GPU; a run that is under way in another thread finishes first."""
@@ -228,7 +236,8 @@ def open_runner(plan: bytes, target: Target) -> Runner:
 
     Raises:
         MissingExtraError: The module or Polygraphy is not installed.
-        TargetError: This process already runs the other of Polygraphy's two modules.
+        TargetError: The module is too old, or this process already runs the other of Polygraphy's
+            two modules.
     """
     assert target.builder is not None, "a target without a builder has no engine file"
     module = target.builder.module
@@ -246,7 +255,7 @@ def open_runner(plan: bytes, target: Target) -> Runner:
     # Polygraphy chooses the module once, when its backend is imported.
     polygraphy.config.USE_TENSORRT_RTX = for_rtx
     try:
-        import_module(module)
+        check_version(module.replace("_", "-"), getattr(import_module(module), "__version__", None))
         from polygraphy.backend.trt import EngineFromBytes, TrtRunner
         from polygraphy.logger import G_LOGGER
     except ImportError as error:

@@ -102,6 +102,7 @@ def test_another_task_of_the_head_has_its_own_defaults() -> None:
     parameters = pipeline.parameters.to_manifest()
     assert parameters == {
         "problem_type": "multi_label_classification",
+        "activation_fn": None,
         "hypothesis_template": "This example is {}.",
         "multi_label": False,
         "truncation": "only_first",

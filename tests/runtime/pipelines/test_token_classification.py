@@ -162,7 +162,7 @@ def test_records_become_items(pipeline: TokenClassificationPipeline) -> None:
         ([["a"]], {}, "text is of the wrong type: expected a string, got list"),
         ("a b", {"is_split_into_words": True}, "expected a list of words"),
         (["a", ["b"]], {"is_split_into_words": True}, "word is of the wrong type"),
-        ([3], {"is_split_into_words": True}, "word is of the wrong type"),
+        ([3], {"is_split_into_words": True}, "words are of the wrong type"),
         (iter(["a"]), {"is_split_into_words": True}, "words are of the wrong type"),
         (["a"], {"is_split_into_words": True, "delimiter": 3}, "delimiter is of the wrong"),
         ("a", {"aggregation_strategy": "mean"}, "expected one of none, simple"),

@@ -111,9 +111,9 @@ def test_records_become_items(pipeline: ZeroShotClassificationPipeline) -> None:
     [
         ("", "a", {}, "sequence is empty"),
         (["a", ""], "a", {}, "sequence is empty"),
-        (3, "a", {}, "inputs are of the wrong type"),
+        (3, "a", {}, "sequences are of the wrong type"),
         ([3], "a", {}, "sequence is of the wrong type"),
-        ({"text": "a"}, "a", {}, "inputs are of the wrong type"),
+        ({"text": "a"}, "a", {}, "sequences are of the wrong type"),
         ("a", "", {}, "candidate_labels are empty"),
         ("a", " , ", {}, "candidate_labels are empty"),
         ("a", [], {}, "candidate_labels are empty"),

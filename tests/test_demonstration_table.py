@@ -10,7 +10,7 @@ import pytest
 from bert_export import load
 from bert_export.bundle import QuantizationOptions
 from bert_export.checkpoints.demo import CARD, DEMONSTRATIONS
-from bert_export.datasets.demonstrations import Example, find_demonstrations, find_example
+from bert_export.demonstration_table import Example, find_demonstrations, find_example
 from bert_export.exporter import export
 from bert_export.tasks import TASKS
 from tests.support import open_tiny

@@ -1,0 +1,76 @@
+// manifest.json: what a runtime reads of it. What only an export or a report needs is passed over.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "bert_export/tokenizer.hpp"
+#include "text/json.hpp"
+
+namespace bert_export::bundle {
+
+inline constexpr std::int64_t oldest_version = 1;
+inline constexpr std::int64_t schema_version = 3;
+
+// A graph input or output.
+struct TensorSpec {
+  std::string name;
+  // numpy's name for it, such as int64.
+  std::string dtype;
+  // A size, or the name of a dynamic axis.
+  std::vector<std::variant<std::int64_t, std::string>> shape;
+  // Values are at least 0 and less than this, where anything bounds them.
+  std::optional<std::int64_t> below;
+};
+
+struct GraphRecord {
+  std::string file;
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+};
+
+// The bundle's graph for one target.
+struct EngineRecord {
+  std::string target;
+  std::string precision;
+  GraphRecord graph;
+  // The kind of processor that an INT8 graph was made for.
+  std::optional<std::string> processor;
+  // The file that a target's own builder made of the graph, where there is one.
+  std::optional<std::string> built_file;
+};
+
+struct FileRecord {
+  std::int64_t bytes;
+  std::string sha256;
+};
+
+struct Manifest {
+  std::int64_t schema_version;
+  std::string task;
+  // In id order; empty where the task has none.
+  std::vector<std::string> labels;
+  std::int64_t max_position_embeddings;
+  TokenizerRecord tokenizer;
+  // The task's parameters; what is not named has the task's default.
+  text::Json postprocessing;
+  std::string default_target;
+  std::vector<EngineRecord> engines;
+  // Every other file of the bundle by name, in the manifest's order.
+  std::vector<std::pair<std::string, FileRecord>> files;
+
+  // The entry of a target; of the default target where none is named. Throws BundleError where the
+  // bundle does not serve it.
+  const EngineRecord& engine(const std::optional<std::string>& target = std::nullopt) const;
+};
+
+// Reads and checks the manifest of a bundle's folder. Throws BundleError where there is none, it is
+// malformed or of another version, or it names a file outside the folder, a default target that it
+// does not serve, rows longer than the model takes, or more or fewer labels than a graph scores.
+Manifest read_manifest(const std::string& folder);
+
+}  // namespace bert_export::bundle

@@ -1,0 +1,28 @@
+// Where an engine's shared library is: no engine is linked in.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace bert_export::sessions {
+
+// What is told apart of an engine.
+struct EngineLibrary {
+  // Of the package on PyPI, which is also its folder in site-packages.
+  const char* package;
+  // Names the library, or the folder that holds it.
+  const char* variable;
+  // Of the folder in the package that holds the library.
+  const char* folder;
+  // Start of the library's file name.
+  const char* stem;
+  // What the system's loader finds it by.
+  std::vector<const char*> names;
+};
+
+// Opens the library (dlopen with RTLD_LOCAL): the one that is asked for, that of the environment
+// variable, that of the Python which `python3` starts, or the system's. It is never closed. Throws
+// TargetError where there is none.
+void* open_library(const EngineLibrary& engine, const std::string& asked);
+
+}  // namespace bert_export::sessions

@@ -1,0 +1,208 @@
+#include "sessions/onnxruntime.hpp"
+
+#include <algorithm>
+
+#include "bert_export/errors.hpp"
+#include "sessions/onnxruntime_api.hpp"
+#include "sessions/processor.hpp"
+
+namespace bert_export::sessions {
+namespace {
+
+using namespace onnxruntime;  // NOLINT: its names are those of the library that is wrapped
+
+constexpr int most_threads = 1024;
+
+// Fusions of ONNX Runtime's extended level, which would undo the graph's form.
+constexpr const char* fusions =
+    "AttentionFusion;BiasGeluFusion;BiasSkipLayerNormFusion;BiasSoftmaxFusion;"
+    "DynamicQuantizeMatMulFusion;EmbedLayerNormFusion;FastGeluFusion;GatherSliceToSplitFusion;"
+    "GatherToSliceFusion;GeluFusionL2;GemmActivationFusion;GroupQueryAttentionFusion;"
+    "LayerNormFusionL2;MatMulActivationFusion;MatMulIntegerToFloatFusion;MatMulScaleFusion;"
+    "MatmulTransposeFusion;QDQFinalCleanupTransformer;QDQSelectorActionTransformer;QuickGeluFusion;"
+    "SimplifiedLayerNormFusion;SkipLayerNormFusion";
+
+class OnnxRuntimeSession : public Session {
+ public:
+  OnnxRuntimeSession(const std::string& path, const bundle::EngineRecord& engine,
+                     const SessionOptions& options)
+      : library_(Library::open(options.library)),
+        graph_(engine.graph),
+        shrink_arena_(options.shrink_arena),
+        session_(library_),
+        memory_(library_) {
+    check_types(path);
+    start(path, options, saturates(engine.processor, detect_processor()));
+    check_names<SessionGetInputCount, SessionGetInputName>(path, "inputs", graph_.inputs);
+    check_names<SessionGetOutputCount, SessionGetOutputName>(path, "outputs", graph_.outputs);
+    const Failure failure =
+        library_.call<CreateCpuMemoryInfo>(AllocatorType::arena, MemoryType::standard, memory_.out());
+    if (failure) throw TargetError("engine onnxruntime cannot start", {"", failure.text});
+  }
+
+  Outputs run(const Feeds& feeds) const override {
+    check_feeds(graph_.inputs, feeds);
+    std::vector<OwnedValue> values;
+    std::vector<const char*> input_names;
+    std::vector<const Value*> inputs;
+    for (const bundle::TensorSpec& spec : graph_.inputs) {
+      values.push_back(wrap(feeds.at(spec.name)));
+      input_names.push_back(spec.name.c_str());
+      inputs.push_back(values.back().get());
+    }
+    std::vector<const char*> output_names;
+    for (const bundle::TensorSpec& spec : graph_.outputs) output_names.push_back(spec.name.c_str());
+    std::vector<Value*> given(output_names.size(), nullptr);
+    const OwnedRunOptions run_options = make_run_options();
+    const Failure failure = library_.call<Run>(session_.get(), run_options.get(),
+                                               input_names.data(), inputs.data(), inputs.size(),
+                                               output_names.data(), given.size(), given.data());
+    std::vector<OwnedValue> outputs;
+    for (Value* const value : given) *outputs.emplace_back(library_).out() = value;
+    if (failure) {
+      throw InputError("feeds make the graph fail",
+                       {"ids within the vocabulary, types and positions of the model",
+                        failure.text});
+    }
+    Outputs answer;
+    for (std::size_t index = 0; index < given.size(); ++index) {
+      answer.emplace(output_names[index], read(outputs[index], output_names[index]));
+    }
+    return answer;
+  }
+
+ private:
+  void check_types(const std::string& path) const {
+    for (const auto& [specs, dtype] :
+         {std::pair(&graph_.inputs, "int64"), std::pair(&graph_.outputs, "float32")}) {
+      for (const bundle::TensorSpec& spec : *specs) {
+        if (spec.dtype == dtype) continue;
+        throw BundleError("graph " + path + " has a tensor " + spec.name + " of an unsupported type",
+                          {dtype, spec.dtype});
+      }
+    }
+  }
+
+  // Starts ONNX Runtime so that it keeps the form of the graph, which was measured fastest: only its
+  // basic level runs, and of its extended level the one pass that keeps products from saturating.
+  void start(const std::string& path, const SessionOptions& options, bool unsaturated) {
+    OwnedSessionOptions own(library_);
+    const auto set = [&](const Failure& failure) {
+      if (failure) throw TargetError("engine onnxruntime cannot start", {"", failure.text});
+    };
+    const auto configure = [&](const char* key, const char* value) {
+      set(library_.call<AddSessionConfigEntry>(own.get(), key, value));
+    };
+    set(library_.call<CreateSessionOptions>(own.out()));
+    set(library_.call<SetSessionLogSeverityLevel>(own.get(), LoggingLevel::fatal));
+    set(library_.call<SetSessionGraphOptimizationLevel>(
+        own.get(), unsaturated ? OptimizationLevel::extended : OptimizationLevel::basic));
+    if (unsaturated) {
+      configure("session.x64quantprecision", "1");
+      configure("optimization.disable_specified_optimizers", fusions);
+    }
+    if (options.threads != 0) {
+      set(library_.call<SetIntraOpNumThreads>(own.get(), options.threads));
+    }
+    if (!options.spinning) configure("session.intra_op.allow_spinning", "0");
+    const Failure failure =
+        library_.call<CreateSession>(library_.env(), path.c_str(), own.get(), session_.out());
+    if (failure) {
+      throw BundleError("graph " + path + " cannot be opened by onnxruntime " + library_.version(),
+                        {"a readable ONNX graph", failure.text, "Export the bundle again"});
+    }
+  }
+
+  // Compares the graph's names with the manifest's, in their order.
+  template <typename Count, typename Name>
+  void check_names(const std::string& path, const char* what,
+                   const std::vector<bundle::TensorSpec>& specs) const {
+    std::size_t count = 0;
+    Allocator* allocator = nullptr;
+    Failure failure = library_.call<Count>(session_.get(), &count);
+    if (!failure) failure = library_.call<GetAllocatorWithDefaultOptions>(&allocator);
+    std::string found;
+    for (std::size_t index = 0; index < count && !failure; ++index) {
+      char* name = nullptr;
+      failure = library_.call<Name>(session_.get(), index, allocator, &name);
+      if (failure) break;
+      found += (found.empty() ? "" : ", ") + std::string(name);
+      failure = library_.call<AllocatorFree>(allocator, name);
+    }
+    if (failure) throw TargetError("engine onnxruntime cannot start", {"", failure.text});
+    std::string expected;
+    for (const bundle::TensorSpec& spec : specs) {
+      expected += (expected.empty() ? "" : ", ") + spec.name;
+    }
+    if (found != expected) {
+      throw BundleError("graph " + path + " has other " + what + " than the manifest",
+                        {expected, found, "Export the bundle again"});
+    }
+  }
+
+  // The engine reads the feed's own memory, which outlives the run.
+  OwnedValue wrap(const Feed& feed) const {
+    OwnedValue value(library_);
+    auto* const data = const_cast<std::int64_t*>(feed.numbers.data());
+    const Failure failure = library_.call<CreateTensorWithDataAsOrtValue>(
+        memory_.get(), static_cast<void*>(data), feed.numbers.size() * sizeof(std::int64_t),
+        feed.shape.data(), feed.shape.size(), ElementType::int64, value.out());
+    if (failure) throw InputError("feeds are wrong", {"", failure.text});
+    return value;
+  }
+
+  OwnedRunOptions make_run_options() const {
+    OwnedRunOptions options(library_);
+    if (!shrink_arena_) return options;
+    Failure failure = library_.call<CreateRunOptions>(options.out());
+    if (!failure) {
+      failure = library_.call<AddRunConfigEntry>(
+          options.get(), "memory.enable_memory_arena_shrinkage", "cpu:0");
+    }
+    if (failure) throw TargetError("engine onnxruntime cannot shrink its memory", {"", failure.text});
+    return options;
+  }
+
+  Output read(const OwnedValue& value, const char* name) const {
+    Output output;
+    OwnedTensorInfo info(library_);
+    ElementType type{};
+    std::size_t rank = 0;
+    Failure failure = library_.call<GetTensorTypeAndShape>(value.get(), info.out());
+    if (!failure) failure = library_.call<GetTensorElementType>(info.get(), &type);
+    if (!failure) failure = library_.call<GetDimensionsCount>(info.get(), &rank);
+    output.shape.resize(rank);
+    if (!failure) failure = library_.call<GetDimensions>(info.get(), output.shape.data(), rank);
+    void* data = nullptr;
+    if (!failure) failure = library_.call<GetTensorMutableData>(value.get(), &data);
+    if (!failure && type != ElementType::float32) failure.text = "numbers that are no float32";
+    if (failure) {
+      throw TargetError(std::string("output ") + name + " cannot be read", {"", failure.text});
+    }
+    std::size_t count = 1;
+    for (const std::int64_t size : output.shape) count *= static_cast<std::size_t>(size);
+    const auto* const numbers = static_cast<const float*>(data);
+    output.numbers.assign(numbers, numbers + count);
+    return output;
+  }
+
+  const Library& library_;
+  bundle::GraphRecord graph_;
+  bool shrink_arena_;
+  OwnedSession session_;
+  OwnedMemoryInfo memory_;
+};
+
+}  // namespace
+
+std::unique_ptr<Session> open_onnxruntime(const std::string& folder,
+                                          const bundle::EngineRecord& engine,
+                                          const SessionOptions& options) {
+  if (options.threads < 0 || options.threads > most_threads) {
+    throw InputError("threads is wrong", {"a whole number from 1 to " + std::to_string(most_threads),
+                                          std::to_string(options.threads)});
+  }
+  return std::make_unique<OnnxRuntimeSession>(folder + "/" + engine.graph.file, engine, options);
+}
+
+}  // namespace bert_export::sessions

@@ -1,0 +1,76 @@
+#include "sessions/onnxruntime_api.hpp"
+
+#include <dlfcn.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <sstream>
+
+#include "bert_export/errors.hpp"
+#include "sessions/library_search.hpp"
+
+namespace bert_export::sessions::onnxruntime {
+namespace {
+
+// What the only function that the library shows by name gives.
+struct ApiBase {
+  const Function* (*get_api)(std::uint32_t version);
+  const char* (*get_version)();
+};
+
+const EngineLibrary& engine() {
+  static const EngineLibrary library{"onnxruntime", "BERT_EXPORT_ONNXRUNTIME", "capi",
+                                     "libonnxruntime.so",
+                                     {"libonnxruntime.so.1", "libonnxruntime.so"}};
+  return library;
+}
+
+std::string one_line(const std::string& text) {
+  std::istringstream words(text);
+  std::string line;
+  for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
+  return line.empty() ? "an error without words" : line;
+}
+
+}  // namespace
+
+Library::Library(const std::string& asked) {
+  void* const library = open_library(engine(), asked);
+  using GetApiBase = const ApiBase* (*)();
+  const auto get_base = reinterpret_cast<GetApiBase>(::dlsym(library, "OrtGetApiBase"));
+  if (get_base == nullptr) {
+    throw TargetError("library " + (asked.empty() ? engine().package : asked) + " is another",
+                      {"ONNX Runtime", "a library without OrtGetApiBase"});
+  }
+  const ApiBase* const base = get_base();
+  version_ = base->get_version();
+  table_ = base->get_api(api_version);
+  if (table_ == nullptr) {
+    throw TargetError("engine onnxruntime " + version_ + " is too old",
+                      {"1.17 or later", version_, "Run: pip install --upgrade onnxruntime"});
+  }
+  if (const Failure failure = call<CreateEnv>(LoggingLevel::fatal, "bert_export", &env_)) {
+    throw TargetError("engine onnxruntime " + version_ + " cannot start", {"", failure.text});
+  }
+  call<DisableTelemetryEvents>(env_);
+}
+
+const Library& Library::open(const std::string& asked) {
+  // Never destroyed: at exit other threads may still run, and statics may still own sessions.
+  static auto& mutex = *new std::mutex;
+  static auto& opened = *new std::map<std::string, std::unique_ptr<const Library>>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::unique_ptr<const Library>& library = opened[asked];
+  if (library == nullptr) library.reset(new Library(asked));
+  return *library;
+}
+
+Failure Library::failure_of(Status* status) const {
+  if (status == nullptr) return {};
+  Failure failure{one_line(function<GetErrorMessage>()(status))};
+  function<ReleaseStatus>()(status);
+  return failure;
+}
+
+}  // namespace bert_export::sessions::onnxruntime

@@ -1,0 +1,90 @@
+#include "sessions/session.hpp"
+
+#include <algorithm>
+
+#include "bert_export/errors.hpp"
+
+namespace bert_export::sessions {
+namespace {
+
+// The axis of a batch's masks, which may have none.
+constexpr const char* masked_axis = "masked";
+
+std::string joined(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list.empty() ? "none" : list;
+}
+
+std::string shown(const Shape& shape) {
+  std::string list;
+  for (const std::int64_t size : shape) list += (list.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + list + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::string shown(const bundle::TensorSpec& spec) {
+  std::string list;
+  for (const auto& axis : spec.shape) {
+    const auto* const name = std::get_if<std::string>(&axis);
+    list += list.empty() ? "" : ", ";
+    list += name != nullptr ? *name : std::to_string(std::get<std::int64_t>(axis));
+  }
+  return "(" + list + ")";
+}
+
+void check_names(const std::vector<bundle::TensorSpec>& inputs, const Feeds& feeds) {
+  std::vector<std::string> wanted;
+  std::vector<std::string> given;
+  for (const bundle::TensorSpec& spec : inputs) wanted.push_back(spec.name);
+  for (const auto& [name, feed] : feeds) given.push_back(name);
+  const std::string expected = joined(wanted);
+  const std::string got = joined(given);
+  if (expected != got) throw InputError("feeds do not name the graph's inputs", {expected, got});
+}
+
+void check_shape(const bundle::TensorSpec& spec, const Feed& feed,
+                 std::map<std::string, std::int64_t>& sizes) {
+  bool fits = feed.shape.size() == spec.shape.size();
+  std::int64_t count = 1;
+  bool may_be_empty = false;
+  for (std::size_t axis = 0; axis < spec.shape.size() && fits; ++axis) {
+    const std::int64_t size = feed.shape[axis];
+    const auto* const name = std::get_if<std::string>(&spec.shape[axis]);
+    const std::int64_t bound = name != nullptr ? sizes.emplace(*name, size).first->second
+                                               : std::get<std::int64_t>(spec.shape[axis]);
+    may_be_empty = may_be_empty || (name != nullptr && *name == masked_axis);
+    fits = size == bound && size >= 0;
+    count *= size;
+  }
+  if (!fits || count != static_cast<std::int64_t>(feed.numbers.size())) {
+    throw InputError("input " + spec.name + " has the wrong shape",
+                     {shown(spec), shown(feed.shape)});
+  }
+  if (count == 0 && !may_be_empty) {
+    throw InputError("input " + spec.name + " is empty", {"no axis of size 0", shown(feed.shape)});
+  }
+}
+
+void check_numbers(const bundle::TensorSpec& spec, const Feed& feed) {
+  if (!spec.below || feed.numbers.empty()) return;
+  const auto [least, most] = std::minmax_element(feed.numbers.begin(), feed.numbers.end());
+  if (*least >= 0 && *most < *spec.below) return;
+  throw InputError("input " + spec.name + " holds a number that the model has no row for",
+                   {"0 to " + std::to_string(*spec.below - 1),
+                    std::to_string(*least) + " to " + std::to_string(*most)});
+}
+
+}  // namespace
+
+void check_feeds(const std::vector<bundle::TensorSpec>& inputs, const Feeds& feeds) {
+  check_names(inputs, feeds);
+  std::map<std::string, std::int64_t> sizes;
+  for (const bundle::TensorSpec& spec : inputs) {
+    const Feed& feed = feeds.at(spec.name);
+    check_shape(spec, feed, sizes);
+    check_numbers(spec, feed);
+  }
+}
+
+}  // namespace bert_export::sessions
