@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,24 @@ def test_plot_is_drawn(visit: Visit) -> None:
     path = page.locator("#plot .frontier").get_attribute("d")
     assert path is not None
     assert path.count("V") == 3  # one step per variant on it
+
+
+def test_every_point_has_a_line_to_its_p95(visit: Visit) -> None:
+    tails = visit.page.locator("#plot .tail")
+    assert tails.count() == 5
+    assert all((tails.nth(index).bounding_box() or {})["width"] > 0 for index in range(5))
+
+
+def test_a_bound_of_the_p95_is_a_line(browser: playwright.Browser, tmp_path: Path) -> None:
+    report = sample_report()
+    report.p95_below = 0.006
+    page = browser.new_page()
+    page.goto(write_page(report, tmp_path).as_uri())
+    page.wait_for_selector("#plot svg")
+    assert page.locator("#plot .floor-text").all_inner_texts()[-1] == "p95 below 6 ms"
+    page.locator("input[name=shape][value='1x16']").check(force=True)
+    assert "p95 below 6 ms" not in page.locator("#plot .floor-text").all_inner_texts()
+    page.close()
 
 
 def test_nothing_is_wider_than_the_screen(visit: Visit) -> None:
