@@ -300,7 +300,7 @@ def _resource_bars(report: Report) -> Iterator[dict[str, Any]]:
     )
     yield _bars(
         report,
-        "Peak memory over all workloads",
+        "Peak memory",
         lambda variant: variant.measured.peak_bytes,
         lambda figure: wording.size(int(figure)),
     )

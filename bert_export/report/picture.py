@@ -163,9 +163,9 @@ def _draw_bound(axes: Axes, seconds: float) -> None:
         f"p95 below {wording.bound(seconds)}",
         (1000 * seconds, 0),
         xycoords=("data", "axes fraction"),
-        xytext=(-4, 5),
+        xytext=(4, 5),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         fontsize=8,
         color=_BAD,
     )
