@@ -132,8 +132,8 @@ def _floor(report: Report) -> float | None:
 
 
 def _bound(report: Report) -> dict[str, Any] | None:
-    """The p95 that was asked for, in milliseconds."""
-    if report.p95_below is None:
+    """The p95 that was asked for, in milliseconds; ``None`` where it is far from all others."""
+    if report.p95_below is None or not report.shows_bound(report.main_shape):
         return None
     return {
         "shape": report.main_shape,
