@@ -149,8 +149,8 @@ def test_layers_that_hurt_stay_in_float_and_the_bytes_are_the_same(
     with load(done.path) as pipeline:
         assert pipeline("the cat sat")[0]["label"] in "abc"
     again = export(**options | {"output": tmp_path / "again"})
-    timeless = [msgspec.structs.replace(one.manifest, stages={}) for one in (done, again)]
-    assert timeless[0] == timeless[1]
+    untimed = [msgspec.structs.replace(one.manifest, stages={}) for one in (again, done)]
+    assert untimed[0] == untimed[1]
     for name in done.manifest.files:
         assert (done.path / name).read_bytes() == (again.path / name).read_bytes()
 
