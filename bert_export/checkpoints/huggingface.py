@@ -41,8 +41,12 @@ RENAMES: tuple[tuple[str, str], ...] = (
     (r"^(embeddings|encoder|pooler)\.", r"bert.\1."),
 )
 
-# Buffers that old versions stored beside the parameters. They follow from the config.
-_BUFFERS = re.compile(r"bert\.embeddings\.(position_ids|token_type_ids)")
+# What never reaches an answer: buffers that old versions stored beside the parameters, which follow
+# from the config, and the weights of a loss.
+_UNUSED = re.compile(
+    r"bert\.embeddings\.(position_ids|token_type_ids)"
+    r"|(loss|loss_fct|loss_fn|criterion)\.(weight|pos_weight)"
+)
 
 _FLAX_ENDINGS = (".kernel", ".scale", ".embedding")  # of names that no other framework has
 
@@ -132,7 +136,7 @@ def canonical_name(name: str) -> str:
 
 
 def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Rename a checkpoint's tensors and drop its buffers.
+    """Rename a checkpoint's tensors and drop those that no answer depends on.
 
     Args:
         tensors: By the names of PyTorch, TensorFlow or Flax.
@@ -153,7 +157,7 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():
         name = canonical_name(foreign)
-        if _BUFFERS.fullmatch(name):
+        if _UNUSED.fullmatch(name):
             continue
         if not _KNOWN.fullmatch(name):
             raise CheckpointError(

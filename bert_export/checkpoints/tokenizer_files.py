@@ -154,7 +154,9 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
     if is_stored:
         tokenizer = _read_stored(folder / _JSON)
     elif settings.kind.splits_as_bert:
-        tokenizer = _build(_read_vocabulary(folder / _VOCABULARY), settings.text("unk_token"))
+        vocabulary = _read_vocabulary(folder / _VOCABULARY)
+        _check_frame(folder, vocabulary, settings)
+        tokenizer = _build(vocabulary, settings.text("unk_token"))
     else:
         raise TokenizerError(
             f"checkpoint {folder} needs {_JSON}, for its tokenizer does not split as BERT's does"
@@ -218,7 +220,12 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
 
 
 def _build(vocabulary: dict[str, int], unk_token: str) -> Tokenizer:
-    """BERT's WordPiece tokenizer over a vocabulary."""
+    """BERT's WordPiece tokenizer over a vocabulary.
+
+    A vocabulary without the unknown token gets it behind its last one, for which the model has no
+    vector: a text with an unknown word is refused, any other is answered.
+    """
+    vocabulary.setdefault(unk_token, max(vocabulary.values(), default=-1) + 1)
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unk_token))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -363,6 +370,21 @@ def _all_specials(settings: _Settings) -> Iterator[AddedToken | str]:
     yield from settings.additional
 
 
+def _check_frame(folder: Path, vocabulary: Mapping[str, int], settings: _Settings) -> None:
+    """Refuse a vocabulary that lacks the tokens of every row, as an empty or foreign file does."""
+    listed = {token.content for token in settings.added.values()}
+    for key in ("cls_token", "sep_token"):
+        if settings.text(key) not in vocabulary and settings.text(key) not in listed:
+            raise _without(folder, key, settings.text(key))
+
+
+def _without(folder: Path, key: str, text: str) -> TokenizerError:
+    return TokenizerError(
+        f"checkpoint {folder} tokenizer has no {key}",
+        expected=f"{text!r} in the vocabulary, or {key} in {_CONFIG}",
+    )
+
+
 def _check_specials(folder: Path, tokenizer: Tokenizer, texts: dict[str, str]) -> None:
     """Refuse a tokenizer without the tokens that a row needs.
 
@@ -370,10 +392,7 @@ def _check_specials(folder: Path, tokenizer: Tokenizer, texts: dict[str, str]) -
     """
     for key in ("cls_token", "sep_token"):
         if tokenizer.token_to_id(texts[key]) is None:
-            raise TokenizerError(
-                f"checkpoint {folder} tokenizer has no {key}",
-                expected=f"{texts[key]!r} in the vocabulary, or {key} in {_CONFIG}",
-            )
+            raise _without(folder, key, texts[key])
     if tokenizer.token_to_id(texts["pad_token"]) is None:
         texts["pad_token"] = texts["sep_token"]
     if isinstance(tokenizer.model, WordPiece) and texts["unk_token"] not in tokenizer.get_vocab(

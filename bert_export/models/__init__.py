@@ -210,7 +210,7 @@ def _fitting(
             fix="Export the checkpoint before it was quantized",
         )
     tensor = tensor.to(torch.float32)
-    if not tensor.isfinite().all():
+    if not all(map(torch.isfinite, tensor.aminmax())):  # isfinite of all takes a copy of the tensor
         raise CheckpointError(
             f"checkpoint {checkpoint.source} tensor {key} holds values that are not finite",
             expected="numbers of float32",

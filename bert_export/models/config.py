@@ -189,11 +189,11 @@ def _refuse_other_models(raw: Mapping[str, Any]) -> None:
             got="true",
             fix="Export a checkpoint without an encoder to attend to",
         )
-    if raw.get("pruned_heads"):
+    pruned = raw.get("pruned_heads")
+    if any(pruned.values()) if isinstance(pruned, Mapping) else pruned:
         raise ConfigError(
-            "config field pruned_heads is not supported", expected="no pruned heads",
-            got=raw["pruned_heads"],
-        )  # fmt: skip
+            "config field pruned_heads is not supported", expected="no pruned heads", got=pruned
+        )
 
 
 def _size(raw: Mapping[str, Any], name: str, default: int, *, least: int = 1) -> int:

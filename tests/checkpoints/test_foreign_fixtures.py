@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from bert_export.checkpoints import load_checkpoint
+from bert_export.bundle import CheckpointOptions
+from bert_export.checkpoints import load_checkpoint, settle
 from bert_export.errors import BertExportError
 from bert_export.models import load_head
 from tests.checkpoints.conftest import SHARED
@@ -42,6 +43,25 @@ def test_answers_are_those_of_the_framework_that_wrote_the_file(folder: Path) ->
     answers = answers if isinstance(answers, tuple) else (answers,)
     for name, answer in zip(head.outputs, answers, strict=True):
         np.testing.assert_allclose(answer.numpy(), arrays[f"out_{name}"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [folder for folder in FOLDERS if folder.name.startswith("tf1-") and "v1" not in folder.name],
+    ids=lambda folder: folder.name,
+)
+def test_googles_code_computes_gelu_by_tanh(folder: Path) -> None:
+    about = json.loads((folder / "about.json").read_text())
+    checkpoint, _ = settle(load_checkpoint(str(folder)), CheckpointOptions(gelu="tanh"))
+    head = load_head(about["head"], checkpoint)
+    with np.load(folder / "expected.npz") as stored:
+        arrays = dict(stored)
+    inputs = [torch.from_numpy(arrays[f"in_{name}"].astype(np.int64)) for name in head.inputs]
+    answers = head(*inputs)
+    answers = answers if isinstance(answers, tuple) else (answers,)
+    for name, answer in zip(head.outputs, answers, strict=True):
+        expected = arrays[f"out_{name}_tanh_gelu"]
+        np.testing.assert_allclose(answer.numpy(), expected, rtol=0, atol=1e-5)
 
 
 def test_damaged_and_hostile_folders_are_refused(

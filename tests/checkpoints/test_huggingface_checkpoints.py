@@ -60,6 +60,7 @@ def test_old_names_and_buffers_are_read(pretraining: Path) -> None:
     old = {_foreign_name(name): tensor for name, tensor in state.items()}
     old["embeddings.position_ids"] = torch.arange(32).unsqueeze(0)
     old["embeddings.token_type_ids"] = torch.zeros(1, 32, dtype=torch.int64)
+    old |= {"loss_fct.weight": torch.ones(2), "criterion.pos_weight": torch.ones(2)}
     save_file(old, pretraining / "model.safetensors")
     assert _equal(load_checkpoint(str(pretraining)).tensors, expected)
 
@@ -83,6 +84,23 @@ def test_shards_equal_one_file(tmp_path: Path, safe: bool) -> None:
     tied = {name for name in tensors if "predictions.decoder" in name}
     untied = {name: tensor for name, tensor in tensors.items() if name not in tied}
     assert hash_tensors(untied) == digest
+
+
+def test_an_old_index_may_name_a_buffer_that_no_shard_has(tmp_path: Path) -> None:
+    model = save_tiny("BertModel", tmp_path)
+    digest = load_checkpoint(str(tmp_path)).hash_tensors()
+    (tmp_path / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path, max_shard_size="8KB")
+    path = tmp_path / "model.safetensors.index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    some_shard = next(iter(index["weight_map"].values()))
+    index["weight_map"]["embeddings.position_ids"] = some_shard
+    path.write_text(json.dumps(index))
+    assert load_checkpoint(str(tmp_path)).hash_tensors() == digest
+    index["weight_map"]["embeddings.position_embeddings.bias"] = some_shard
+    path.write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"lacks the tensor .*position_embeddings\.bias"):
+        load_checkpoint(str(tmp_path))
 
 
 def test_safetensors_come_before_pickles(pretraining: Path) -> None:

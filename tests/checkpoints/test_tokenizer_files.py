@@ -297,7 +297,6 @@ def _tokens(files: TokenizerFiles, text: str) -> list[str]:
         ({"tokenizer_config.json": {"cls_token": 7}}, "malformed special token"),
         ({"tokenizer_config.json": {"cls_token": {"content": 7}}}, "malformed special token"),
         ({"tokenizer_config.json": {"cls_token": "a : b"}}, "cannot frame a text|has no cls_token"),
-        ({"tokenizer_config.json": {"unk_token": "<unk>"}}, "has no unknown token"),
         ({"tokenizer_config.json": {"additional_special_tokens": "x"}}, "expected a list"),
         ({"tokenizer_config.json": {"extra_special_tokens": "x"}}, "an object of name: token"),
         ({"tokenizer_config.json": {"extra_special_tokens": {"a": 3}}}, "malformed special token"),
@@ -416,6 +415,23 @@ def test_declared_tokens_need_no_row_of_the_word_table(tmp_path: Path) -> None:
     assert _tokens(files, "a [E1]") == ["[CLS]", "a", "[E1]", "[SEP]"]
 
 
+def test_a_vocabulary_may_lack_the_unknown_token(tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {"unk_token": "<unk>"}}, stored=False)
+    size = len(dict.fromkeys(WORDS))
+    files = read_tokenizer(tmp_path, vocab_size=size)
+    original = transformers.BertTokenizerFast.from_pretrained(tmp_path)
+    tokenizer = Tokenizer.from_str(files.json)
+    assert tokenizer.encode("the cat").ids == original("the cat")["input_ids"]
+    assert tokenizer.token_to_id("<unk>") == original.unk_token_id == size
+    assert tokenizer.encode("the ☃").ids == [2, tokenizer.token_to_id("the"), size, 3]
+
+
+def test_a_stored_vocabulary_needs_the_unknown_token(tmp_path: Path) -> None:
+    _write(tmp_path, {"tokenizer_config.json": {"unk_token": "<unk>"}}, stored=True)
+    with pytest.raises(TokenizerError, match="has no unknown token"):
+        read_tokenizer(tmp_path, vocab_size=ROWS)
+
+
 def test_a_padding_token_without_a_row_is_not_needed(tmp_path: Path) -> None:
     _write(tmp_path, {"tokenizer_config.json": {"pad_token": "<pad>"}}, stored=False)
     size = len(dict.fromkeys(WORDS))
@@ -426,8 +442,13 @@ def test_a_padding_token_without_a_row_is_not_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["cls_token", "sep_token"])
 def test_a_framing_token_without_a_row_is_refused(key: str, tmp_path: Path) -> None:
     _write(tmp_path, {"tokenizer_config.json": {key: "<x>"}}, stored=False)
+    size = len(dict.fromkeys(WORDS))
+    with pytest.raises(TokenizerError, match=f"has no {key}: expected '<x>' in the vocabulary"):
+        read_tokenizer(tmp_path, vocab_size=size + 1)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<x>": size}))
+    assert getattr(read_tokenizer(tmp_path, vocab_size=size + 1), key) == "<x>"
     with pytest.raises(TokenizerError, match=r"for '<x>'\. Check that tokenizer"):
-        read_tokenizer(tmp_path, vocab_size=len(dict.fromkeys(WORDS)))
+        read_tokenizer(tmp_path, vocab_size=size)
 
 
 def test_tokens_beyond_the_word_table_are_refused(tmp_path: Path) -> None:

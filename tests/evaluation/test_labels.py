@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bert_export.datasets import DataSet
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.choices import ChoiceScorer, NextSentenceScorer, ZeroShotScorer
-from bert_export.evaluation.classification import RegressionScorer
+from bert_export.evaluation.classification import MultiLabelScorer, RegressionScorer
 from bert_export.evaluation.labels import LabelReader, Notes, TagReader, split_tag
 
 IOB = ("O", "B-person", "I-person", "B-location", "I-location")
@@ -227,6 +227,23 @@ def test_whether_a_text_follows_in_words() -> None:
     assert "'isNext' as '1', 'NotNext' as '0'" in notes.sentences[0]
     with pytest.raises(DatasetError, match=r"expected 1 \(it follows\) or 0 .* got 'maybe'"):
         scorer.gold((), data_of("label", ["maybe"]), Notes())
+
+
+def test_lists_of_labels() -> None:
+    notes, labels = Notes(), ("a", "b", "c")
+    scorer = MultiLabelScorer("micro F1")
+    data = data_of("labels", [["A", "2"], [], ["good"]], label_map={"good": "b"})
+    gold = scorer.gold(labels, data, notes)
+    assert gold is not None
+    assert gold.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+    assert notes.sentences == (
+        "labels matched in another letter case: 'A' as 'a'",
+        "labels that are ids as text count as ids: '2' as '2'",
+    )
+    with pytest.raises(DatasetError, match="got 'd', where the labels of the data are a, d"):
+        scorer.gold(labels, data_of("labels", [["a"], ["d"]]), Notes())
+    with pytest.raises(DatasetError, match="names a label twice"):
+        scorer.gold(labels, data_of("labels", [["a", "A"]]), Notes())
 
 
 def test_numbers_of_words() -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bert_export.bundle import SCHEMA_VERSION, ExportRequest
+from bert_export.bundle import SCHEMA_VERSION, CheckpointOptions, ExportRequest, Manifest
 from bert_export.errors import (
     CalibrationError,
     CheckpointError,
+    ConfigError,
     DatasetError,
     InputError,
     TaskError,
 )
 from bert_export.exporter.progress import Progress
+from bert_export.exporter.request import check_request
 from bert_export.exporter.source import Source, load_source
 from bert_export.runtime.processor import detect_processor
 from tests.exporter.conftest import RecordingListener
@@ -38,6 +42,33 @@ def test_the_manifest_keeps_it(read: Callable[..., Source], classifier: str) -> 
     assert manifest.request.model == manifest.model.source == classifier  # as it was typed
     assert (manifest.labels, manifest.tokenizer.max_length) == (("a", "b", "c"), 8)
     assert (manifest.engines, manifest.files) == ((), {})
+
+
+def test_what_the_checkpoint_does_not_say_is_assumed_or_told(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny("BertForSequenceClassification", num_labels=3), tmp_path / "x")
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    silent = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
+    path.write_text(json.dumps(silent | {"num_labels": 3}), encoding="utf-8")
+
+    def manifest(task: str | None, **options: object) -> Manifest:
+        told = CheckpointOptions(**options) if options else None  # type: ignore[arg-type]
+        request = check_request(ExportRequest(model=str(folder), task=task, checkpoint=told))
+        return load_source(request, progress=Progress()).manifest
+
+    (assumed,) = manifest(None).assumptions
+    assert "LABEL_0" in assumed
+    assert manifest("feature-extraction").assumptions == ()  # has no labels
+    named = manifest(None, labels=("a", "b", "c"))
+    assert (named.labels, named.assumptions) == (("a", "b", "c"), ())
+    assert named.request is not None
+    assert named.request.checkpoint == CheckpointOptions(labels=("a", "b", "c"))
+    with pytest.raises(InputError, match="labels have no use for task feature-extraction"):
+        manifest("feature-extraction", labels=("a", "b", "c"))
+    with pytest.raises(ConfigError, match="contradicts --labels: expected 3 names"):
+        manifest(None, labels=("a", "b"))
 
 
 def test_it_is_one_stage(classifier: str, listener: RecordingListener) -> None:

@@ -112,5 +112,11 @@ def test_other_values_are_refused(raw: dict[str, Any], message: str) -> None:
         BertConfig.from_dict(raw)
 
 
+def test_layers_without_pruned_heads_are_allowed() -> None:
+    assert BertConfig.from_dict({"pruned_heads": {"0": [], "3": []}}) == BertConfig()
+    with pytest.raises(ConfigError, match="pruned_heads is not supported"):
+        BertConfig.from_dict({"pruned_heads": {"0": [], "3": [1]}})
+
+
 def test_missing_padding_token_is_allowed() -> None:
     assert BertConfig.from_dict({"pad_token_id": None}).pad_token_id is None

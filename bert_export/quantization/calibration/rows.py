@@ -184,12 +184,24 @@ def encode_text(data: DataSet, pipeline: Pipeline[Any, Any, Any], *, seed: int =
         seed: Seed of the masks.
 
     Raises:
-        CalibrationError: A record does not fit the task; the error names its place.
+        CalibrationError: A record does not fit the task (the error names its place), or each has
+            tokens that the model has no vector for.
         TaskError: All records are pairs, and the checkpoint has one token type.
     """
     settings = pipeline.dataset_settings()
     items = read_items(pipeline, data, error=CalibrationError)
-    encoded = pipeline.encode_items(items, settings)
+    vocab_size = pipeline.manifest.model.vocab_size
+    # A declared token may have no vector, nor need the unknown one where a vocabulary has none.
+    encoded = [
+        [row for row in rows if row.input_ids.max(initial=0) < vocab_size]
+        for rows in pipeline.encode_items(items, settings)
+    ]
+    if items and not any(encoded):
+        raise CalibrationError(
+            f"calibration set {data.source} has no text that the model has vectors for",
+            expected=f"tokens with ids below {vocab_size}, the config's vocab_size",
+            fix="Calibrate on text that the vocabulary can spell",
+        )
     # A checkpoint with one token type cannot take pairs.
     types = pipeline.manifest.model.type_vocab_size
     fitting = [
@@ -206,7 +218,7 @@ def encode_text(data: DataSet, pipeline: Pipeline[Any, Any, Any], *, seed: int =
     masked = records
     if pipeline.definition.masked_texts:
         flat = [row for rows in records for row in rows]
-        random, vocab_size = np.random.default_rng(seed), pipeline.manifest.model.vocab_size
+        random = np.random.default_rng(seed)
         hidden = iter(corrupt_rows(flat, pipeline.tokenizer, random, vocab_size=vocab_size))
         masked = tuple(tuple(next(hidden) for _ in rows) for rows in records)
     return EncodedText(data.source, records, masked)

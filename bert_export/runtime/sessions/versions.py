@@ -49,7 +49,7 @@ def check_version(distribution: str, found: object) -> None:
         raise TargetError(
             f"{distribution} {found} is too old for bundles of this bert-export",
             expected=f"{distribution} {oldest} or later",
-            got=found,
+            got=str(found),
             fix=f"Run: pip install '{distribution}>={oldest}'",
         )
 

@@ -1,0 +1,132 @@
+"""How long a checkpoint of BERT-base takes to open, and how much memory, for every format.
+
+The checkpoints are made here, with random weights, by the writers of the tests::
+
+    python scripts/benchmarks/opening.py FOLDER [FORMAT ...]
+
+Each format is opened in a process of its own, twice: the second time its files are in the page
+cache. Memory is the peak of the process less what its imports took, as a multiple of the bytes of
+the head's weights.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from tests.checkpoints import foreign
+
+HEAD = "BertForPreTraining"
+_CHILD = """
+import sys, time
+from pathlib import Path
+def resident(key):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+import h5py, torch, google_crc32c
+from bert_export.checkpoints import load_checkpoint
+from bert_export.models import load_head
+torch.ones(8, 8) @ torch.ones(8, 8)
+before = resident("VmRSS:")
+began, computing = time.perf_counter(), time.process_time()
+checkpoint = load_checkpoint(sys.argv[1])
+read = time.perf_counter() - began
+computed = time.process_time() - computing
+head = load_head(sys.argv[2], checkpoint)
+opened = time.perf_counter() - began
+weights = sum(parameter.nbytes for parameter in head.state_dict().values())
+weights -= head.state_dict()["cls.predictions.decoder.weight"].nbytes  # tied
+peak = resident("VmHWM:") - before
+print(f"{read:.2f} {computed:.2f} {opened:.2f} {peak / weights:.2f} {weights / 1e6:.0f}")
+"""
+
+
+def _tensorflow_1(model: torch.nn.Module, folder: Path) -> None:
+    foreign.write_bundle(folder / "bert_model.ckpt", foreign.tensorflow_v1_arrays(model))
+
+
+def _tensorflow_1_with_slots(model: torch.nn.Module, folder: Path) -> None:
+    arrays = foreign.tensorflow_v1_arrays(model)
+    slots = {f"{name}/adam_{kind}": array for name, array in arrays.items() for kind in "mv"}
+    foreign.write_bundle(folder / "bert_model.ckpt", arrays | slots)
+
+
+def _objects(model: torch.nn.Module, folder: Path) -> None:
+    arrays = foreign.tensorflow_h5_arrays(model)
+    keys = {f"variables/{i}/.ATTRIBUTES/VARIABLE_VALUE": name for i, name in enumerate(arrays)}
+    # A graph of objects has the names without the group of the layer that HDF5 puts before them.
+    names = {key: name.split("/", 1)[1].removesuffix(":0") for key, name in keys.items()}
+    foreign.write_bundle(
+        folder / "variables" / "variables",
+        {key: arrays[name] for key, name in keys.items()},
+        objects=names,
+    )
+
+
+def _h5(model: torch.nn.Module, folder: Path) -> None:
+    foreign.write_h5(folder / "tf_model.h5", foreign.tensorflow_h5_arrays(model))
+
+
+def _flax(model: torch.nn.Module, folder: Path) -> None:
+    leaves = {name: foreign.packed(array) for name, array in foreign.flax_arrays(model).items()}
+    foreign.write_msgpack(folder / "flax_model.msgpack", foreign.nested(leaves))
+
+
+def _safetensors(model: torch.nn.Module, folder: Path) -> None:
+    model.save_pretrained(folder)  # type: ignore[operator]
+
+
+MAKERS: Mapping[str, Callable[[torch.nn.Module, Path], None]] = {
+    "tensorflow-1": _tensorflow_1,
+    "tensorflow-1-with-slots": _tensorflow_1_with_slots,
+    "tensorflow-2-objects": _objects,
+    "tensorflow-h5": _h5,
+    "flax": _flax,
+    "safetensors": _safetensors,
+}
+
+
+def make(name: str, folder: Path) -> None:
+    """Write a random checkpoint of BERT-base in a format; a folder that is there is left."""
+    if (folder / "vocab.txt").is_file():
+        return
+    torch.manual_seed(0)
+    make_config: Any = transformers.BertConfig  # without annotations
+    config = make_config()
+    folder.mkdir(parents=True, exist_ok=True)
+    MAKERS[name](getattr(transformers, HEAD)(config), folder)
+    stated = config.to_dict() | {"architectures": [HEAD], "model_type": "bert"}
+    is_old = name.startswith("tensorflow-1")
+    (folder / ("bert_config.json" if is_old else "config.json")).write_text(json.dumps(stated))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words += [f"word{index}" for index in range(config.vocab_size - len(words))]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Print a line per format and run."""
+    print(
+        "format, run: seconds to read, of the processor, seconds to the head, memory / weights, MB of weights"
+    )
+    for name in names or MAKERS:
+        make(name, folder / name)
+        for run in ("first", "again"):
+            done = subprocess.run(
+                [sys.executable, "-c", _CHILD, str(folder / name), HEAD],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            print(f"{name}, {run}: {done.stdout.strip()}", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
