@@ -45,6 +45,8 @@ std::string answers_to_json(const std::vector<std::vector<Answer>>& answers) {
 namespace {
 
 using bert_export::OpenOptions;
+using bert_export::SentenceEmbedding;
+using bert_export::SentenceEmbeddingOptions;
 using bert_export::Text;
 using bert_export::TextClassification;
 using bert_export::TextClassificationOptions;
@@ -108,6 +110,21 @@ std::string answer(const TokenClassification& pipeline, const Json& call) {
   return tests::answers_to_json(pipeline(read_inputs(call), options));
 }
 
+std::string answer(const SentenceEmbedding& pipeline, const Json& call) {
+  SentenceEmbeddingOptions options;
+  options.prompt = optional_string(call, "prompt");
+  options.prompt_name = optional_string(call, "prompt_name");
+  if (const Json* const scaled = call.find("normalize")) {
+    options.normalize = scaled->boolean("normalize");
+  }
+  if (const auto kept = optional_whole(call, "truncate_dim")) {
+    options.truncate_dim = static_cast<std::size_t>(*kept);
+  }
+  std::vector<std::string_view> texts;
+  for (const Json& text : call.at("inputs").array("inputs")) texts.push_back(text.string("text"));
+  return tests::to_json(pipeline(texts, options));
+}
+
 template <typename Pipeline>
 void answer_all(const Pipeline& pipeline) {
   for (std::string line; std::getline(std::cin, line);) {
@@ -131,8 +148,11 @@ int main(int count, char** arguments) {
   try {
     OpenOptions options;
     options.threads = 1;
-    if (bert_export::bundle::read_manifest(folder).task == "token-classification") {
+    const std::string task = bert_export::bundle::read_manifest(folder).task;
+    if (task == "token-classification") {
       answer_all(TokenClassification::open(folder, options));
+    } else if (task == "sentence-embedding") {
+      answer_all(SentenceEmbedding::open(folder, options));
     } else {
       answer_all(TextClassification::open(folder, options));
     }

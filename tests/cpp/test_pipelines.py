@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import bert_export
@@ -129,6 +130,54 @@ def test_token_classification(plain: Path, name: str) -> None:
                     assert text.encode()[start:end].decode() == part
             assert without_scores(answers) == without_scores(wanted), call
             assert scores(answers) == pytest.approx(scores(wanted), abs=1e-6)
+
+
+EMBEDDING_CALLS: list[Call] = [
+    {"inputs": TEXTS},
+    {"inputs": TEXTS, "prompt_name": "query", "normalize": True},
+    {"inputs": TEXTS[:4], "prompt": "find, ", "truncate_dim": 3, "normalize": True},
+    {"inputs": TEXTS[:4], "prompt": "", "truncate_dim": 5000},
+    {"inputs": TEXTS[:4], "prompt_name": "document"},
+    {"inputs": TEXTS[:4], "prompt_name": "nothing"},
+]
+
+
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose prompts are not pooled, exported."""
+    pytest.importorskip("sentence_transformers")
+    from tests.runtime.pipelines.test_sentence_embedding import save_sentence_model
+
+    folder = tmp_path_factory.mktemp("embedding")
+    save_sentence_model(
+        folder,
+        include_prompt=False,
+        prompts={"query": "find: ", "plain": "the "},
+        default_prompt_name="plain",
+    )
+    bundle = folder / "bundle"
+    bert_export.export(
+        task="sentence-embedding", model=str(folder / "whole"), output=bundle, precision="fp32"
+    )
+    return bundle
+
+
+def test_sentence_embedding(plain: Path, embedding: Path) -> None:
+    found = ask(plain, embedding, EMBEDDING_CALLS)
+    with bert_export.load(embedding, threads=1) as pipeline:
+        for call, answers in zip(EMBEDDING_CALLS, found, strict=True):
+            wanted = vectors(pipeline, **call)
+            if isinstance(wanted, dict):
+                assert answers == wanted
+            else:
+                np.testing.assert_allclose(answers, wanted, rtol=0, atol=1e-6)
+
+
+def vectors(pipeline: Any, inputs: list[str], **options: Any) -> Any:
+    try:
+        return pipeline(inputs, **options)
+    except BertExportError as error:
+        return {"error": str(error)}
 
 
 def joined(given: str | list[str], delimiter: str) -> str:

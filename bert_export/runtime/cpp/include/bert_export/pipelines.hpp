@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bert_export/answers.hpp"
@@ -110,6 +111,45 @@ class BERT_EXPORT_API TokenClassification {
  private:
   struct Parts;
   explicit TokenClassification(std::unique_ptr<const Parts> parts);
+  std::unique_ptr<const Parts> parts_;
+};
+
+struct SentenceEmbeddingOptions {
+  // Whether vectors are scaled to length 1 after truncation; what the graph says where it is absent.
+  std::optional<bool> normalize = std::nullopt;
+  // Numbers that a vector keeps.
+  std::optional<std::size_t> truncate_dim = std::nullopt;
+  // Written before every text; the model's default prompt where it is absent.
+  std::optional<std::string> prompt = std::nullopt;
+  // Names one of the model's prompts instead.
+  std::optional<std::string> prompt_name = std::nullopt;
+};
+
+// One vector per text.
+class BERT_EXPORT_API SentenceEmbedding {
+ public:
+  // As TextClassification::open.
+  static SentenceEmbedding open(const std::string& path, const OpenOptions& options = {});
+
+  SentenceEmbedding(SentenceEmbedding&&) noexcept;
+  SentenceEmbedding& operator=(SentenceEmbedding&&) noexcept;
+  ~SentenceEmbedding();
+
+  const Tokenizer& tokenizer() const;
+  // Length of the graph's vectors.
+  std::size_t dimension() const;
+
+  // A text's vector; a text that is too long is cut. Throws InputError where a text or an option is
+  // malformed, or a prompt is unknown.
+  std::vector<float> operator()(std::string_view text,
+                                const SentenceEmbeddingOptions& options = {}) const;
+  // Those of each text.
+  std::vector<std::vector<float>> operator()(const std::vector<std::string_view>& texts,
+                                             const SentenceEmbeddingOptions& options = {}) const;
+
+ private:
+  struct Parts;
+  explicit SentenceEmbedding(std::unique_ptr<const Parts> parts);
   std::unique_ptr<const Parts> parts_;
 };
 

@@ -37,29 +37,34 @@ std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>&
   return batches;
 }
 
-sessions::Feeds pad_rows(const std::vector<const Encoded*>& rows, std::int64_t pad_id) {
+sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id) {
   std::size_t length = 0;
-  for (const Encoded* const row : rows) length = std::max(length, row->size());
-  const sessions::Shape shape = {static_cast<std::int64_t>(rows.size()),
-                                 static_cast<std::int64_t>(length)};
-  sessions::Feed ids{shape, std::vector<std::int64_t>(rows.size() * length, pad_id)};
-  sessions::Feed mask{shape, std::vector<std::int64_t>(rows.size() * length, 0)};
-  sessions::Feed types = mask;
-  for (std::size_t index = 0; index < rows.size(); ++index) {
-    const auto start = static_cast<std::ptrdiff_t>(index * length);
-    const Encoded& row = *rows[index];
-    std::copy(row.ids.begin(), row.ids.end(), ids.numbers.begin() + start);
-    std::fill_n(mask.numbers.begin() + start, row.size(), 1);
-    std::copy(row.type_ids.begin(), row.type_ids.end(), types.numbers.begin() + start);
-  }
+  for (const Row* const row : rows) length = std::max(length, row->encoded.size());
   sessions::Feeds feeds;
-  feeds.emplace("input_ids", std::move(ids));
-  feeds.emplace("attention_mask", std::move(mask));
-  feeds.emplace("token_type_ids", std::move(types));
+  // An input of all rows, each of which `numbers_of` gives.
+  const auto add = [&](const std::string& name, std::int64_t padding, const auto& numbers_of) {
+    sessions::Feed feed{{static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(length)},
+                        std::vector<std::int64_t>(rows.size() * length, padding)};
+    auto start = feed.numbers.begin();
+    for (const Row* const row : rows) {
+      const auto& numbers = numbers_of(*row);
+      std::copy(numbers.begin(), numbers.end(), start);
+      start += static_cast<std::ptrdiff_t>(length);
+    }
+    feeds.emplace(name, std::move(feed));
+  };
+  add("input_ids", pad_id, [](const Row& row) -> const auto& { return row.encoded.ids; });
+  add("token_type_ids", 0, [](const Row& row) -> const auto& { return row.encoded.type_ids; });
+  add("attention_mask", 0, [](const Row& row) {
+    return std::vector<std::int64_t>(row.encoded.size(), 1);
+  });
+  for (const auto& [name, numbers] : rows.front()->extra) {
+    add(name, 0, [&key = name](const Row& row) -> const auto& { return row.extra.at(key); });
+  }
   return feeds;
 }
 
-std::vector<RowOutputs> split_outputs(const std::vector<const Encoded*>& rows,
+std::vector<RowOutputs> split_outputs(const std::vector<const Row*>& rows,
                                       const sessions::Outputs& outputs,
                                       const std::vector<bundle::TensorSpec>& specs) {
   std::vector<RowOutputs> split(rows.size());
@@ -69,7 +74,7 @@ std::vector<RowOutputs> split_outputs(const std::vector<const Encoded*>& rows,
     for (std::size_t index = 0; index < rows.size(); ++index) {
       std::size_t kept = row_size;
       if (is_per_token(spec)) {
-        kept = row_size / static_cast<std::size_t>(output.shape[1]) * rows[index]->size();
+        kept = row_size / static_cast<std::size_t>(output.shape[1]) * rows[index]->encoded.size();
       }
       const float* const start = output.numbers.data() + index * row_size;
       split[index].emplace(spec.name, std::vector<float>(start, start + kept));

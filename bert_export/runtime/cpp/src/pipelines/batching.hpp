@@ -17,15 +17,22 @@ namespace bert_export::pipelines {
 std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>& lengths,
                                                  std::size_t token_budget, bool sort);
 
-// The graph's inputs for a batch of rows, padded on the right: input_ids, attention_mask and
-// token_type_ids, (B, S).
-sessions::Feeds pad_rows(const std::vector<const Encoded*>& rows, std::int64_t pad_id);
+// One row of graph input.
+struct Row {
+  Encoded encoded;
+  // A further input by name, a number per token, padded with 0.
+  std::map<std::string, std::vector<std::int64_t>> extra = {};
+};
+
+// The graph's inputs for a batch of rows, padded on the right: input_ids, attention_mask,
+// token_type_ids and the rows' extras, (B, S).
+sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id);
 
 // A row's outputs by name, batch axis and padding removed.
 using RowOutputs = std::map<std::string, std::vector<float>>;
 
 // Gives each row its own outputs; those of which the second axis is the sequence lose the padding.
-std::vector<RowOutputs> split_outputs(const std::vector<const Encoded*>& rows,
+std::vector<RowOutputs> split_outputs(const std::vector<const Row*>& rows,
                                       const sessions::Outputs& outputs,
                                       const std::vector<bundle::TensorSpec>& specs);
 

@@ -65,12 +65,12 @@ void OpenedBundle::check_labels() const {
                      "another interface", "Export the bundle again"});
 }
 
-std::vector<RowOutputs> OpenedBundle::run_rows(const std::vector<Encoded>& rows) const {
+std::vector<RowOutputs> OpenedBundle::run_rows(const std::vector<Row>& rows) const {
   std::vector<std::size_t> lengths;
-  for (const Encoded& row : rows) lengths.push_back(row.size());
+  for (const Row& row : rows) lengths.push_back(row.encoded.size());
   std::vector<RowOutputs> results(rows.size());
   for (const std::vector<std::size_t>& batch : batch_rows(lengths, token_budget_, sort_)) {
-    std::vector<const Encoded*> own;
+    std::vector<const Row*> own;
     for (const std::size_t index : batch) own.push_back(&rows[index]);
     const sessions::Outputs outputs = session_->run(pad_rows(own, tokenizer_.pad_id()));
     std::vector<RowOutputs> split = split_outputs(own, outputs, engine_.graph.outputs);
@@ -123,6 +123,24 @@ std::optional<std::int64_t> Parameters::whole(const char* name,
     const std::int64_t number = field->integer(name);
     if (number < least) throw text::JsonError(std::string(name) + " is too small");
     return number;
+  });
+}
+
+bool Parameters::flag(const char* name, bool otherwise) const {
+  return read(name, [&](const text::Json* field) {
+    return field == nullptr ? otherwise : field->boolean(name);
+  });
+}
+
+std::vector<std::pair<std::string, std::string>> Parameters::strings_by_name(
+    const char* name) const {
+  return read(name, [&](const text::Json* field) {
+    std::vector<std::pair<std::string, std::string>> strings;
+    if (field == nullptr) return strings;
+    for (const auto& [key, value] : field->object(name)) {
+      strings.emplace_back(key, value.string(name));
+    }
+    return strings;
   });
 }
 

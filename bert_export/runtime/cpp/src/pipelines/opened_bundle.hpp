@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bert_export/errors.hpp"
@@ -29,9 +30,10 @@ class OpenedBundle {
 
   const bundle::Manifest& manifest() const { return manifest_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
+  const bundle::GraphRecord& graph() const { return engine_.graph; }
 
   // Runs rows in batches under the token budget; each row's outputs, in the rows' order.
-  std::vector<RowOutputs> run_rows(const std::vector<Encoded>& rows) const;
+  std::vector<RowOutputs> run_rows(const std::vector<Row>& rows) const;
 
  private:
   bundle::Manifest manifest_;
@@ -55,6 +57,9 @@ class Parameters {
   // Whole numbers from `least` on; nothing where the field is null.
   std::optional<std::int64_t> whole(const char* name, std::optional<std::int64_t> otherwise,
                                     std::int64_t least) const;
+  bool flag(const char* name, bool otherwise) const;
+  // In the manifest's order.
+  std::vector<std::pair<std::string, std::string>> strings_by_name(const char* name) const;
   Truncation truncation(const char* name, Truncation otherwise) const;
 
  private:

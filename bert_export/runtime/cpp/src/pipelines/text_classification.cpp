@@ -8,6 +8,7 @@ namespace bert_export {
 using decoding::Activation;
 using pipelines::OpenedBundle;
 using pipelines::Parameters;
+using pipelines::Row;
 using pipelines::RowOutputs;
 
 struct TextClassification::Parts {
@@ -52,16 +53,16 @@ struct TextClassification::Parts {
     return asked == all ? std::nullopt : std::optional(asked);
   }
 
-  Encoded encode(const Text& text, const EncodeOptions& how) const {
+  Row encode(const Text& text, const EncodeOptions& how) const {
     if (text.kind == Text::Kind::words) {
       throw InputError("text is of the wrong type", {"a text or a pair of texts", "words"});
     }
     // Upstream takes an empty second text for none.
     const bool alone = text.kind == Text::Kind::pair && text.parts[1].empty();
-    return bundle.tokenizer().encode(alone ? Text(text.parts[0]) : text, how).front();
+    return {bundle.tokenizer().encode(alone ? Text(text.parts[0]) : text, how).front()};
   }
 
-  std::vector<std::vector<Label>> decode(const std::vector<Encoded>& rows, Activation activation,
+  std::vector<std::vector<Label>> decode(const std::vector<Row>& rows, Activation activation,
                                          std::optional<std::size_t> reported) const {
     std::vector<std::vector<Label>> answers;
     for (const RowOutputs& outputs : bundle.run_rows(rows)) {
@@ -98,7 +99,7 @@ const std::vector<std::string>& TextClassification::labels() const {
 std::vector<Label> TextClassification::operator()(const Text& text,
                                                   const TextClassificationOptions& options) const {
   const Activation activation = parts_->activation(options.function_to_apply);
-  const Encoded row = parts_->encode(text, parts_->tokenization(options));
+  const Row row = parts_->encode(text, parts_->tokenization(options));
   return parts_->decode({row}, activation, parts_->labels_reported(options)).front();
 }
 
@@ -107,7 +108,7 @@ std::vector<std::vector<Label>> TextClassification::operator()(
   const Activation activation = parts_->activation(options.function_to_apply);
   const std::optional<std::size_t> top_k = parts_->labels_reported(options);
   const EncodeOptions how = parts_->tokenization(options);
-  std::vector<Encoded> rows;
+  std::vector<Row> rows;
   for (std::size_t index = 0; index < texts.size(); ++index) {
     rows.push_back(
         pipelines::naming_item(index, [&] { return parts_->encode(texts[index], how); }));

@@ -9,6 +9,7 @@ using decoding::Aggregation;
 using decoding::TaggedText;
 using pipelines::OpenedBundle;
 using pipelines::Parameters;
+using pipelines::Row;
 using pipelines::RowOutputs;
 
 namespace {
@@ -33,7 +34,7 @@ struct Settings {
 // A text, and the windows over it.
 struct Item {
   TaggedText text;
-  std::vector<Encoded> windows;
+  std::vector<Row> windows;
 };
 
 TaggedText tagged_text(const Text& text, const std::string& delimiter) {
@@ -91,13 +92,16 @@ struct TokenClassification::Parts {
   }
 
   Item encode(const Text& text, const Settings& settings) const {
-    return {tagged_text(text, settings.delimiter),
-            bundle.tokenizer().encode(text, settings.encoding)};
+    Item item{tagged_text(text, settings.delimiter), {}};
+    for (Encoded& window : bundle.tokenizer().encode(text, settings.encoding)) {
+      item.windows.push_back({std::move(window)});
+    }
+    return item;
   }
 
   std::vector<std::vector<Entity>> decode(const std::vector<Item>& items,
                                           const Settings& settings) const {
-    std::vector<Encoded> rows;
+    std::vector<Row> rows;
     for (const Item& item : items) {
       rows.insert(rows.end(), item.windows.begin(), item.windows.end());
     }
@@ -109,9 +113,9 @@ struct TokenClassification::Parts {
     auto own = outputs.begin();
     for (const Item& item : items) {
       std::vector<decoding::TaggedWindow> windows;
-      for (const Encoded& window : item.windows) {
+      for (const Row& window : item.windows) {
         const std::vector<float>& logits = (own++)->at("logits");
-        windows.push_back({&window, {logits.data(), window.size(), table.names.size()}});
+        windows.push_back({&window.encoded, {logits.data(), window.encoded.size(), table.names.size()}});
       }
       answers.push_back(
           decoding::decode_entities(item.text, windows, table, settings.tagging, join));
