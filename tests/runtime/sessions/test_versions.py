@@ -21,11 +21,11 @@ PYPROJECT = Path(bert_export.__file__).parents[1] / "pyproject.toml"
 @pytest.mark.parametrize(
     ("distribution", "found"),
     [
-        ("onnxruntime", "1.24.2"),
-        ("onnxruntime", "1.24.10"),
+        ("onnxruntime", "1.25.0"),
+        ("onnxruntime", "1.25"),
         ("onnxruntime", "1.25.0.dev20260101"),
         ("onnxruntime", "2.0"),
-        ("onnxruntime-gpu", "1.24.4"),
+        ("onnxruntime-gpu", "1.25.1"),
         ("openvino", "2026.3.0-21903-52ddc073857-releases/2026/3"),
         ("openvino", "2027.0"),
         ("tensorrt", "11.0.0.114"),
@@ -41,7 +41,7 @@ def test_new_enough(distribution: str, found: str) -> None:
     [
         ("onnxruntime", "1.23.2"),
         ("onnxruntime", "1.24.1"),
-        ("onnxruntime", "1.24"),
+        ("onnxruntime", "1.24.4"),
         ("onnxruntime-gpu", "1.24.1"),
         ("openvino", "2026.2.1-21903-52ddc073857-releases/2026/2"),
         ("openvino", "2025.4.1"),
