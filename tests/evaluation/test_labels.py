@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.choices import ChoiceScorer, NextSentenceScorer, ZeroShotScorer
 from bert_export.evaluation.classification import MultiLabelScorer, RegressionScorer
 from bert_export.evaluation.labels import LabelReader, Notes, TagReader, split_tag
+from bert_export.evaluation.scorers import check_labels
+from bert_export.tasks import CheckpointFacts, find_task
 
 IOB = ("O", "B-person", "I-person", "B-location", "I-location")
 UNPREFIXED = ("O", "person", "location")
@@ -227,6 +230,18 @@ def test_whether_a_text_follows_in_words() -> None:
     assert "'isNext' as '1', 'NotNext' as '0'" in notes.sentences[0]
     with pytest.raises(DatasetError, match=r"expected 1 \(it follows\) or 0 .* got 'maybe'"):
         scorer.gold((), data_of("label", ["maybe"]), Notes())
+
+
+def test_labels_are_checked_without_a_bundle() -> None:
+    task, facts = find_task("text-classification"), CheckpointFacts(labels=("no", "yes"))
+    assert check_labels(task, facts, data_of("label", ["YES", 0])) == (
+        "labels matched in another letter case: 'YES' as 'yes'",
+    )
+    assert check_labels(task, facts, data_of("text", ["unlabelled"])) == ()
+    with pytest.raises(DatasetError, match="is no label of the bundle"):
+        check_labels(task, facts, data_of("label", ["maybe"]))
+    several = replace(facts, problem_type="multi_label_classification")
+    assert check_labels(task, several, data_of("labels", [["yes"], []])) == ()
 
 
 def test_lists_of_labels() -> None:

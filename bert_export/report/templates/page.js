@@ -130,9 +130,9 @@
     const middle = (Math.max(...values) + Math.min(...values)) / 2;
     const half = Math.max(least, (Math.max(...values) - Math.min(...values)) * 1.3) / 2;
     const bounds = [middle - half, middle + half];
+    const bound = data.bound !== null && data.bound.shape === shape.label ? data.bound : null;
     const fastest = points.map((point) => point.latency.low);
     const low = Math.min(...fastest, bound === null ? Infinity : bound.p95) / 1.25;
-    const bound = data.bound !== null && data.bound.shape === shape.label ? data.bound : null;
     const slowest = points.map((point) => Math.max(point.latency.high, point.latency.p95));
     const high = Math.max(...slowest, bound === null ? 0 : bound.p95) * 1.3;
     const x = (value) => frame.left + (Math.log(value / low) / Math.log(high / low)) * (frame.right - frame.left);
