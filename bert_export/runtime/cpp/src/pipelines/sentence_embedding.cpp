@@ -76,17 +76,14 @@ struct SentenceEmbedding::Parts {
     return text == nullptr ? "" : *text;
   }
 
-  // Queries and documents may be named of every model: without a prompt of their own they have none.
   std::string named_prompt(const std::string& name) const {
     if (const std::string* const text = find_prompt(name)) return *text;
-    if (name == "query" || name == "document") return "";
-    std::string known = "query, document";
-    for (const auto& [one, text] : prompts) {
-      if (one != "query" && one != "document") known += ", " + one;
-    }
+    std::string known;
+    for (const auto& [one, text] : prompts) known += (known.empty() ? "one of " : ", ") + one;
     const std::string shown = text::shown(name);
     throw InputError("prompt " + shown + " is unknown",
-                     {"one of " + known, shown, "Pass the text itself as prompt"});
+                     {known.empty() ? "a bundle with prompts" : known, shown,
+                      "Pass the text itself as prompt"});
   }
 
   // nullptr where the model has no prompt of that name.
