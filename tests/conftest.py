@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 
 # Workers share the cores, and a second thread of a matrix product only waits for one: the BLAS
 # behind NumPy reads these when it is first imported, commands that tests start inherit them.
@@ -25,6 +26,10 @@ from bert_export.exporter import Export, export
 from bert_export.targets import DEFAULT_TARGET
 from bert_export.tracing import CACHE_VARIABLE
 from tests.oracle import save_tiny
+
+# A job in the background of a shell ignores these, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 torch.set_num_threads(1)  # tiny models: a second thread only waits
 
