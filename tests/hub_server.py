@@ -46,8 +46,10 @@ class Hub:
 
     def head(self, repo: str) -> str:
         """The commit of a repository, as git names one."""
-        content = repr((repo, self.commits.get(repo, []), sorted(self.files[repo].items())))
-        return hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
+        digest = hashlib.sha1(repr(self.commits.get(repo)).encode(), usedforsecurity=False)
+        for name, content in sorted(self.files[repo].items()):
+            digest.update(name.encode() + b"\0" + content)
+        return digest.hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -79,7 +79,7 @@ def test_a_pipeline_leaves_the_others_alone() -> None:
         "print(*sorted(n for n in sys.modules if n.startswith('bert_export.runtime.pipelines.')))"
     )
     finished = run(program)
-    shared = [f"bert_export.runtime.pipelines.{name}" for name in ("pipeline", "texts")]
+    shared = [f"bert_export.runtime.pipelines.{name}" for name in ("inputs", "pipeline")]
     assert finished.stdout.split() == shared, finished.stderr
 
 

@@ -46,8 +46,9 @@ def explain_command(bundle: str, *, target: str | None, shape: str | None, as_js
         sizes = None if shape is None else _sizes(shape)
     with errors_on_one_line():
         from bert_export.explanation import explain
+        from bert_export.runtime.hub import find_bundle
 
-        explanation = explain(bundle, target=target, shape=sizes)
+        explanation = explain(find_bundle(bundle), target=target, shape=sizes)
         if as_json:
             print_json(explanation)
         else:

@@ -13,8 +13,7 @@ from bert_export.bundle import (
     LayerPlan,
     Manifest,
     SearchRecord,
-    read_manifest,
-    verify_files,
+    read_bundle,
 )
 from bert_export.cli import values
 from bert_export.cli.auto_target import print_auto_target
@@ -45,8 +44,7 @@ def inspect_command(
     """Show BUNDLE: what was proved of it, then task, labels, interface and checked hashes."""
     with errors_on_one_line():
         folder = find_bundle(bundle)
-        manifest = read_manifest(folder)
-        verify_files(folder, manifest)
+        manifest = read_bundle(folder)
         engines = manifest.engines if target is None else (manifest.engine(target),)
         if recipe:
             _print_recipe(folder, manifest)

@@ -39,7 +39,7 @@ def push_command(
 ) -> None:
     """Put BUNDLE on the hub as HUB_ID, owner/name, with a model card made from its manifest.
 
-    load("owner/name") and the other commands take that id for a bundle.
+    load("owner/name"), run, evaluate, inspect and explain take that id for a bundle.
     """
     with errors_on_one_line():
         if card:

@@ -6,8 +6,10 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from rich.table import Table
 
 from bert_export.cli import values
 from bert_export.cli.console import (
@@ -23,9 +25,13 @@ from bert_export.cli.data_options import DataOptions, data_options
 from bert_export.cli.export import parse_share
 from bert_export.cli.measuring import MeasuringOptions, drawn, measuring_options
 from bert_export.cli.option_groups import Command
+from bert_export.cli.tables import print_table, table_of
 from bert_export.errors import InputError, shown
 from bert_export.target_table import TARGETS
 from bert_export.tasks import TASKS
+
+if TYPE_CHECKING:  # numpy is not needed to print the help
+    from bert_export.report.markdown import ReportTable
 
 __all__ = ["parse_seconds", "report_command"]
 
@@ -126,7 +132,7 @@ def report_command(
         p95 = None if p95_below is None else parse_seconds(p95_below)
     with errors_on_one_line():
         from bert_export.report.finding import asked_for, headline, noise
-        from bert_export.report.markdown import markdown_table
+        from bert_export.report.markdown import markdown_table, report_table
         from bert_export.report.reporting import make_report
 
         with drawn(quiet=quiet or as_json) as listener:
@@ -151,7 +157,10 @@ def report_command(
         if as_json:
             print_json(report)
         elif not quiet:
-            stdout.print(markdown_table(report))
+            if stdout.is_terminal:
+                print_table(_table(report_table(report)))
+            else:  # for a pull request
+                stdout.print(markdown_table(report))
             stderr.print(headline(report), style="bold")
             stderr.print(noise(report))
             for note in report.notes:
@@ -159,6 +168,15 @@ def report_command(
             stderr.print(f"wrote {Path(output) / 'report.html'}")
         if asked_for(report) and report.choice(report.main_shape) is None:
             fail(headline(report), FAILED)
+
+
+def _table(table: ReportTable) -> Table:
+    """The figures for a terminal, the finding in bold."""
+    name, *figures = table.header
+    drawn_table = table_of("", name, *figures, figures=figures)
+    for index, row in enumerate(table.rows):
+        drawn_table.add_row(*row, style="bold" if index == table.chosen else None)
+    return drawn_table
 
 
 def parse_seconds(text: str) -> float:

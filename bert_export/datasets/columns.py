@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bert_export.errors import InputError, suggestion
+from bert_export.errors import InputError, one_of, shown
 from bert_export.tasks import Task
 
 __all__ = ["Columns", "suggest_field", "usual_column"]
@@ -61,15 +61,16 @@ class Columns:
         for name, column in self._fields.items():
             if name not in self._names:
                 raise InputError(
-                    f"field {name!r} is unknown to {task.name}",
-                    expected=f"one of {', '.join(self._names)}",
-                    got=repr(name),
-                    fix=suggestion(name, self._names),
+                    f"field {shown(name)} is unknown to {task.name}", **one_of(name, self._names)
                 )
             if not isinstance(column, str) or not column:
                 raise InputError(
                     f"field {name} names no column", expected=f"{name}=COLUMN", got=repr(column)
                 )
+        self._sources = {
+            name: _sources(name, self._fields.get(name), required=name in task.required)
+            for name in self._names
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,7 +81,7 @@ class Columns:
         """The values of a row by field; a field whose column the row lacks is left out."""
         picked = {}
         for name in self._names:
-            for column in self._sources(name):
+            for column in self._sources[name]:
                 if row.get(column) is not None:
                     picked[name] = row[column]
                     break
@@ -91,7 +92,7 @@ class Columns:
         return {
             name: by_column[column]
             for name in self._names
-            for column in reversed(self._sources(name))
+            for column in reversed(self._sources[name])
             if column in by_column
         }
 
@@ -103,12 +104,18 @@ class Columns:
             if name not in self._required and column not in found
         ]
 
-    def _sources(self, name: str) -> tuple[str, ...]:
-        """Columns that may hold a field, the first that a row has counts."""
-        if name not in self._fields:
-            return (name, _ALIASES[name]) if name in _ALIASES else (name,)
-        column = self._fields[name]
-        return (column, name) if name in self._required else (column,)
+
+def _sources(name: str, column: str | None, *, required: bool) -> tuple[str, ...]:
+    """Columns that may hold a field, of which the first that a row has counts.
+
+    Args:
+        name: The field.
+        column: That is named for it, if one is.
+        required: Whether every record needs the field.
+    """
+    if column is not None:
+        return (column, name) if required else (column,)
+    return (name, _ALIASES[name]) if name in _ALIASES else (name,)
 
 
 def usual_column(name: str, found: Sequence[str]) -> str | None:

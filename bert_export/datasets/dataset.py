@@ -110,7 +110,7 @@ def read_dataset(
     for number, row in _bounded(table.rows, shown):
         place = f"{table.unit} {number}"
         check_fields(row, f"{shown} {place}")
-        if len(found) < _MOST_COLUMNS:
+        if len(found) < _MOST_COLUMNS and row.keys() - found.keys():
             found |= dict.fromkeys(map(str, row))
         records.append(read_fields(columns.pick(row), task, f"{shown} {place}", found=tuple(found)))
         places.append(place)

@@ -26,9 +26,9 @@ from bert_export.bundle import (
     QuantizationOptions,
     QuantizationPlan,
     hash_file,
+    read_bundle,
     read_manifest,
     replace_folder,
-    verify_files,
     write_manifest,
 )
 from bert_export.datasets import Records
@@ -119,8 +119,7 @@ def build(
     """
     folder = Path(path)
     targets = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-    manifest = read_manifest(folder)
-    verify_files(folder, manifest)
+    manifest = read_bundle(folder)
     if not targets:
         raise InputError("targets is empty", expected="at least one", got="none")
     new_precision = precision or manifest.engine().precision

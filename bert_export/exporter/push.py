@@ -7,7 +7,7 @@ from pathlib import Path
 from bert_export.bundle import MANIFEST, read_bundle
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
 from bert_export.exporter.model_card import CARD_FILE, find_licence, model_card
-from bert_export.runtime.hub import is_hub_id
+from bert_export.runtime.hub import hub_bars, is_hub_id
 
 __all__ = ["push"]
 
@@ -58,10 +58,11 @@ def push(
     ]
     hub = HfApi()
     try:
-        hub.create_repo(hub_id, private=private, exist_ok=True)
-        commit = hub.create_commit(
-            hub_id, operations, commit_message=message or f"Bundle for {manifest.task}"
-        )
+        with hub_bars():
+            hub.create_repo(hub_id, private=private, exist_ok=True)
+            commit = hub.create_commit(
+                hub_id, operations, commit_message=message or f"Bundle for {manifest.task}"
+            )
     except Exception as error:  # each HTTP library below has its own tree
         raise BundleError(
             f"bundle {folder} cannot be pushed to {hub_id}",

@@ -1,20 +1,36 @@
-"""The table that goes into a pull request."""
+"""The table of a terminal and of a pull request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from bert_export.measuring.workloads import MANY_TEXTS, ONE_TEXT
 from bert_export.report import wording
 from bert_export.report.schema import Report, Variant
 
-__all__ = ["markdown_table"]
+__all__ = ["ReportTable", "markdown_table", "report_table"]
 
 
-def markdown_table(report: Report) -> str:
-    """One row per variant; a failed one has its reason. The fastest that keeps is in bold."""
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """The figures of a report in words.
+
+    Args:
+        header: Names of the columns.
+        rows: A variant's cells each; of one that failed the name and the reason.
+        chosen: Which of the rows is the finding; ``None`` where there is none.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    chosen: int | None
+
+
+def report_table(report: Report) -> ReportTable:
+    """One row per variant; a failed one has its reason."""
     labels = [*report.conditions.shapes, *([ONE_TEXT] if report.conditions.texts else [])]
-    header = [
+    header = (
         "variant",
         wording.quality_name(report),
         "change",
@@ -26,22 +42,28 @@ def markdown_table(report: Report) -> str:
         "size",
         "first answer",
         "peak memory",
-    ]
+    )
     chosen = report.choice(report.main_shape)
-    lines = [_line(header), _line(["---", *("---:" for _ in header[1:])])]
-    for variant in report.variants:
-        if variant.reason is not None and not variant.measured.timings:
-            lines.append(
-                _line([variant.name, f"failed: {variant.reason}", *[""] * (len(header) - 2)])
-            )
-            continue
-        cells = list(_cells(report, variant, labels))
-        if variant is chosen:
-            cells[0] = f"**{cells[0]}**"
-        if variant.reason is not None:
-            cells[0] += f" (failed: {variant.reason})"
-        lines.append(_line(cells))
+    rows = tuple(_row(report, variant, labels, len(header)) for variant in report.variants)
+    return ReportTable(header, rows, None if chosen is None else report.variants.index(chosen))
+
+
+def markdown_table(report: Report) -> str:
+    """The table as Markdown; the finding is in bold."""
+    table = report_table(report)
+    lines = [_line(table.header), _line(["---", *("---:" for _ in table.header[1:])])]
+    for index, (name, *others) in enumerate(table.rows):
+        lines.append(_line([f"**{name}**" if index == table.chosen else name, *others]))
     return "\n".join(lines)
+
+
+def _row(report: Report, variant: Variant, labels: list[str], columns: int) -> tuple[str, ...]:
+    if variant.reason is not None and not variant.measured.timings:
+        return (variant.name, f"failed: {variant.reason}", *[""] * (columns - 2))
+    name, *others = _cells(report, variant, labels)
+    if variant.reason is not None:
+        name = f"{name} (failed: {variant.reason})"
+    return (name, *others)
 
 
 def _cells(report: Report, variant: Variant, labels: list[str]) -> Iterator[str]:
@@ -61,5 +83,5 @@ def _cells(report: Report, variant: Variant, labels: list[str]) -> Iterator[str]
     yield wording.size(variant.measured.peak_bytes)
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

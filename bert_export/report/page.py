@@ -132,8 +132,8 @@ def _floor(report: Report) -> float | None:
 
 
 def _bound(report: Report) -> dict[str, Any] | None:
-    """The p95 that was asked for, in milliseconds."""
-    if report.p95_below is None:
+    """The p95 that was asked for, in milliseconds; ``None`` where it is far from all others."""
+    if report.p95_below is None or not report.shows_bound(report.main_shape):
         return None
     return {
         "shape": report.main_shape,
@@ -300,7 +300,7 @@ def _resource_bars(report: Report) -> Iterator[dict[str, Any]]:
     )
     yield _bars(
         report,
-        "Peak memory over all workloads",
+        "Peak memory",
         lambda variant: variant.measured.peak_bytes,
         lambda figure: wording.size(int(figure)),
     )

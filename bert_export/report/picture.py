@@ -121,13 +121,15 @@ def _draw_plot(axes: Axes, report: Report) -> None:
         )
     middle = (max(values) + min(values)) / 2
     half = max(0.01 * scale, 1.35 * (max(values) - min(values))) / 2
-    low = 1000 * min(latency for _, latency, _ in points) / 1.35
+    bound = report.p95_below if report.shows_bound(shape) else None
+    fastest = [latency for _, latency, _ in points]
+    low = 1000 * min(*fastest, fastest[0] if bound is None else bound) / 1.35
     slowest = [variant.p95(shape) or latency for variant, latency, _ in points]
-    high = 1000 * max(*slowest, report.p95_below or 0.0, 0.0) * 1.5
+    high = 1000 * max(*slowest, bound or 0.0) * 1.5
     axes.set(xscale="log", xlim=(low, high), ylim=(middle - half, middle + half))
     _draw_frontier(axes, report, scale, high, middle - half)
-    if report.p95_below is not None:
-        _draw_bound(axes, report.p95_below)
+    if bound is not None:
+        _draw_bound(axes, bound)
     for variant, latency, quality in points:
         _draw_tail(axes, _hue(report, variant), latency, variant.p95(shape), scale * quality)
         hollow = not report.keeps(variant)
@@ -161,9 +163,9 @@ def _draw_bound(axes: Axes, seconds: float) -> None:
         f"p95 below {wording.bound(seconds)}",
         (1000 * seconds, 0),
         xycoords=("data", "axes fraction"),
-        xytext=(-4, 5),
+        xytext=(4, 5),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         fontsize=8,
         color=_BAD,
     )

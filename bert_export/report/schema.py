@@ -36,6 +36,8 @@ __all__ = [
 REPORT = "report.json"
 SCHEMA_VERSION = 2
 
+_NEAR = 20.0  # times
+
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file that answers were scored on.
@@ -240,6 +242,15 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """Whether a variant's p95 at a workload is below the bound, where there is one."""
         seconds = variant.p95(label)
         return seconds is not None and (self.p95_below is None or seconds < self.p95_below)
+
+    def shows_bound(self, label: str) -> bool:
+        """Whether the bound of the p95 is near enough to what was measured to be drawn with it."""
+        figures = [
+            seconds for variant in self.variants if (seconds := variant.p95(label)) is not None
+        ]
+        if self.p95_below is None or not figures:
+            return False
+        return min(figures) / _NEAR < self.p95_below < max(figures) * _NEAR
 
     def frontier(self, label: str) -> list[Variant]:
         """The variants that no other one beats in both latency and quality, fastest first."""

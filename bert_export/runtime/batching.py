@@ -131,6 +131,8 @@ def pad_rows(rows: Sequence[Row], *, pad_id: int, length: int | None = None) -> 
     Returns:
         ``input_ids``, ``attention_mask``, ``token_type_ids`` and the rows' extras, int64 (B, S).
     """
+    if length is None and len(rows) == 1:
+        return _one_row(rows[0])
     shape = (len(rows), max(map(len, rows)) if length is None else length)
     feeds = {
         "input_ids": np.full(shape, pad_id, dtype=np.int64),
@@ -145,6 +147,18 @@ def pad_rows(rows: Sequence[Row], *, pad_id: int, length: int | None = None) -> 
         feeds["token_type_ids"][index, : len(row)] = row.token_type_ids
         for name, values in (row.extra or {}).items():
             feeds[name][index, : len(row)] = values
+    return feeds
+
+
+def _one_row(row: Row) -> dict[str, Array]:
+    """The feeds of a row alone, which has nothing to be padded to."""
+    feeds = {
+        "input_ids": row.input_ids[None],  # (1, S)
+        "attention_mask": np.ones((1, len(row)), dtype=np.int64),
+        "token_type_ids": row.token_type_ids[None],
+    }
+    for name, values in (row.extra or {}).items():
+        feeds[name] = values[None]
     return feeds
 
 
@@ -188,6 +202,8 @@ def run_in_batches(
         sort: The same.
         advance: Called with (rows done, rows in all) after every batch.
     """
+    if len(rows) == 1 and advance is None:
+        return list(run(rows))
     results: list[Any] = [None] * len(rows)
     done = 0
     for batch in batch_rows(

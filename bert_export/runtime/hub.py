@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bert_export.bundle import MANIFEST, read_manifest
 from bert_export.errors import BundleError, MissingExtraError, one_line
 
-__all__ = ["fetch_bundle", "find_bundle", "is_hub_id"]
+__all__ = ["fetch_bundle", "find_bundle", "hub_bars", "is_hub_id"]
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
+
+
+@contextmanager
+def hub_bars() -> Iterator[None]:
+    """Bars of the hub's library on a terminal; none in a file, where a bar is many lines."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    silenced = not (
+        are_progress_bars_disabled() or (sys.stderr is not None and sys.stderr.isatty())
+    )
+    if silenced:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if silenced:
+            enable_progress_bars()
 
 
 def is_hub_id(text: str) -> bool:
@@ -56,7 +80,8 @@ def fetch_bundle(hub_id: str) -> Path:
     name, _, revision = hub_id.partition("@")
     try:
         # The commit of the manifest, so that all files are of one.
-        manifest = Path(hf_hub_download(name, MANIFEST, revision=revision or None))
+        with hub_bars():
+            manifest = Path(hf_hub_download(name, MANIFEST, revision=revision or None))
     except Exception as error:  # each HTTP library below has its own tree
         raise BundleError(
             f"bundle {hub_id} is no folder here and cannot be fetched from the Hugging Face hub",
@@ -66,10 +91,12 @@ def fetch_bundle(hub_id: str) -> Path:
         ) from error
     files = [MANIFEST, *read_manifest(manifest.parent).files]
     try:
-        return Path(snapshot_download(name, revision=manifest.parent.name, allow_patterns=files))
+        with hub_bars():
+            folder = snapshot_download(name, revision=manifest.parent.name, allow_patterns=files)
     except Exception as error:  # the same
         raise BundleError(
             f"bundle {hub_id} cannot be fetched whole from the Hugging Face hub",
             expected=", ".join(files),
             got=one_line(error),
         ) from error
+    return Path(folder)

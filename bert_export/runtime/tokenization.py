@@ -24,6 +24,7 @@ from bert_export.errors import InputError, TokenizerError, one_line, one_of, sho
 from bert_export.foreign_errors import panics_as_errors
 from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.runtime.long_texts import Prepared, shorten, splits_at_spaces
 from bert_export.runtime.lost_windows import refuse_lost_windows
 from bert_export.tasks.postprocessing import Truncation
 
@@ -40,7 +41,6 @@ _MOST_BYTES = 1 << 28
 """That a tokenizer.json may have; those of the largest vocabularies have a tenth."""
 _PROBES = ("a", "0", ".", "\u4e2d", "\u0435")  # one of them is a token, be it the unknown one
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
-_Prepared: TypeAlias = str | tuple[str, str] | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ class Tokenizer:
         backend.no_padding()
         _mark_special(backend, record)
         self._backend = backend
+        self._splits_at_spaces = splits_at_spaces(backend)
         self._frame = self._read_frame()
         added = backend.get_added_tokens_decoder().items()
         self._reading = _Reading(
@@ -328,6 +329,8 @@ class Tokenizer:
                 expected=f"0 to {max(limit - added - 1, 0)}",
                 got=stride,
             )
+        if not windows and self.record.truncation_side == "right":
+            prepared = self._shorten(prepared, limit - added, truncation)
         encodings = self._truncate(
             prepared,
             limit,
@@ -509,9 +512,24 @@ class Tokenizer:
                 self._truncating.popitem(last=False)
             return backend
 
+    def _shorten(
+        self, prepared: list[Prepared], room: int, truncation: Truncation
+    ) -> list[Prepared]:
+        """Texts that are cut to the same rows, without what is far beyond them."""
+
+        def count(text: str | list[str]) -> int:
+            return len(self._run(self._backend, [text], add_special_tokens=False)[0])
+
+        return [
+            shorten(text, room, count, longest_first=truncation == "longest_first")
+            if isinstance(text, list) or self._splits_at_spaces
+            else text
+            for text in prepared
+        ]
+
     def _truncate(
         self,
-        prepared: list[_Prepared],
+        prepared: list[Prepared],
         limit: int,
         truncation: Truncation,
         stride: int,
@@ -539,7 +557,7 @@ class Tokenizer:
         return encodings
 
     def _run(
-        self, backend: tokenizers.Tokenizer, prepared: list[_Prepared], *, add_special_tokens: bool
+        self, backend: tokenizers.Tokenizer, prepared: list[Prepared], *, add_special_tokens: bool
     ) -> list[Encoding]:
         words = isinstance(prepared[0], list)
         try:
@@ -666,10 +684,10 @@ def _share(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     return other
 
 
-def _prepare(texts: Sequence[Text], *, is_split_into_words: bool) -> list[_Prepared]:
+def _prepare(texts: Sequence[Text], *, is_split_into_words: bool) -> list[Prepared]:
     if isinstance(texts, str):
         raise InputError("texts is a single text", expected="a list of texts", got="str")
-    prepared: list[_Prepared] = []
+    prepared: list[Prepared] = []
     for index, text in enumerate(texts):
         words = not isinstance(text, str) and _all_strings(text)
         if is_split_into_words and words:
@@ -693,7 +711,7 @@ def _is_pair(text: object) -> TypeGuard[tuple[str, str]]:
     return isinstance(text, tuple) and len(text) == len(("text", "text_pair"))
 
 
-def _refuse_longer(texts: Sequence[_Prepared], encodings: Sequence[Encoding], limit: int) -> None:
+def _refuse_longer(texts: Sequence[Prepared], encodings: Sequence[Encoding], limit: int) -> None:
     for text, encoding in zip(texts, encodings, strict=True):
         if len(encoding) > limit:
             raise InputError(
@@ -704,7 +722,7 @@ def _refuse_longer(texts: Sequence[_Prepared], encodings: Sequence[Encoding], li
             )
 
 
-def _refuse_surrogates(prepared: Sequence[_Prepared]) -> None:
+def _refuse_surrogates(prepared: Sequence[Prepared]) -> None:
     for text in prepared:
         try:
             "".join(text).encode()
@@ -717,7 +735,7 @@ def _refuse_surrogates(prepared: Sequence[_Prepared]) -> None:
 
 
 def _check_room(
-    text: _Prepared,
+    text: Prepared,
     encoding: Encoding,
     limit: int,
     truncation: Truncation,

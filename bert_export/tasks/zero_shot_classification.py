@@ -32,7 +32,11 @@ class ZeroShotClassificationPostProcessing(ClassifierPostProcessing, frozen=True
     @classmethod
     def from_checkpoint(cls, facts: CheckpointFacts) -> Self:
         """The defaults, and the id of the entailment where the config says it."""
-        return cls(problem_type=facts.problem_type, entailment_id=facts.entailment_id)
+        return cls(
+            problem_type=facts.problem_type,
+            activation_fn=facts.activation_fn,
+            entailment_id=facts.entailment_id,
+        )
 
 
 TASK = Task(

@@ -101,7 +101,7 @@ class _Tokens:
 
 
 def write_tokenizer(
-    plan: TokenizerPlan, writer: Writer, texts: Sequence[ir.Value], *, offsets: bool
+    plan: TokenizerPlan, writer: Writer, texts: Sequence[ir.Value]
 ) -> Mapping[str, ir.Value]:
     """Write the operators.
 
@@ -109,7 +109,6 @@ def write_tokenizer(
         plan: The tokenizer.
         writer: Of the graph.
         texts: string (B): the text, and the second one of pairs.
-        offsets: Whether the characters that each token stands for are given too.
 
     Returns:
         int64 (B, S) each: ``input_ids``, ``attention_mask``, ``token_type_ids``; and ``offsets``,
@@ -120,7 +119,7 @@ def write_tokenizer(
     if "normalized" in plan.trie.roots:
         stream = _find_added(plan, writer, stream, root="normalized", to=plan.added_codes)
     tokens = _find_pieces(plan, writer, stream)
-    return _fill_rows(plan.template, writer, tokens, rows, pairs=len(texts) == 2, offsets=offsets)
+    return _fill_rows(plan.template, writer, tokens, rows, pairs=len(texts) == 2)
 
 
 def _read_text(plan: TokenizerPlan, writer: Writer, text: ir.Value) -> tuple[_Stream, ir.Value]:
@@ -384,9 +383,8 @@ def _fill_rows(
     rows: ir.Value,
     *,
     pairs: bool,
-    offsets: bool,
 ) -> dict[str, ir.Value]:
-    """Truncate, and write ``[CLS] A [SEP]`` or ``[CLS] A [SEP] B [SEP]`` into rows of one length."""
+    """Truncate, and write rows ``[CLS] A [SEP]`` or ``[CLS] A [SEP] B [SEP]``."""
     zeros = w.op("Expand", w.int32([0]), rows)
     counts = w.op(
         "ScatterElements",
@@ -399,7 +397,7 @@ def _fill_rows(
     first = w.op("CumSum", counts, w.int64(0), exclusive=1)
     number = w.op("Sub", w.range(w.length(tokens.ids)), w.op("Gather", first, tokens.rows))
     if pairs:
-        return _fill_pairs(template, w, tokens, counts, number, offsets=offsets)
+        return _fill_pairs(template, w, tokens, counts, number)
     limit = w.int32(template.max_length - 2)
     taken = w.op("Min", counts, limit)
     kept = w.op("Less", number, limit)
@@ -407,9 +405,7 @@ def _fill_rows(
     length = w.op("Add", taken, w.int32(2))
     seps = [w.op("Sub", length, w.int32(1))]
     types = None
-    return _write_rows(
-        template, w, tokens, kept, tokens.rows, column, length, seps, types, offsets=offsets
-    )
+    return _write_rows(template, w, tokens, kept, tokens.rows, column, length, seps, types)
 
 
 def _fill_pairs(
@@ -418,8 +414,6 @@ def _fill_pairs(
     tokens: _Tokens,
     counts: ir.Value,
     number: ir.Value,
-    *,
-    offsets: bool,
 ) -> dict[str, ir.Value]:
     """Pairs: the longer text is cut first, as the ``tokenizers`` library does."""
     limit = template.max_length - 3
@@ -454,9 +448,7 @@ def _fill_pairs(
     length = w.op("Add", w.op("Add", one, two), w.int32(3))
     middle = w.op("Add", one, w.int32(1))
     seps = [middle, w.op("Sub", length, w.int32(1))]
-    return _write_rows(
-        template, w, tokens, kept, row, column, length, seps, middle, offsets=offsets
-    )
+    return _write_rows(template, w, tokens, kept, row, column, length, seps, middle)
 
 
 def _write_rows(
@@ -469,8 +461,6 @@ def _write_rows(
     length: ir.Value,
     seps: Sequence[ir.Value],
     middle: ir.Value | None,
-    *,
-    offsets: bool,
 ) -> dict[str, ir.Value]:
     """Put tokens and special tokens at their places.
 
@@ -484,7 +474,6 @@ def _write_rows(
         length: int32 (B), special tokens included.
         seps: int32 (B) each: columns of ``[SEP]``.
         middle: int32 (B): column after which the second text begins.
-        offsets: Whether the characters of each token are given too.
     """
     ids, row, column = (w.compress(value, kept) for value in (tokens.ids, row, column))
     width = w.op("ReduceMax", length, keepdims=0)
@@ -510,8 +499,7 @@ def _write_rows(
         after = w.op("Greater", columns, w.op("Unsqueeze", middle, w.int64([1])))
         types = w.to_int64(w.op("And", present, after))
     outputs["token_type_ids"] = types
-    if offsets:
-        spans = [w.compress(value, kept) for value in (tokens.begin, tokens.end)]
-        blank = w.op("Expand", w.int64([0]), w.op("Concat", shape, w.int64([2]), axis=0))
-        outputs["offsets"] = w.op("ScatterND", blank, w.pairs(row, column), w.pairs(*spans))
+    spans = [w.compress(value, kept) for value in (tokens.begin, tokens.end)]
+    blank = w.op("Expand", w.int64([0]), w.op("Concat", shape, w.int64([2]), axis=0))
+    outputs["offsets"] = w.op("ScatterND", blank, w.pairs(row, column), w.pairs(*spans))
     return outputs

@@ -1,4 +1,4 @@
-"""From ``tokenizer.json`` to the plan of its graph, or a refusal that names what has no exact form."""
+"""From ``tokenizer.json`` to the plan of its graph, or a refusal that names what is not exact."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ def make_plan(text: str, record: TokenizerRecord) -> TokenizerPlan:
     described = json.loads(text)
     tokenizer = tokenizers.Tokenizer.from_str(text)
     _check_parts(described)
+    if record.truncation_side != "right":
+        raise refuse("truncation side", "right", record.truncation_side)
+    if not record.token_types:
+        raise refuse("token types", "types that tell the texts of a pair apart", "none")
     template = Template(
         cls_id=tokenizer.token_to_id(record.cls_token),
         sep_id=tokenizer.token_to_id(record.sep_token),

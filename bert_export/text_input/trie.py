@@ -74,7 +74,7 @@ def _place(roots: Sequence[_Node], size: int) -> tuple[NDArray[np.int32], list[i
     nodes = list(roots)
     for node in nodes:  # grows as it is read
         nodes.extend(node.children.values())
-    capacity = 2 * len(nodes) + 4 * size
+    capacity = 2 * len(nodes) + 4 * size + 2 * _WINDOW
     free = np.ones(capacity, np.bool_)
     free[: len(roots) + 1] = False  # state 0 leads nowhere, then the roots
     bases: dict[int, int] = {}

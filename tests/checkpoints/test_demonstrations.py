@@ -19,6 +19,7 @@ from bert_export.models import BertConfig, load_head
 from bert_export.tasks import TASKS, find_task
 
 NAMES = sorted(path.parent.name for path in DEMONSTRATIONS.glob(f"*/{CARD}"))
+FILES = (ADAPTER, CARD, "examples.json", "sample.jsonl")
 LARGEST = 2_000_000  # bytes; the wheel carries every adapter
 
 needs_base = pytest.mark.skipif(
@@ -262,5 +263,5 @@ def test_no_stray_files() -> None:
     paths = {path.relative_to(DEMONSTRATIONS) for path in DEMONSTRATIONS.rglob("*")}
     expected = {Path("README.md")}
     for name in NAMES:
-        expected |= {Path(name), *(Path(name) / file for file in (ADAPTER, CARD, "sample.jsonl"))}
+        expected |= {Path(name), *(Path(name) / file for file in FILES)}
     assert paths == expected

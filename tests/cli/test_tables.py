@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bert_export.bundle import MixedPrecisionRecord, QuantizationGroupRecord, SearchRecord
+from bert_export.cli.report import _table as drawn_report
 from bert_export.cli.search import print_search
 from bert_export.cli.tables import facts_table, print_table, table_of
 from bert_export.exporter import Export
+from bert_export.report.markdown import report_table
+from tests.report.sample import sample_report
 
 WORD = st.text("abcdefgh.-_", min_size=1, max_size=30)
 CELL = st.lists(WORD, min_size=1, max_size=8).map(" ".join)
@@ -139,3 +142,13 @@ class TestCommands:
         text = file.getvalue()
         assert max(map(len, text.splitlines())) <= 80
         assert words(text) >= {"kept:", f"{name}.query,", "chosen"}
+
+    def test_a_report(self) -> None:
+        table = report_table(sample_report())
+        file = StringIO()
+        console = Console(file=file, width=80, markup=False, highlight=False, soft_wrap=True)
+        print_table(drawn_report(table), console)
+        text = file.getvalue()
+        assert max(map(len, text.splitlines())) <= 80
+        cells = {cell for row in table.rows for cell in row}
+        assert words(text) >= {word for cell in cells for word in cell.split()}

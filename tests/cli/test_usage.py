@@ -170,7 +170,12 @@ def test_options_that_do_not_fit_each_other_are_refused_before_the_exporter_is_i
 
 def test_ctrl_c_leaves_with_130(tiny_export: Callable[..., Export]) -> None:
     bundle = tiny_export("text-classification", "BertForSequenceClassification", num_labels=3).path
-    command = [sys.executable, "-m", "bert_export", "run", str(bundle)]
+    # A job in the background of a shell ignores Ctrl-C, and so would what it starts.
+    listening = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from bert_export.cli import main; main()"
+    )
+    command = [sys.executable, "-c", listening, "run", str(bundle)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdin is not None

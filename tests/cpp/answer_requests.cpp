@@ -43,6 +43,7 @@ TokenizerRecord read_record(const Json& json) {
   record.unk_token = json.at("unk_token").string("unk_token");
   record.clean_up_tokenization_spaces =
       json.at("clean_up_tokenization_spaces").boolean("clean_up_tokenization_spaces");
+  record.token_types = json.at("token_types").boolean("token_types");
   const bool left = json.at("truncation_side").string("truncation_side") == "left";
   record.truncation_side = left ? Side::left : Side::right;
   return record;

@@ -18,9 +18,10 @@ SANITIZERS = "address,undefined"
 
 _CHECKOUT = Path(__file__).parents[2]
 _SOURCES = (_CHECKOUT / "bert_export" / "runtime" / "cpp", Path(__file__).parent)
+# GCC warns of its own sanitizers' code, so the usual build alone is strict.
 _OPTIONS = {
-    "": ("-DCMAKE_BUILD_TYPE=Release",),
-    SANITIZERS: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1"),
+    "": ("-DCMAKE_BUILD_TYPE=Release", "-DBERT_EXPORT_WERROR=ON"),
+    SANITIZERS: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0 -g1"),
 }
 
 
@@ -49,7 +50,7 @@ def build(folder: Path, sanitize: str = "") -> Path:
             _run(
                 "cmake",
                 *("-S", str(Path(__file__).parent), "-B", str(own)),
-                *("-DBERT_EXPORT_WERROR=ON", f"-DBERT_EXPORT_SANITIZE={sanitize}"),
+                f"-DBERT_EXPORT_SANITIZE={sanitize}",
                 *_OPTIONS[sanitize],
             )
             _run("cmake", "--build", str(own), "--parallel", str(os.cpu_count() or 1))

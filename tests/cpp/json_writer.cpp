@@ -28,6 +28,11 @@ std::string to_json(float number) {
   return {digits, std::to_chars(digits, digits + sizeof(digits), number).ptr};
 }
 
+std::string to_json(double number) {
+  char digits[32];
+  return {digits, std::to_chars(digits, digits + sizeof(digits), number).ptr};
+}
+
 std::string to_json(bert_export::Span span) {
   return "[" + std::to_string(span.begin) + "," + std::to_string(span.end) + "]";
 }

@@ -11,6 +11,7 @@ namespace tests {
 
 std::string to_json(std::string_view text);
 std::string to_json(float number);
+std::string to_json(double number);
 std::string to_json(bert_export::Span span);
 std::string to_json(const bert_export::Encoded& row);
 

@@ -184,5 +184,5 @@ def test_an_engine_that_is_not_there(plain: Path, tmp_path: Path) -> None:
     (refused,) = run(plain, TAMPERED, BERT_EXPORT_ONNXRUNTIME=str(tmp_path / "none.so"))
     assert refused["error"].startswith(f"library {tmp_path / 'none.so'} cannot be opened")
     found = {"PATH": str(tmp_path), "VIRTUAL_ENV": "", "CONDA_PREFIX": "", "LD_LIBRARY_PATH": ""}
-    (refused,) = run(plain, TAMPERED, **found)
+    (refused,) = run(plain, TAMPERED, (), **found)
     assert "Run: pip install onnxruntime" in refused["error"]

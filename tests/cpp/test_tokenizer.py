@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -212,8 +213,16 @@ def test_truncation_windows_and_refusals(plain: Path, tmp_path: Path, side: Any)
     )
     wanted = [outcome(python, text, options) for text, options in asked]
     for rows, expected, call in zip(found, wanted, asked, strict=True):
-        assert rows == expected, call
+        if isinstance(expected, dict):
+            assert kind_of(rows["error"]) == kind_of(expected["error"]), call
+        else:
+            assert rows == expected, call
     assert 0.1 < sum(isinstance(expected, dict) for expected in wanted) / len(asked) < 0.9
+
+
+def kind_of(error: str) -> str:
+    """A message without the text and its tokens, of which Python may have seen the start alone."""
+    return re.sub(r"got .* tokens", "got", re.sub(r"^text .*? (is too|cannot be)", r"\1", error))
 
 
 def outcome(tokenizer: Tokenizer, text: Any, options: dict[str, Any]) -> Any:
@@ -282,6 +291,18 @@ def test_special_tokens_of_the_record_are_kept_whole(ask: Ask) -> None:
     (encoded,) = python.encode([text])[0]
     (rows,) = ask(tokenizer, [{"text": text}])
     assert rows == [aspects(encoded, text)]
+
+
+def test_types_that_do_not_count(plain: Path, tmp_path: Path) -> None:
+    record = TokenizerRecord(
+        file="tokenizer.json", max_length=8, do_lower_case=True, token_types=False
+    )
+    python = Tokenizer.from_json(configured(), record)
+    pair = ("the cat sat", "on the new mat")
+    request = {"text": pair[0], "pair": pair[1], "windows": True}
+    (rows,) = answers(plain, tmp_path, configured(), record, [request])
+    assert rows == [aspects(row, pair) for row in python.encode([pair], windows=True)[0]]
+    assert len(rows) > 1
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-cased"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from bert_export.datasets import DataSet
 from bert_export.errors import DatasetError, InputError
 from bert_export.evaluation.choices import ChoiceScorer, NextSentenceScorer, ZeroShotScorer
-from bert_export.evaluation.classification import RegressionScorer
+from bert_export.evaluation.classification import MultiLabelScorer, RegressionScorer
 from bert_export.evaluation.labels import LabelReader, Notes, TagReader, split_tag
+from bert_export.evaluation.scorers import check_labels
+from bert_export.tasks import CheckpointFacts, find_task
 
 IOB = ("O", "B-person", "I-person", "B-location", "I-location")
 UNPREFIXED = ("O", "person", "location")
@@ -227,6 +230,35 @@ def test_whether_a_text_follows_in_words() -> None:
     assert "'isNext' as '1', 'NotNext' as '0'" in notes.sentences[0]
     with pytest.raises(DatasetError, match=r"expected 1 \(it follows\) or 0 .* got 'maybe'"):
         scorer.gold((), data_of("label", ["maybe"]), Notes())
+
+
+def test_labels_are_checked_without_a_bundle() -> None:
+    task, facts = find_task("text-classification"), CheckpointFacts(labels=("no", "yes"))
+    assert check_labels(task, facts, data_of("label", ["YES", 0])) == (
+        "labels matched in another letter case: 'YES' as 'yes'",
+    )
+    assert check_labels(task, facts, data_of("text", ["unlabelled"])) == ()
+    with pytest.raises(DatasetError, match="is no label of the bundle"):
+        check_labels(task, facts, data_of("label", ["maybe"]))
+    several = replace(facts, problem_type="multi_label_classification")
+    assert check_labels(task, several, data_of("labels", [["yes"], []])) == ()
+
+
+def test_lists_of_labels() -> None:
+    notes, labels = Notes(), ("a", "b", "c")
+    scorer = MultiLabelScorer("micro F1")
+    data = data_of("labels", [["A", "2"], [], ["good"]], label_map={"good": "b"})
+    gold = scorer.gold(labels, data, notes)
+    assert gold is not None
+    assert gold.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+    assert notes.sentences == (
+        "labels matched in another letter case: 'A' as 'a'",
+        "labels that are ids as text count as ids: '2' as '2'",
+    )
+    with pytest.raises(DatasetError, match="got 'd', where the labels of the data are a, d"):
+        scorer.gold(labels, data_of("labels", [["a"], ["d"]]), Notes())
+    with pytest.raises(DatasetError, match="names a label twice"):
+        scorer.gold(labels, data_of("labels", [["a", "A"]]), Notes())
 
 
 def test_numbers_of_words() -> None:

@@ -149,7 +149,8 @@ def test_layers_that_hurt_stay_in_float_and_the_bytes_are_the_same(
     with load(done.path) as pipeline:
         assert pipeline("the cat sat")[0]["label"] in "abc"
     again = export(**options | {"output": tmp_path / "again"})
-    assert again.manifest == done.manifest
+    untimed = [msgspec.structs.replace(one.manifest, stages={}) for one in (again, done)]
+    assert untimed[0] == untimed[1]
     for name in done.manifest.files:
         assert (done.path / name).read_bytes() == (again.path / name).read_bytes()
 
@@ -366,5 +367,5 @@ def test_the_command_prints_the_path(
     assert "std. error" in done.stdout
     assert "layers in float: none" in done.stdout
     done = CliRunner().invoke(main, [*options, "--max-drop", "a bit"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "max-drop is malformed" in done.stderr

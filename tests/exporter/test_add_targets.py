@@ -262,7 +262,7 @@ class TestInt8:
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("texts") / "texts.txt"
-    words = ("the cat sat", "a dog run", "new york", "on mat")
+    words = ("the cat sat", "a dog run", "new york", "on mat", "the dog")
     path.write_text("".join(f"{a} {b}\n" for a in words for b in words), encoding="utf-8")
     return path
 
@@ -330,7 +330,7 @@ class TestBudget:
     def test_other_data_is_refused(self, searched: Path, tmp_path: Path) -> None:
         before = content(searched)
         other = tmp_path / "other.txt"
-        other.write_text("another text\n", encoding="utf-8")
+        other.write_text("".join(f"another text {n}\n" for n in range(20)), encoding="utf-8")
         with pytest.raises(DatasetError, match="is not what the bundle's accuracy budget was kept"):
             build(searched, "openvino", eval_data=other)
         assert content(searched) == before

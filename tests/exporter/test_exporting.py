@@ -226,7 +226,8 @@ def test_options_become_a_request(tiny: Callable[..., Path], tmp_path: Path) -> 
     done = export(model=model, targets="onnxruntime", output=tmp_path / "front", opset=22)
     request = ExportRequest(model=str(model), opset=22)
     again = export_request(request, output=tmp_path / "request")
-    assert again.manifest == done.manifest
+    untimed = [msgspec.structs.replace(one.manifest, stages={}) for one in (again, done)]
+    assert untimed[0] == untimed[1]
     assert done.manifest.request == msgspec.structs.replace(
         request, task="feature-extraction", max_length=32
     )

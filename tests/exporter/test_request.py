@@ -20,12 +20,11 @@ from bert_export.bundle import (
 )
 from bert_export.errors import BertExportError, InputError, TaskError, TracingError
 from bert_export.exporter.request import (
-    PRECISIONS,
     check_request,
     find_targets,
     request_record,
 )
-from bert_export.targets import TARGETS
+from bert_export.target_table import PRECISIONS, TARGETS
 
 FULL = ExportRequest(
     task="text-classification",

@@ -202,7 +202,7 @@ def test_choices_are_compared_question_by_question(tiny: Callable[..., Path]) ->
         unseen = make_unseen(rows, read_unseen(task), pipeline)
         cases = [
             case
-            for case in make_cases(pipeline.tokenizer, unseen, feeds=pipeline.feeds)
+            for case in make_cases(pipeline.tokenizer, unseen, feeds=pipeline.feeds, vocab_size=103)
             if case.text is not None
         ]
         answers = [(case, pipeline.run(case.feeds)) for case in cases]
@@ -217,7 +217,7 @@ def test_a_graph_that_picks_other_choices_is_refused(tiny: Callable[..., Path]) 
     with open_tiny(task.name, tiny("BertForMultipleChoice")) as pipeline:
         rows = make_rows(read_calibration(task), pipeline)
         unseen = make_unseen(rows, read_unseen(task), pipeline)
-        cases = make_cases(pipeline.tokenizer, unseen, feeds=pipeline.feeds)
+        cases = make_cases(pipeline.tokenizer, unseen, feeds=pipeline.feeds, vocab_size=103)
         answers = [(case, pipeline.run(case.feeds)) for case in cases]
 
         def reversed_choices(feeds: Feeds) -> Outputs:

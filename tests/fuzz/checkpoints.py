@@ -59,8 +59,12 @@ class Checkpoints(Fuzz):
     def case(self, number: int, chance: random.Random) -> None:
         """Damage a checkpoint, and read all that an export reads."""
         place, write = self._formats[number % len(self._formats)]
-        kept = self.folder / "kept"
-        shutil.copytree(place, kept)
+        kept = place.with_name(f"{place.name}-kept")
+        if kept.exists():  # a case before this one ended its process
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.rename(kept)
+        shutil.copytree(kept, place)
         try:
             write(chance)
             with warnings.catch_warnings():

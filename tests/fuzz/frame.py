@@ -33,7 +33,6 @@ from tests.kills import Child
 __all__ = ["Fuzz", "Tally", "run"]
 
 _LONGEST_MESSAGE = 2000
-_HANGS_AFTER = 60.0
 _START = struct.Struct("q")
 
 
@@ -46,6 +45,8 @@ class Fuzz(ABC):
 
     seconds = 10.0
     """Of the processor, that a case may take."""
+    hangs_after = 120.0
+    """Seconds of the clock after which a case is killed that does not even take the processor."""
     memory: int | None = None
     """Bytes that the process may take more than at its start; any number when ``None``."""
 
@@ -103,7 +104,7 @@ def run(name: str, kind: type[Fuzz], *, count: int, seed: int, first: int = 0) -
             child = Child(
                 lambda start=first: _run_cases(subject, start, last, seed, progress, results)
             )
-            reason = _watch(child, progress)
+            reason = _watch(child, progress, kind.hangs_after)
             (number,) = _START.unpack(progress[:])
             if reason is not None:
                 tally.findings.append(f"case {number} of seed {seed}: {reason}")
@@ -113,16 +114,16 @@ def run(name: str, kind: type[Fuzz], *, count: int, seed: int, first: int = 0) -
     return tally
 
 
-def _watch(child: Child, progress: mmap.mmap) -> str | None:
+def _watch(child: Child, progress: mmap.mmap, seconds: float) -> str | None:
     """Wait for the end of a process; what ended it before its last case, if anything did."""
     before, since = b"", time.monotonic()
     while child.is_alive():
         if progress[:] != before:
             before, since = progress[:], time.monotonic()
-        if time.monotonic() - since > _HANGS_AFTER:
+        if time.monotonic() - since > seconds:
             os.kill(child.process, signal.SIGKILL)
             child.wait()
-            return f"hangs for {_HANGS_AFTER:.0f} s"
+            return f"hangs for {seconds:g} s"
         time.sleep(0.02)
     if child.code == 0:
         return None

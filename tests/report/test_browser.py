@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,24 @@ def test_plot_is_drawn(visit: Visit) -> None:
     assert path.count("V") == 3  # one step per variant on it
 
 
+def test_every_point_has_a_line_to_its_p95(visit: Visit) -> None:
+    tails = visit.page.locator("#plot .tail")
+    assert tails.count() == 5
+    assert all((tails.nth(index).bounding_box() or {})["width"] > 0 for index in range(5))
+
+
+def test_a_bound_of_the_p95_is_a_line(browser: playwright.Browser, tmp_path: Path) -> None:
+    report = sample_report()
+    report.p95_below = 0.006
+    page = browser.new_page()
+    page.goto(write_page(report, tmp_path).as_uri())
+    page.wait_for_selector("#plot svg")
+    assert page.locator("#plot .floor-text").all_text_contents()[-1] == "p95 below 6 ms"
+    page.locator("input[name=shape][value='1x16']").check(force=True)
+    assert "p95 below 6 ms" not in page.locator("#plot .floor-text").all_text_contents()
+    page.close()
+
+
 def test_nothing_is_wider_than_the_screen(visit: Visit) -> None:
     widths = "[document.documentElement.scrollWidth, window.innerWidth]"
     needed, there = visit.page.evaluate(widths)
@@ -139,15 +158,15 @@ def test_sorting_orders_by_number(visit: Visit) -> None:
     names = page.locator("table.figures tbody th")
     button = page.locator("table.figures button", has_text="1x128 p50")
     button.click()
-    assert names.all_inner_texts()[0] == "openvino int8"
-    assert names.all_inner_texts()[-1] == "onnxruntime fp32"
+    assert names.all_text_contents()[0] == "openvino int8"
+    assert names.all_text_contents()[-1] == "onnxruntime fp32"
     assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
     button.press("Enter")
-    assert names.all_inner_texts()[0] == "onnxruntime fp32"
+    assert names.all_text_contents()[0] == "onnxruntime fp32"
     assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
     assert "descending" in page.locator("#sorted").inner_text()
     page.locator("table.figures button", has_text="variant").click()
-    assert names.all_inner_texts() == sorted(names.all_inner_texts())
+    assert names.all_text_contents() == sorted(names.all_inner_texts())
 
 
 def test_a_narrower_window_is_drawn_anew(visit: Visit) -> None:

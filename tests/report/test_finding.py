@@ -143,6 +143,17 @@ def test_page_table_and_picture_have_the_p95(tmp_path: Path) -> None:
     assert "asked for" not in render_page(asked())
 
 
+@pytest.mark.parametrize(
+    ("seconds", "drawn"), [(1e-6, False), (0.001, True), (0.15, True), (50.0, False)]
+)
+def test_a_bound_that_is_far_away_is_not_drawn(seconds: float, drawn: bool, tmp_path: Path) -> None:
+    report = asked(p95_below=seconds)
+    assert report.shows_bound("1x128") is drawn
+    svg, _ = write_picture(report, tmp_path)
+    assert ("p95 below" in svg.read_text(encoding="utf-8")) is drawn
+    assert ('"bound":null' in render_page(report)) is not drawn
+
+
 def test_labels_that_were_matched_are_said() -> None:
     report = asked()
     note = "labels matched in another letter case: 'A' as 'a'"

@@ -330,6 +330,38 @@ def test_what_means_nothing_to_onnxruntime(bundle: Export, option: dict[str, Any
         bert_export.load(bundle.path, **option)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_bundle_behind_links(
+    bundle: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cached: bool,
+    hard_links: bool,
+) -> None:
+    """As model hubs keep files: under other names, with links in the model's folder."""
+    blobs, folder = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    folder.mkdir()
+    for index, path in enumerate(sorted(bundle.path.iterdir())):
+        shutil.copy(path, blobs / str(index))
+        (folder / path.name).symlink_to(blobs / str(index))
+    if not hard_links:
+
+        def refuse(*_: object) -> None:
+            raise OSError("another file system")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    options: dict[str, Any] = {"cache": tmp_path / "cache"} if cached else {}
+    for _ in range(2):
+        with bert_export.load(folder, target="openvino", shapes=[(1, 8)], **options) as pipeline:
+            found = pipeline.run(_feeds(pipeline))
+    with bert_export.load(bundle.path, target="openvino", shapes=[(1, 8)]) as pipeline:
+        wanted = pipeline.run(_feeds(pipeline))
+    for name, array in wanted.items():
+        assert np.array_equal(found[name], array)
+
+
 def test_rows_beyond_the_position_table(bundle: Export) -> None:
     with bert_export.load(bundle.path, target="openvino") as pipeline:
         ids = np.ones((1, 4096), dtype=np.int64)

@@ -12,13 +12,17 @@ import pytest
 import torch
 
 import bert_export
+from bert_export.bundle import ExportRequest
 from bert_export.checkpoints.sentence_transformers import SentenceModules
+from bert_export.errors import TaskError
 from bert_export.evaluation.scorer import Scorer
+from bert_export.exporter import check_request
 from bert_export.exporter.agreement import MIN_AGREEMENT
 from bert_export.models import HEADS, BertConfig, BertHead
 from bert_export.models.heads import BertForSentenceEmbedding, BertModel
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import (
+    ALIASES,
     TASKS,
     AgreementKind,
     CheckpointFacts,
@@ -164,3 +168,21 @@ def test_a_few_tasks_stand_for_every_way_to_read_tokens() -> None:
     tried = {task.scored_positions for task in TASKS.values() if task.demo is not None}
     assert {task.scored_positions for task in few} == tried
     assert all(task.demo is not None for task in few)
+
+
+@pytest.mark.parametrize("alias", [*ALIASES, "NER", "fill_mask", "Question Answering"])
+def test_names_that_people_type(alias: str) -> None:
+    task = find_task(alias)
+    spelt = alias.casefold().replace("_", "-").replace(" ", "-")
+    assert spelt == task.name or spelt in task.aliases
+
+
+@pytest.mark.parametrize("name", ["", "translation", 3, None])
+def test_what_is_no_task_is_refused(name: Any) -> None:
+    with pytest.raises(TaskError, match=r"is unknown: expected one of feature-extraction, "):
+        find_task(name)
+
+
+def test_a_request_names_the_task_itself() -> None:
+    request = check_request(ExportRequest(task="ner", model="somewhere"))
+    assert request.task == "token-classification"

@@ -16,7 +16,7 @@ from bert_export.checkpoints import load_checkpoint
 from bert_export.errors import TracingError
 from bert_export.models import BertHead, load_head
 from bert_export.tasks import TASKS
-from bert_export.tracing import linear_layers, trace
+from bert_export.tracing import CACHE_VARIABLE, linear_layers, trace
 from tests.oracle import random_batch
 
 AXES = ("batch", "sequence")
@@ -189,3 +189,31 @@ def test_a_head_that_cannot_be_exported_is_named(head: BertHead, message: str) -
             outputs=(("logits", ("batch", "sequence")),),
             max_length=32,
         )
+
+
+@pytest.mark.parametrize("request_to_end", [KeyboardInterrupt(), SystemExit(143)])
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_request_to_end_is_no_fault_of_the_head(
+    tiny: Callable[..., Path],
+    request_to_end: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    follows: bool,
+) -> None:
+    """The exporter, half imported, takes it for a failure of its own."""
+
+    def export(*_: object, **__: object) -> None:
+        try:
+            end()
+        except type(request_to_end) as error:
+            raise AttributeError("no attribute 'exc'") from (error if follows else None)
+
+    def end() -> None:
+        raise request_to_end
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    monkeypatch.delenv(CACHE_VARIABLE)
+    head = load_head("BertModel", load_checkpoint(str(tiny("BertModel"))))
+    with pytest.raises(type(request_to_end)) as caught:
+        trace_head(head, "feature-extraction")
+    assert caught.value is request_to_end

@@ -81,7 +81,7 @@
     variant.facts.map(([key, value]) => `${key} ${value}`).join(", ");
 
   // The first place beside its point where a label hits nothing that is already there.
-  const placeLabel = (label, point, taken, frame) => {
+  const placeLabel = (label, point, taken, near, frame) => {
     const width = label.getComputedTextLength();
     const places = [  // above first: the frontier leaves a point below and to its right
       [0, -14, "middle"], [8, -14, "start"], [-8, -14, "end"], [0, 24, "middle"],
@@ -91,7 +91,7 @@
       const start = { start: 0, middle: -width / 2, end: -width }[anchor] + point.x + dx;
       const spot = [start, point.y + dy - FONT, start + width, point.y + dy + 4];
       const inside = spot[0] >= frame[0] && spot[2] <= frame[2] && spot[1] >= frame[1] && spot[3] <= frame[3];
-      const free = taken.every((o) => spot[2] < o[0] || spot[0] > o[2] || spot[3] < o[1] || spot[1] > o[3]);
+      const free = [...taken, ...near].every((o) => spot[2] < o[0] || spot[0] > o[2] || spot[3] < o[1] || spot[1] > o[3]);
       if (inside && free) {
         taken.push(spot);
         label.setAttribute("x", point.x + dx);
@@ -130,9 +130,9 @@
     const middle = (Math.max(...values) + Math.min(...values)) / 2;
     const half = Math.max(least, (Math.max(...values) - Math.min(...values)) * 1.3) / 2;
     const bounds = [middle - half, middle + half];
-    const fastest = points.map((point) => point.latency.low);
-    const low = Math.min(...fastest) / 1.25;
     const bound = data.bound !== null && data.bound.shape === shape.label ? data.bound : null;
+    const fastest = points.map((point) => point.latency.low);
+    const low = Math.min(...fastest, bound === null ? Infinity : bound.p95) / 1.25;
     const slowest = points.map((point) => Math.max(point.latency.high, point.latency.p95));
     const high = Math.max(...slowest, bound === null ? 0 : bound.p95) * 1.3;
     const x = (value) => frame.left + (Math.log(value / low) / Math.log(high / low)) * (frame.right - frame.left);
@@ -205,7 +205,12 @@
     box.prepend(svg);
     const taken = points.map((point) => [point.x - 9, point.y - 9, point.x + 9, point.y + 9]);
     const within = [frame.left, frame.top - 8, frame.right + 10, frame.bottom + 2];
-    labels.forEach((label, index) => placeLabel(label, points[index], taken, within));
+    labels.forEach((label, index) => {
+      // A name must not stand over another point, which would seem to be its own.
+      const others = points.filter((_, other) => other !== index);
+      const near = others.map((point) => [point.x - 9, point.y - 24, point.x + 9, point.y + 18]);
+      placeLabel(label, points[index], taken, near, within);
+    });
   };
 
   for (const input of document.querySelectorAll("input[name=shape]")) input.addEventListener("change", draw);

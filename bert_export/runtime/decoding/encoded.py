@@ -21,7 +21,8 @@ class Encoded:
         word_ids: Which word of its text a token belongs to; ``None`` for a special token.
         sequence_ids: Which text a token belongs to, 0 or 1; ``None`` for a special token.
         special_tokens_mask: 1 for a token that the tokenizer added, 0 for any other.
-        overflowing: What was cut off, as windows of the same form.
+        overflowing: What was cut off, as windows of the same form; of a text that is far longer
+            than the row, the beginning of that.
     """
 
     ids: Sequence[int]

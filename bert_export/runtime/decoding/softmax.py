@@ -19,5 +19,6 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     Returns:
         Floats (..., L) of the same dtype.
     """
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    # Arrays' own max and sum are wrappers of these, and dearer than a few labels.
+    powers = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    return np.asarray(powers / np.add.reduce(powers, axis=-1, keepdims=True))

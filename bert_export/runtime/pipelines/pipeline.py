@@ -341,6 +341,8 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
 
     def _padded_length(self, tokens: int) -> int:
         """The next length that the session prefers, unless the model does not take so many."""
+        if self._row_multiple == 1:
+            return tokens
         padded = -(-tokens // self._row_multiple) * self._row_multiple
         return padded if padded <= self.tokenizer.max_length else tokens
 

@@ -83,9 +83,19 @@ _EMPTY_PROMPTS = {"query": "", "document": ""}
 
 
 def choose_prompt(
-    parameters: SentenceEmbeddingPostProcessing, prompt: str | None, prompt_name: str | None
+    parameters: SentenceEmbeddingPostProcessing,
+    prompt: str | None,
+    prompt_name: str | None,
+    *,
+    others: Mapping[str, str] | None = None,
 ) -> str:
     """The text to write before every sentence: the given one, the named one, or the default's.
+
+    Args:
+        parameters: The bundle's, with its prompts.
+        prompt: The text itself.
+        prompt_name: Names one of the prompts instead.
+        others: Prompts that may be named too where the bundle has none of the name.
 
     Raises:
         InputError: No prompt is called so, or ``prompt`` is no string.
@@ -97,11 +107,11 @@ def choose_prompt(
             )
         return check_text(prompt, "prompt")
     if prompt_name is not None:
-        prompts = _EMPTY_PROMPTS | parameters.prompts
+        prompts = {**(others or {}), **parameters.prompts}
         if check_text(prompt_name, "prompt_name") not in prompts:
             raise InputError(
                 f"prompt {prompt_name!r} is unknown",
-                expected=f"one of {', '.join(prompts)}",
+                expected=f"one of {', '.join(prompts)}" if prompts else "a bundle with prompts",
                 got=shown(prompt_name),
                 fix=suggestion(prompt_name, prompts) or "Pass the text itself as prompt",
             )
@@ -236,7 +246,7 @@ class SentenceEmbeddingPipeline(Pipeline[str, NDArray[np.float32], SentenceEmbed
                 fix="Pass the answer to torch.from_numpy",
             )
         settings = SentenceEmbeddingSettings(
-            choose_prompt(self.parameters, prompt, prompt_name),
+            choose_prompt(self.parameters, prompt, prompt_name, others=_EMPTY_PROMPTS),
             self._read_truncate_dim(truncate_dim),
             check_flag("normalize_embeddings", normalize_embeddings),
         )

@@ -107,15 +107,23 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
         default = self.defaults
         left_out = isinstance(top_k, str) and not top_k
         bare = left_out and default.bare
+        if truncation is not UNSET:
+            tokenization = Tokenization.from_options(
+                {"truncation": truncation, "max_length": max_length}, UNCUT
+            )
+        elif max_length is not None:
+            tokenization = Tokenization.from_options(
+                {"max_length": max_length}, default.tokenization
+            )
+        else:
+            tokenization = default.tokenization
         settings = TextClassificationSettings(
-            self._read_activation(function_to_apply),
+            default.activation
+            if function_to_apply is None
+            else self._read_activation(function_to_apply),
             default.top_k if left_out else _read_top_k(top_k),
             bare,
-            Tokenization.from_options({"max_length": max_length}, default.tokenization)
-            if truncation is UNSET
-            else Tokenization.from_options(
-                {"truncation": truncation, "max_length": max_length}, UNCUT
-            ),
+            tokenization,
         )
         single, records = (True, (inputs,)) if isinstance(inputs, Mapping) else text_items(inputs)
         answer = self.respond(
@@ -301,10 +309,8 @@ class TextClassificationPipeline(Pipeline[TextItem, Array, TextClassificationSet
             )
         return known
 
-    def _read_activation(self, name: str | None) -> Activation:
+    def _read_activation(self, name: str) -> Activation:
         """What an option, or the bundle where it is left out, applies to the logits."""
-        if name is None:
-            name = self.parameters.function_to_apply
         if isinstance(name, str) and name.lower() == "default":
             return choose_activation(self.parameters.problem_type, len(self.labels))
         return check_word(

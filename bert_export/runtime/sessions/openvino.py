@@ -6,7 +6,10 @@ import hashlib
 import math
 import os
 import queue
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +111,13 @@ class OpenVinoSession(Session, Forkable):
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
+        kept = None
         try:
             if cache is not None:
-                options["CACHE_DIR"] = str(_make_cache(cache, path))
-            compiled = core.compile_model(str(path), _DEVICE, options)
+                kept = _make_cache(cache, path)
+                options["CACHE_DIR"] = str(kept)
+            with _beside_its_weights(path, kept) as plain:
+                compiled = core.compile_model(str(plain), _DEVICE, options)
         except (OSError, RuntimeError, UnicodeError) as error:  # the last: it quotes names as bytes
             raise BundleError(
                 f"graph {path} cannot be opened by openvino {openvino.__version__}",
@@ -121,11 +127,12 @@ class OpenVinoSession(Session, Forkable):
             ) from error
         engines = {_ANY: _Engine(compiled, self.outputs)}
         if fixed:
-            model = core.read_model(str(path))
-            for shape in fixed:
-                bound = _bind(model, self.inputs, shape)
-                compiled = core.compile_model(bound, _DEVICE, options)
-                engines[shape] = _Engine(compiled, self.outputs)
+            with _beside_its_weights(path, kept) as plain:
+                model = core.read_model(str(plain))
+                for shape in fixed:
+                    bound = _bind(model, self.inputs, shape)
+                    compiled = core.compile_model(bound, _DEVICE, options)
+                    engines[shape] = _Engine(compiled, self.outputs)
         self._engines: Mapping[Shape, _Engine] | None = engines
         survive_fork(self)
 
@@ -257,6 +264,45 @@ def _make_cache(cache: object, graph: Path) -> Path:
             f"cache {cache} cannot be made", expected="a folder", got=one_line(error)
         ) from error
     return folder
+
+
+@contextmanager
+def _beside_its_weights(graph: Path, kept: Path | None) -> Iterator[Path]:
+    """A path of the graph with its weights in the same folder, as OpenVINO from 2026.3 on wants it.
+
+    Model hubs keep a model's files under other names elsewhere, and links in its folder. Then both
+    are linked once more, as files; where the file system cannot, they are copied.
+
+    Args:
+        graph: The graph file.
+        kept: This graph's folder in a cache, which knows graphs by their paths; ``None`` for a
+            folder that is there only as long as the graph is read.
+
+    Raises:
+        OSError: A file cannot be read or copied.
+    """
+    weights = graph.with_name(WEIGHTS_FILE)
+    if not weights.is_symlink() or weights.resolve().parent == graph.parent.resolve():
+        yield graph
+        return
+    with tempfile.TemporaryDirectory(prefix="bert-export-") as name:
+        place = Path(name) if kept is None else kept / "graph"
+        place.mkdir(exist_ok=True)
+        for path in (graph, weights):
+            target = place / path.name
+            if not target.exists():
+                _link(path.resolve(), target)
+        yield place / graph.name
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy; whole even where another process does the same."""
+    whole = target.with_name(f"{target.name}.{os.getpid()}")
+    try:
+        whole.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, whole)
+    whole.replace(target)
 
 
 def _check_shapes(spec: TensorSpec, shapes: object) -> list[Shape]:

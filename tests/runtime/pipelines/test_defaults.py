@@ -103,6 +103,7 @@ def test_another_task_of_the_head_has_its_own_defaults() -> None:
     assert parameters == {
         "problem_type": "multi_label_classification",
         "activation_fn": None,
+        "entailment_id": None,
         "hypothesis_template": "This example is {}.",
         "multi_label": False,
         "truncation": "only_first",

@@ -4,6 +4,7 @@
 //     ├── BundleError      a bundle is missing, tampered with, truncated or of another version
 //     ├── InputError       a call or an option does not fit the task or the graph
 //     ├── TargetError      an engine cannot be opened, or cannot take the graph
+//     ├── TaskError        the bundle is for another task
 //     └── TokenizerError   tokenizer files are missing, malformed or contradictory
 //
 // A message is `<thing> <name> <what is wrong>: expected <x>, got <y>. <what to do>.`
@@ -40,6 +41,11 @@ class BERT_EXPORT_API InputError : public Error {
 };
 
 class BERT_EXPORT_API TargetError : public Error {
+ public:
+  using Error::Error;
+};
+
+class BERT_EXPORT_API TaskError : public Error {
  public:
   using Error::Error;
 };

@@ -30,6 +30,8 @@ struct TokenizerRecord {
   std::string mask_token = "[MASK]";
   std::string unk_token = "[UNK]";
   bool clean_up_tokenization_spaces = false;
+  // Whether the two texts of a pair have types of their own; all types are 0 otherwise.
+  bool token_types = true;
   // The end at which a row that is too long is cut.
   Side truncation_side = Side::right;
 };

@@ -124,6 +124,9 @@ TokenizerRecord read_tokenizer(const Json& json) {
   if (const Json* const cleans = json.find("clean_up_tokenization_spaces")) {
     record.clean_up_tokenization_spaces = cleans->boolean("clean_up_tokenization_spaces");
   }
+  if (const Json* const types = json.find("token_types")) {
+    record.token_types = types->boolean("token_types");
+  }
   if (const Json* const side = json.find("truncation_side")) {
     const std::string& name = side->string("truncation_side");
     if (name != "right" && name != "left") throw JsonError("truncation_side is " + name);

@@ -274,7 +274,12 @@ std::vector<Encoded> Tokenizer::encode(const Text& text, const EncodeOptions& op
   if (paired) {
     texts.push_back({&parts[1], tokenization::windows_over(second, kept.second, stride, side)});
   }
-  return pipeline.post_processor.process(texts, options.add_special_tokens, options.windows);
+  std::vector<Encoded> rows =
+      pipeline.post_processor.process(texts, options.add_special_tokens, options.windows);
+  if (!parts_->record.token_types) {
+    for (Encoded& row : rows) std::fill(row.type_ids.begin(), row.type_ids.end(), 0);
+  }
+  return rows;
 }
 
 std::string Tokenizer::join(const std::vector<std::string>& tokens) const {
@@ -339,7 +344,7 @@ Ids Tokenizer::get_special_tokens_mask(const Ids& ids0, const std::optional<Ids>
 Ids Tokenizer::create_token_type_ids_from_sequences(const Ids& ids0,
                                                     const std::optional<Ids>& ids1) const {
   Ids types(ids0.size() + 2, 0);
-  if (ids1) types.insert(types.end(), ids1->size() + 1, 1);
+  if (ids1) types.insert(types.end(), ids1->size() + 1, parts_->record.token_types ? 1 : 0);
   return types;
 }
 

@@ -1,0 +1,39 @@
+// Rows sorted by length, batched under a token budget, answered in the caller's order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bert_export/encoded.hpp"
+#include "sessions/session.hpp"
+
+namespace bert_export::pipelines {
+
+// Groups row indices so that rows times longest row of a batch do not exceed the budget, except for a
+// row that alone does. Sorted, the longest come first, so that memory peaks early.
+std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>& lengths,
+                                                 std::size_t token_budget, bool sort);
+
+// One row of graph input.
+struct Row {
+  Encoded encoded;
+  // A further input by name, a number per token, padded with 0.
+  std::map<std::string, std::vector<std::int64_t>> extra = {};
+};
+
+// The graph's inputs for a batch of rows, padded on the right: input_ids, attention_mask,
+// token_type_ids and the rows' extras, (B, S).
+sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id);
+
+// A row's outputs by name, batch axis and padding removed.
+using RowOutputs = std::map<std::string, std::vector<float>>;
+
+// Gives each row its own outputs; those of which the second axis is the sequence lose the padding.
+std::vector<RowOutputs> split_outputs(const std::vector<const Row*>& rows,
+                                      const sessions::Outputs& outputs,
+                                      const std::vector<bundle::TensorSpec>& specs);
+
+}  // namespace bert_export::pipelines
