@@ -113,9 +113,8 @@ def make(name: str, folder: Path) -> None:
 
 def main(folder: Path, names: list[str]) -> None:
     """Print a line per format and run."""
-    print(
-        "format, run: seconds to read, of the processor, seconds to the head, memory / weights, MB of weights"
-    )
+    columns = ("read, s", "processor, s", "head, s", "memory / weights", "weights, MB")
+    print("format, run:", *columns, sep=" | ")
     for name in names or MAKERS:
         make(name, folder / name)
         for run in ("first", "again"):
