@@ -208,6 +208,7 @@ def test_export_and_run_answer_an_example_alike(tiny: Callable[..., Path], tmp_p
     model = str(tiny("BertForTokenClassification", id2label={0: "O", 1: "B-a", 2: "I-a"}))
     out = tmp_path / "bundle"
     done = invoke("--model", model, "-o", str(out), "--json", "--example", "the cats sat")
+    assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["example"] == {"text": "the cats sat"}
     assert json.loads(invoke("run", str(out), "the cats sat").stdout) == told["answer"]
