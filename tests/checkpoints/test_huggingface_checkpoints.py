@@ -372,5 +372,5 @@ def test_random_tensor_files_raise_only_our_errors(
 
 
 def test_unreadable_json_names_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot be read: got Is a directory"):
+    with pytest.raises(CheckpointError, match="cannot be read: got it is a folder"):
         read_json(tmp_path)
