@@ -24,6 +24,8 @@ def test_an_exports_options_by_what_they_are_about() -> None:
         "What comes out",
         "INT8",
         "Accuracy budget of INT8",
+        "Data of --calibration and --eval",
+        "What the checkpoint does not say",
         "Engines for NVIDIA GPUs",
         "Running and printing",
         "Other",
@@ -33,7 +35,7 @@ def test_an_exports_options_by_what_they_are_about() -> None:
 @pytest.mark.parametrize("command", ["export", "build"])
 def test_every_option_but_help_stands_under_a_heading(command: str) -> None:
     text = CliRunner().invoke(main, [command, "--help"]).output
-    other = text.partition("Other:\n")[2]
+    other = text.partition("Other:\n")[2].partition("Demonstrations:")[0]
     assert other.split() == ["-h,", "--help", "Show", "this", "message", "and", "exit."]
 
 

@@ -26,6 +26,7 @@ from bert_export.measuring.timing import Measured, timing_of
 from bert_export.measuring.workloads import parse_shapes
 from bert_export.targets import TARGETS, Target
 from tests.exporter.conftest import LABELS, RecordingListener
+from tests.oracle import WORDS
 
 pytest.importorskip("openvino")
 
@@ -280,7 +281,8 @@ class TestRefusals:
     ) -> None:
         two_targets("tests.exporter.reversing")
         texts = tmp_path / "texts.txt"
-        texts.write_text("the cat sat\na dog run\nnew york\non mat\n", encoding="utf-8")
+        lines = [f"{who} {what}" for who in WORDS[5:15] for what in ("sat", "run")]
+        texts.write_text("\n".join(lines), encoding="utf-8")
         budget = {"max_drop": 0.5, "eval_data": str(texts)}
         done = self.export(request_auto, tmp_path / "bundle", listener, **budget)
         once = ("trace", "calibrate", "search", "write", "verify")
