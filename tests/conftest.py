@@ -10,6 +10,8 @@ import signal
 # behind NumPy reads these when it is first imported, commands that tests start inherit them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Workers of a parallel run are told of a terminal of 80 columns; what is printed here has none.
+os.environ.pop("COLUMNS", None)
 
 from collections.abc import Callable
 from pathlib import Path
