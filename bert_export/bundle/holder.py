@@ -88,7 +88,14 @@ def hold(place: Path) -> Iterator[Path]:
         OSError: It cannot be made.
     """
     holder = _holder(place)
-    with _lock(holder):
+    try:
+        file = _lock(holder)
+    except (HeldError, OSError):
+        raise
+    except BaseException:  # a request to end came between the folder and its lock
+        collect_leftovers(holder.parent)
+        raise
+    with file:
         _settle(holder, place)
         try:
             yield holder

@@ -135,11 +135,11 @@ def canonical_name(name: str) -> str:
     return name
 
 
-def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def canonical_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """Rename a checkpoint's tensors and drop those that no answer depends on.
 
     Args:
-        tensors: By the names of PyTorch, TensorFlow or Flax.
+        tensors: By the names of PyTorch, TensorFlow or Flax; those of the latter two are taken out.
         source: What the user asked for, for errors.
 
     Returns:
@@ -177,12 +177,12 @@ def canonical_tensors(tensors: Mapping[str, Tensor], source: str) -> dict[str, T
 
 
 def _taken(
-    tensors: Mapping[str, Tensor], own_name: Callable[[str], str]
+    tensors: dict[str, Tensor], own_name: Callable[[str], str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors, each let go of here, so that two copies of all are never there at once."""
-    left = dict(tensors)
-    for name in tensors:
-        yield own_name(name), left.pop(name)
+    """Names and tensors, each taken out, so that two copies of all are never there at once."""
+    while tensors:
+        name = next(iter(tensors))
+        yield own_name(name), tensors.pop(name)
 
 
 def _first_known(names: Iterable[str]) -> str:
