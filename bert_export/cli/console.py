@@ -113,6 +113,9 @@ def errors_on_one_line() -> Iterator[None]:
 
 def _end(asked: Sequence[int]) -> NoReturn:
     stderr.print("interrupted", style="red")
+    # Python remembers that code of a string was interrupted, as libraries run some while they are
+    # imported, and would end by SIGINT whatever the status. Running a string makes it forget.
+    exec("")  # noqa: S102
     sys.exit(128 + asked[0] if asked else INTERRUPTED)
 
 

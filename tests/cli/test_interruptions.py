@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -127,3 +128,14 @@ def interrupt_at(number: int, *, of: str) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     sys.addaudithook(told)
+
+
+def test_the_status_is_kept_where_code_of_a_string_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        "from bert_export.cli.console import errors_on_one_line\n"
+        "with errors_on_one_line():\n"
+        "    exec('raise KeyboardInterrupt')\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
