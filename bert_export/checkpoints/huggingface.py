@@ -7,7 +7,7 @@ first. A ``model.safetensors`` of any of the three goes by that name: its tensor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
