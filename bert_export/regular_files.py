@@ -12,7 +12,13 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["check_regular", "open_regular", "read_regular", "read_regular_text"]
+__all__ = [
+    "check_regular",
+    "irregular_kind",
+    "open_regular",
+    "read_regular",
+    "read_regular_text",
+]
 
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
@@ -23,6 +29,11 @@ _KINDS = (
 )
 _CHUNK = 1 << 20
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+
+
+def irregular_kind(mode: int) -> str | None:
+    """What a file is that is no regular one, by its ``st_mode``; ``None`` for a regular one."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), None)
 
 
 def check_regular(path: Path, *, most: int | None = None) -> int:
@@ -82,10 +93,10 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _check(found: os.stat_result, path: Path, most: int | None) -> int:
-    for is_kind, name in _KINDS:
-        if is_kind(found.st_mode):
-            number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
-            raise OSError(number, f"it is {name}, not a regular file", str(path))
+    kind = irregular_kind(found.st_mode)
+    if kind is not None:
+        number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+        raise OSError(number, f"it is {kind}, not a regular file", str(path))
     if most is not None and found.st_size > most:
         raise _too_large(path, found.st_size, most)
     return found.st_size

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bert_export.datasets.opening import check_regular
+from bert_export.datasets.opening import MOST_DOCUMENT, check_regular
 from bert_export.datasets.table import Table, class_names
 from bert_export.errors import DatasetError, MissingExtraError
+from bert_export.regular_files import read_regular
 
 __all__ = ["read_parquet", "read_saved"]
 
@@ -41,7 +42,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Table:
 def read_saved(path: Path, columns: Sequence[str]) -> Table:
     """A directory that ``Dataset.save_to_disk`` wrote: Arrow streams and two JSON files."""
     if not (path / _STATE).is_file():
-        splits = _json((path / _SPLITS).read_bytes()) if (path / _SPLITS).is_file() else {}
+        splits = _read_json(path / _SPLITS)
         names = splits.get("splits") or []
         raise DatasetError(
             f"data directory {path} is no saved data set",
@@ -50,7 +51,7 @@ def read_saved(path: Path, columns: Sequence[str]) -> Table:
             fix=f"Pass one of its splits, such as {path / str(names[0])}" if names else None,
         )
     pyarrow = _import_pyarrow(path)
-    entries = _json((path / _STATE).read_bytes()).get("_data_files")
+    entries = _read_json(path / _STATE).get("_data_files")
     files = [entry.get("filename") for entry in entries or [] if isinstance(entry, Mapping)]
     if not files or not all(isinstance(name, str) and Path(name).name == name for name in files):
         raise DatasetError(
@@ -82,7 +83,7 @@ def read_saved(path: Path, columns: Sequence[str]) -> Table:
 
     with opened(str(files[0])) as stream:
         columns = tuple(stream.schema.names)
-    info = _json((path / _INFO).read_bytes()) if (path / _INFO).is_file() else {}
+    info = _read_json(path / _INFO)
     return Table(rows(), "row", _class_names(info), columns)
 
 
@@ -126,6 +127,22 @@ def _arrow_errors(path: Path, pyarrow: ModuleType) -> Iterator[None]:
             f"data file {path} cannot be read",
             expected="a Parquet or Arrow file",
             got=" ".join(str(error).split()) or type(error).__name__,
+        ) from error
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """A file beside the data, as :func:`_json` parses it; nothing where there is none.
+
+    Raises:
+        DatasetError: It is larger than such a file can be.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return _json(read_regular(path, most=MOST_DOCUMENT))
+    except OSError as error:
+        raise DatasetError(
+            f"data file {path} cannot be read", expected="a JSON file", got=error.strerror
         ) from error
 
 

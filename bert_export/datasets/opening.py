@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from bert_export.errors import DatasetError
+from bert_export.regular_files import irregular_kind
 
 __all__ = ["MOST_DOCUMENT", "MOST_LINE", "check_regular", "read_lines", "read_text", "split_kind"]
 
@@ -41,7 +41,7 @@ def split_kind(path: Path) -> tuple[str, bool]:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what has no end or is no file: a pipe, a device, a socket.
+    """Refuse what has no end or is no file: a FIFO, a device, a socket, a folder.
 
     Raises:
         DatasetError: It is one of these, or there is nothing of that name.
@@ -53,11 +53,12 @@ def check_regular(path: Path) -> None:
         raise DatasetError(
             f"data file {path} cannot be read", expected="a file that is there", got=reason
         ) from error
-    if not stat.S_ISREG(mode):
+    kind = irregular_kind(mode)
+    if kind is not None:
         raise DatasetError(
             f"data file {path} cannot be read",
             expected="a regular file",
-            got="a pipe, a device or a socket",
+            got=kind,
             fix="Write what it gives into a file",
         )
 

@@ -286,6 +286,14 @@ def test_what_has_no_end_is_refused(tmp_path: Path) -> None:
             read_dataset(CLASSIFICATION, tmp_path / name)
 
 
+def test_a_saved_data_set_with_an_endless_list_of_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with (tmp_path / "state.json").open("wb") as file:
+        file.truncate(1 << 40)  # a sparse file of a terabyte
+    with pytest.raises(DatasetError, match=r"state\.json cannot be read: expected a JSON file"):
+        read_dataset(CLASSIFICATION, tmp_path)
+
+
 def test_data_that_does_not_fit_into_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
