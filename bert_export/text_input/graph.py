@@ -187,7 +187,7 @@ def _symbols(alphabet: Alphabet, w: Writer, characters: ir.Value) -> ir.Value:
     others = w.op("Less", symbols, w.int32(0))
     places = w.op("Compress", w.range(w.length(symbols)), others, axis=0)
     rest = w.op("Compress", characters, others, axis=0)
-    meaning = w.op("Expand", w.int32(alphabet.common), w.op("Shape", rest))
+    meaning = w.full_like(rest, alphabet.common)
     for pattern, symbol in alphabet.classes:
         matches = w.op("RegexFullMatch", rest, pattern=pattern)
         meaning = w.op("Where", matches, w.int32(symbol), meaning)
@@ -232,8 +232,8 @@ def _find_added(
     # Everything from a start to its end is covered.
     total = w.op("Expand", w.int32([0]), w.op("Add", w.op("Shape", values), w.int64([1])))
     ends = w.op("Add", starts, length)
-    opened = w.op("ScatterElements", total, starts, w.ones_like(starts), axis=0, reduction="add")
-    closed = w.op("ScatterElements", opened, ends, w.minus_ones_like(ends), axis=0, reduction="add")
+    opened = w.op("ScatterElements", total, starts, w.full_like(starts, 1), axis=0, reduction="add")
+    closed = w.op("ScatterElements", opened, ends, w.full_like(ends, -1), axis=0, reduction="add")
     inside = w.op("CumSum", closed, w.int64(0))
     inside = w.op("Slice", inside, w.int64([0]), w.int64([-1]), w.int64([0]))
     cleared = w.op("Where", w.op("Greater", inside, w.int32(0)), w.int32(0), values)
@@ -272,7 +272,7 @@ def _walk(
         int32 (M) each: the value of the longest word of the trie that begins there, and its length;
         0 where there is none.
     """
-    zeros = w.op("Sub", starts, starts)
+    zeros = w.full_like(starts, 0)
     table = w.int32(trie.table)
     state = w.op("Add", zeros, roots)
     base = w.op("Gather", w.int32(trie.table[:, 1]), state)
@@ -390,7 +390,7 @@ def _fill_rows(
         "ScatterElements",
         zeros,
         tokens.rows,
-        w.ones_like(tokens.rows),
+        w.full_like(tokens.rows, 1),
         axis=0,
         reduction="add",
     )
@@ -484,9 +484,9 @@ def _write_rows(
     every_row = w.range(w.length(length))
     # [CLS] and [SEP] are tokens like others, at columns of their own.
     at_rows = w.op("Concat", row, every_row, *[every_row for _ in seps], axis=0)
-    at_columns = w.op("Concat", column, w.zeros_like(every_row), *seps, axis=0)
-    cls = w.op("Expand", w.int32([template.cls_id]), w.op("Shape", length))
-    sep = w.op("Expand", w.int32([template.sep_id]), w.op("Shape", length))
+    at_columns = w.op("Concat", column, w.full_like(every_row, 0), *seps, axis=0)
+    cls = w.full_like(length, template.cls_id)
+    sep = w.full_like(length, template.sep_id)
     values = w.to_int64(w.op("Concat", ids, cls, *[sep for _ in seps], axis=0))
     places = w.pairs(at_rows, at_columns)
     outputs = {"input_ids": w.op("ScatterND", empty, places, values)}

@@ -123,17 +123,9 @@ class Writer:
         wide = self.op("Expand", column, self.int64([1, times]))
         return self.op("Reshape", wide, self.int64([-1]))
 
-    def zeros_like(self, value: ir.Value) -> ir.Value:
-        """Zeros of int32."""
-        return self.op("Expand", self.int32(0), self.op("Shape", value))
-
-    def ones_like(self, value: ir.Value) -> ir.Value:
-        """Ones of int32."""
-        return self.op("Expand", self.int32(1), self.op("Shape", value))
-
-    def minus_ones_like(self, value: ir.Value) -> ir.Value:
-        """Entries of -1, int32."""
-        return self.op("Expand", self.int32(-1), self.op("Shape", value))
+    def full_like(self, value: ir.Value, number: int) -> ir.Value:
+        """One number of int32, as often as a value has entries."""
+        return self.op("Expand", self.int32(number), self.op("Shape", value))
 
     def pairs(self, one: ir.Value, two: ir.Value) -> ir.Value:
         """Two vectors of int32 side by side, int64 (N, 2)."""
