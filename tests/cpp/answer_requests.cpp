@@ -14,13 +14,13 @@
 
 #include "bert_export/errors.hpp"
 #include "bert_export/tokenizer.hpp"
+#include "bundle/manifest.hpp"
 #include "json_writer.hpp"
 #include "text/json.hpp"
 
 namespace {
 
 using bert_export::EncodeOptions;
-using bert_export::Side;
 using bert_export::Text;
 using bert_export::Tokenizer;
 using bert_export::TokenizerRecord;
@@ -30,23 +30,6 @@ using bert_export::text::Json;
 std::string read_file(const char* path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-TokenizerRecord read_record(const Json& json) {
-  TokenizerRecord record;
-  record.file = json.at("file").string("file");
-  record.max_length = json.at("max_length").integer("max_length");
-  record.cls_token = json.at("cls_token").string("cls_token");
-  record.sep_token = json.at("sep_token").string("sep_token");
-  record.pad_token = json.at("pad_token").string("pad_token");
-  record.mask_token = json.at("mask_token").string("mask_token");
-  record.unk_token = json.at("unk_token").string("unk_token");
-  record.clean_up_tokenization_spaces =
-      json.at("clean_up_tokenization_spaces").boolean("clean_up_tokenization_spaces");
-  record.token_types = json.at("token_types").boolean("token_types");
-  const bool left = json.at("truncation_side").string("truncation_side") == "left";
-  record.truncation_side = left ? Side::left : Side::right;
-  return record;
 }
 
 EncodeOptions read_options(const Json& request) {
@@ -110,7 +93,8 @@ int main(int count, char** arguments) {
   }
   std::ios::sync_with_stdio(false);
   try {
-    const TokenizerRecord record = read_record(Json::parse(read_file(arguments[2])));
+    const TokenizerRecord record =
+        bert_export::bundle::read_tokenizer(Json::parse(read_file(arguments[2])));
     const Tokenizer tokenizer = Tokenizer::from_file(arguments[1], record);
     std::cout << "{\"vocab_size\":" << tokenizer.vocab_size() << "}\n";
     for (std::string line; std::getline(std::cin, line);) {

@@ -109,32 +109,6 @@ void read_engines(const Json& json, Manifest& manifest) {
   }
 }
 
-TokenizerRecord read_tokenizer(const Json& json) {
-  TokenizerRecord record;
-  record.file = json.at("file").string("the tokenizer's file");
-  record.max_length = json.at("max_length").integer("max_length");
-  const std::pair<const char*, std::string*> tokens[] = {{"cls_token", &record.cls_token},
-                                                         {"sep_token", &record.sep_token},
-                                                         {"pad_token", &record.pad_token},
-                                                         {"mask_token", &record.mask_token},
-                                                         {"unk_token", &record.unk_token}};
-  for (const auto& [name, token] : tokens) {
-    if (const Json* const found = json.find(name)) *token = found->string(name);
-  }
-  if (const Json* const cleans = json.find("clean_up_tokenization_spaces")) {
-    record.clean_up_tokenization_spaces = cleans->boolean("clean_up_tokenization_spaces");
-  }
-  if (const Json* const types = json.find("token_types")) {
-    record.token_types = types->boolean("token_types");
-  }
-  if (const Json* const side = json.find("truncation_side")) {
-    const std::string& name = side->string("truncation_side");
-    if (name != "right" && name != "left") throw JsonError("truncation_side is " + name);
-    record.truncation_side = name == "left" ? Side::left : Side::right;
-  }
-  return record;
-}
-
 Manifest read_fields(const Json& json, std::int64_t version) {
   Manifest manifest{};
   manifest.schema_version = version;
@@ -213,6 +187,32 @@ void check_sizes(const std::string& folder, const Manifest& manifest) {
 }
 
 }  // namespace
+
+TokenizerRecord read_tokenizer(const Json& json) {
+  TokenizerRecord record;
+  record.file = json.at("file").string("the tokenizer's file");
+  record.max_length = json.at("max_length").integer("max_length");
+  const std::pair<const char*, std::string*> tokens[] = {{"cls_token", &record.cls_token},
+                                                         {"sep_token", &record.sep_token},
+                                                         {"pad_token", &record.pad_token},
+                                                         {"mask_token", &record.mask_token},
+                                                         {"unk_token", &record.unk_token}};
+  for (const auto& [name, token] : tokens) {
+    if (const Json* const found = json.find(name)) *token = found->string(name);
+  }
+  if (const Json* const cleans = json.find("clean_up_tokenization_spaces")) {
+    record.clean_up_tokenization_spaces = cleans->boolean("clean_up_tokenization_spaces");
+  }
+  if (const Json* const types = json.find("token_types")) {
+    record.token_types = types->boolean("token_types");
+  }
+  if (const Json* const side = json.find("truncation_side")) {
+    const std::string& name = side->string("truncation_side");
+    if (name != "right" && name != "left") throw JsonError("truncation_side is " + name);
+    record.truncation_side = name == "left" ? Side::left : Side::right;
+  }
+  return record;
+}
 
 const EngineRecord& Manifest::engine(const std::optional<std::string>& target) const {
   const std::string& wanted = target ? *target : default_target;

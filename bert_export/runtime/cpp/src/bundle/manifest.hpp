@@ -68,6 +68,10 @@ struct Manifest {
   const EngineRecord& engine(const std::optional<std::string>& target = std::nullopt) const;
 };
 
+// What a manifest says of its tokenizer; what is not named has the default. Throws JsonError where it
+// is malformed.
+TokenizerRecord read_tokenizer(const text::Json& json);
+
 // Reads and checks the manifest of a bundle's folder. Throws BundleError where there is none, it is
 // malformed or of another version, or it names a file outside the folder, a default target that it
 // does not serve, rows longer than the model takes, or more or fewer labels than a graph scores.
