@@ -6,7 +6,7 @@ on was tried with FP32 and INT8 bundles, row by row and in batches, as folders a
 
 ==================  ================================================================================
 ONNX Runtime        1.23 has no kernel for the INT8 operators of opset 23; 1.24.1 opens no bundle
-                    whose files are links, as model hubs keep them; 1.24.2 to 1.24.4 answer
+                    whose files are links, as model hubs keep them; 1.24.2 and 1.24.4 answer
                     batches in INT8 wrongly (17 % error of the logits where 1.25 has 1.5 %).
 OpenVINO            2026.0 to 2026.2 answer INT8 bundles with nonsense on processors with BF16.
 TensorRT            10 and TensorRT for RTX before 1.7 were never tried.
