@@ -323,10 +323,12 @@ class Tokenizer:
             raise InputError(
                 "max_length is too small", expected=f"at least {max(added, 1)}", got=limit
             )
-        if stride < 0 or (stride > 0 and stride >= limit - added):
+        # The library counts the special tokens of a text here even where none are added.
+        room = limit - max(added, self._backend.num_special_tokens_to_add(is_pair=False))
+        if stride < 0 or (stride > 0 and stride >= room):
             raise InputError(
                 f"stride {stride} does not fit max_length {limit}",
-                expected=f"0 to {max(limit - added - 1, 0)}",
+                expected=f"0 to {max(room - 1, 0)}",
                 got=stride,
             )
         if not windows and self.record.truncation_side == "right":

@@ -399,6 +399,10 @@ class TestRefusals:
             ({"max_length": -3}, "max_length is too small"),
             ({"stride": -1}, "stride -1 does not fit"),
             ({"max_length": 8, "stride": 6}, "stride 6 does not fit max_length 8: expected 0 to 5"),
+            (
+                {"max_length": 8, "stride": 6, "add_special_tokens": False},
+                "stride 6 does not fit max_length 8: expected 0 to 5",
+            ),
             ({"truncation": "middle"}, "truncation 'middle' is unknown"),
             ({"truncation": "only_second"}, r"text 'cat .* is too long and has no second text"),
         ],

@@ -118,13 +118,17 @@ void check_room(const Text& text, std::size_t first, std::size_t second, std::si
   if (!fits) refuse_stride(text, first, second, limit, options);
 }
 
-void check_options(const EncodeOptions& options, std::size_t limit, std::size_t added) {
+// `framing` counts the special tokens around one text, `added` those that are added to this one: the
+// room for a stride is what `tokenizers` takes it to be, less than the former even without the latter.
+void check_options(const EncodeOptions& options, std::size_t limit, std::size_t added,
+                   std::size_t framing) {
   const std::size_t least = std::max<std::size_t>(added, 1);
   if (limit < least) {
     throw InputError("max_length is too small",
                      {"at least " + std::to_string(least), std::to_string(limit)});
   }
-  const std::int64_t room = static_cast<std::int64_t>(limit) - static_cast<std::int64_t>(added);
+  const std::int64_t room =
+      static_cast<std::int64_t>(limit) - static_cast<std::int64_t>(std::max(added, framing));
   if (options.stride < 0 || (options.stride > 0 && options.stride >= room)) {
     throw InputError("stride " + std::to_string(options.stride) + " does not fit max_length " +
                          std::to_string(limit),
@@ -252,7 +256,7 @@ std::vector<Encoded> Tokenizer::encode(const Text& text, const EncodeOptions& op
   const std::size_t added =
       options.add_special_tokens ? pipeline.post_processor.added(paired) : 0;
   const bool cuts = options.truncation != Truncation::none;
-  if (cuts) check_options(options, limit, added);
+  if (cuts) check_options(options, limit, added, pipeline.post_processor.added(false));
   const std::vector<Tokens> parts = tokenize_parts(pipeline, text);
   const std::size_t first = parts[0].size();
   const std::size_t second = paired ? parts[1].size() : 0;
