@@ -93,7 +93,7 @@ def _make_environment(folder: Path) -> Path:
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-compile"]
-    subprocess.run([*pip, "--quiet", "--disable-pip-version-check", *pins], check=True)
+    subprocess.run([*pip, "-qq", "--disable-pip-version-check", *pins], check=True)
     return python
 
 
