@@ -27,10 +27,10 @@ WORDS = [["New", "York", "is", "naïve"], ["文", "a-b", ""]]
 Call = dict[str, Any]
 
 
-def ask(build: Path, bundle: Path, calls: Sequence[Call]) -> list[Any]:
+def ask(build: Path, bundle: Path, calls: Sequence[Call], *target: str) -> list[Any]:
     """What ``answer_texts`` writes, a value per line."""
     done = subprocess.run(
-        [str(build / "answer_texts"), str(bundle)],
+        [str(build / "answer_texts"), str(bundle), *target],
         input="".join(f"{json.dumps(call)}\n" for call in calls).encode(),
         capture_output=True,
         check=False,

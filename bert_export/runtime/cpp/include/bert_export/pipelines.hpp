@@ -22,9 +22,10 @@ struct OpenOptions {
   std::optional<std::string> target = std::nullopt;
   // Threads inside an operator; 0 leaves it to the engine, which takes all cores.
   int threads = 0;
-  // Whether the engine's threads burn processor time while they wait, so that they start sooner.
+  // ONNX Runtime's: whether its threads burn processor time while they wait, so that they start
+  // sooner.
   bool spinning = true;
-  // Whether memory that a long input needed is given back after the call.
+  // ONNX Runtime's: whether memory that a long input needed is given back after the call.
   bool shrink_arena = false;
   // Padded tokens per graph call; a longer single row travels alone.
   std::size_t token_budget = 512;
@@ -34,6 +35,14 @@ struct OpenOptions {
   bool verify = true;
   // The engine's shared library; found where it is empty.
   std::string library = {};
+  // OpenVINO's: latency, its default, gives all threads to one run; throughput splits them among as
+  // many runs as it finds best, for callers that come from several threads.
+  std::string hint = {};
+  // OpenVINO's: a folder in which it keeps compiled graphs, and finds them the next time.
+  std::string cache = {};
+  // OpenVINO's: shapes of the first input, such as {1, 128}, for which the graph is compiled once
+  // more; calls of exactly that shape take less time.
+  std::vector<std::vector<std::int64_t>> shapes = {};
 };
 
 struct TextClassificationOptions {

@@ -37,9 +37,8 @@ std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>&
   return batches;
 }
 
-sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id) {
-  std::size_t length = 0;
-  for (const Row* const row : rows) length = std::max(length, row->encoded.size());
+sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id,
+                         std::size_t length) {
   sessions::Feeds feeds;
   // An input of all rows, each of which `numbers_of` gives.
   const auto add = [&](const std::string& name, std::int64_t padding, const auto& numbers_of) {

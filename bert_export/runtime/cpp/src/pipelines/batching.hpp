@@ -24,9 +24,10 @@ struct Row {
   std::map<std::string, std::vector<std::int64_t>> extra = {};
 };
 
-// The graph's inputs for a batch of rows, padded on the right: input_ids, attention_mask,
-// token_type_ids and the rows' extras, (B, S).
-sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id);
+// The graph's inputs for a batch of rows, padded on the right to `length` tokens: input_ids,
+// attention_mask, token_type_ids and the rows' extras, (B, S).
+sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id,
+                         std::size_t length);
 
 // A row's outputs by name, batch axis and padding removed.
 using RowOutputs = std::map<std::string, std::vector<float>>;

@@ -5,7 +5,7 @@
 #include "bert_export/errors.hpp"
 #include "bundle/integrity.hpp"
 #include "decoding/lower.hpp"
-#include "sessions/onnxruntime.hpp"
+#include "sessions/opening.hpp"
 #include "text/printing.hpp"
 
 namespace bert_export::pipelines {
@@ -24,18 +24,19 @@ bundle::Manifest open_manifest(const std::string& path, const std::string& task,
 }
 
 std::unique_ptr<const sessions::Session> open_session(const std::string& path,
+                                                      const bundle::Manifest& manifest,
                                                       const bundle::EngineRecord& engine,
                                                       const OpenOptions& options) {
-  if (engine.target != "onnxruntime") {
-    throw TargetError("target " + engine.target + " cannot be run",
-                      {"onnxruntime", engine.target, "Export the bundle with --target onnxruntime"});
-  }
   sessions::SessionOptions own;
   own.threads = options.threads;
   own.spinning = options.spinning;
   own.shrink_arena = options.shrink_arena;
   own.library = options.library;
-  return sessions::open_onnxruntime(path, engine, own);
+  own.hint = options.hint;
+  own.cache = options.cache;
+  own.shapes = options.shapes;
+  own.longest = manifest.max_position_embeddings;
+  return sessions::open_session(path, engine, own);
 }
 
 }  // namespace
@@ -47,7 +48,7 @@ OpenedBundle::OpenedBundle(const std::string& path, const std::string& task,
       token_budget_(options.token_budget),
       sort_(options.sort),
       tokenizer_(Tokenizer::from_file(path + "/" + manifest_.tokenizer.file, manifest_.tokenizer)),
-      session_(open_session(path, engine_, options)) {
+      session_(open_session(path, manifest_, engine_, options)) {
   if (token_budget_ == 0) {
     throw InputError("token_budget is wrong", {"a whole number from 1 on", "0"});
   }
@@ -65,14 +66,23 @@ void OpenedBundle::check_labels() const {
                      "another interface", "Export the bundle again"});
 }
 
+// The next length that the session prefers, unless the model does not take so many.
+std::size_t OpenedBundle::padded_length(std::size_t tokens) const {
+  const std::size_t multiple = session_->row_multiple();
+  const std::size_t padded = (tokens + multiple - 1) / multiple * multiple;
+  return padded <= static_cast<std::size_t>(tokenizer_.record().max_length) ? padded : tokens;
+}
+
 std::vector<RowOutputs> OpenedBundle::run_rows(const std::vector<Row>& rows) const {
   std::vector<std::size_t> lengths;
-  for (const Row& row : rows) lengths.push_back(row.encoded.size());
+  for (const Row& row : rows) lengths.push_back(padded_length(row.encoded.size()));
   std::vector<RowOutputs> results(rows.size());
   for (const std::vector<std::size_t>& batch : batch_rows(lengths, token_budget_, sort_)) {
     std::vector<const Row*> own;
     for (const std::size_t index : batch) own.push_back(&rows[index]);
-    const sessions::Outputs outputs = session_->run(pad_rows(own, tokenizer_.pad_id()));
+    std::size_t longest = 0;
+    for (const std::size_t index : batch) longest = std::max(longest, lengths[index]);
+    const sessions::Outputs outputs = session_->run(pad_rows(own, tokenizer_.pad_id(), longest));
     std::vector<RowOutputs> split = split_outputs(own, outputs, engine_.graph.outputs);
     for (std::size_t place = 0; place < batch.size(); ++place) {
       results[batch[place]] = std::move(split[place]);

@@ -36,6 +36,8 @@ class OpenedBundle {
   std::vector<RowOutputs> run_rows(const std::vector<Row>& rows) const;
 
  private:
+  std::size_t padded_length(std::size_t tokens) const;
+
   bundle::Manifest manifest_;
   const bundle::EngineRecord& engine_;
   std::size_t token_budget_;

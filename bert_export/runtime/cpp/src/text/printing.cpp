@@ -1,6 +1,7 @@
 #include "text/printing.hpp"
 
 #include <cstdint>
+#include <sstream>
 
 #include "text/unicode.hpp"
 #include "text/utf8.hpp"
@@ -74,6 +75,13 @@ std::string printable(std::string_view text) {
 std::string shown(std::string_view text) {
   const std::string_view start = text.substr(0, byte_of(text, most_characters));
   return start.size() < text.size() ? quoted(start) + "..." : cut(quoted(text));
+}
+
+std::string one_line(const std::string& text) {
+  std::istringstream words(text);
+  std::string line;
+  for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
+  return line;
 }
 
 std::string shown(const std::vector<std::string_view>& texts, std::string_view brackets) {
