@@ -20,6 +20,7 @@ _NAMES = (
     "report",
     "push",
     "check-gpu",
+    "cpp",
     "tasks",
 )
 

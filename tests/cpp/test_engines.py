@@ -95,10 +95,8 @@ def test_int8(plain: Path, int8: Path, target: str) -> None:
 
 @pytest.mark.usefixtures("openvino")
 def test_a_row_of_openvino_is_padded_as_in_python(plain: Path, int8: Path) -> None:
-    calls: list[Call] = [
-        {"inputs": ["a b c", "b " * 20, ""], "top_k": None},
-        {"inputs": [], "top_k": None},
-    ]
+    texts = ["a b c", "b " * 20, ""]
+    calls: list[Call] = [{"inputs": texts, "top_k": None}, {"inputs": [], "top_k": None}]
     found = ask(plain, int8, calls, "openvino")
     with bert_export.load(int8, target="openvino", threads=1) as pipeline:
         for call, answers in zip(calls, found, strict=True):

@@ -142,26 +142,6 @@ EMBEDDING_CALLS: list[Call] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose prompts are not pooled, exported."""
-    pytest.importorskip("sentence_transformers")
-    from tests.runtime.pipelines.test_sentence_embedding import save_sentence_model
-
-    folder = tmp_path_factory.mktemp("embedding")
-    save_sentence_model(
-        folder,
-        include_prompt=False,
-        prompts={"query": "find: ", "plain": "the "},
-        default_prompt_name="plain",
-    )
-    bundle = folder / "bundle"
-    bert_export.export(
-        task="sentence-embedding", model=str(folder / "whole"), output=bundle, precision="fp32"
-    )
-    return bundle
-
-
 def test_sentence_embedding(plain: Path, embedding: Path) -> None:
     found = ask(plain, embedding, EMBEDDING_CALLS)
     with bert_export.load(embedding, threads=1) as pipeline:

@@ -52,8 +52,7 @@ std::array<const char*, 2 * most_properties> arguments_of(const Properties& prop
 // A compiled graph and the requests that run it side by side.
 class Engine {
  public:
-  Engine(const Library& library, OwnedCompiledModel compiled)
-      : library_(library), compiled_(std::move(compiled)) {
+  Engine(const Library& library, OwnedCompiledModel compiled) : compiled_(std::move(compiled)) {
     char* text = nullptr;
     const Failure failure = library.failure_of(library->ov_compiled_model_get_property(
         compiled_.get(), "OPTIMAL_NUMBER_OF_INFER_REQUESTS", &text));
@@ -96,7 +95,6 @@ class Engine {
     }
   };
 
-  const Library& library_;
   OwnedCompiledModel compiled_;
   std::vector<OwnedRequest> requests_;
   std::mutex mutex_;
