@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bert_export.runtime.cpp_build import module_options
+
 __all__ = ["SANITIZERS", "build", "missing_tool"]
 
 SANITIZERS = "address,undefined"
@@ -52,10 +54,20 @@ def build(folder: Path, sanitize: str = "") -> Path:
                 *("-S", str(Path(__file__).parent), "-B", str(own)),
                 f"-DBERT_EXPORT_SANITIZE={sanitize}",
                 *_OPTIONS[sanitize],
+                *([] if sanitize else _module_options()),
             )
             _run("cmake", "--build", str(own), "--parallel", str(os.cpu_count() or 1))
             finished.touch()
     return own
+
+
+def _module_options() -> list[str]:
+    """What builds the module for Python too, where pybind11 is installed."""
+    try:
+        import pybind11
+    except ImportError:
+        return []
+    return module_options(pybind11.get_cmake_dir())
 
 
 def _state() -> str:
