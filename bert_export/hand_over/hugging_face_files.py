@@ -46,6 +46,9 @@ def write_config(bundle: Bundle, folder: Path) -> None:
     problem = manifest.postprocessing.get("problem_type")
     if problem is not None:
         config["problem_type"] = problem
+    activation = manifest.postprocessing.get("activation_fn")
+    if activation is not None:  # a cross-encoder's
+        config["sentence_transformers"] = {"activation_fn": activation}
     write_json(folder / "config.json", config)
 
 

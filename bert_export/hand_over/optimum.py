@@ -89,5 +89,7 @@ OPTIMUM = Consumer(
     write=_write,
     trial=Trial(("optimum.onnxruntime", "transformers"), _PROGRAM),
     call=_call,
-    why_not=dict.fromkeys(("next-sentence-prediction", "pretraining"), "optimum has no class for this head"),
+    why_not=dict.fromkeys(
+        ("next-sentence-prediction", "pretraining"), "optimum has no class for this head"
+    ),
 )
