@@ -25,13 +25,15 @@ def questions(bundle: Bundle) -> list[Any]:
     records = read_calibration(task).records
     spread = [records[index * len(records) // _COUNT] for index in range(_COUNT)]
     plain = [{name: one[name] for name in one if name not in LABELS} for one in spread]
+    if task.name == "token-classification":
+        plain = [{"text": " ".join(one["tokens"])} if "tokens" in one else one for one in plain]
     if task.name == "fill-mask":
         plain = [{"text": _hide_a_word(one["text"], bundle)} for one in plain]
     return [one["text"] if one.keys() == {"text"} else one for one in plain]
 
 
 def _hide_a_word(text: str, bundle: Bundle) -> str:
-    words = text.split()
+    words = text.replace(bundle.manifest.tokenizer.mask_token, "that").split()
     words[len(words) // 2] = bundle.manifest.tokenizer.mask_token
     return " ".join(words)
 

@@ -25,7 +25,8 @@ _PIPELINES = {
 _FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_quantized.onnx"}
 _DTYPES = {"fp32": "fp32", "fp16": "fp16", "int8": "q8"}
 
-# What its pipelines give less or name otherwise than transformers' is brought to one form.
+# Its question answering joins tokens again, so letter case and spaces are not the context's. What
+# its pipelines give less or name otherwise than transformers' is brought to one form.
 _PROGRAM = """
 const [folder, task, json] = process.argv.slice(1);
 const { pipeline, env } = require("@huggingface/transformers");
@@ -42,7 +43,7 @@ const fs = require("fs"), path = require("path");
   for (const one of JSON.parse(json)) {
     if (task === "question-answering") {
       const { answer: text } = await answer(one.question, one.context);
-      answers.push(text);
+      answers.push(text.toLowerCase().replaceAll(" ", ""));
     } else if (task === "zero-shot-classification") {
       const { labels, scores } = await answer(one.text, one.candidate_labels);
       answers.push({ labels, scores });
@@ -63,6 +64,12 @@ const fs = require("fs"), path = require("path");
 })().catch((error) => { console.error(String(error)); process.exit(1); });
 """
 
+_NOTES = {
+    "sentence-embedding": ('pass { pooling: "cls" }: the one token is the sentence\'s vector',),
+    "question-answering": (
+        "answers are joined tokens, not a part of the context as it is written",
+    ),
+}
 _KEPT = {
     "token-classification": ("entity", "index", "score"),
     "fill-mask": ("token", "score"),
@@ -84,9 +91,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
             'import { pipeline } from "@huggingface/transformers";',
             f'const answer = await pipeline("{task}", "{folder.name}", {{ dtype: "{dtype}" }});',
         ),
-        notes=('pass { pooling: "cls" }: the one token is the sentence\'s vector',)
-        if bundle.manifest.task == "sentence-embedding"
-        else (),
+        notes=_NOTES.get(bundle.manifest.task, ()),
     )
 
 
@@ -95,7 +100,7 @@ def _call(bundle: Bundle, inputs: Sequence[Any]) -> list[Any]:
     if task in _KEPT:
         return [[{name: one[name] for name in _KEPT[task]} for one in each] for each in answers]
     if task == "question-answering":
-        return [answer["answer"] for answer in answers]
+        return [answer["answer"].lower().replace(" ", "") for answer in answers]
     if task == "zero-shot-classification":
         return [{name: answer[name] for name in ("labels", "scores")} for answer in answers]
     return answers

@@ -7,10 +7,12 @@ the vectors of a sentence embedding.
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from bert_export.bundle import MANIFEST
+from bert_export.hand_over.answers import questions
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
 from bert_export.tasks import TASKS
 
@@ -31,6 +33,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     for name in (*bundle.manifest.files, MANIFEST):
         shutil.copyfile(bundle.folder / name, version / "bundle" / name)
     shutil.copyfile(_MODEL, version / "model.py")
+    _write_warmup(bundle, folder / "bert" / "warmup")
     (folder / "bert" / "config.pbtxt").write_text("\n".join(_config(bundle)) + "\n", "utf-8")
     return Written(
         use=(f"tritonserver --model-repository=./{folder.name}",),
@@ -39,6 +42,23 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
             "the server itself is not run here: the configuration follows its published schema",
         ),
     )
+
+
+def _write_warmup(bundle: Bundle, folder: Path) -> None:
+    """A request that each instance answers before it is ready: per input a file of its strings."""
+    folder.mkdir()
+    for field, texts in _warmup(bundle).items():
+        encoded = (text.encode() for text in texts)
+        data = b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+        (folder / field.upper()).write_bytes(data)
+
+
+def _warmup(bundle: Bundle) -> dict[str, list[str]]:
+    first = questions(bundle)[0]
+    record = first if isinstance(first, dict) else {"text": first}
+    return {
+        field: record[field] if field in _SEVERAL else [record[field]] for field in _fields(bundle)
+    }
 
 
 def _fields(bundle: Bundle) -> tuple[str, ...]:
@@ -71,6 +91,12 @@ def _config(bundle: Bundle) -> Iterator[str]:
         f"dynamic_batching {{ preferred_batch_size: [ 8, {_MOST_ROWS} ] "
         f"max_queue_delay_microseconds: {_DELAY} }}"
     )
+    warmup = " ".join(
+        f'inputs {{ key: "{field.upper()}" value {{ data_type: TYPE_STRING '
+        f'dims: [ {len(texts)} ] input_data_file: "{field.upper()}" }} }}'
+        for field, texts in _warmup(bundle).items()
+    )
+    yield f'model_warmup {{ name: "text" batch_size: 1 {warmup} }}'
     yield 'parameters { key: "threads" value { string_value: "1" } }'
 
 
