@@ -25,6 +25,8 @@ def questions(bundle: Bundle) -> list[Any]:
     records = read_calibration(task).records
     spread = [records[index * len(records) // _COUNT] for index in range(_COUNT)]
     plain = [{name: one[name] for name in one if name not in LABELS} for one in spread]
+    if task.name == "sentence-embedding":
+        plain = [{"text": one["text"]} for one in plain]
     if task.name == "token-classification":
         plain = [{"text": " ".join(one["tokens"])} if "tokens" in one else one for one in plain]
     if task.name == "fill-mask":

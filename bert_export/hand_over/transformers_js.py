@@ -64,11 +64,10 @@ const fs = require("fs"), path = require("path");
 })().catch((error) => { console.error(String(error)); process.exit(1); });
 """
 
+_ANY_LENGTH = 1_000_000
 _NOTES = {
     "sentence-embedding": ('pass { pooling: "cls" }: the one token is the sentence\'s vector',),
-    "question-answering": (
-        "answers are joined tokens, not a part of the context as it is written",
-    ),
+    "question-answering": ("answers are joined tokens, as long as the likeliest span is",),
 }
 _KEPT = {
     "token-classification": ("entity", "index", "score"),
@@ -96,11 +95,14 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 
 def _call(bundle: Bundle, inputs: Sequence[Any]) -> list[Any]:
-    answers, task = pipeline_answers(bundle, inputs), bundle.manifest.task
+    task = bundle.manifest.task
+    if task == "question-answering":  # there is no longest answer in transformers.js
+        pipeline: Any = bundle.pipeline
+        found = [pipeline(one, max_answer_len=_ANY_LENGTH)["answer"] for one in inputs]
+        return [text.lower().replace(" ", "") for text in found]
+    answers = pipeline_answers(bundle, inputs)
     if task in _KEPT:
         return [[{name: one[name] for name in _KEPT[task]} for one in each] for each in answers]
-    if task == "question-answering":
-        return [answer["answer"].lower().replace(" ", "") for answer in answers]
     if task == "zero-shot-classification":
         return [{name: answer[name] for name in ("labels", "scores")} for answer in answers]
     return answers
