@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from bert_export.cli import values
@@ -20,6 +22,11 @@ __all__ = ["hand_over_command"]
     type=click.IntRange(min=13),
     help="The graph's opset is not above it.  [default: the lowest that the fast graph can have]",
 )
+@click.option(
+    "--python",
+    metavar="FILE",
+    help="The interpreter of an environment that has the tool.  [default: this one]",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def hand_over_command(
@@ -28,6 +35,7 @@ def hand_over_command(
     consumer: str,
     output: str,
     opset: int | None,
+    python: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -39,11 +47,10 @@ def hand_over_command(
     with errors_on_one_line():
         from bert_export.hand_over import hand_over
 
-        if quiet or as_json:
-            done = hand_over(bundle, consumer, output, opset=opset)
-        else:
-            with stderr.status(f"handing over to {consumer}"):
-                done = hand_over(bundle, consumer, output, opset=opset)
+        with contextlib.ExitStack() as stack:
+            if not (quiet or as_json):
+                stack.enter_context(stderr.status(f"handing over to {consumer}"))
+            done = hand_over(bundle, consumer, output, opset=opset, python=python)
         if as_json:
             print_json(
                 {

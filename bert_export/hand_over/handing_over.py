@@ -45,7 +45,12 @@ class HandedOver:
 
 
 def hand_over(
-    bundle: str | Path, to: str, output: str | Path, *, opset: int | None = None
+    bundle: str | Path,
+    to: str,
+    output: str | Path,
+    *,
+    opset: int | None = None,
+    python: str | Path | None = None,
 ) -> HandedOver:
     """Write a folder that another tool loads, and prove that it answers as the bundle.
 
@@ -58,6 +63,7 @@ def hand_over(
         output: The folder; it must not exist.
         opset: The graph's opset is not above it. Attention is then written with an older operator
             where it must be.
+        python: The interpreter of an environment that has the consumer; this one when ``None``.
 
     Raises:
         InputError: No consumer has that name.
@@ -81,7 +87,7 @@ def hand_over(
             named.mkdir()
             written = consumer.write(opened, named, consumer.opset if opset is None else opset)
             difference = None if written.graph is None else compare_graph(opened, written.graph)
-            loaded = try_folder(consumer, opened, named)
+            loaded = try_folder(consumer, opened, named, python=python)
             _lift(named, new)
     return _report(consumer, place, written, difference, loaded)
 

@@ -20,7 +20,7 @@ _SECONDS = 600
 
 
 def try_folder(
-    consumer: Consumer, bundle: Bundle, folder: Path, *, python: Path | None = None
+    consumer: Consumer, bundle: Bundle, folder: Path, *, python: str | Path | None = None
 ) -> str:
     """Load a folder in its consumer, in a process of its own, and compare the answers.
 
@@ -39,7 +39,11 @@ def try_folder(
     trial, call = consumer.trial, consumer.call
     if trial is None or call is None:
         return f"{consumer.name} cannot be run from here: not loaded"
-    missing = [] if python else [name for name in trial.needs if not _is_there(name, trial)]
+    missing = (
+        []
+        if python and not trial.node
+        else [name for name in trial.needs if not _is_there(name, trial)]
+    )
     if missing:
         return f"{', '.join(missing)} not installed: not loaded in {consumer.name}"
     inputs = questions(bundle)
