@@ -1,8 +1,8 @@
-"""Whether other tools, in environments without this package, answer from folders handed over to them.
+"""Whether other tools, in environments without this package, answer from folders made for them.
 
-``python scripts/check_interop.py --write``: exports every head's demonstration in FP32 and INT8, makes
-an environment per tool (pip, and npm where there is Node), hands every bundle over, lets the tool
-answer, and puts the table into ``scripts/NUMBERS.md``.
+``python scripts/check_interop.py --write``: exports every head's demonstration in FP32 and INT8,
+makes an environment per tool (pip, and npm where there is Node), hands every bundle over, lets the
+tool answer, and puts the table into ``scripts/NUMBERS.md``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from scripts.benchmarks.common.numbers_page import Place, replace_section
 __all__ = ["main"]
 
 _NUMBERS = Path(__file__).with_name("NUMBERS.md")
+_COMMAND = "python scripts/check_interop.py --write"
 _PLACE = Place("interop", "answers", "any")
 _TRANSFORMERS = (
     "torch==2.13.0",
@@ -141,8 +142,7 @@ def _table(outcomes: list[Outcome]) -> str:
     lines = [
         "### answers",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}. `python scripts/check_interop.py "
-        "--write`",
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}. `{_COMMAND}`",
         "",
         "| head | precision | tool | opset | default session | answers |",
         "|---|---|---|---:|---:|---|",
