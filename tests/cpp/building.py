@@ -80,7 +80,7 @@ def _state() -> str:
 def _sources() -> Iterator[Path]:
     for folder in _SOURCES:
         for path in folder.rglob("*"):
-            if path.suffix in {".cpp", ".hpp", ".h", ".in", ".txt", ".cmake"}:
+            if path.suffix in {".c", ".cpp", ".hpp", ".h", ".in", ".txt", ".cmake"}:
                 yield path
 
 

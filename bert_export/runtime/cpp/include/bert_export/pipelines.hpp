@@ -39,4 +39,9 @@ using AnyPipeline = std::variant<FeatureExtraction,
 // Throws as TextClassification::open, and TaskError where this library does not know the task.
 BERT_EXPORT_API AnyPipeline open(const std::string& path, const OpenOptions& options = {});
 
+// As open, for a task by its name: a bundle for text classification will do for zero-shot
+// classification.
+BERT_EXPORT_API AnyPipeline open_task(const std::string& path, const std::string& task,
+                                      const OpenOptions& options = {});
+
 }  // namespace bert_export

@@ -62,6 +62,9 @@ class BERT_EXPORT_API TextClassification : public Pipeline {
   std::vector<std::vector<Label>> operator()(const std::vector<Text>& texts,
                                              const TextClassificationOptions& options = {}) const;
 
+  // Whether a call without top_k reports the best label alone.
+  bool reports_best_alone() const;
+
   // A score per label for each text or pair, (N, L).
   std::vector<std::vector<float>> predict(const std::vector<Text>& texts,
                                           const PredictOptions& options = {}) const;

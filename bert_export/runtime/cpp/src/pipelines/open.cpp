@@ -5,7 +5,11 @@
 namespace bert_export {
 
 AnyPipeline open(const std::string& path, const OpenOptions& options) {
-  const std::string task = bundle::read_manifest(path).task;
+  return open_task(path, bundle::read_manifest(path).task, options);
+}
+
+AnyPipeline open_task(const std::string& path, const std::string& task,
+                      const OpenOptions& options) {
   if (task == "feature-extraction") return FeatureExtraction::open(path, options);
   if (task == "fill-mask") return FillMask::open(path, options);
   if (task == "multiple-choice") return MultipleChoice::open(path, options);

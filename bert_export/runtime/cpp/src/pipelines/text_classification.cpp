@@ -167,6 +167,8 @@ std::vector<std::vector<Label>> TextClassification::operator()(const std::vector
   return parts_->answer(items, options, true);
 }
 
+bool TextClassification::reports_best_alone() const { return parts_->top_k == 1; }
+
 std::vector<std::vector<float>> TextClassification::predict(const std::vector<Text>& texts,
                                                             const PredictOptions& options) const {
   return parts_->predict(texts, options);
