@@ -26,7 +26,7 @@ RUN pip install --no-cache-dir "${{BERT_EXPORT}}" \\
     && useradd --create-home --uid 10001 service
 COPY bundle /opt/bundle
 ENV ORT_DISABLE_TELEMETRY=1 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
-USER service
+USER 10001
 EXPOSE {_PORT}
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \\
     CMD ["python", "-c", "{_HEALTH}"]

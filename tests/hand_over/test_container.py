@@ -42,7 +42,7 @@ def test_what_a_recipe_copies_is_there(folder: Path, bundle: Path, variant: str)
 @pytest.mark.parametrize("variant", ["service", "sagemaker"])
 def test_a_service_is_not_root_and_says_how_it_is(folder: Path, variant: str) -> None:
     recipe = (folder / variant / "Dockerfile").read_text(encoding="utf-8")
-    assert re.search(r"^USER service$", recipe, flags=re.MULTILINE)
+    assert re.search(r"^USER 10001$", recipe, flags=re.MULTILINE)
     assert "HEALTHCHECK" in recipe
     assert "ORT_DISABLE_TELEMETRY=1" in recipe
     (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", recipe, flags=re.MULTILINE)
