@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bert_export
+from bert_export.exporter import Export
 from bert_export.runtime.cpp_build import cmake_folder
 from tests.cpp.test_builds import tool
 from tests.cpp.test_bundles import TAMPERED
@@ -95,6 +97,29 @@ def test_embedding_to_a_file(
             wanted = pipeline(texts) if texts else np.empty((0, vectors.shape[1]), np.float32)
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(vectors, wanted, atol=1e-6)
+
+
+def test_answering_from_standard_input(
+    project: Path, installed: Path, tiny_export: Callable[..., Export], tmp_path: Path
+) -> None:
+    build = project / "build"
+    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
+    run("cmake", "--build", build, "--target", "answer_questions")
+    bundle = tiny_export("question-answering", "BertForQuestionAnswering").path
+    questions, context = ["a b", "who?"], "b é a\nc b a"
+    path = tmp_path / "text.txt"
+    path.write_text(context, encoding="utf-8")
+    program = build / "answer_questions"
+    lines = run(program, bundle, path, text="".join(f"{q}\n" for q in questions)).split("\n")
+    found = [line.split("\t") for line in lines if "\t" in line]
+    with bert_export.load(bundle) as pipeline:
+        wanted = [pipeline(question=one, context=context) for one in questions]
+    assert [span for _, span, _ in found] == [
+        "-".join(str(len(context[: one[end]].encode())) for end in ("start", "end"))
+        for one in wanted
+    ]
+    for (score, _, _), one in zip(found, wanted, strict=True):
+        assert float(score) == pytest.approx(one["score"], abs=1e-4)
 
 
 def test_the_page_s_program(installed: Path, tmp_path: Path) -> None:
