@@ -19,6 +19,7 @@ _NAMES = (
     "bench",
     "report",
     "push",
+    "hand-over",
     "check-gpu",
     "cpp",
     "tasks",

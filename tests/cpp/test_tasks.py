@@ -188,7 +188,10 @@ TASKS: dict[str, tuple[str, dict[str, Any], list[Call]]] = {
             {"inputs": "the cat", "do_sample": True, "seed": 7, "max_new_tokens": 12},
             {
                 "inputs": ["the cat", "a b c"],
-                **{"do_sample": True, "seed": 1 << 40, "temperature": 1.7, "top_k": 9},
+                "do_sample": True,
+                "seed": 1 << 40,
+                "temperature": 1.7,
+                "top_k": 9,
             },
             {"inputs": "the", "do_sample": True, "seed": 0, "top_p": 0.6, "top_k": 0},
             {"inputs": "the", "temperature": -1.5},

@@ -1,4 +1,4 @@
-"""The C++ runtime leaves nothing in the home folder: telemetry is off before an engine is loaded."""
+"""The C++ runtime leaves nothing in the home folder: telemetry is off before an engine loads."""
 
 from __future__ import annotations
 
