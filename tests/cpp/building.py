@@ -14,15 +14,17 @@ import pytest
 
 from bert_export.runtime.cpp_build import module_options
 
-__all__ = ["SANITIZERS", "build", "missing_tool"]
+__all__ = ["SANITIZERS", "THREAD_SANITIZER", "build", "missing_tool"]
 
 SANITIZERS = "address,undefined"
+THREAD_SANITIZER = "thread"
 
 _CHECKOUT = Path(__file__).parents[2]
 _SOURCES = (_CHECKOUT / "bert_export" / "runtime" / "cpp", Path(__file__).parent)
 # GCC warns of its own sanitizers' code, so the usual build alone is strict.
 _OPTIONS = {
     "": ("-DCMAKE_BUILD_TYPE=Release", "-DBERT_EXPORT_WERROR=ON"),
+    THREAD_SANITIZER: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1"),
     SANITIZERS: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0 -g1"),
 }
 

@@ -2,16 +2,16 @@
 //
 //     compare_rows tokenizer.json record.json < frames > differences
 //
-// A frame is three numbers of 32 bits: the bytes of a text, those of its tokens' texts, and its tokens
-// S. Then come the text; the tokens, with a line's end behind each; then ids, types, first and last
-// places (2 S), words, sequences and special masks, S numbers of 32 bits each. Per text that differs
-// an object is written, with its place in the input and our rows or error; at the end the number of
-// texts that were read.
+// A frame is three numbers of 32 bits: the bytes of a text, those of its tokens' texts, and its
+// tokens S. Then come the text; the tokens, with a line's end behind each; then ids, types, first
+// and last places (2 S), words, sequences and special masks, S numbers of 32 bits each. Per text
+// that differs an object is written, with its place in the input and our rows or error; at the end
+// the number of texts that were read.
 
 #include <cstdio>
 #include <fstream>
-#include <iterator>
 #include <iostream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -79,8 +79,8 @@ std::string difference(const Tokenizer& tokenizer, const std::string& text,
                        const std::string& tokens, const std::vector<std::int32_t>& expected) {
   try {
     const std::vector<Encoded> rows = tokenizer.encode(text);
-    if (rows.size() == 1 && flattened(rows[0]) == expected &&
-        joined(rows[0].tokens) == tokens && is_consistent(rows[0], text)) {
+    if (rows.size() == 1 && flattened(rows[0]) == expected && joined(rows[0].tokens) == tokens &&
+        is_consistent(rows[0], text)) {
       return {};
     }
     return "\"rows\":" + tests::to_json(rows);
@@ -107,8 +107,8 @@ int main(int count, char** arguments) {
       std::cerr << "frame " << read << " is cut off\n";
       return 2;
     }
-    const std::string found = difference(
-        tokenizer, {bytes.begin(), bytes.end()}, {tokens.begin(), tokens.end()}, expected);
+    const std::string found = difference(tokenizer, {bytes.begin(), bytes.end()},
+                                         {tokens.begin(), tokens.end()}, expected);
     if (!found.empty()) std::cout << "{\"place\":" << read << "," << found << "}\n";
   }
   std::cout << "{\"texts\":" << read << "}\n";

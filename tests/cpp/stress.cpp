@@ -2,10 +2,10 @@
 //
 //     stress THREADS CALLS POOL BUNDLE... < calls > outcome
 //
-// A call is a bundle's place among the arguments and a request of JSON, on a line. Every thread makes so
-// many calls, in an order of its own; each answer must be the one that the call gave alone. Then the heap
-// is weighed before and after as many calls once more. At last a bundle is closed while the threads call
-// it. The pipelines are static: the process must end by itself.
+// A call is a bundle's place among the arguments and a request of JSON, on a line. Every thread
+// makes so many calls, in an order of its own; each answer must be the one that the call gave
+// alone. Then the heap is weighed before and after as many calls once more. At last a bundle is
+// closed while the threads call it. The pipelines are static: the process must end by itself.
 
 #include <malloc.h>
 

@@ -49,14 +49,14 @@ class Folder {
 
 std::string refusal(std::string_view manifest) {
   const Folder folder(manifest);
-  return tests::message_of<BundleError>(
-      [&] { bert_export::bundle::read_manifest(folder.path()); });
+  return tests::message_of<BundleError>([&] { bert_export::bundle::read_manifest(folder.path()); });
 }
 
 std::string with(std::string_view from, std::string_view to) {
   std::string json(small);
   const std::size_t place = json.find(from);
-  if (place == std::string::npos) tests::fail(__FILE__, __LINE__, "the text is not in the manifest");
+  if (place == std::string::npos)
+    tests::fail(__FILE__, __LINE__, "the text is not in the manifest");
   return json.replace(place, from.size(), to);
 }
 
@@ -74,8 +74,7 @@ TEST(a_manifest_cut_at_every_byte_is_refused) {
 
 TEST(a_manifest_with_newer_fields_is_read) {
   const Folder folder(small);
-  const bert_export::bundle::Manifest manifest =
-      bert_export::bundle::read_manifest(folder.path());
+  const bert_export::bundle::Manifest manifest = bert_export::bundle::read_manifest(folder.path());
   CHECK(!manifest.tokenizer.token_types);
   CHECK_EQUAL(manifest.postprocessing.at("entailment_id").integer("id"), 1);
 }
@@ -95,7 +94,8 @@ TEST(a_manifest_with_huge_numbers_is_refused) {
 }
 
 TEST(a_manifest_that_names_files_outside_is_refused) {
-  for (const char* const name : {"../model.onnx", "..", ".", "", "/etc/passwd", "a/b", "a\\u0000b"}) {
+  for (const char* const name :
+       {"../model.onnx", "..", ".", "", "/etc/passwd", "a/b", "a\\u0000b"}) {
     for (const char* const place : {"\"file\": \"model.onnx\"", "\"file\": \"tokenizer.json\""}) {
       CHECK(has(refusal(with(place, std::string("\"file\": \"") + name + "\"")),
                 "names a file outside its folder"));

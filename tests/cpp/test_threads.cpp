@@ -54,14 +54,18 @@ TEST(random_numbers_are_those_of_numpy) {
   CHECK_EQUAL(numbers.next(), 0.625095466604667);
   CHECK_EQUAL(numbers.next(), 0.8972138009695755);
   CHECK_EQUAL(bert_export::pipelines::RandomNumbers(0).next(), 0.6369616873214543);
-  CHECK_EQUAL(bert_export::pipelines::RandomNumbers(std::uint64_t{1} << 40U).next(), 0.3608095734199638);
+  CHECK_EQUAL(bert_export::pipelines::RandomNumbers(std::uint64_t{1} << 40U).next(),
+              0.3608095734199638);
 }
 
 TEST(a_hypothesis_is_filled_in) {
   using bert_export::pipelines::Hypothesis;
   CHECK_EQUAL(Hypothesis("{{{}}}.").of("é"), "{é}.");
   CHECK_EQUAL(Hypothesis("{0}, {0}").of("a"), "a, a");
-  for (const char* const wrong : {"", "none", "{} {}", "{1}", "{name}", "{", "}", "{} }", "{0} {}"}) {
-    CHECK(tests::message_of<InputError>([&] { Hypothesis pattern(wrong); }).find("hypothesis_template") == 0);
+  for (const char* const wrong :
+       {"", "none", "{} {}", "{1}", "{name}", "{", "}", "{} }", "{0} {}"}) {
+    CHECK(tests::message_of<InputError>([&] {
+            Hypothesis pattern(wrong);
+          }).find("hypothesis_template") == 0);
   }
 }

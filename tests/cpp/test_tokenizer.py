@@ -27,7 +27,7 @@ from tests.support import SHARED_DATA
 pytestmark = pytest.mark.long
 
 FULL = "BERT_EXPORT_CPP_FULL" in os.environ
-"""Whether every code point and 200,000 texts per configuration are put to both: hours."""
+"""Whether every code point and 200,000 texts per configuration are put to both: minutes."""
 
 TEXTS = 200_000 if FULL else 400
 RECORD = TokenizerRecord(file="tokenizer.json", max_length=10_000, do_lower_case=True)

@@ -1,11 +1,12 @@
 /* The library for C99, and for every language that calls C.
  *
- * A call and its answer are JSON: one function serves every task, options have the names of the Python
- * package and may be left out, and neither a new task nor a new option changes this interface. Vectors,
- * of which JSON would take most of the time, come as numbers too.
+ * A call and its answer are JSON: one function serves every task, options have the names of the
+ * Python package and may be left out, and neither a new task nor a new option changes this
+ * interface. Vectors, of which JSON would take most of the time, come as numbers too.
  *
- * Texts are UTF-8. No function throws or ends the process. Every function may be called from several
- * threads at once, but for bert_export_pipeline_free and bert_export_pool_free, which come last.
+ * Texts are UTF-8. No function throws or ends the process. Every function may be called from
+ * several threads at once, but for bert_export_pipeline_free and bert_export_pool_free, which come
+ * last.
  */
 #ifndef BERT_EXPORT_H
 #define BERT_EXPORT_H
@@ -71,8 +72,8 @@ BERT_EXPORT_C_API bert_export_status bert_export_open(const char* path, const ch
                                                       bert_export_pipeline** pipeline,
                                                       char** message);
 
-/* As bert_export_open, for a task by its name, such as "zero-shot-classification": a bundle for text
- * classification will do there. */
+/* As bert_export_open, for a task by its name, such as "zero-shot-classification": a bundle for
+ * text classification will do there. */
 BERT_EXPORT_C_API bert_export_status bert_export_open_task(const char* path, const char* task,
                                                            const char* options,
                                                            const bert_export_pool* pool,
@@ -84,11 +85,10 @@ BERT_EXPORT_C_API const char* bert_export_task(const bert_export_pipeline* pipel
 
 /* Answers a call.
  *
- * request: an object of JSON, request_bytes long: the arguments of the Python pipeline's call by name,
- *   such as {"inputs": ["Ada met Charles."], "aggregation_strategy": "simple"}.
- * answer: an object or a list of JSON, as the Python pipeline answers, with "byte_start" and "byte_end"
- *   beside every "start" and "end"; it ends in a NUL that answer_bytes does not count. For
- *   bert_export_free.
+ * request: an object of JSON, request_bytes long: the arguments of the Python pipeline's call by
+ * name, such as {"inputs": ["Ada met Charles."], "aggregation_strategy": "simple"}. answer: an
+ * object or a list of JSON, as the Python pipeline answers, with "byte_start" and "byte_end" beside
+ * every "start" and "end"; it ends in a NUL that answer_bytes does not count. For bert_export_free.
  * answer_bytes: its length; may be NULL.
  * message: as in bert_export_open.
  */
@@ -99,8 +99,8 @@ BERT_EXPORT_C_API bert_export_status bert_export_call(const bert_export_pipeline
 
 /* Embeds texts (sentence-embedding), with the default options of the bundle.
  *
- * texts, text_bytes: count texts and the bytes of each; text_bytes may be NULL for texts that end in NUL.
- * vectors: count times dimension numbers, row by row, for bert_export_free.
+ * texts, text_bytes: count texts and the bytes of each; text_bytes may be NULL for texts that end
+ * in NUL. vectors: count times dimension numbers, row by row, for bert_export_free.
  */
 BERT_EXPORT_C_API bert_export_status bert_export_embed(const bert_export_pipeline* pipeline,
                                                        const char* const* texts,

@@ -36,9 +36,10 @@ class BERT_EXPORT_API FeatureExtraction : public Pipeline {
   // Length of a vector.
   std::size_t dimension() const;
 
-  // The vectors of a text's tokens. Throws InputError where a text is malformed or too long and not to
-  // be cut.
-  TokenVectors operator()(std::string_view text, const FeatureExtractionOptions& options = {}) const;
+  // The vectors of a text's tokens. Throws InputError where a text is malformed or too long and not
+  // to be cut.
+  TokenVectors operator()(std::string_view text,
+                          const FeatureExtractionOptions& options = {}) const;
   // Those of each text.
   std::vector<TokenVectors> operator()(const std::vector<std::string_view>& texts,
                                        const FeatureExtractionOptions& options = {}) const;

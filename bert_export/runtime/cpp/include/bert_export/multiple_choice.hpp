@@ -15,8 +15,8 @@
 
 namespace bert_export {
 
-// A prompt and its possible continuations, one at least. It owns nothing: the characters must outlive
-// the call.
+// A prompt and its possible continuations, one at least. It owns nothing: the characters must
+// outlive the call.
 struct ChoiceQuestion {
   std::string_view prompt;
   std::vector<std::string_view> choices;
@@ -33,9 +33,10 @@ class BERT_EXPORT_API MultipleChoice : public Pipeline {
   // As TextClassification::open.
   static MultipleChoice open(const std::string& path, const OpenOptions& options = {});
 
-  // The best choice and the probability of each. Throws InputError where there is no choice or a text
-  // is malformed.
-  Choice operator()(const ChoiceQuestion& question, const MultipleChoiceOptions& options = {}) const;
+  // The best choice and the probability of each. Throws InputError where there is no choice or a
+  // text is malformed.
+  Choice operator()(const ChoiceQuestion& question,
+                    const MultipleChoiceOptions& options = {}) const;
   // That of each question.
   std::vector<Choice> operator()(const std::vector<ChoiceQuestion>& questions,
                                  const MultipleChoiceOptions& options = {}) const;

@@ -26,8 +26,8 @@ class BERT_EXPORT_API NextSentencePrediction : public Pipeline {
   // As TextClassification::open.
   static NextSentencePrediction open(const std::string& path, const OpenOptions& options = {});
 
-  // Whether the second text follows the first; a pair that is too long is cut. Throws InputError where
-  // a text is malformed.
+  // Whether the second text follows the first; a pair that is too long is cut. Throws InputError
+  // where a text is malformed.
   NextSentence operator()(const TextPair& pair,
                           const NextSentencePredictionOptions& options = {}) const;
   // That of each pair.

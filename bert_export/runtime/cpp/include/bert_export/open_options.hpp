@@ -38,8 +38,9 @@ struct OpenOptions {
   // OpenVINO's: shapes of the first input, such as {1, 128}, for which the graph is compiled once
   // more; calls of exactly that shape take less time.
   std::vector<std::vector<std::int64_t>> shapes = {};
-  // Threads that tokenize the items of a call and run its batches side by side; several pipelines may
-  // share them. The caller's thread alone where it is empty. With it, threads = 1 as a rule is best.
+  // Threads that tokenize the items of a call and run its batches side by side; several pipelines
+  // may share them. The caller's thread alone where it is empty. With it, threads = 1 as a rule is
+  // best.
   std::shared_ptr<ThreadPool> pool = nullptr;
 };
 

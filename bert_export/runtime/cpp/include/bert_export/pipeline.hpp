@@ -14,10 +14,11 @@ namespace pipelines {
 class OpenedBundle;
 }
 
-// An opened bundle. Copies are handles of the same one; its engine is freed with the last of them, or
-// by close().
+// An opened bundle. Copies are handles of the same one; its engine is freed with the last of them,
+// or by close().
 //
-// A pipeline may be called from several threads at once. What a call leaves out is as the bundle says.
+// A pipeline may be called from several threads at once. What a call leaves out is as the bundle
+// says.
 class BERT_EXPORT_API Pipeline {
  public:
   // Name of the task that is answered.

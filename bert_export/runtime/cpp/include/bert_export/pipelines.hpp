@@ -19,17 +19,10 @@
 
 namespace bert_export {
 
-using AnyPipeline = std::variant<FeatureExtraction,
-                                 FillMask,
-                                 MultipleChoice,
-                                 NextSentencePrediction,
-                                 Pretraining,
-                                 QuestionAnswering,
-                                 SentenceEmbedding,
-                                 TextClassification,
-                                 TextGeneration,
-                                 TokenClassification,
-                                 ZeroShotClassification>;
+using AnyPipeline =
+    std::variant<FeatureExtraction, FillMask, MultipleChoice, NextSentencePrediction, Pretraining,
+                 QuestionAnswering, SentenceEmbedding, TextClassification, TextGeneration,
+                 TokenClassification, ZeroShotClassification>;
 
 // Opens a bundle with the pipeline of its own task; std::visit and std::get_if tell which it is.
 //

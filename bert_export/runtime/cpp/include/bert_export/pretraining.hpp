@@ -28,8 +28,8 @@ class BERT_EXPORT_API Pretraining : public Pipeline {
   // As TextClassification::open.
   static Pretraining open(const std::string& path, const OpenOptions& options = {});
 
-  // Both answers; masks may stand in either text. Throws InputError where a pair is too long, a text
-  // is malformed or an option does not fit the vocabulary.
+  // Both answers; masks may stand in either text. Throws InputError where a pair is too long, a
+  // text is malformed or an option does not fit the vocabulary.
   PretrainingAnswer operator()(const TextPair& pair, const PretrainingOptions& options = {}) const;
   // Those to each pair.
   std::vector<PretrainingAnswer> operator()(const std::vector<TextPair>& pairs,

@@ -16,7 +16,8 @@
 
 namespace bert_export {
 
-// A question, and the text that may answer it. It owns nothing: the characters must outlive the call.
+// A question, and the text that may answer it. It owns nothing: the characters must outlive the
+// call.
 struct Question {
   std::string_view question;
   std::string_view context;
@@ -53,7 +54,8 @@ class BERT_EXPORT_API QuestionAnswering : public Pipeline {
   // As TextClassification::open.
   static QuestionAnswering open(const std::string& path, const OpenOptions& options = {});
 
-  // The answers to a question, best first. Throws InputError where a text or an option is malformed.
+  // The answers to a question, best first. Throws InputError where a text or an option is
+  // malformed.
   std::vector<Answer> operator()(const Question& question,
                                  const QuestionAnsweringOptions& options = {}) const;
   // Those to each question.

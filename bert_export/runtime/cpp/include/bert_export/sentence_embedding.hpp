@@ -15,7 +15,8 @@
 namespace bert_export {
 
 struct SentenceEmbeddingOptions {
-  // Whether vectors are scaled to length 1 after truncation; what the graph says where it is absent.
+  // Whether vectors are scaled to length 1 after truncation; what the graph says where it is
+  // absent.
   std::optional<bool> normalize = std::nullopt;
   // Numbers that a vector keeps.
   std::optional<std::size_t> truncate_dim = std::nullopt;

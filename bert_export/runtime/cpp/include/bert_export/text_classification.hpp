@@ -19,8 +19,8 @@ namespace bert_export {
 struct TextClassificationOptions {
   // Labels that are reported, best first; 0 for all.
   std::optional<std::size_t> top_k = std::nullopt;
-  // sigmoid, softmax, none or default: nothing for regression, sigmoid for several labels at once or
-  // a single label, else softmax.
+  // sigmoid, softmax, none or default: nothing for regression, sigmoid for several labels at once
+  // or a single label, else softmax.
   std::optional<std::string> function_to_apply = std::nullopt;
   std::optional<Truncation> truncation = std::nullopt;
   // Tokens that a row keeps.
@@ -31,8 +31,8 @@ struct TextClassificationOptions {
 
 // How pairs of texts are scored, as sentence-transformers' CrossEncoder does.
 struct PredictOptions {
-  // none, sigmoid or softmax; what the checkpoint's files say where it is absent, else sigmoid for one
-  // label and none for several.
+  // none, sigmoid or softmax; what the checkpoint's files say where it is absent, else sigmoid for
+  // one label and none for several.
   std::optional<std::string> activation_fn = std::nullopt;
   // Whether scores of several labels are made to sum to 1 after that.
   bool apply_softmax = false;
@@ -68,8 +68,8 @@ class BERT_EXPORT_API TextClassification : public Pipeline {
   // A score per label for each text or pair, (N, L).
   std::vector<std::vector<float>> predict(const std::vector<Text>& texts,
                                           const PredictOptions& options = {}) const;
-  // Documents by how well they fit a query, best first; all where `top_k` is absent. Throws InputError
-  // where the head has several labels.
+  // Documents by how well they fit a query, best first; all where `top_k` is absent. Throws
+  // InputError where the head has several labels.
   std::vector<Ranked> rank(std::string_view query, const std::vector<std::string_view>& documents,
                            std::optional<std::size_t> top_k = std::nullopt,
                            const PredictOptions& options = {}) const;

@@ -5,8 +5,8 @@
 
 namespace bert_export {
 
-// Two texts, of which the second may follow the first. It owns nothing: the characters must outlive the
-// call.
+// Two texts, of which the second may follow the first. It owns nothing: the characters must outlive
+// the call.
 struct TextPair {
   std::string_view text;
   std::string_view text_pair;

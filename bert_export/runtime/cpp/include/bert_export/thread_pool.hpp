@@ -9,8 +9,9 @@
 
 namespace bert_export {
 
-// A fixed number of threads; whoever hands it work takes part in it, so that a pool that is busy with
-// other callers' work delays nobody for ever. It may be shared by any number of pipelines and threads.
+// A fixed number of threads; whoever hands it work takes part in it, so that a pool that is busy
+// with other callers' work delays nobody for ever. It may be shared by any number of pipelines and
+// threads.
 class BERT_EXPORT_API ThreadPool {
  public:
   // Starts the threads. Throws InputError where there are to be none.

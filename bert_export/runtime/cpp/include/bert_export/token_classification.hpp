@@ -36,8 +36,8 @@ class BERT_EXPORT_API TokenClassification : public Pipeline {
   // As TextClassification::open.
   static TokenClassification open(const std::string& path, const OpenOptions& options = {});
 
-  // The entities of a text, or of words (Text::split). Throws InputError where a text or an option is
-  // malformed.
+  // The entities of a text, or of words (Text::split). Throws InputError where a text or an option
+  // is malformed.
   std::vector<Entity> operator()(const Text& text,
                                  const TokenClassificationOptions& options = {}) const;
   // Those of each text.

@@ -27,12 +27,12 @@ struct ZeroShotClassificationOptions {
 // Labels that were never trained, scored by a natural-language-inference head.
 class BERT_EXPORT_API ZeroShotClassification : public Pipeline {
  public:
-  // As TextClassification::open; a bundle for text classification will do. Throws TaskError where none
-  // of the head's labels means entailment.
+  // As TextClassification::open; a bundle for text classification will do. Throws TaskError where
+  // none of the head's labels means entailment.
   static ZeroShotClassification open(const std::string& path, const OpenOptions& options = {});
 
-  // How far each label holds of a text, best first. Throws InputError where a text is empty, there is
-  // no label, the template has no placeholder, or a hypothesis leaves no room for the text.
+  // How far each label holds of a text, best first. Throws InputError where a text is empty, there
+  // is no label, the template has no placeholder, or a hypothesis leaves no room for the text.
   Hypotheses operator()(std::string_view text, const std::vector<std::string>& candidate_labels,
                         const ZeroShotClassificationOptions& options = {}) const;
   // That of each text.

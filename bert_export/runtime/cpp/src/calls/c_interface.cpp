@@ -23,8 +23,8 @@ namespace {
 // Memory for bert_export_free.
 template <typename Number>
 Number* allocate(std::size_t count) {
-  auto* const memory = static_cast<Number*>(std::malloc(std::max<std::size_t>(count, 1) *
-                                                        sizeof(Number)));
+  auto* const memory =
+      static_cast<Number*>(std::malloc(std::max<std::size_t>(count, 1) * sizeof(Number)));
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -106,9 +106,8 @@ bert_export_status bert_export_open_task(const char* path, const char* task, con
     bert_export::OpenOptions read =
         bert_export::calls::read_open_options(options == nullptr ? "" : options);
     if (pool != nullptr) read.pool = pool->threads;
-    *pipeline = new bert_export_pipeline{task == nullptr
-                                             ? bert_export::open(path, read)
-                                             : bert_export::open_task(path, task, read)};
+    *pipeline = new bert_export_pipeline{
+        task == nullptr ? bert_export::open(path, read) : bert_export::open_task(path, task, read)};
   });
 }
 
@@ -140,8 +139,7 @@ bert_export_status bert_export_embed(const bert_export_pipeline* pipeline, const
     if (count > 0) require(texts, "texts");
     require(vectors, "vectors");
     require(dimension, "dimension");
-    const auto* const own =
-        std::get_if<bert_export::SentenceEmbedding>(&pipeline->pipeline);
+    const auto* const own = std::get_if<bert_export::SentenceEmbedding>(&pipeline->pipeline);
     if (own == nullptr) {
       throw bert_export::TaskError("bert_export_embed does not fit the bundle",
                                    {"sentence-embedding", bert_export_task(pipeline)});

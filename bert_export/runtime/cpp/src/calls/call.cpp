@@ -64,8 +64,7 @@ std::string next_sentence_to_json(const NextSentence& answer) {
 }
 
 Texts read_texts(const Items& items) {
-  return items.read(
-      [](const Json& record) { return std::string_view(check_text(record)); });
+  return items.read([](const Json& record) { return std::string_view(check_text(record)); });
 }
 
 std::vector<TextPair> read_pairs(const Items& items) {
@@ -100,8 +99,8 @@ Text read_input(const Json& record) {
 }
 
 std::string answer(const TextClassification& pipeline, const Json& json) {
-  const Request request(json, {"inputs", "top_k", "function_to_apply", "truncation", "max_length",
-                               "batch_size"});
+  const Request request(
+      json, {"inputs", "top_k", "function_to_apply", "truncation", "max_length", "batch_size"});
   const Json* const inputs = request.find("inputs");
   const bool is_record = inputs != nullptr && inputs->is_object();
   const Items items = is_record ? Items{true, {inputs}} : request.texts("inputs");
@@ -127,10 +126,9 @@ std::string answer(const TextClassification& pipeline, const Json& json) {
 Items read_word_lists(const Request& request) {
   const Json* const inputs = request.find("inputs");
   if (inputs == nullptr || !inputs->is_array()) {
-    throw InputError(
-        "inputs are of the wrong type",
-        {"a list of words, or a list of such lists, with is_split_into_words",
-         inputs == nullptr ? "nothing" : type_of(*inputs)});
+    throw InputError("inputs are of the wrong type",
+                     {"a list of words, or a list of such lists, with is_split_into_words",
+                      inputs == nullptr ? "nothing" : type_of(*inputs)});
   }
   const text::JsonArray& listed = inputs->array("inputs");
   if (std::any_of(listed.begin(), listed.end(), [](const Json& one) { return one.is_string(); })) {
@@ -174,10 +172,9 @@ std::string answer(const TokenClassification& pipeline, const Json& json) {
   const auto read = [&](const Json& record) {
     return split ? read_words(record) : Text(check_text(record));
   };
-  return in_shape(items.single, ask(pipeline, items.single, items.read(read), options),
-                  [](const std::vector<Entity>& entities) {
-                    return list_to_json(entities, entity_to_json);
-                  });
+  return in_shape(
+      items.single, ask(pipeline, items.single, items.read(read), options),
+      [](const std::vector<Entity>& entities) { return list_to_json(entities, entity_to_json); });
 }
 
 std::string answer(const QuestionAnswering& pipeline, const Json& json) {
@@ -296,8 +293,7 @@ std::string answer(const FeatureExtraction& pipeline, const Json& json) {
                   [](const TokenVectors& vectors) {
                     std::vector<std::vector<float>> rows;
                     for (std::size_t token = 0; token < vectors.tokens; ++token) {
-                      const float* const row =
-                          vectors.numbers.data() + token * vectors.dimension;
+                      const float* const row = vectors.numbers.data() + token * vectors.dimension;
                       rows.emplace_back(row, row + vectors.dimension);
                     }
                     return "[" + list_to_json(rows, list_to_json<float>) + "]";
@@ -305,8 +301,8 @@ std::string answer(const FeatureExtraction& pipeline, const Json& json) {
 }
 
 std::string answer(const SentenceEmbedding& pipeline, const Json& json) {
-  const Request request(json, {"inputs", "normalize", "truncate_dim", "prompt", "prompt_name",
-                               "batch_size"});
+  const Request request(
+      json, {"inputs", "normalize", "truncate_dim", "prompt", "prompt_name", "batch_size"});
   SentenceEmbeddingOptions options;
   options.normalize = request.flag("normalize");
   options.truncate_dim = request.whole<std::size_t>("truncate_dim", 1);
@@ -331,10 +327,9 @@ std::string answer(const TextGeneration& pipeline, const Json& json) {
   options.return_full_text = request.flag("return_full_text");
   options.batch_size = request.whole<std::size_t>("batch_size", 1);
   const Items items = request.texts("inputs");
-  return in_shape(items.single, ask(pipeline, items.single, read_texts(items), options),
-                  [](const std::string& text) {
-                    return "[{\"generated_text\":" + to_json(text) + "}]";
-                  });
+  return in_shape(
+      items.single, ask(pipeline, items.single, read_texts(items), options),
+      [](const std::string& text) { return "[{\"generated_text\":" + to_json(text) + "}]"; });
 }
 
 // Labels between commas, without the space around them.
@@ -359,8 +354,8 @@ std::vector<std::string> split_labels(std::string_view text) {
 }
 
 std::string answer(const ZeroShotClassification& pipeline, const Json& json) {
-  const Request request(json, {"sequences", "candidate_labels", "hypothesis_template",
-                               "multi_label", "batch_size"});
+  const Request request(
+      json, {"sequences", "candidate_labels", "hypothesis_template", "multi_label", "batch_size"});
   ZeroShotClassificationOptions options;
   options.hypothesis_template = request.string("hypothesis_template");
   options.multi_label = request.flag("multi_label");

@@ -99,8 +99,7 @@ std::optional<std::string> Request::string(const char* name) const {
   return check_text(*found, name);
 }
 
-std::optional<std::vector<std::string>> Request::strings(const char* name,
-                                                         const char* item) const {
+std::optional<std::vector<std::string>> Request::strings(const char* name, const char* item) const {
   const Json* const found = find(name);
   if (found == nullptr) return std::nullopt;
   if (found->is_string()) return std::vector<std::string>{found->string(name)};
@@ -118,9 +117,10 @@ std::optional<std::int64_t> Request::whole_number(const char* name, std::int64_t
   const Json* const found = find(name);
   if (found == nullptr) return std::nullopt;
   if (found->is_integer() && found->integer(name) >= least) return found->integer(name);
-  throw InputError(std::string(name) + " is wrong",
-                   {expected.empty() ? "a whole number, at least " + std::to_string(least) : expected,
-                    shown(*found)});
+  throw InputError(
+      std::string(name) + " is wrong",
+      {expected.empty() ? "a whole number, at least " + std::to_string(least) : expected,
+       shown(*found)});
 }
 
 std::optional<Truncation> Request::truncation(const char* name) const {
@@ -129,11 +129,10 @@ std::optional<Truncation> Request::truncation(const char* name) const {
   if (found->is_boolean()) {
     return found->boolean(name) ? Truncation::longest_first : Truncation::none;
   }
-  const std::pair<const char*, Truncation> words[] = {
-      {"do_not_truncate", Truncation::none},
-      {"longest_first", Truncation::longest_first},
-      {"only_first", Truncation::only_first},
-      {"only_second", Truncation::only_second}};
+  const std::pair<const char*, Truncation> words[] = {{"do_not_truncate", Truncation::none},
+                                                      {"longest_first", Truncation::longest_first},
+                                                      {"only_first", Truncation::only_first},
+                                                      {"only_second", Truncation::only_second}};
   for (const auto& [word, strategy] : words) {
     if (found->is_string() && found->string(name) == word) return strategy;
   }
@@ -146,9 +145,9 @@ Items Request::texts(const char* name) const {
   const Json* const found = find(name);
   if (found != nullptr && found->is_string()) return {true, {found}};
   if (found == nullptr || !found->is_array()) {
-    throw InputError(std::string(name) + " are of the wrong type",
-                     {"a string or an iterable of strings",
-                      found == nullptr ? "nothing" : type_of(*found)});
+    throw InputError(
+        std::string(name) + " are of the wrong type",
+        {"a string or an iterable of strings", found == nullptr ? "nothing" : type_of(*found)});
   }
   Items items;
   for (const Json& one : found->array(name)) items.records.push_back(&one);

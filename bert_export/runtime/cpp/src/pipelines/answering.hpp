@@ -33,14 +33,13 @@ auto reduce_rows(const OpenedBundle& bundle, const std::vector<const Row*>& rows
 
 // The answers to `count` items, in order. An InputError names the item, where a call has several.
 //
-// `encode` gives the rows of an item by its place, `complete` what is kept of each of many rows, and
-// `decode` an item's answer from its place, its rows and what was kept of them.
+// `encode` gives the rows of an item by its place, `complete` what is kept of each of many rows,
+// and `decode` an item's answer from its place, its rows and what was kept of them.
 template <typename Encode, typename Complete, typename Decode>
 auto complete_items(const OpenedBundle& bundle, std::size_t count, bool several,
                     const Encode& encode, const Complete& complete, const Decode& decode) {
   using Reduced = typename decltype(complete({}))::value_type;
-  using Answer =
-      std::decay_t<decltype(decode(0, std::vector<Row>(), std::vector<Reduced>()))>;
+  using Answer = std::decay_t<decltype(decode(0, std::vector<Row>(), std::vector<Reduced>()))>;
   std::vector<Answer> answers(count);
   std::size_t size = first_chunk;
   for (std::size_t start = 0; start < count;) {
@@ -64,8 +63,7 @@ auto complete_items(const OpenedBundle& bundle, std::size_t count, bool several,
       const auto first = kept.begin() + static_cast<std::ptrdiff_t>(starts[item]);
       const auto last = kept.begin() + static_cast<std::ptrdiff_t>(starts[item + 1]);
       const std::vector<Reduced> own(std::make_move_iterator(first), std::make_move_iterator(last));
-      answers[start + item] =
-          named(item, [&] { return decode(start + item, rows_of[item], own); });
+      answers[start + item] = named(item, [&] { return decode(start + item, rows_of[item], own); });
     });
     start += items;
     size = std::clamp<std::size_t>(chunk_rows * items / std::max<std::size_t>(rows.size(), 1), 1,

@@ -14,9 +14,9 @@ bool is_axis(const bundle::TensorSpec& spec, std::size_t place, const char* name
 
 const bundle::TensorSpec* find_spec(const std::vector<bundle::TensorSpec>& specs,
                                     const std::string& name) {
-  const auto found = std::find_if(
-      specs.begin(), specs.end(),
-      [&](const bundle::TensorSpec& spec) { return spec.name == name; });
+  const auto found = std::find_if(specs.begin(), specs.end(), [&](const bundle::TensorSpec& spec) {
+    return spec.name == name;
+  });
   return found == specs.end() ? nullptr : &*found;
 }
 
@@ -54,9 +54,8 @@ std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>&
   std::size_t longest = 0;
   for (const std::size_t index : order) {
     longest = std::max(longest, lengths[index]);
-    const bool fits =
-        !batches.empty() && (batches.back().size() + 1) * longest <= token_budget &&
-        (!max_rows || batches.back().size() < *max_rows);
+    const bool fits = !batches.empty() && (batches.back().size() + 1) * longest <= token_budget &&
+                      (!max_rows || batches.back().size() < *max_rows);
     if (fits) {
       batches.back().push_back(index);
     } else {
@@ -85,9 +84,8 @@ sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_i
   };
   add("input_ids", pad_id, [](const Row& row) -> const auto& { return row.encoded.ids; });
   add("token_type_ids", 0, [](const Row& row) -> const auto& { return row.encoded.type_ids; });
-  add("attention_mask", 0, [](const Row& row) {
-    return std::vector<std::int64_t>(row.encoded.size(), 1);
-  });
+  add("attention_mask", 0,
+      [](const Row& row) { return std::vector<std::int64_t>(row.encoded.size(), 1); });
   for (const auto& [name, numbers] : rows.front()->extra) {
     add(name, 0, [&key = name](const Row& row) -> const auto& { return row.extra.at(key); });
   }

@@ -14,9 +14,9 @@
 
 namespace bert_export::pipelines {
 
-// Groups row indices so that rows times longest row of a batch do not exceed the budget, except for a
-// row that alone does, and no batch has more than `max_rows`. Sorted, the longest come first, so that
-// memory peaks early.
+// Groups row indices so that rows times longest row of a batch do not exceed the budget, except for
+// a row that alone does, and no batch has more than `max_rows`. Sorted, the longest come first, so
+// that memory peaks early.
 std::vector<std::vector<std::size_t>> batch_rows(
     const std::vector<std::size_t>& lengths, std::size_t token_budget, bool sort,
     std::optional<std::size_t> max_rows = std::nullopt);

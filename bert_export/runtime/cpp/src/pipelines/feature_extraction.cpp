@@ -45,12 +45,13 @@ FeatureExtraction FeatureExtraction::open(const std::string& path, const OpenOpt
   return FeatureExtraction(std::make_shared<const Parts>(path, options));
 }
 
-TokenVectors FeatureExtraction::operator()(std::string_view item, const FeatureExtractionOptions& options) const {
+TokenVectors FeatureExtraction::operator()(std::string_view item,
+                                           const FeatureExtractionOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
-std::vector<TokenVectors> FeatureExtraction::operator()(const std::vector<std::string_view>& items,
-    const FeatureExtractionOptions& options) const {
+std::vector<TokenVectors> FeatureExtraction::operator()(
+    const std::vector<std::string_view>& items, const FeatureExtractionOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

@@ -46,9 +46,8 @@ struct FillMask::Parts {
         [&](std::size_t item, const std::vector<Row>& rows,
             const std::vector<decoding::Candidates>& kept) {
           if (kept.front().positions.empty()) {
-            throw InputError("text has no mask",
-                             {bundle.tokenizer().record().mask_token + " in it",
-                              text::shown(texts[item])});
+            throw InputError("text has no mask", {bundle.tokenizer().record().mask_token + " in it",
+                                                  text::shown(texts[item])});
           }
           return decoding::describe_candidates(rows.front().encoded.ids, kept.front(),
                                                bundle.tokenizer().pad_id(), spell);
@@ -87,12 +86,13 @@ FillMask FillMask::open(const std::string& path, const OpenOptions& options) {
   return FillMask(std::make_shared<const Parts>(path, options));
 }
 
-std::vector<std::vector<Candidate>> FillMask::operator()(std::string_view item, const FillMaskOptions& options) const {
+std::vector<std::vector<Candidate>> FillMask::operator()(std::string_view item,
+                                                         const FillMaskOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
-std::vector<std::vector<std::vector<Candidate>>> FillMask::operator()(const std::vector<std::string_view>& items,
-    const FillMaskOptions& options) const {
+std::vector<std::vector<std::vector<Candidate>>> FillMask::operator()(
+    const std::vector<std::string_view>& items, const FillMaskOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

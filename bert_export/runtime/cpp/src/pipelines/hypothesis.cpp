@@ -37,8 +37,8 @@ Hypothesis::Hypothesis(std::string_view pattern) : parts_(1) {
         refuse(pattern, "the placeholder " + text::shown(name) + ", which names no label");
       }
       if (parts_.size() > 1 && (name.empty() || !is_numbered)) {
-        refuse(pattern, name.empty() && !is_numbered ? "two of them"
-                                                     : "numbered ones beside others");
+        refuse(pattern,
+               name.empty() && !is_numbered ? "two of them" : "numbered ones beside others");
       }
       is_numbered = !name.empty();
       parts_.emplace_back();

@@ -7,7 +7,8 @@
 
 namespace bert_export::pipelines {
 
-// A text with placeholders for a label: {} once, or {0} any number of times; {{ and }} stand for braces.
+// A text with placeholders for a label: {} once, or {0} any number of times; {{ and }} stand for
+// braces.
 class Hypothesis {
  public:
   // Throws InputError where the template has no placeholder or cannot be filled in.

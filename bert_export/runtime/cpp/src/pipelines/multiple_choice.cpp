@@ -52,12 +52,13 @@ MultipleChoice MultipleChoice::open(const std::string& path, const OpenOptions& 
   return MultipleChoice(std::make_shared<const Parts>(path, options));
 }
 
-Choice MultipleChoice::operator()(const ChoiceQuestion& item, const MultipleChoiceOptions& options) const {
+Choice MultipleChoice::operator()(const ChoiceQuestion& item,
+                                  const MultipleChoiceOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
 std::vector<Choice> MultipleChoice::operator()(const std::vector<ChoiceQuestion>& items,
-    const MultipleChoiceOptions& options) const {
+                                               const MultipleChoiceOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

@@ -40,16 +40,18 @@ struct NextSentencePrediction::Parts {
 NextSentencePrediction::NextSentencePrediction(std::shared_ptr<const Parts> parts)
     : Pipeline({parts, &parts->bundle}), parts_(std::move(parts)) {}
 
-NextSentencePrediction NextSentencePrediction::open(const std::string& path, const OpenOptions& options) {
+NextSentencePrediction NextSentencePrediction::open(const std::string& path,
+                                                    const OpenOptions& options) {
   return NextSentencePrediction(std::make_shared<const Parts>(path, options));
 }
 
-NextSentence NextSentencePrediction::operator()(const TextPair& item, const NextSentencePredictionOptions& options) const {
+NextSentence NextSentencePrediction::operator()(
+    const TextPair& item, const NextSentencePredictionOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
-std::vector<NextSentence> NextSentencePrediction::operator()(const std::vector<TextPair>& items,
-    const NextSentencePredictionOptions& options) const {
+std::vector<NextSentence> NextSentencePrediction::operator()(
+    const std::vector<TextPair>& items, const NextSentencePredictionOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

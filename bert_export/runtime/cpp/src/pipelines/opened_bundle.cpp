@@ -1,6 +1,7 @@
 #include "pipelines/opened_bundle.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "bert_export/errors.hpp"
 #include "bundle/integrity.hpp"
@@ -24,10 +25,9 @@ bundle::Manifest open_manifest(const std::string& path, const std::string& task,
   bundle::Manifest manifest = bundle::read_manifest(path);
   if (!shares_head(task, manifest.task)) {
     const bool classifies = shares_head(manifest.task, "text-classification");
-    throw TaskError(
-        "task " + task + " does not fit the bundle",
-        {classifies ? "text-classification or zero-shot-classification" : manifest.task, task,
-         "Export the checkpoint again with --task " + task});
+    throw TaskError("task " + task + " does not fit the bundle",
+                    {classifies ? "text-classification or zero-shot-classification" : manifest.task,
+                     task, "Export the checkpoint again with --task " + task});
   }
   manifest.engine(options.target);
   if (options.verify) bundle::verify_files(path, manifest);
@@ -83,10 +83,10 @@ void OpenedBundle::check_labels() const {
     const auto* const scored = std::get_if<std::int64_t>(&output.shape.back());
     if (scored != nullptr && *scored == static_cast<std::int64_t>(manifest_.labels.size())) return;
   }
-  throw BundleError("bundle has a graph that does not score its labels",
-                    {"logits whose last axis has " + std::to_string(manifest_.labels.size()) +
-                         " numbers",
-                     "another interface", "Export the bundle again"});
+  throw BundleError(
+      "bundle has a graph that does not score its labels",
+      {"logits whose last axis has " + std::to_string(manifest_.labels.size()) + " numbers",
+       "another interface", "Export the bundle again"});
 }
 
 std::shared_ptr<const sessions::Session> OpenedBundle::session() const {
@@ -139,8 +139,8 @@ void OpenedBundle::run_rows(
       own.push_back(rows[index]);
       longest = std::max(longest, lengths[index]);
     }
-    const sessions::Outputs outputs = session()->run(
-        pad_rows(own, tokenizer_.pad_id(), longest, engine_.graph.inputs, mask_id_));
+    const sessions::Outputs outputs =
+        session()->run(pad_rows(own, tokenizer_.pad_id(), longest, engine_.graph.inputs, mask_id_));
     const auto split = split_outputs(own, outputs, engine_.graph.outputs, mask_id_);
     for (std::size_t place = 0; place < batch.size(); ++place) reduce(batch[place], split[place]);
   });
@@ -227,10 +227,10 @@ Truncation Parameters::truncation(const char* name, Truncation otherwise) const 
   return read(name, [&](const text::Json* field) {
     if (field == nullptr) return otherwise;
     const std::string& word = field->string(name);
-    for (const auto& [known, truncation] : {std::pair("longest_first", Truncation::longest_first),
-                                            std::pair("only_first", Truncation::only_first),
-                                            std::pair("only_second", Truncation::only_second),
-                                            std::pair("none", Truncation::none)}) {
+    for (const auto& [known, truncation] :
+         {std::pair("longest_first", Truncation::longest_first),
+          std::pair("only_first", Truncation::only_first),
+          std::pair("only_second", Truncation::only_second), std::pair("none", Truncation::none)}) {
       if (word == known) return truncation;
     }
     throw text::JsonError(std::string(name) + " is " + word);
@@ -242,6 +242,11 @@ std::string check_word(const char* option, const std::string& asked,
   std::string word = decoding::lower(asked);
   if (std::find(words.begin(), words.end(), word) != words.end()) return word;
   throw InputError(std::string(option) + " is unknown", {expected, text::shown(asked)});
+}
+
+double check_number(const char* option, double asked) {
+  if (std::isfinite(asked)) return asked;
+  throw InputError(std::string(option) + " is wrong", {"a number", text::shown(asked)});
 }
 
 Row encode_text(const Tokenizer& tokenizer, const Text& text, const EncodeOptions& how,

@@ -48,8 +48,8 @@ class OpenedBundle {
   void for_each(std::size_t count, const std::function<void(std::size_t)>& work) const;
 
   // Hands `run` the rows of every batch by their places, given the tokens of each; batches may run
-  // side by side. `batch_size` bounds rows per batch beside the token budget; throws InputError where
-  // it is 0.
+  // side by side. `batch_size` bounds rows per batch beside the token budget; throws InputError
+  // where it is 0.
   void in_batches(const std::vector<std::size_t>& lengths, std::optional<std::size_t> batch_size,
                   const std::function<void(const std::vector<std::size_t>&)>& run) const;
 
@@ -77,8 +77,8 @@ class OpenedBundle {
   std::optional<std::size_t> max_rows_;
 };
 
-// The manifest's post-processing, field by field; what it does not name has the given default. Throws
-// BundleError where a field is of another type.
+// The manifest's post-processing, field by field; what it does not name has the given default.
+// Throws BundleError where a field is of another type.
 class Parameters {
  public:
   explicit Parameters(const OpenedBundle& bundle) : json_(bundle.postprocessing()) {}
@@ -115,8 +115,8 @@ auto naming_item(std::size_t index, Read read) {
   }
 }
 
-// The one of several words that an option is, in whatever case. Throws InputError, which says what is
-// expected.
+// The one of several words that an option is, in whatever case. Throws InputError, which says what
+// is expected.
 std::string check_word(const char* option, const std::string& asked,
                        const std::vector<std::string>& words, const std::string& expected);
 
@@ -127,6 +127,9 @@ Number check_whole(const char* option, Number asked, Number least) {
   throw InputError(std::string(option) + " is wrong",
                    {"a whole number, at least " + std::to_string(least), std::to_string(asked)});
 }
+
+// An option that must be a finite number. Throws InputError.
+double check_number(const char* option, double asked);
 
 // A text as it is encoded for a row. Throws InputError where it has no token at all, or more than
 // `limit`, where there is one.

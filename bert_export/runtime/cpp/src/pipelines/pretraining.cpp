@@ -45,11 +45,10 @@ struct Pretraining::Parts {
         },
         [&](const Row& row, const RowOutputs& outputs) {
           const decoding::Vector logits = outputs.at("prediction_logits");
-          return Kept{
-              decoding::find_candidates(row.encoded.ids,
-                                        {logits.data, logits.size / vocabulary, vocabulary},
-                                        mask_id, kept_per_mask),
-              decoding::judge_next_sentence(outputs.at("seq_relationship_logits"))};
+          return Kept{decoding::find_candidates(row.encoded.ids,
+                                                {logits.data, logits.size / vocabulary, vocabulary},
+                                                mask_id, kept_per_mask),
+                      decoding::judge_next_sentence(outputs.at("seq_relationship_logits"))};
         },
         [&](std::size_t, const std::vector<Row>& rows, const std::vector<Kept>& kept) {
           return PretrainingAnswer{
@@ -73,12 +72,13 @@ Pretraining Pretraining::open(const std::string& path, const OpenOptions& option
   return Pretraining(std::make_shared<const Parts>(path, options));
 }
 
-PretrainingAnswer Pretraining::operator()(const TextPair& item, const PretrainingOptions& options) const {
+PretrainingAnswer Pretraining::operator()(const TextPair& item,
+                                          const PretrainingOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
 std::vector<PretrainingAnswer> Pretraining::operator()(const std::vector<TextPair>& items,
-    const PretrainingOptions& options) const {
+                                                       const PretrainingOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

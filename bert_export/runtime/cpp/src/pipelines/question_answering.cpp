@@ -1,7 +1,6 @@
 #include "bert_export/question_answering.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "decoding/spans.hpp"
 #include "pipelines/answering.hpp"
@@ -39,7 +38,9 @@ std::vector<float> copy(decoding::Vector numbers) { return {numbers.begin(), num
 struct QuestionAnswering::Parts {
   Parts(const std::string& path, const OpenOptions& options)
       : bundle(path, "question-answering", options),
-        special_tokens(bundle.tokenizer().build_inputs_with_special_tokens({}, std::vector<std::int64_t>()).size()) {
+        special_tokens(bundle.tokenizer()
+                           .build_inputs_with_special_tokens({}, std::vector<std::int64_t>())
+                           .size()) {
     const Parameters own(bundle);
     top_k = own.size("top_k", 1, 1);
     doc_stride = static_cast<std::int64_t>(own.size("doc_stride", 128, 0));
@@ -57,9 +58,9 @@ struct QuestionAnswering::Parts {
   Settings settings(const QuestionAnsweringOptions& options) const {
     using pipelines::check_whole;
     Settings chosen{};
-    const std::string how = pipelines::check_word("method", options.method.value_or(method),
-                                                  {"pipeline", "squad_v2"},
-                                                  "one of pipeline, squad_v2");
+    const std::string how =
+        pipelines::check_word("method", options.method.value_or(method), {"pipeline", "squad_v2"},
+                              "one of pipeline, squad_v2");
     chosen.as_squad = how == "squad_v2";
     const std::size_t most = check_whole<std::size_t>("top_k", options.top_k.value_or(top_k), 1);
     if (options.doc_stride) check_whole<std::int64_t>("doc_stride", *options.doc_stride, 0);
@@ -76,15 +77,13 @@ struct QuestionAnswering::Parts {
     chosen.answers = {most, longest,
                       options.handle_impossible_answer.value_or(handle_impossible_answer),
                       options.align_to_words.value_or(align_to_words)};
-    const double threshold = options.null_score_diff_threshold.value_or(null_score_diff_threshold);
-    chosen.squad = {most, longest,
-                    check_whole<std::size_t>("n_best_size",
-                                             options.n_best_size.value_or(n_best_size), 1),
-                    threshold};
-    if (!std::isfinite(threshold)) {
-      throw InputError("null_score_diff_threshold is wrong",
-                       {"a number", std::isnan(threshold) ? "nan" : threshold > 0 ? "inf" : "-inf"});
-    }
+    const double threshold = pipelines::check_number(
+        "null_score_diff_threshold",
+        options.null_score_diff_threshold.value_or(null_score_diff_threshold));
+    chosen.squad = {
+        most, longest,
+        check_whole<std::size_t>("n_best_size", options.n_best_size.value_or(n_best_size), 1),
+        threshold};
     read_lengths(options, chosen);
     return chosen;
   }
@@ -99,9 +98,8 @@ struct QuestionAnswering::Parts {
     }
     chosen.stride = options.doc_stride.value_or(std::min(chosen.length / 2, doc_stride));
     if (chosen.stride > chosen.length) {
-      throw InputError(
-          "doc_stride is larger than max_seq_len",
-          {"at most " + std::to_string(chosen.length), std::to_string(chosen.stride)});
+      throw InputError("doc_stride is larger than max_seq_len",
+                       {"at most " + std::to_string(chosen.length), std::to_string(chosen.stride)});
     }
   }
 
@@ -128,8 +126,8 @@ struct QuestionAnswering::Parts {
   }
 
   std::vector<Row> encode(const Question& asked, const Settings& chosen) const {
-    for (const auto& [name, text] : {std::pair("question", asked.question),
-                                     std::pair("context", asked.context)}) {
+    for (const auto& [name, text] :
+         {std::pair("question", asked.question), std::pair("context", asked.context)}) {
       if (text.empty()) {
         throw InputError(std::string(name) + " is empty", {"at least one character", "''"});
       }
@@ -146,8 +144,8 @@ struct QuestionAnswering::Parts {
     if (taken + static_cast<std::int64_t>(context.size()) <= room) {
       return encode_pair(asked.question, asked.context, chosen.length, 0);
     }
-    const std::int64_t kept = std::min(
-        {taken, static_cast<std::int64_t>(chosen.max_question_len), room / 2});
+    const std::int64_t kept =
+        std::min({taken, static_cast<std::int64_t>(chosen.max_question_len), room / 2});
     const std::size_t stop =
         kept == 0 ? 0 : question.byte_offsets[static_cast<std::size_t>(kept - 1)].end;
     return encode_pair(asked.question.substr(0, stop), asked.context, chosen.length,
@@ -199,12 +197,13 @@ QuestionAnswering QuestionAnswering::open(const std::string& path, const OpenOpt
   return QuestionAnswering(std::make_shared<const Parts>(path, options));
 }
 
-std::vector<Answer> QuestionAnswering::operator()(const Question& item, const QuestionAnsweringOptions& options) const {
+std::vector<Answer> QuestionAnswering::operator()(const Question& item,
+                                                  const QuestionAnsweringOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
-std::vector<std::vector<Answer>> QuestionAnswering::operator()(const std::vector<Question>& items,
-    const QuestionAnsweringOptions& options) const {
+std::vector<std::vector<Answer>> QuestionAnswering::operator()(
+    const std::vector<Question>& items, const QuestionAnsweringOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

@@ -7,8 +7,8 @@
 namespace bert_export::pipelines {
 namespace {
 
-// numpy's SeedSequence (O'Neill 2015, "Developing a seed_seq Alternative"): a seed's words of 32 bits
-// mixed into a pool of four, of which eight words are drawn.
+// numpy's SeedSequence (O'Neill 2015, "Developing a seed_seq Alternative"): a seed's words of 32
+// bits mixed into a pool of four, of which eight words are drawn.
 class SeedSequence {
  public:
   explicit SeedSequence(const std::vector<std::uint32_t>& entropy) {

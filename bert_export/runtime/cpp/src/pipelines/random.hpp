@@ -6,8 +6,8 @@
 
 namespace bert_export::pipelines {
 
-// PCG64 (O'Neill 2014, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for
-// Random Number Generation"), seeded as numpy's SeedSequence does.
+// PCG64 (O'Neill 2014, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms
+// for Random Number Generation"), seeded as numpy's SeedSequence does.
 class RandomNumbers {
  public:
   // Where there is no seed, one is drawn from the system.

@@ -84,9 +84,9 @@ struct SentenceEmbedding::Parts {
     std::string known;
     for (const auto& [one, text] : prompts) known += (known.empty() ? "one of " : ", ") + one;
     const std::string shown = text::shown(name);
-    throw InputError("prompt " + shown + " is unknown",
-                     {known.empty() ? "a bundle with prompts" : known, shown,
-                      "Pass the text itself as prompt"});
+    throw InputError(
+        "prompt " + shown + " is unknown",
+        {known.empty() ? "a bundle with prompts" : known, shown, "Pass the text itself as prompt"});
   }
 
   // nullptr where the model has no prompt of that name.
@@ -97,12 +97,11 @@ struct SentenceEmbedding::Parts {
   }
 
   Row encode(std::string_view text, const std::string& prompt) const {
-    Row row = prompt.empty()
-                  ? pipelines::encode_text(bundle.tokenizer(), text, encoding)
-                  : pipelines::encode_text(bundle.tokenizer(), prompt + std::string(text), encoding);
+    Row row = prompt.empty() ? pipelines::encode_text(bundle.tokenizer(), text, encoding)
+                             : pipelines::encode_text(bundle.tokenizer(),
+                                                      prompt + std::string(text), encoding);
     if (!include_prompt) {
-      row.extra["pooling_mask"] =
-          decoding::pooling_mask(row.encoded.size(), prompt_tokens(prompt));
+      row.extra["pooling_mask"] = decoding::pooling_mask(row.encoded.size(), prompt_tokens(prompt));
     }
     return row;
   }
@@ -157,12 +156,13 @@ SentenceEmbedding SentenceEmbedding::open(const std::string& path, const OpenOpt
   return SentenceEmbedding(std::make_shared<const Parts>(path, options));
 }
 
-std::vector<float> SentenceEmbedding::operator()(std::string_view item, const SentenceEmbeddingOptions& options) const {
+std::vector<float> SentenceEmbedding::operator()(std::string_view item,
+                                                 const SentenceEmbeddingOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
-std::vector<std::vector<float>> SentenceEmbedding::operator()(const std::vector<std::string_view>& items,
-    const SentenceEmbeddingOptions& options) const {
+std::vector<std::vector<float>> SentenceEmbedding::operator()(
+    const std::vector<std::string_view>& items, const SentenceEmbeddingOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

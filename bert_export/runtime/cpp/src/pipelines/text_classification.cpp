@@ -122,10 +122,10 @@ struct TextClassification::Parts {
     if (module == "Identity") return Activation::none;
     if (module == "Sigmoid") return Activation::sigmoid;
     if (module == "Softmax") return Activation::softmax;
-    throw InputError("activation_fn of the checkpoint is " + *activation_fn +
-                         ", which is not supported",
-                     {"one of Identity, Sigmoid, Softmax", "",
-                      "Pass activation_fn, one of none, sigmoid, softmax"});
+    throw InputError(
+        "activation_fn of the checkpoint is " + *activation_fn + ", which is not supported",
+        {"one of Identity, Sigmoid, Softmax", "",
+         "Pass activation_fn, one of none, sigmoid, softmax"});
   }
 
   std::vector<std::vector<float>> predict(const std::vector<Text>& texts,
@@ -158,12 +158,13 @@ TextClassification TextClassification::open(const std::string& path, const OpenO
   return TextClassification(std::make_shared<const Parts>(path, options));
 }
 
-std::vector<Label> TextClassification::operator()(const Text& item, const TextClassificationOptions& options) const {
+std::vector<Label> TextClassification::operator()(const Text& item,
+                                                  const TextClassificationOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
-std::vector<std::vector<Label>> TextClassification::operator()(const std::vector<Text>& items,
-    const TextClassificationOptions& options) const {
+std::vector<std::vector<Label>> TextClassification::operator()(
+    const std::vector<Text>& items, const TextClassificationOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

@@ -1,8 +1,6 @@
 #include "bert_export/text_generation.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include "decoding/sampling.hpp"
 #include "pipelines/answering.hpp"
@@ -27,12 +25,6 @@ struct Settings {
   std::optional<std::uint64_t> seed;
   bool return_full_text;
 };
-
-double check_number(const char* option, double asked) {
-  if (std::isfinite(asked)) return asked;
-  throw InputError(std::string(option) + " is wrong",
-                   {"a number", std::isnan(asked) ? "nan" : asked > 0 ? "inf" : "-inf"});
-}
 
 // A prompt that grows.
 struct Growing {
@@ -62,9 +54,10 @@ struct TextGeneration::Parts {
     Settings chosen{};
     chosen.max_new_tokens = pipelines::check_whole<std::size_t>(
         "max_new_tokens", options.max_new_tokens.value_or(max_new_tokens), 1);
-    chosen.sampling = {check_number("temperature", options.temperature.value_or(temperature)),
-                       options.top_k.value_or(top_k),
-                       check_number("top_p", options.top_p.value_or(top_p))};
+    chosen.sampling = {
+        pipelines::check_number("temperature", options.temperature.value_or(temperature)),
+        options.top_k.value_or(top_k),
+        pipelines::check_number("top_p", options.top_p.value_or(top_p))};
     if (chosen.sampling.temperature <= 0) {
       throw InputError("temperature is out of range",
                        {"a number above 0", text::shown(chosen.sampling.temperature),
@@ -106,7 +99,8 @@ struct TextGeneration::Parts {
       for (std::size_t place = 0; place < active.size(); ++place) {
         active[place]->ids.push_back(tokens[place]);
         const bool ended = tokens[place] == bundle.tokenizer().sep_id();
-        if (!ended && active[place]->ids.size() < active[place]->end) still.push_back(active[place]);
+        const bool grows = !ended && active[place]->ids.size() < active[place]->end;
+        if (grows) still.push_back(active[place]);
       }
       active = std::move(still);
     }
@@ -128,9 +122,8 @@ struct TextGeneration::Parts {
       longest = std::max(longest, rows[place]->ids.size());
       padded.push_back(&inputs[place]);
     }
-    const sessions::Outputs outputs = bundle.session()->run(
-        pipelines::pad_rows(padded, bundle.tokenizer().pad_id(), longest, bundle.graph().inputs,
-                            std::nullopt));
+    const sessions::Outputs outputs = bundle.session()->run(pipelines::pad_rows(
+        padded, bundle.tokenizer().pad_id(), longest, bundle.graph().inputs, std::nullopt));
     const sessions::Output& logits = outputs.at("logits");  // (A, V), or (A, S, V)
     const auto vocabulary = static_cast<std::size_t>(logits.shape.back());
     const std::size_t stride = logits.numbers.size() / rows.size();
@@ -158,8 +151,8 @@ struct TextGeneration::Parts {
     const auto limit = static_cast<std::size_t>(bundle.tokenizer().max_length());
     std::vector<std::size_t> lengths;
     for (const Row* const row : rows) {
-      lengths.push_back(std::min(
-          row->encoded.size() + std::min(chosen.max_new_tokens, limit), limit));
+      lengths.push_back(
+          std::min(row->encoded.size() + std::min(chosen.max_new_tokens, limit), limit));
     }
     std::vector<Ids> added(rows.size());
     bundle.in_batches(lengths, batch_size, [&](const std::vector<std::size_t>& batch) {
@@ -186,8 +179,7 @@ struct TextGeneration::Parts {
           Ids whole = rows.front().encoded.ids;
           const std::string begun = bundle.tokenizer().decode(whole);
           whole.insert(whole.end(), kept.front().begin(), kept.front().end());
-          const std::string added =
-              decoding::added_text(begun, bundle.tokenizer().decode(whole));
+          const std::string added = decoding::added_text(begun, bundle.tokenizer().decode(whole));
           return chosen.return_full_text ? std::string(prompts[item]) + added : added;
         });
   }
@@ -209,12 +201,13 @@ TextGeneration TextGeneration::open(const std::string& path, const OpenOptions& 
   return TextGeneration(std::make_shared<const Parts>(path, options));
 }
 
-std::string TextGeneration::operator()(std::string_view item, const TextGenerationOptions& options) const {
+std::string TextGeneration::operator()(std::string_view item,
+                                       const TextGenerationOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
 std::vector<std::string> TextGeneration::operator()(const std::vector<std::string_view>& items,
-    const TextGenerationOptions& options) const {
+                                                    const TextGenerationOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

@@ -16,9 +16,9 @@ using decoding::TaggedText;
 namespace {
 
 Aggregation read_aggregation(const std::string& asked) {
-  const std::string name = pipelines::check_word(
-      "aggregation_strategy", asked, {"none", "simple", "first", "average", "max"},
-      "one of none, simple, first, average, max");
+  const std::string name = pipelines::check_word("aggregation_strategy", asked,
+                                                 {"none", "simple", "first", "average", "max"},
+                                                 "one of none, simple, first, average, max");
   if (name == "simple") return Aggregation::simple;
   if (name == "first") return Aggregation::first;
   if (name == "average") return Aggregation::average;
@@ -141,12 +141,13 @@ TokenClassification TokenClassification::open(const std::string& path, const Ope
   return TokenClassification(std::make_shared<const Parts>(path, options));
 }
 
-std::vector<Entity> TokenClassification::operator()(const Text& item, const TokenClassificationOptions& options) const {
+std::vector<Entity> TokenClassification::operator()(
+    const Text& item, const TokenClassificationOptions& options) const {
   return parts_->answer({item}, options, false).front();
 }
 
-std::vector<std::vector<Entity>> TokenClassification::operator()(const std::vector<Text>& items,
-    const TokenClassificationOptions& options) const {
+std::vector<std::vector<Entity>> TokenClassification::operator()(
+    const std::vector<Text>& items, const TokenClassificationOptions& options) const {
   return parts_->answer(items, options, true);
 }
 

@@ -17,9 +17,9 @@ std::size_t width_of(const OpenedBundle& bundle, const std::string& output) {
       return static_cast<std::size_t>(*size);
     }
   }
-  throw BundleError("bundle has a graph of another interface",
-                    {output + " whose last axis has a known size", "none",
-                     "Export the bundle again"});
+  throw BundleError(
+      "bundle has a graph of another interface",
+      {output + " whose last axis has a known size", "none", "Export the bundle again"});
 }
 
 }  // namespace bert_export::pipelines

@@ -26,9 +26,9 @@ struct ZeroShotClassification::Parts {
   // The label that says that a hypothesis holds: the manifest's, else the first named so.
   std::size_t find_entailment(std::optional<std::int64_t> stated) const {
     const std::vector<std::string>& labels = bundle.manifest().labels;
-    const std::optional<std::size_t> found =
-        stated ? std::optional(static_cast<std::size_t>(*stated))
-               : decoding::find_entailment(labels);
+    const std::optional<std::size_t> found = stated
+                                                 ? std::optional(static_cast<std::size_t>(*stated))
+                                                 : decoding::find_entailment(labels);
     if (found && *found < labels.size()) return *found;
     std::string names;
     for (const std::string& label : labels) {
@@ -89,7 +89,8 @@ struct ZeroShotClassification::Parts {
 ZeroShotClassification::ZeroShotClassification(std::shared_ptr<const Parts> parts)
     : Pipeline({parts, &parts->bundle}), parts_(std::move(parts)) {}
 
-ZeroShotClassification ZeroShotClassification::open(const std::string& path, const OpenOptions& options) {
+ZeroShotClassification ZeroShotClassification::open(const std::string& path,
+                                                    const OpenOptions& options) {
   return ZeroShotClassification(std::make_shared<const Parts>(path, options));
 }
 

@@ -15,8 +15,8 @@
 namespace bert_export {
 namespace {
 
-// The work of one call of for_each. Threads may look at it after the call has returned, and then find
-// no number left.
+// The work of one call of for_each. Threads may look at it after the call has returned, and then
+// find no number left.
 struct Loop {
   Loop(std::size_t numbers, const std::function<void(std::size_t)>& each)
       : count(numbers), work(each) {}
