@@ -14,5 +14,6 @@ CONSUMER_NAMES: Mapping[str, str] = {
     "text-embeddings-inference": "the server of that name, with its ONNX Runtime backend",
     "vespa": "Vespa's hugging-face-embedder",
     "triton": "Triton Inference Server, with its Python backend",
+    "container": "Docker: a service, SageMaker, AWS Lambda",
 }
 """What each is, half a sentence."""

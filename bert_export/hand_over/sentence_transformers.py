@@ -103,8 +103,8 @@ def _call(bundle: Bundle, inputs: Sequence[Any]) -> list[Any]:
     pipeline: Any = bundle.pipeline
     if bundle.manifest.task == "sentence-embedding":
         answers = pipeline_answers(bundle, inputs)
-        for name in sorted({"query": "", "document": ""} | pipeline.parameters.prompts):
-            answers += [pipeline(one, prompt_name=name).tolist() for one in inputs]
+        for name in sorted(pipeline.prompts):
+            answers += pipeline.encode(list(inputs), prompt_name=name).tolist()
         return answers
     texts = [{"text": one, "text_pair": one} if isinstance(one, str) else one for one in inputs]
     pairs = [(one["text"], one["text_pair"]) for one in texts]

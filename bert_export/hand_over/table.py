@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bert_export.hand_over.consumer import Consumer
+from bert_export.hand_over.container import CONTAINER
 from bert_export.hand_over.fastembed import FASTEMBED
 from bert_export.hand_over.optimum import OPTIMUM
 from bert_export.hand_over.sentence_transformers import SENTENCE_TRANSFORMERS
@@ -25,5 +26,6 @@ CONSUMERS: Mapping[str, Consumer] = {
         TEXT_EMBEDDINGS_INFERENCE,
         VESPA,
         TRITON,
+        CONTAINER,
     )
 }

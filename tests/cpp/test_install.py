@@ -21,7 +21,8 @@ from tests.cpp.test_bundles import TAMPERED
 
 pytestmark = pytest.mark.long
 
-SOURCES = Path(__file__).parents[2] / "bert_export" / "runtime" / "cpp"
+CHECKOUT = Path(__file__).parents[2]
+SOURCES = CHECKOUT / "bert_export" / "runtime" / "cpp"
 EXAMPLE = SOURCES / "example"
 TEXT = "the cat sat on the mat\nNew York\n"
 
@@ -122,10 +123,11 @@ def test_answering_from_standard_input(
         assert float(score) == pytest.approx(one["score"], abs=1e-4)
 
 
-def test_the_page_s_program(installed: Path, tmp_path: Path) -> None:
-    """The ten lines of the README page compile, and answer."""
-    page = (SOURCES / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```cpp\n(.*?)```", page, flags=re.DOTALL)
+@pytest.mark.parametrize("page", [SOURCES / "README.md", CHECKOUT / "README.md"])
+def test_a_page_s_program(page: Path, installed: Path, tmp_path: Path) -> None:
+    """The ten lines of a page compile, and answer."""
+    (code,) = re.findall(r"```cpp\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (bundle,) = re.findall(r'open\("(.*?)"\)', code)
     (tmp_path / "page.cpp").write_text(code)
     (library,) = installed.rglob("libbert_export.so")
     run(
@@ -133,7 +135,7 @@ def test_the_page_s_program(installed: Path, tmp_path: Path) -> None:
         *("-std=c++17", "-Wall", "-Wextra", "-Werror", tmp_path / "page.cpp"),
         *("-I", installed / "include", library, "-o", tmp_path / "page"),
     )
-    (tmp_path / "bundle").symlink_to(TAMPERED)
+    (tmp_path / bundle).symlink_to(TAMPERED)
     done = subprocess.run(
         [tmp_path / "page"],
         cwd=tmp_path,
