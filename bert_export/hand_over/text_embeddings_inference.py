@@ -29,8 +29,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
         use=(f"text-embeddings-router --model-id ./{folder.name} --port 8080",),
         notes=(
             "the server itself is not run here: its files are what its documentation asks for",
-            "it must be built with ONNX Runtime 1.23 or later, the first that knows the operator "
-            "Attention",
+            "it must be built with ONNX Runtime 1.23 or later, which knows the operator Attention",
         ),
     )
 
