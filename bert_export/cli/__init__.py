@@ -20,6 +20,7 @@ _NAMES = (
     "bench",
     "report",
     "push",
+    "hand-over",
     "check-gpu",
     "cpp",
     "tasks",

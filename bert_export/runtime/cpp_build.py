@@ -23,6 +23,7 @@ __all__ = [
     "build_library",
     "build_module",
     "cmake_folder",
+    "module_options",
     "module_path",
     "sources_state",
 ]
@@ -79,7 +80,7 @@ def build_library(prefix: Path, *, advance: Advance | None = None) -> Path:
     new = not target.exists()
     target.mkdir(parents=True, exist_ok=True)
     try:
-        with _build([], advance) as build:
+        with _build([], "all", advance) as build:
             _run("install", "--install", str(build), "--prefix", str(target), advance=advance)
     except BaseException:
         if new:
@@ -108,13 +109,8 @@ def build_module(*, advance: Advance | None = None) -> Path:
         raise MissingExtraError("the compiled module", extra="native") from error
     _check_tools()
     path = module_path()
-    options = [
-        "-DBERT_EXPORT_PYTHON=ON",
-        f"-DBERT_EXPORT_STATE={sources_state()}",
-        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
-        f"-DPython_EXECUTABLE={sys.executable}",
-    ]
-    with _build(options, advance) as build:
+    options = module_options(pybind11.get_cmake_dir())
+    with _build(options, MODULE, advance) as build:
         whole = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             shutil.copy2(build / path.name, whole)
@@ -124,13 +120,24 @@ def build_module(*, advance: Advance | None = None) -> Path:
     return path
 
 
+def module_options(pybind11_folder: str) -> list[str]:
+    """CMake's options that add the module for this Python to a build."""
+    return [
+        "-DBERT_EXPORT_PYTHON=ON",
+        f"-DBERT_EXPORT_STATE={sources_state()}",
+        f"-Dpybind11_DIR={pybind11_folder}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    ]
+
+
 @contextmanager
-def _build(options: Sequence[str], advance: Advance | None) -> Iterator[Path]:
-    """A folder in which the sources are configured and built; it is there as long as it is used."""
+def _build(options: Sequence[str], target: str, advance: Advance | None) -> Iterator[Path]:
+    """A folder in which a target of the sources is built; it is there as long as it is used."""
     with tempfile.TemporaryDirectory(prefix="bert-export-") as name:
         _run("configure", "-S", str(SOURCES), "-B", name, *options, advance=advance)
         jobs = str(len(os.sched_getaffinity(0)))
-        _run("build", "--build", name, "--parallel", jobs, advance=advance)
+        arguments = ("--build", name, "--target", target, "--parallel", jobs)
+        _run("build", *arguments, advance=advance)
         yield Path(name)
 
 

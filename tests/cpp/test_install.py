@@ -7,19 +7,22 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bert_export
+from bert_export.exporter import Export
 from bert_export.runtime.cpp_build import cmake_folder
 from tests.cpp.test_builds import tool
 from tests.cpp.test_bundles import TAMPERED
 
 pytestmark = pytest.mark.long
 
-SOURCES = Path(__file__).parents[2] / "bert_export" / "runtime" / "cpp"
+CHECKOUT = Path(__file__).parents[2]
+SOURCES = CHECKOUT / "bert_export" / "runtime" / "cpp"
 EXAMPLE = SOURCES / "example"
 TEXT = "the cat sat on the mat\nNew York\n"
 
@@ -97,10 +100,34 @@ def test_embedding_to_a_file(
         np.testing.assert_allclose(vectors, wanted, atol=1e-6)
 
 
-def test_the_page_s_program(installed: Path, tmp_path: Path) -> None:
-    """The ten lines of the README page compile, and answer."""
-    page = (SOURCES / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```cpp\n(.*?)```", page, flags=re.DOTALL)
+def test_answering_from_standard_input(
+    project: Path, installed: Path, tiny_export: Callable[..., Export], tmp_path: Path
+) -> None:
+    build = project / "build"
+    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
+    run("cmake", "--build", build, "--target", "answer_questions")
+    bundle = tiny_export("question-answering", "BertForQuestionAnswering").path
+    questions, context = ["a b", "who?"], "b é a\nc b a"
+    path = tmp_path / "text.txt"
+    path.write_text(context, encoding="utf-8")
+    program = build / "answer_questions"
+    lines = run(program, bundle, path, text="".join(f"{q}\n" for q in questions)).split("\n")
+    found = [line.split("\t") for line in lines if "\t" in line]
+    with bert_export.load(bundle) as pipeline:
+        wanted = [pipeline(question=one, context=context) for one in questions]
+    assert [span for _, span, _ in found] == [
+        "-".join(str(len(context[: one[end]].encode())) for end in ("start", "end"))
+        for one in wanted
+    ]
+    for (score, _, _), one in zip(found, wanted, strict=True):
+        assert float(score) == pytest.approx(one["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize("page", [SOURCES / "README.md", CHECKOUT / "README.md"])
+def test_a_page_s_program(page: Path, installed: Path, tmp_path: Path) -> None:
+    """The ten lines of a page compile, and answer."""
+    (code,) = re.findall(r"```cpp\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (bundle,) = re.findall(r'open\("(.*?)"\)', code)
     (tmp_path / "page.cpp").write_text(code)
     (library,) = installed.rglob("libbert_export.so")
     run(
@@ -108,7 +135,7 @@ def test_the_page_s_program(installed: Path, tmp_path: Path) -> None:
         *("-std=c++17", "-Wall", "-Wextra", "-Werror", tmp_path / "page.cpp"),
         *("-I", installed / "include", library, "-o", tmp_path / "page"),
     )
-    (tmp_path / "bundle").symlink_to(TAMPERED)
+    (tmp_path / bundle).symlink_to(TAMPERED)
     done = subprocess.run(
         [tmp_path / "page"],
         cwd=tmp_path,

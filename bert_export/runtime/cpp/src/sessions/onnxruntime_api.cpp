@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,8 @@ const EngineLibrary& engine() {
 }  // namespace
 
 Library::Library(const std::string& asked) {
+  // Its telemetry reads this once, when it is loaded, and no later call stops it. What is set stays.
+  ::setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   void* const library = open_library(engine(), asked);
   using GetApiBase = const ApiBase* (*)();
   const auto get_base = reinterpret_cast<GetApiBase>(::dlsym(library, "OrtGetApiBase"));

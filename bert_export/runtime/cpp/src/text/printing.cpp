@@ -1,5 +1,6 @@
 #include "text/printing.hpp"
 
+#include <charconv>
 #include <cstdint>
 #include <sstream>
 
@@ -82,6 +83,12 @@ std::string one_line(const std::string& text) {
   std::string line;
   for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
   return line;
+}
+
+std::string shown(double number) {
+  char digits[32];
+  const std::string text(digits, std::to_chars(digits, digits + sizeof(digits), number).ptr);
+  return text.find_first_of(".en") == text.npos ? text + ".0" : text;
 }
 
 std::string shown(const std::vector<std::string_view>& texts, std::string_view brackets) {
