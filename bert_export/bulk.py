@@ -25,6 +25,8 @@ from bert_export.runtime.closing import Closing
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.loading import load
 from bert_export.tasks import LABELS
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.zero_shot_classification import TASK as ZERO_SHOT_CLASSIFICATION
 
 __all__ = ["ANSWER", "PART_ROWS", "Answers", "answer_parquet"]
 
@@ -142,10 +144,10 @@ class Answers(Closing):
         if len(sizes) > 1:
             raise InputError("columns differ in length", expected="one length", got=sizes)
         pipeline, options = self._pipeline, self._options
-        if pipeline.task == "sentence-embedding":
+        if pipeline.task == SENTENCE_EMBEDDING.name:
             vectors: Any = pipeline(fields["text"], **options)
             return np.asarray(vectors, dtype=np.float32)
-        if pipeline.task == "zero-shot-classification" and "candidate_labels" in fields:
+        if pipeline.task == ZERO_SHOT_CLASSIFICATION.name and "candidate_labels" in fields:
             # Rows may differ in their labels, which are an argument of the call.
             rows = zip(fields["text"], fields["candidate_labels"], strict=True)
             return [_text(pipeline(text, labels, **options)) for text, labels in rows]

@@ -8,6 +8,7 @@ from bert_export.hand_over.answers import pipeline_answers
 from bert_export.hand_over.consumer import Bundle, Consumer, Trial, Written
 from bert_export.hand_over.graph_forms import DATA_SUFFIX, write_graph
 from bert_export.hand_over.hugging_face_files import write_config, write_json, write_tokenizer
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["FASTEMBED"]
 
@@ -51,7 +52,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 FASTEMBED = Consumer(
     name="fastembed",
-    tasks={"sentence-embedding": "TextEmbedding"},
+    tasks={SENTENCE_EMBEDDING.name: "TextEmbedding"},
     write=_write,
     trial=Trial(("fastembed",), _PROGRAM),
     call=pipeline_answers,

@@ -7,6 +7,8 @@ from pathlib import Path
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
 from bert_export.hand_over.graph_forms import write_graph
 from bert_export.hand_over.hugging_face_files import write_config, write_json, write_tokenizer
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
 
 __all__ = ["TEXT_EMBEDDINGS_INFERENCE"]
 
@@ -16,7 +18,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     write_tokenizer(bundle, folder)
     graph = folder / "onnx" / "model.onnx"
     written = write_graph(bundle, graph, opset=opset, external_data=True)
-    if bundle.manifest.task == "sentence-embedding":
+    if bundle.manifest.task == SENTENCE_EMBEDDING.name:
         # The server reads a pooling, and takes the output `sentence_embedding` as it is.
         width = bundle.manifest.engine("onnxruntime").graph.outputs[0].shape[-1]
         write_json(
@@ -36,6 +38,6 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 TEXT_EMBEDDINGS_INFERENCE = Consumer(
     name="text-embeddings-inference",
-    tasks={"sentence-embedding": "/embed", "text-classification": "/predict and /rerank"},
+    tasks={SENTENCE_EMBEDDING.name: "/embed", TEXT_CLASSIFICATION.name: "/predict and /rerank"},
     write=_write,
 )

@@ -15,6 +15,12 @@ from bert_export.bundle import MANIFEST
 from bert_export.hand_over.answers import questions
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
 from bert_export.tasks import TASKS
+from bert_export.tasks.multiple_choice import TASK as MULTIPLE_CHOICE
+from bert_export.tasks.next_sentence_prediction import TASK as NEXT_SENTENCE_PREDICTION
+from bert_export.tasks.pretraining import TASK as PRETRAINING
+from bert_export.tasks.question_answering import TASK as QUESTION_ANSWERING
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.zero_shot_classification import TASK as ZERO_SHOT_CLASSIFICATION
 
 __all__ = ["TRITON"]
 
@@ -64,11 +70,11 @@ def _warmup(bundle: Bundle) -> dict[str, list[str]]:
 def _fields(bundle: Bundle) -> tuple[str, ...]:
     task = TASKS[bundle.manifest.task]
     return {
-        "zero-shot-classification": ("text", "candidate_labels"),
-        "question-answering": ("question", "context"),
-        "multiple-choice": ("prompt", "choices"),
-        "next-sentence-prediction": ("text", "text_pair"),
-        "pretraining": ("text", "text_pair"),
+        ZERO_SHOT_CLASSIFICATION.name: ("text", "candidate_labels"),
+        QUESTION_ANSWERING.name: ("question", "context"),
+        MULTIPLE_CHOICE.name: ("prompt", "choices"),
+        NEXT_SENTENCE_PREDICTION.name: ("text", "text_pair"),
+        PRETRAINING.name: ("text", "text_pair"),
     }.get(task.name, ("text",))
 
 
@@ -81,7 +87,7 @@ def _config(bundle: Bundle) -> Iterator[str]:
             f'input {{ name: "{field.upper()}" data_type: TYPE_STRING dims: [ {width} ]'
             f"{' allow_ragged_batch: true' if width < 0 else ''} }}"
         )
-    if bundle.manifest.task == "sentence-embedding":
+    if bundle.manifest.task == SENTENCE_EMBEDDING.name:
         size = bundle.manifest.engine("onnxruntime").graph.outputs[0].shape[-1]
         yield f'output {{ name: "EMBEDDING" data_type: TYPE_FP32 dims: [ {size} ] }}'
     else:

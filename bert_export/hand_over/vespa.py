@@ -8,6 +8,7 @@ from xml.sax.saxutils import quoteattr
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
 from bert_export.hand_over.graph_forms import write_graph
 from bert_export.hand_over.hugging_face_files import write_tokenizer
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["VESPA"]
 
@@ -58,6 +59,6 @@ def _text(words: str) -> str:
 
 VESPA = Consumer(
     name="vespa",
-    tasks={"sentence-embedding": "hugging-face-embedder"},
+    tasks={SENTENCE_EMBEDDING.name: "hugging-face-embedder"},
     write=_write,
 )

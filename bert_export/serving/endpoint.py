@@ -19,10 +19,12 @@ from bert_export.serving.metrics import Metrics
 from bert_export.serving.models import Model
 from bert_export.serving.replies import Problem, problem_of, write_json
 from bert_export.serving.routes import ApiRoute
+from bert_export.tasks.feature_extraction import TASK as FEATURE_EXTRACTION
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["Endpoint", "send_bytes"]
 
-_ALSO = ("feature-extraction", "sentence-similarity")
+_ALSO = (FEATURE_EXTRACTION.name, "sentence-similarity")
 """What the hub's service calls a sentence embedding."""
 
 _LOGGER = logging.getLogger(__name__)
@@ -102,7 +104,7 @@ class Endpoint:
     def _choose(self, body: Any, scope: Scope) -> Model:
         """The model that a body names, if the route lets it; the only one answers to any name."""
         task, own = scope["path_params"].get("task"), self._model.task
-        known = [own.name, *(_ALSO if own.name == "sentence-embedding" else ())]
+        known = [own.name, *(_ALSO if own.name == SENTENCE_EMBEDDING.name else ())]
         if own.pipeline_tag:
             known.append(own.pipeline_tag)
         if task is not None and task not in known:

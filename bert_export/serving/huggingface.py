@@ -10,6 +10,9 @@ import msgspec
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.replies import tei_error
 from bert_export.serving.routes import ApiRoute
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
+from bert_export.tasks.token_classification import TASK as TOKEN_CLASSIFICATION
 
 __all__ = ["ROUTES", "Ask", "answer", "count"]
 
@@ -37,13 +40,13 @@ def answer_as_hub(pipeline: Pipeline[Any, Any, Any], body: Ask) -> Any:
     Labels are all of them, a list of lists; entities are grouped; ``source_sentence`` is compared.
     """
     options = dict(body.parameters or {})
-    if pipeline.task == "text-classification":
+    if pipeline.task == TEXT_CLASSIFICATION.name:
         single = not isinstance(body.inputs, list)
         found = pipeline([body.inputs] if single else body.inputs, **{"top_k": None, **options})
         return found if not found or isinstance(found[0], list) else [found]
-    if pipeline.task == "token-classification":
+    if pipeline.task == TOKEN_CLASSIFICATION.name:
         options = {"aggregation_strategy": "simple", **options}
-    if pipeline.task == "sentence-embedding":
+    if pipeline.task == SENTENCE_EMBEDDING.name:
         options.pop("truncate", None)  # texts are cut in any case
         if isinstance(body.inputs, Mapping):
             return similarities(pipeline, body.inputs, options)

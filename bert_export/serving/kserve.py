@@ -20,6 +20,7 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.models import Model
 from bert_export.serving.replies import kserve_error, write_json
 from bert_export.serving.routes import ApiRoute
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["infer_route", "metadata"]
 
@@ -108,7 +109,7 @@ def _answers(
         {name: values[index] for name, values in arrays.items()} for index in range(sizes.pop())
     ]
     answers = [pipeline.ask(record, **options) for record in records]
-    if pipeline.task == "sentence-embedding":
+    if pipeline.task == SENTENCE_EMBEDDING.name:
         return {"embedding": np.stack(answers).astype(np.float32)}
     return {"answer": answers}
 
@@ -176,7 +177,7 @@ def _tensor(name: str, value: Any) -> dict[str, Any]:
 def metadata(model: Model) -> dict[str, Any]:
     """What the protocol says of a model: its text inputs, and the graph's own as parameters."""
     fields = model.task.required or model.task.optional[:1]
-    vectors = model.task.name == "sentence-embedding"
+    vectors = model.task.name == SENTENCE_EMBEDDING.name
     graph = model.engine.graph
     return {
         "name": model.name,

@@ -16,6 +16,7 @@ from bert_export.runtime.loading import load
 from bert_export.serving.limits import Limits
 from bert_export.serving.metrics import Metrics, ModelMetrics
 from bert_export.tasks import Task, find_task
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["LoadOptions", "Model", "find_models"]
 
@@ -93,7 +94,7 @@ class Model:
         engine = self.engine
         labels = dict(enumerate(manifest.labels))
         kind: dict[str, Any] = {}
-        if self.task.name == "sentence-embedding":
+        if self.task.name == SENTENCE_EMBEDDING.name:
             kind = {"embedding": {"pooling": "in the graph"}}
         elif manifest.labels:
             ids = {label: index for index, label in labels.items()}

@@ -12,6 +12,7 @@ from bert_export.errors import InputError
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.replies import openai_error
 from bert_export.serving.routes import ApiRoute
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["ROUTES"]
 
@@ -58,7 +59,7 @@ ROUTES = (
         answer=_embeddings,
         items=lambda body: 1 if isinstance(body.input, str) else len(body.input),
         counted="input",
-        tasks=frozenset({"sentence-embedding"}),
+        tasks=frozenset({SENTENCE_EMBEDDING.name}),
         error=openai_error,
         model=lambda body: body.model,
     ),

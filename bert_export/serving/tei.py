@@ -11,6 +11,9 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.huggingface import SimilarityInputs, similarities
 from bert_export.serving.replies import tei_error
 from bert_export.serving.routes import ApiRoute
+from bert_export.tasks.feature_extraction import TASK as FEATURE_EXTRACTION
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
 
 __all__ = ["ROUTES"]
 
@@ -169,8 +172,8 @@ def _several(body: Any) -> int:
     return 1 if isinstance(body.inputs, str) else len(body.inputs)
 
 
-_EMBEDS = frozenset({"sentence-embedding"})
-_CLASSIFIES = frozenset({"text-classification"})
+_EMBEDS = frozenset({SENTENCE_EMBEDDING.name})
+_CLASSIFIES = frozenset({TEXT_CLASSIFICATION.name})
 
 ROUTES = (
     ApiRoute(
@@ -188,7 +191,7 @@ ROUTES = (
         body=EmbedAll,
         answer=_embed_all,
         items=_several,
-        tasks=frozenset({"feature-extraction"}),
+        tasks=frozenset({FEATURE_EXTRACTION.name}),
         error=tei_error,
     ),
     ApiRoute(
