@@ -7,22 +7,20 @@ machine.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from bert_export.bundle import MANIFEST
+from bert_export.bundle import MANIFEST, whole_file
 from bert_export.errors import DatasetError, InputError, one_line, one_of
 from bert_export.importing import needs_extra
 from bert_export.runtime.closing import Closing
 from bert_export.runtime.hub import find_bundle
+from bert_export.runtime.json_answers import write_json
 from bert_export.runtime.loading import load
 from bert_export.tasks import LABELS
 from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
@@ -263,21 +261,22 @@ def answer_parquet(
                     answered = answers(pa.Table.from_batches([batch]))
                 except InputError as error:
                     raise error.at(f"rows from {done}") from error
-                _write_whole(part, partial(pq.write_table, answered))
+                with whole_file(part) as file:
+                    pq.write_table(answered, file)
             done += batch.num_rows
             if advance is not None:
                 advance(done, total)
         if not total:
             empty = answers(table.schema_arrow.empty_table())
-            _write_whole(parts / f"{0:08}.parquet", partial(pq.write_table, empty))
-
-    def join(path: Path) -> None:
-        files = sorted(parts.glob("*.parquet"))
-        with pq.ParquetWriter(path, pq.read_schema(files[0])) as writer:
-            for file in files:
-                writer.write_table(pq.read_table(file))
-
-    _write_whole(target_file, join)
+            with whole_file(parts / f"{0:08}.parquet") as file:
+                pq.write_table(empty, file)
+    files = sorted(parts.glob("*.parquet"))
+    with (
+        whole_file(target_file) as file,
+        pq.ParquetWriter(file, pq.read_schema(files[0])) as writer,
+    ):
+        for part in files:
+            writer.write_table(pq.read_table(part))
     shutil.rmtree(parts)
     return total
 
@@ -298,25 +297,9 @@ def _prepare_parts(parts: Path, source: Path, bundle: Path, asked: Sequence[Any]
         mark.write_text(own, encoding="utf-8")
 
 
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside its place, and put it there once it is whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _listed(values: Any) -> list[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
 def _text(answer: Any) -> str:
-    return msgspec.json.encode(answer, enc_hook=_plain).decode()
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise NotImplementedError(type(value).__name__)
+    return write_json(answer).decode()

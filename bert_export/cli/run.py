@@ -330,7 +330,7 @@ def _record(line: str, task: Task, columns: Columns) -> dict[str, Any]:
     record = columns.pick(found)
     missing = [name for name in task.required if name not in record]
     if missing or not record:
-        names = task.required or task.optional[:1]
+        names = task.input_fields
         fields = ", ".join(f'"{name}": ...' for name in names)
         lacking = (missing or task.optional)[0]
         raise InputError(

@@ -34,15 +34,14 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     write_tokenizer(bundle, folder)
     graph = folder / "model.onnx"
     written = write_graph(bundle, graph, opset=opset, external_data=True)
-    (width,) = {output.shape[-1] for output in bundle.manifest.engine("onnxruntime").graph.outputs}
-    write_json(folder / "embedding.json", {"dimension": width})
+    write_json(folder / "embedding.json", {"dimension": bundle.width})
     return Written(
         graph=graph,
         opset=written,
         use=(
             "TextEmbedding.add_custom_model(",
             "    model=NAME, pooling=PoolingType.DISABLED, normalization=False,",
-            f"    sources=ModelSource(hf=NAME), dim={width},",
+            f"    sources=ModelSource(hf=NAME), dim={bundle.width},",
             f'    model_file="model.onnx", additional_files=["model.onnx{DATA_SUFFIX}"],',
             ")",
             f'model = TextEmbedding(NAME, specific_model_path="{folder.name}")',
@@ -52,7 +51,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 FASTEMBED = Consumer(
     name="fastembed",
-    tasks={SENTENCE_EMBEDDING.name: "TextEmbedding"},
+    tasks=(SENTENCE_EMBEDDING.name,),
     write=_write,
     trial=Trial(("fastembed",), _PROGRAM),
     call=pipeline_answers,

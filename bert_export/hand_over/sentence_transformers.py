@@ -75,7 +75,6 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 def _write_modules(bundle: Bundle, folder: Path) -> None:
     """Two modules: the graph, whose one state is the sentence's vector, and what takes that."""
     own, record = bundle.manifest.postprocessing, bundle.manifest.tokenizer
-    (width,) = {output.shape[-1] for output in bundle.manifest.engine("onnxruntime").graph.outputs}
     kind = "sentence_transformers.models"
     write_json(
         folder / "modules.json",
@@ -88,7 +87,7 @@ def _write_modules(bundle: Bundle, folder: Path) -> None:
         folder / "sentence_bert_config.json",
         {"max_seq_length": record.max_length, "do_lower_case": False},
     )
-    pooling = {"word_embedding_dimension": width, "pooling_mode_cls_token": True}
+    pooling = {"word_embedding_dimension": bundle.width, "pooling_mode_cls_token": True}
     others = ("mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens")
     write_json(
         folder / "1_Pooling" / "config.json",

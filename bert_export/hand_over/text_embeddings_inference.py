@@ -20,10 +20,9 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     written = write_graph(bundle, graph, opset=opset, external_data=True)
     if bundle.manifest.task == SENTENCE_EMBEDDING.name:
         # The server reads a pooling, and takes the output `sentence_embedding` as it is.
-        width = bundle.manifest.engine("onnxruntime").graph.outputs[0].shape[-1]
         write_json(
             folder / "1_Pooling" / "config.json",
-            {"word_embedding_dimension": width, "pooling_mode_cls_token": True},
+            {"word_embedding_dimension": bundle.width, "pooling_mode_cls_token": True},
         )
     return Written(
         graph=graph,
@@ -38,6 +37,6 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 TEXT_EMBEDDINGS_INFERENCE = Consumer(
     name="text-embeddings-inference",
-    tasks={SENTENCE_EMBEDDING.name: "/embed", TEXT_CLASSIFICATION.name: "/predict and /rerank"},
+    tasks=(SENTENCE_EMBEDDING.name, TEXT_CLASSIFICATION.name),
     write=_write,
 )

@@ -87,10 +87,10 @@ _KEPT = {
 def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     write_config(bundle, folder)
     write_tokenizer(bundle, folder)
-    graph = folder / "onnx" / _FILES[bundle.precision]
+    graph = folder / "onnx" / _FILES[bundle.engine.precision]
     written = write_graph(bundle, graph, opset=opset, external_data=False, states=True)
     task = _PIPELINES[bundle.manifest.task]
-    dtype = _DTYPES[bundle.precision]
+    dtype = _DTYPES[bundle.engine.precision]
     return Written(
         graph=graph,
         opset=written,

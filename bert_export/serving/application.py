@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from bert_export.runtime.json_answers import write_json
 from bert_export.serving import huggingface, openai, tei
 from bert_export.serving.endpoint import Endpoint
 from bert_export.serving.keys import KeyCheck
@@ -25,7 +26,7 @@ from bert_export.serving.limits import Limits
 from bert_export.serving.metrics import Metrics
 from bert_export.serving.models import LoadOptions, Model, find_models
 from bert_export.serving.openapi import document
-from bert_export.serving.replies import Problem, tei_error, write_json
+from bert_export.serving.replies import Problem, tei_error
 from bert_export.serving.routes import ApiRoute
 
 __all__ = ["app", "build"]

@@ -13,11 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from bert_export.errors import BusyError, InputError, TooLargeError, one_of
 from bert_export.runtime.batcher import Batcher
+from bert_export.runtime.json_answers import write_json
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.limits import Limits
 from bert_export.serving.metrics import Metrics
 from bert_export.serving.models import Model
-from bert_export.serving.replies import Problem, problem_of, write_json
+from bert_export.serving.replies import Problem, problem_of
 from bert_export.serving.routes import ApiRoute
 from bert_export.tasks.feature_extraction import TASK as FEATURE_EXTRACTION
 from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING

@@ -10,8 +10,9 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bert_export.errors import InputError
+from bert_export.runtime.json_answers import write_json
 from bert_export.serving.endpoint import send_bytes
-from bert_export.serving.replies import Problem, tei_error, write_json
+from bert_export.serving.replies import Problem, tei_error
 
 __all__ = ["KeyCheck", "read_keys"]
 

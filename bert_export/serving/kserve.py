@@ -16,10 +16,12 @@ import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError
+from bert_export.runtime.json_answers import write_json
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.models import Model
-from bert_export.serving.replies import kserve_error, write_json
+from bert_export.serving.replies import kserve_error
 from bert_export.serving.routes import ApiRoute
+from bert_export.tasks import LIST_FIELDS
 from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["infer_route", "metadata"]
@@ -33,9 +35,6 @@ _TYPES = {
     "int64": "INT64",
 }
 _DTYPES = {name: dtype for dtype, name in _TYPES.items()}
-
-_LISTS = frozenset({"candidate_labels", "choices", "tokens"})
-"""Fields that hold several strings: tensors of one axis more."""
 
 
 class Tensor(msgspec.Struct, kw_only=True):
@@ -151,7 +150,7 @@ def _strings(tensor: Tensor, flat: list[Any]) -> list[Any]:
     if not all(isinstance(value, str) for value in flat):
         raise InputError(f"{place} is of the wrong type", expected="strings")
     width = len(flat) // rows
-    if tensor.name in _LISTS and len(rest) <= 1:
+    if tensor.name in LIST_FIELDS and len(rest) <= 1:
         return [flat[index * width : (index + 1) * width] for index in range(rows)]
     if any(size != 1 for size in rest):
         raise InputError(f"{place} has a wrong shape", expected=[rows], got=tensor.shape)
@@ -176,7 +175,6 @@ def _tensor(name: str, value: Any) -> dict[str, Any]:
 
 def metadata(model: Model) -> dict[str, Any]:
     """What the protocol says of a model: its text inputs, and the graph's own as parameters."""
-    fields = model.task.required or model.task.optional[:1]
     vectors = model.task.name == SENTENCE_EMBEDDING.name
     graph = model.engine.graph
     return {
@@ -187,9 +185,9 @@ def metadata(model: Model) -> dict[str, Any]:
             {
                 "name": name,
                 "datatype": "BYTES",
-                "shape": [-1, -1] if name in _LISTS else [-1],
+                "shape": [-1, -1] if name in LIST_FIELDS else [-1],
             }
-            for name in fields
+            for name in model.task.input_fields
         ],
         "outputs": [
             {

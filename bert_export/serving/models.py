@@ -111,7 +111,7 @@ class Model:
             "max_client_batch_size": limits.items,
             "name": self.name,
             "task": self.task.name,
-            "fields": list(self.task.required or self.task.optional[:1]),
+            "fields": list(self.task.input_fields),
             "example": dict(self.task.example),
             "labels": list(manifest.labels),
             "target": engine.target,

@@ -1,4 +1,4 @@
-"""What goes back: answers as JSON, and errors with the status and body that clients know."""
+"""What goes back instead of an answer: errors with the status and body that clients know."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from bert_export.errors import (
     BertExportError,
@@ -25,7 +24,6 @@ __all__ = [
     "openai_error",
     "problem_of",
     "tei_error",
-    "write_json",
 ]
 
 
@@ -83,15 +81,3 @@ def openai_error(problem: Problem) -> Any:
 def kserve_error(problem: Problem) -> Any:
     """As the Open Inference Protocol, which is KServe's version 2."""
     return {"error": problem.text}
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    raise NotImplementedError(type(value).__name__)
-
-
-write_json = msgspec.json.Encoder(enc_hook=_plain).encode
-"""An answer as JSON; arrays are lists, and numbers keep every digit."""
