@@ -30,18 +30,19 @@ constexpr std::size_t packed_place(Numbers input, std::size_t depth, std::size_t
          row % together;
 }
 
-// The size of a matrix that stands row by row.
-struct MatrixSize {
+// How a matrix stands: (depth, width) row by row, or (width, depth) where it is transposed.
+struct MatrixLayout {
   std::size_t depth = 0;
   std::size_t width = 0;
+  bool transposed = false;
 };
 
 // Packs int8 weights into zeroed memory and adds up their columns, int32 (width,). Says whether they
 // are narrow: none is beyond ±64.
-bool pack_int8(const std::int8_t* source, MatrixSize size, std::int8_t* packed,
+bool pack_int8(const std::int8_t* source, const MatrixLayout& matrix, std::int8_t* packed,
                          std::int32_t* column_sums);
 // Packs floats, as they are or rounded to bf16, into zeroed memory.
-void pack_floats(const float* source, MatrixSize size, float* packed);
-void pack_bf16(const float* source, MatrixSize size, std::uint16_t* packed);
+void pack_floats(const float* source, const MatrixLayout& matrix, float* packed);
+void pack_bf16(const float* source, const MatrixLayout& matrix, std::uint16_t* packed);
 
 }  // namespace bert_export::native
