@@ -44,8 +44,45 @@ inline Biased linear_part(const Linear& linear, std::size_t column, const float*
   return {linear, column};
 }
 
+#if defined(__AVX512F__)
+// Bytes of two vectors of columns: two rows at a time fill a vector of bytes.
+template <typename Activate, typename Sum>
+void finish_bytes(const Linear& linear, const LinearCall& call, const Sums<Sum>& block) {
+  const Activate activate(linear.activation);
+  const ToBytes to_bytes(linear.quantizer.zero_point);
+  const Floats inverse_scale = all_of(linear.quantizer.inverse_scale);
+  for (std::size_t part = 0; part < block.columns; part += 2 * lanes) {
+    const std::size_t column = block.column + part;
+    const auto left = linear_part(linear, column, block.sums);
+    const auto right = linear_part(linear, column + lanes, block.sums);
+    const auto of_left = [&](const Sum* sums) { return multiply(activate(left(sums)), inverse_scale); };
+    const auto of_right = [&](const Sum* sums) {
+      return multiply(activate(right(sums + lanes)), inverse_scale);
+    };
+    const Sum* sums = block.sums + part;
+    auto* output =
+        static_cast<std::uint8_t*>(call.output) + block.row * call.output_stride + column;
+    std::size_t row = 0;
+    for (; row + 2 <= block.rows; row += 2) {
+      const Sum* const next = sums + block.stride;
+      store_halves(output, output + call.output_stride,
+                   to_bytes(of_left(sums), of_right(sums), of_left(next), of_right(next)));
+      sums += 2 * block.stride;
+      output += 2 * call.output_stride;
+    }
+    if (row < block.rows) {
+      store_bytes(output, of_left(sums), to_bytes);
+      store_bytes(output + lanes, of_right(sums), to_bytes);
+    }
+  }
+}
+#endif
+
 template <typename Activate, typename Sum>
 void finish_as(const Linear& linear, const LinearCall& call, const Sums<Sum>& block) {
+#if defined(__AVX512F__)
+  if (linear.output == Numbers::u8) return finish_bytes<Activate>(linear, call, block);
+#endif
   const Activate activate(linear.activation);
   const ToBytes to_bytes(linear.quantizer.zero_point);
   const Floats inverse_scale = all_of(linear.quantizer.inverse_scale);

@@ -14,28 +14,40 @@ inline void store_numerators(float* to, Floats x) { store(to, x); }
 template <bool rounded, typename Number>
 inline float run_softmax(const float* scores, std::size_t seen, std::size_t padded, float scale,
                          Number* numerators) {
+  const std::size_t whole = seen / lanes * lanes;
   const Floats lowest = all_of(-__builtin_inff());
   Floats most_of_lane = lowest;
-  std::size_t key = 0;
-  for (; key + lanes <= seen; key += lanes) most_of_lane = larger(most_of_lane, load(scores + key));
-  if (key < seen) {
-    most_of_lane = larger(most_of_lane, first_of(load(scores + key), seen - key, lowest));
+  for (std::size_t key = 0; key < whole; key += lanes) {
+    most_of_lane = larger(most_of_lane, load(scores + key));
+  }
+  if (whole < seen) {
+    most_of_lane = larger(most_of_lane, first_of(load(scores + whole), seen - whole, lowest));
   }
   const Floats most = all_of(largest_of(most_of_lane));
   const Floats factor = all_of(scale * 1.44269504F);
-  Floats sum = zeros();
-  for (key = 0; key < padded; key += lanes) {
-    Floats numerator = zeros();
-    if (key < seen) {
-      numerator = power_of_two(multiply(subtract(load(scores + key), most), factor));
-      if (key + lanes > seen) numerator = first_of(numerator, seen - key, zeros());
-    }
-    sum = add(sum, numerator);
+  const auto numerators_of = [&](std::size_t key) {
+    return power_of_two(multiply(subtract(load(scores + key), most), factor));
+  };
+  const auto keep = [&](std::size_t key, Floats numerator) {
     if constexpr (rounded && sizeof(Number) == sizeof(float)) {
       numerator = rounded_to_bf16(numerator);
     }
     store_numerators(numerators + key, numerator);
+  };
+  Floats sum = zeros();
+  for (std::size_t key = 0; key < whole; key += lanes) {
+    const Floats numerator = numerators_of(key);
+    sum = add(sum, numerator);
+    keep(key, numerator);
   }
+  std::size_t key = whole;
+  if (key < seen) {
+    const Floats numerator = first_of(numerators_of(key), seen - key, zeros());
+    sum = add(sum, numerator);
+    keep(key, numerator);
+    key += lanes;
+  }
+  for (; key < padded; key += lanes) keep(key, zeros());
   return sum_of(sum);
 }
 

@@ -71,7 +71,8 @@ inline Floats from_int8(const std::int8_t* from, std::size_t count) {
 
 // 2^x, for x at most 0: a polynomial on [0, 1), off by 8e-8 of the value at most.
 inline Floats power_of_two(Floats x) {
-  x = larger(x, all_of(-126.0F));  // below it the result is 0 beside 1
+  // Below that it is nothing beside 1, and its products would be too small for fast arithmetic.
+  x = larger(x, all_of(-100.0F));
   const Floats whole = _mm256_floor_ps(x);
   const Floats rest = subtract(x, whole);
   Floats y = all_of(1.8775765e-3F);
@@ -104,6 +105,13 @@ struct ToBytes {
 };
 inline void store_bytes(std::uint8_t* to, Floats x, const ToBytes& to_bytes) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), to_bytes(x));
+}
+inline void store_bytes(std::uint8_t* to, Floats a, Floats b, Floats c, Floats d,
+                        const ToBytes& to_bytes) {
+  store_bytes(to, a, to_bytes);
+  store_bytes(to + lanes, b, to_bytes);
+  store_bytes(to + 2 * lanes, c, to_bytes);
+  store_bytes(to + 3 * lanes, d, to_bytes);
 }
 inline void store_first_bytes(std::uint8_t* to, Floats x, const ToBytes& to_bytes,
                               std::size_t count) {

@@ -70,17 +70,40 @@ inline Floats power_of_two(Floats x) {
 struct ToBytes {
   Floats most;
   Integers zero_point;
+  Integers zero_points_of_words;
   explicit ToBytes(std::int32_t zero)
-      : most(all_of(static_cast<float>(255 - zero))), zero_point(_mm512_set1_epi32(zero)) {}
+      : most(all_of(static_cast<float>(255 - zero))),
+        zero_point(_mm512_set1_epi32(zero)),
+        zero_points_of_words(_mm512_set1_epi16(static_cast<short>(zero))) {}
   // Of numbers that are multiplied by the inverse scale.
   __m128i operator()(Floats x) const {
     const Integers levels = _mm512_cvtps_epi32(smaller(x, most));
     return _mm512_cvtusepi32_epi8(
         _mm512_max_epi32(_mm512_add_epi32(levels, zero_point), _mm512_setzero_si512()));
   }
+  // Of four vectors, one behind the other: packing saturates as clamping would.
+  Integers operator()(Floats a, Floats b, Floats c, Floats d) const {
+    const auto levels = [this](Floats x) { return _mm512_cvtps_epi32(smaller(x, most)); };
+    const Integers first =
+        _mm512_adds_epi16(_mm512_packs_epi32(levels(a), levels(b)), zero_points_of_words);
+    const Integers second =
+        _mm512_adds_epi16(_mm512_packs_epi32(levels(c), levels(d)), zero_points_of_words);
+    // Packing goes by 128 bits: each holds four bytes of every vector.
+    const Integers order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
+  }
 };
 inline void store_bytes(std::uint8_t* to, Floats x, const ToBytes& to_bytes) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), to_bytes(x));
+}
+inline void store_bytes(std::uint8_t* to, Floats a, Floats b, Floats c, Floats d,
+                        const ToBytes& to_bytes) {
+  _mm512_storeu_si512(to, to_bytes(a, b, c, d));
+}
+inline void store_halves(std::uint8_t* lower, std::uint8_t* upper, Integers bytes) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(lower), _mm512_castsi512_si256(bytes));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(upper), _mm512_extracti64x4_epi64(bytes, 1));
 }
 inline void store_first_bytes(std::uint8_t* to, Floats x, const ToBytes& to_bytes,
                               std::size_t count) {
