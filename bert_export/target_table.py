@@ -61,6 +61,8 @@ class Target:
         session_options: Options of that function, see
             :class:`bert_export.runtime.sessions.SessionOptions`.
         builder: Of its engine file; ``None`` where the engine reads the graph file itself.
+        suffix: Of its graph's file: ``.json`` where that is a program
+            (:mod:`bert_export.bundle.program`) and no ONNX graph.
         extra: Of this package that it needs; ``None`` where the package itself is enough.
         packages: Distributions whose versions decide how it answers and how fast.
     """
@@ -74,6 +76,7 @@ class Target:
     session: str
     session_options: tuple[str, ...] = ()
     builder: Builder | None = None
+    suffix: str = ".onnx"
     extra: str | None = None
     packages: tuple[str, ...]
 
@@ -85,7 +88,7 @@ class Target:
     @property
     def graph_file(self) -> str:
         """Name of its graph in a bundle."""
-        return f"{self.name}.onnx"
+        return f"{self.name}{self.suffix}"
 
     @property
     def engine_file(self) -> str:
