@@ -18,10 +18,18 @@ from typing import Any
 import msgspec
 
 from bert_export.bundle import TokenizerRecord
-from bert_export.errors import one_line
+from bert_export.errors import TargetError, one_line
 from bert_export.runtime.decoding.encoded import Encoded, TokenLists
 
-__all__ = ["MODULE", "SWITCH", "NativeEncoding", "NativeTokenizer", "native_state", "open_native"]
+__all__ = [
+    "MODULE",
+    "SWITCH",
+    "NativeEncoding",
+    "NativeTokenizer",
+    "native_state",
+    "open_native",
+    "require_native",
+]
 
 MODULE = "_native"
 """Name of the compiled module, below :mod:`bert_export.runtime`."""
@@ -137,6 +145,26 @@ def open_native(json: str, record: TokenizerRecord) -> NativeTokenizer | None:
     except ValueError as error:
         _LOGGER.info("tokenizer in pure Python: %s", one_line(error))
         return None
+
+
+def require_native(what: str) -> Any:
+    """The module, for what nothing else does.
+
+    Args:
+        what: Needs it; names it in the message.
+
+    Raises:
+        TargetError: It is not there, or not to be used.
+    """
+    module, reason = _module()
+    if module is None:
+        raise TargetError(
+            f"{what} cannot run",
+            expected="the compiled module bert_export.runtime._native",
+            got=reason.removesuffix(_BUILD).removeprefix("pure Python: ").rstrip(". "),
+            fix="Run: pip install 'bert-export[native]' && bert-export cpp --native",
+        )
+    return module
 
 
 def native_state() -> str:
