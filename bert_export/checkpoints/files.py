@@ -27,6 +27,8 @@ __all__ = [
     "read_json_list",
     "read_tensor_file",
     "read_weights",
+    "refuse_adapter",
+    "refuse_other_formats",
 ]
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ MOST_BYTES = 1 << 28
 """That a file beside the weights may have: configs, vocabularies, indexes of shards."""
 
 
+_ADAPTER = "adapter_config.json"
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -97,12 +100,62 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name, read in WEIGHTS:
         if is_file(folder / name):
             return read(folder / name)
+    refuse_other_formats(folder)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     raise CheckpointError(
         f"checkpoint {folder} has no weights",
         expected=f"one of {', '.join(name for name, _ in WEIGHTS)}",
         got=", ".join(files) or "an empty folder",
     )
+
+
+_OTHER_FORMATS: Mapping[str, str] = {
+    "model.weights.h5": "weights of KerasHub",
+    "task.weights.h5": "weights of KerasHub",
+    "*.keras": "a Keras model",
+    "*.h5": "a model of another library, such as keras-bert",
+    "saved_model.pb": "a SavedModel without config.json, such as TensorFlow Hub's",
+    "model.*.safetensors": "a variant of the weights",
+    "pytorch_model.*.bin": "a variant of the weights",
+    "*.gguf": "a GGUF file",
+    "*.onnx": "an ONNX graph",
+    "openvino_model.xml": "an OpenVINO graph",
+    "*.ckpt": "a file of Lightning",
+    "rust_model.ot": "weights of rust-bert",
+}
+"""What people take for a checkpoint too, by the names of its files."""
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Refuse what changes the answers of the weights beside it, or of some that are elsewhere.
+
+    Raises:
+        CheckpointError: The folder holds an adapter.
+    """
+    if is_file(folder / _ADAPTER):
+        raise CheckpointError(
+            f"checkpoint {folder} holds an adapter of PEFT",
+            expected="weights of the whole model",
+            got=_ADAPTER,
+            fix="Merge it: model.merge_and_unload().save_pretrained(folder)",
+        )
+
+
+def refuse_other_formats(folder: Path) -> None:
+    """Refuse by name what is no checkpoint of ``transformers`` or Google.
+
+    Raises:
+        CheckpointError: A file of the folder is of such a format.
+    """
+    refuse_adapter(folder)
+    for pattern, what in _OTHER_FORMATS.items():
+        for path in sorted(folder.glob(pattern)):
+            raise CheckpointError(
+                f"checkpoint {folder} is in another format",
+                expected=f"config.json and one of {', '.join(name for name, _ in WEIGHTS)}",
+                got=f"{path.name}, {what}",
+                fix="Load it with its own library and save it with model.save_pretrained",
+            )
 
 
 def read_tensor_file(path: Path) -> dict[str, Tensor]:
