@@ -170,12 +170,24 @@ def read_tensor_file(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors as views of the mapped file."""
+    """Tensors as views of the mapped file, or copies where their names say that they are changed.
+
+    Each copy lets go of the file's memory before the next one is made.
+    """
     try:
         with panics_as_errors(), safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            names = list(file.keys())
+            if not any("/" in name or name.endswith(flax.ENDINGS) for name in names):
+                return {name: file.get_tensor(name) for name in names}
+        return {name: _copied(path, name) for name in names}
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise _unreadable(path, error) from error
+
+
+def _copied(path: Path, name: str) -> Tensor:
+    with panics_as_errors(), safe_open(path, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(name)
+        return tensor.clone()
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -186,13 +198,17 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         )
     except Exception as error:  # unpickling damaged bytes may raise anything
         raise _unreadable(path, error) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
-    ):
+    for key in _STATES:
+        if isinstance(state, dict) and _is_state(state.get(key)):
+            state = state[key]
+            break
+    if not _is_state(state):
+        kind = type(state).__name__
+        keys = f" with {', '.join(map(str, state))}" if isinstance(state, dict) else ""
         raise CheckpointError(
             f"file {path} holds no weights",
             expected="a mapping of names to tensors",
-            got=type(state).__name__,
+            got=plain(f"{kind}{keys}")[:200],
             fix="Save the model's state_dict()",
         )
     for name, tensor in state.items():
@@ -204,6 +220,17 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
                 fix="Save the model with model.save_pretrained",
             )
     return {name: tensor.detach() for name, tensor in state.items()}
+
+
+_STATES = ("state_dict", "model_state_dict", "model")
+"""Where scripts of training keep the weights, beside the state of an optimizer."""
+
+
+def _is_state(value: object) -> bool:
+    """Whether a value is a mapping of names to tensors."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

@@ -37,7 +37,7 @@ CONFIG, OLD_CONFIG = "config.json", "bert_config.json"
 # Foreign name -> canonical name, applied in this order: what wrapped the model in training, old
 # layer norms, then the missing prefix.
 RENAMES: tuple[tuple[str, str], ...] = (
-    (r"^((module|_orig_mod)\.)+", ""),
+    (r"^((model|module|_orig_mod)\.)+", ""),
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
     (r"^(embeddings|encoder|pooler)\.", r"bert.\1."),
@@ -49,8 +49,6 @@ _UNUSED = re.compile(
     r"bert\.embeddings\.(position_ids|token_type_ids)"
     r"|(loss|loss_fct|loss_fn|criterion)\.(weight|pos_weight)"
 )
-
-_FLAX_ENDINGS = (".kernel", ".scale", ".embedding")  # of names that no other framework has
 
 _PARAMETER = r"(weight|bias)"
 _KNOWN = re.compile(
@@ -176,7 +174,7 @@ def canonical_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tens
         return tensorflow_h5.NAMES.rename(
             _taken(tensors, tensorflow_h5.own_name), f"TensorFlow checkpoint {source}"
         )
-    if any(name.endswith(_FLAX_ENDINGS) for name in tensors):
+    if any(name.endswith(flax.ENDINGS) for name in tensors):
         return flax.NAMES.rename(_taken(tensors, flax.own_name), f"Flax checkpoint {source}")
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():

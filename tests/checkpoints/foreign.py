@@ -196,13 +196,15 @@ def table(
 
 
 def slice_key(name: str, extents: Sequence[tuple[int, int]]) -> bytes:
-    """The key of a slice whose starts and lengths take one or two bytes."""
+    """The key of a slice whose starts and lengths take one to three bytes."""
 
     def signed(number: int) -> bytes:
         if -64 <= number < 64:
             return bytes([0x80 ^ (number & 0xFF)])
-        assert -8192 <= number < 8192
-        return struct.pack(">H", 0xC000 ^ (number & 0xFFFF))
+        if -8192 <= number < 8192:
+            return struct.pack(">H", 0xC000 ^ (number & 0xFFFF))
+        assert -(1 << 20) <= number < 1 << 20
+        return struct.pack(">I", 0xE00000 ^ (number & 0xFFFFFF))[1:]
 
     key = b"\0" + name.encode() + b"\0\x01" + bytes([1, len(extents)])
     return key + b"".join(signed(start) + signed(length) for start, length in extents)

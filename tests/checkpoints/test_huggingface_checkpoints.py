@@ -50,7 +50,7 @@ def test_names_make_the_round_trip(pretraining: Path) -> None:
     foreign = [_foreign_name(name) for name in names]
     assert [canonical_name(name) for name in foreign] == names
     assert [canonical_name(name) for name in names] == names
-    wrapped = [f"module._orig_mod.{name}" for name in foreign]
+    wrapped = [f"model.module._orig_mod.{name}" for name in foreign]
     assert [canonical_name(name) for name in wrapped] == names
     told = foreign + wrapped
     used = {pattern for pattern, _ in RENAMES for name in told if re.search(pattern, name)}
@@ -73,6 +73,18 @@ def test_pickled_weights_equal_safetensors(pretraining: Path, zipped: bool) -> N
     digest = load_checkpoint(str(pretraining)).hash_tensors()
     _as_pickle(pretraining, _use_new_zipfile_serialization=zipped)
     assert load_checkpoint(str(pretraining)).hash_tensors() == digest
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_weights_may_stand_in_a_training_state(pretraining: Path, key: str) -> None:
+    digest = load_checkpoint(str(pretraining)).hash_tensors()
+    state = {f"model.{name}": tensor for name, tensor in _as_pickle(pretraining).items()}
+    training = {"epoch": 3, key: state, "optimizer": {"state": {0: torch.zeros(1)}}}
+    torch.save(training, pretraining / "pytorch_model.bin")
+    assert load_checkpoint(str(pretraining)).hash_tensors() == digest
+    torch.save({"epoch": 3, key: {"a": 1}}, pretraining / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=f"holds no weights: .*, got dict with epoch, {key}"):
+        load_checkpoint(str(pretraining))
 
 
 @pytest.mark.parametrize("safe", [True, False])
