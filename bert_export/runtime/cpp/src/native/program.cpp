@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -89,7 +90,11 @@ struct Program::Parts {
         plan(make_plan(file)),
         prepared(path, file, plan, weights),
         set(set_of(options.isa)),
-        threads(options.threads == 0 ? usable_processors() : options.threads) {}
+        threads(options.threads == 0 ? usable_processors() : options.threads),
+        current(new Shared(Team::current_forks())) {}
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
+  ~Parts() { delete current.load(); }
 
   WeightsFile weights;
   ProgramFile file;
@@ -98,35 +103,53 @@ struct Program::Parts {
   InstructionSet set;
   std::size_t threads;
 
-  // The team, made anew in a child after a fork.
-  std::shared_ptr<Team> team() {
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (own_team == nullptr || own_team->forks() != Team::current_forks()) {
-      own_team = Team::shared(threads);
+  // What calls share. A child that was forked during a call begins with its own: who held the lock is
+  // not there to give it back, nor are the team's threads.
+  struct Shared {
+    explicit Shared(std::size_t fork_count) : forks(fork_count) {}
+    const std::size_t forks;
+    std::mutex mutex;
+    std::shared_ptr<Team> team;
+    std::vector<std::unique_ptr<Workspace>> workspaces;
+  };
+
+  Shared& shared() {
+    const std::size_t forks = Team::current_forks();
+    Shared* own = current.load();
+    while (own->forks != forks) {
+      auto fresh = std::make_unique<Shared>(forks);
+      if (current.compare_exchange_strong(own, fresh.get())) return *fresh.release();
     }
-    return own_team;
+    return *own;
+  }
+
+  std::shared_ptr<Team> team() {
+    Shared& own = shared();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.team == nullptr) own.team = Team::shared(threads);
+    return own.team;
   }
 
   std::unique_ptr<Workspace> take_workspace() {
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (workspaces.empty()) return std::make_unique<Workspace>();
-    std::unique_ptr<Workspace> taken = std::move(workspaces.back());
-    workspaces.pop_back();
+    Shared& own = shared();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.workspaces.empty()) return std::make_unique<Workspace>();
+    std::unique_ptr<Workspace> taken = std::move(own.workspaces.back());
+    own.workspaces.pop_back();
     return taken;
   }
   void give_back(std::unique_ptr<Workspace> workspace) {
     if (workspace->memory.size() > kept_bytes) return;
-    const std::lock_guard<std::mutex> lock(mutex);
-    workspaces.push_back(std::move(workspace));
+    Shared& own = shared();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    own.workspaces.push_back(std::move(workspace));
   }
 
   // Refuses what the program has no row for.
   Texts read_texts(const Batch& batch) const;
   std::vector<Result> empty_results(const Batch& batch) const;
 
-  std::mutex mutex;
-  std::shared_ptr<Team> own_team;
-  std::vector<std::unique_ptr<Workspace>> workspaces;
+  std::atomic<Shared*> current{nullptr};
 };
 
 Texts Program::Parts::read_texts(const Batch& batch) const {

@@ -108,6 +108,7 @@ class NativeSession : public Session {
   // Places of masks among the tokens that are left.
   static std::vector<std::int64_t> find_masked(const Feed& feed, const Unpadded& tokens) {
     std::vector<std::int64_t> masked;
+    masked.reserve(feed.numbers.size() + 1);  // given, though there be none
     for (const std::int64_t place : feed.numbers) {
       const auto found = std::lower_bound(tokens.places.begin(), tokens.places.end(),
                                           static_cast<std::size_t>(place));
