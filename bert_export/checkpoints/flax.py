@@ -252,7 +252,9 @@ def _checked(path: Path, name: str, stored: object) -> _Array:
     if any(size < 0 for size in stored.shape):
         raise _refused(path, name, "sizes that are not negative", stored.shape)
     expected = math.prod(stored.shape) * dtype.itemsize
-    if not expected or expected != len(stored.values):
+    if not expected:
+        raise _refused(path, name, "an array with values", f"the shape {stored.shape}")
+    if expected != len(stored.values):
         raise _refused(
             path, name, f"{expected} bytes for the shape {stored.shape}", len(stored.values)
         )

@@ -115,7 +115,8 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         TokenizerError: The vocabulary is missing or malformed.
     """
     config = _read_config(folder, source)
-    tensors = _read_tensors(TensorBundle(find_bundle(folder)), source)
+    bundle = TensorBundle(find_bundle(folder))
+    tensors = _read_tensors(bundle, source)
     classifier = tensors.get("classifier.weight")
     if classifier is not None and classifier.ndim == 2:
         config.setdefault("num_labels", classifier.shape[0])
@@ -123,6 +124,7 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         source=source,
         config={"architectures": _architectures(tensors)} | config,
         tensors=tensors,
+        weights=bundle.index.name,
         is_of_google=True,
         tokenizer=read_tokenizer(
             folder,
