@@ -108,6 +108,10 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         folder: Where the files are.
         source: What the user asked for, kept in the result.
 
+    Returns:
+        The checkpoint, in PyTorch's shapes, float32. Its ``architectures`` are those that the
+        tensors tell; a classifier's are left to the task.
+
     Raises:
         CheckpointError: A file is missing, damaged, of the format before bundles, or of another
             model; or several bundles are there and nothing says which is meant.
