@@ -1,41 +1,25 @@
-"""Answers to tables: a batch of columns in, the same columns with their answers out.
-
-:class:`Answers` is a plain class that engines of clusters call: Ray Data's ``map_batches``, Spark's
-``mapInPandas``, Dask's ``map_partitions``. :func:`answer_parquet` answers a Parquet file on one
-machine.
-"""
+"""A batch of columns in, the same columns with their answers out."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bert_export.bundle import MANIFEST, whole_file
-from bert_export.errors import DatasetError, InputError, one_line, one_of
-from bert_export.importing import needs_extra
+from bert_export.errors import InputError, one_of
 from bert_export.runtime.closing import Closing
-from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.json_answers import write_json
 from bert_export.runtime.loading import load
 from bert_export.tasks import LABELS
 from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 from bert_export.tasks.zero_shot_classification import TASK as ZERO_SHOT_CLASSIFICATION
 
-__all__ = ["ANSWER", "PART_ROWS", "Answers", "answer_parquet"]
+__all__ = ["ANSWER", "Answers"]
 
 ANSWER = "answer"
 """The column of answers, where no other is named."""
-
-PART_ROWS = 4096
-"""Rows of a file that are read, answered and written together."""
-
-Advance = Callable[[int, int], None]
-"""Hears (rows done, rows in all)."""
 
 
 class Answers(Closing):
@@ -186,115 +170,6 @@ class Answers(Closing):
                 )
         given = {name: place for name, place in found.items() if place in present}
         return {name: place for name, place in given.items() if name not in self._options}
-
-
-def answer_parquet(
-    source: str | Path,
-    output: str | Path,
-    bundle: str | Path,
-    *,
-    task: str | None = None,
-    target: str | None = None,
-    threads: int | None = None,
-    fields: Mapping[str, str] | None = None,
-    options: Mapping[str, Any] | None = None,
-    column: str = ANSWER,
-    advance: Advance | None = None,
-) -> int:
-    """Answer a Parquet file: the same columns and rows, and their answers.
-
-    Memory is that of a few thousand rows. What is done stands beside the output, in a folder
-    ``OUTPUT.parts``: interrupted, the same call goes on behind it. The output appears once it is
-    whole.
-
-    Args:
-        source: The file that is read.
-        output: The file that is written, in place of one that is there.
-        bundle: See :class:`Answers`, as for what follows.
-        task: The same.
-        target: The same.
-        threads: The same.
-        fields: The same.
-        options: The same.
-        column: The same.
-        advance: Called with (rows done, rows in all).
-
-    Returns:
-        How many rows there are.
-
-    Raises:
-        DatasetError: The source cannot be read.
-        InputError: As :class:`Answers`; rows count from the file's first.
-        MissingExtraError: ``pyarrow`` is not installed.
-        OSError: The output cannot be written.
-    """
-    with needs_extra("Parquet files", extra="data"):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(source)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(
-            f"file {source} cannot be read", expected="a Parquet file", got=one_line(error)
-        ) from error
-    target_file = Path(output)
-    if target_file.exists() and target_file.samefile(source):
-        raise InputError("output is the input", expected="another file", got=target_file)
-    parts = target_file.with_name(f"{target_file.name}.parts")
-    asked = (task, target, fields, options, column)
-    _prepare_parts(parts, Path(source), find_bundle(bundle), asked)
-    total, done = int(table.metadata.num_rows), 0
-    with Answers(
-        bundle,
-        task=task,
-        target=target,
-        threads=threads,
-        fields=fields,
-        options=options,
-        column=column,
-    ) as answers:
-        for number, batch in enumerate(table.iter_batches(PART_ROWS)):
-            part = parts / f"{number:08}.parquet"
-            if not part.exists():
-                try:
-                    answered = answers(pa.Table.from_batches([batch]))
-                except InputError as error:
-                    raise error.at(f"rows from {done}") from error
-                with whole_file(part) as file:
-                    pq.write_table(answered, file)
-            done += batch.num_rows
-            if advance is not None:
-                advance(done, total)
-        if not total:
-            empty = answers(table.schema_arrow.empty_table())
-            with whole_file(parts / f"{0:08}.parquet") as file:
-                pq.write_table(empty, file)
-    files = sorted(parts.glob("*.parquet"))
-    with (
-        whole_file(target_file) as file,
-        pq.ParquetWriter(file, pq.read_schema(files[0])) as writer,
-    ):
-        for part in files:
-            writer.write_table(pq.read_table(part))
-    shutil.rmtree(parts)
-    return total
-
-
-def _prepare_parts(parts: Path, source: Path, bundle: Path, asked: Sequence[Any]) -> None:
-    """A folder for the parts; those of another source, bundle or call are thrown away."""
-    facts = source.stat()
-    state = repr((facts.st_size, facts.st_mtime_ns, str(source.resolve()), PART_ROWS, asked))
-    own = sha256(state.encode() + (bundle / MANIFEST).read_bytes()).hexdigest()
-    mark = parts / "call"
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != own:
-        if parts.exists() and not mark.is_file():
-            raise InputError(
-                f"folder {parts} is in the way", expected="none, or one of a call before"
-            )
-        shutil.rmtree(parts, ignore_errors=True)
-        parts.mkdir(parents=True)
-        mark.write_text(own, encoding="utf-8")
 
 
 def _listed(values: Any) -> list[Any]:
