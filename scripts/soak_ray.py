@@ -1,9 +1,9 @@
 """Let actors of Ray answer a large file, and kill one of them.
 
-``python scripts/soak_ray.py BUNDLE``: 100,000 texts are answered in this process, by two actors, and
-by two actors of which one is killed. All three files must hold the same answers in the same order.
-The seconds of each are printed, and what the actors' throughput is of that of as many threads
-here; machines that do other work should set ``RAY_worker_niceness=0``.
+``python -m scripts.soak_ray BUNDLE``: 100,000 texts are answered in this process, by two actors,
+and by two actors of which one is killed. All three files must hold the same answers in the
+same order. The throughput of each is printed, and what that of the actors is of that of as many
+threads here; machines that do other work should set ``RAY_worker_niceness=0``.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def main() -> None:
         print(
             f"{options.rows:,} rows: {serial.rows_a_second:.0f} a second in this process with "
             f"{options.workers} threads, {actors.rows_a_second:.0f} by {options.workers} actors "
-            f"({share:.0%}); same answers: {same[0]}; after actor {killer.killed} was killed: {same[1]}"
+            f"({share:.0%}); same answers: {same[0]}; "
+            f"after actor {killer.killed} was killed: {same[1]}"
         )
         sys.exit(not all(same) or killer.killed is None)
 

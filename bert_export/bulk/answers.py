@@ -12,9 +12,8 @@ from bert_export.errors import InputError, one_of
 from bert_export.runtime.closing import Closing
 from bert_export.runtime.json_answers import write_json
 from bert_export.runtime.loading import load
+from bert_export.runtime.pipelines.columns import answer_columns
 from bert_export.tasks import LABELS
-from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
-from bert_export.tasks.zero_shot_classification import TASK as ZERO_SHOT_CLASSIFICATION
 
 __all__ = ["ANSWER", "Answers"]
 
@@ -125,26 +124,10 @@ class Answers(Closing):
         sizes = sorted({len(values) for values in fields.values()})
         if len(sizes) > 1:
             raise InputError("columns differ in length", expected="one length", got=sizes)
-        pipeline, options = self._pipeline, self._options
-        if pipeline.task == SENTENCE_EMBEDDING.name:
-            vectors: Any = pipeline(fields["text"], **options)
-            return np.asarray(vectors, dtype=np.float32)
-        if pipeline.task == ZERO_SHOT_CLASSIFICATION.name and "candidate_labels" in fields:
-            # Rows may differ in their labels, which are an argument of the call.
-            rows = zip(fields["text"], fields["candidate_labels"], strict=True)
-            return [_text(pipeline(text, labels, **options)) for text, labels in rows]
-        if fields.keys() == {"text"}:
-            inputs: Any = iter(fields["text"])
-        elif "tokens" in fields:
-            inputs, options = iter(fields["tokens"]), {**options, "is_split_into_words": True}
-        else:
-            names = list(fields)
-            inputs = (
-                {name: value for name, value in zip(names, row, strict=True) if value is not None}
-                for row in zip(*fields.values(), strict=True)
-            )
-        # An iterator: every answer then has the shape of one among several.
-        return [_text(answer) for answer in pipeline(inputs, **options)]
+        if "tokens" in fields:  # words are there: the text that they are of is not read
+            fields = {"tokens": fields["tokens"]}
+        answers = answer_columns(self._pipeline, fields, self._options)
+        return answers if isinstance(answers, np.ndarray) else list(map(_text, answers))
 
     def _places(self, present: Sequence[str]) -> dict[str, str]:
         """The column of each field that the task reads and the batch has.
