@@ -22,9 +22,9 @@ from bert_export.runtime.sessions.session import (
     MAY_BE_EMPTY,
     Array,
     Feeds,
+    FeedsCheck,
     Outputs,
     Session,
-    check_feeds,
 )
 from bert_export.runtime.sessions.versions import check_version
 from bert_export.target_table import Target, find_target
@@ -90,6 +90,7 @@ class TensorRtSession(Session, Forkable):
         profiles: Sequence[Ranges],
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
+        self._check_feeds = FeedsCheck(self.inputs)
         self._profiles = tuple(profiles)
         self.max_rows = min((ranges["batch"][-1] for ranges in self._profiles), default=1)
         self._lock = threading.Lock()
@@ -123,7 +124,7 @@ class TensorRtSession(Session, Forkable):
             InputError: Also where a size is beyond all profiles.
         """
         refuse_after_fork(self)
-        sizes = check_feeds(self.inputs, feeds, longest=self.longest)
+        sizes = self._check_feeds(feeds, self.longest)
         empty = {axis for axis in MAY_BE_EMPTY if sizes.get(axis) == 0}
         if empty:  # an engine's axes begin at 1: one row is asked for, and taken off again
             feeds = {
