@@ -1,7 +1,8 @@
-// The module bert_export.runtime._native: the C++ tokenizer and decoding for Python.
+// The module bert_export.runtime._native: the C++ tokenizer and decoding for Python, and the programs
+// of the native target.
 //
-// It gives what the Python package's own parts give. What it cannot do it refuses with a ValueError
-// or answers with None, and the caller takes the other path.
+// Tokenizer and decoding give what the Python package's own parts give. What they cannot do they refuse
+// with a ValueError or answer with None, and the caller takes the other path.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -16,6 +17,7 @@
 #include "bert_export/errors.hpp"
 #include "bert_export/tokenizer.hpp"
 #include "decoding/entities.hpp"
+#include "native/program.hpp"
 
 namespace {
 
@@ -28,8 +30,10 @@ using bert_export::Tokenizer;
 using bert_export::TokenizerRecord;
 using bert_export::decoding::Matrix;
 namespace decoding = bert_export::decoding;
+using bert_export::native::name_of;
+using bert_export::native::Program;
 
-using Array = py::array_t<std::int64_t>;
+using Array = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
 
 // A copy of numbers, int64 (S,).
 Array row_of(const std::vector<std::int64_t>& numbers) {
@@ -180,6 +184,97 @@ std::shared_ptr<Encoded> encode_text(const Tokenizer& tokenizer, const std::stri
   return std::make_shared<Encoded>(std::move(tokenizer.encode(Text(text), options).front()));
 }
 
+// A program for Python, which may be closed.
+class OpenProgram {
+ public:
+  OpenProgram(const std::string& program, const std::string& weights, std::size_t threads,
+              const std::string& isa)
+      : program_(Program::open(program, weights, {threads, isa})),
+        isa_(name_of(program_->set())),
+        threads_(program_->threads()) {}
+
+  const std::string& isa() const { return isa_; }
+  std::size_t threads() const { return threads_; }
+
+  // A run that goes on elsewhere keeps the program until it ends.
+  void close() { program_.reset(); }
+
+  py::dict run(const Array& input_ids, const Array& token_type_ids, const Array& lengths,
+               const py::dict& further) const {
+    const std::shared_ptr<const Program> program = program_;
+    if (program == nullptr) throw py::value_error("the program is closed");
+    bert_export::native::Batch batch;
+    batch.tokens = size_of("input_ids", input_ids);
+    batch.texts = size_of("lengths", lengths);
+    batch.input_ids = input_ids.data();
+    batch.lengths = lengths.data();
+    batch.token_type_ids = per_token("token_type_ids", token_type_ids, batch.tokens);
+    std::vector<Array> kept;
+    for (const auto& [key, given] : further) {
+      const auto name = key.cast<std::string>();
+      kept.push_back(given.cast<Array>());
+      const Array& array = kept.back();
+      if (name == "position_ids") {
+        batch.position_ids = per_token("position_ids", array, batch.tokens);
+      } else if (name == "pooling_mask") {
+        batch.pooling_mask = per_token("pooling_mask", array, batch.tokens);
+      } else if (name == "masked_positions") {
+        static const std::int64_t none_masked = 0;
+        batch.masks = size_of("masked_positions", array);
+        batch.masked_positions = batch.masks == 0 ? &none_masked : array.data();
+      } else {
+        throw py::value_error("input " + name + " is unknown");
+      }
+    }
+    std::vector<bert_export::native::Result> results;
+    {
+      const py::gil_scoped_release unlocked;
+      results = program->run(batch);
+    }
+    py::dict outputs;
+    for (bert_export::native::Result& result : results) outputs[result.name.c_str()] = to_array(result);
+    return outputs;
+  }
+
+ private:
+  static std::size_t size_of(const std::string& name, const Array& array) {
+    if (array.ndim() == 1) return static_cast<std::size_t>(array.shape(0));
+    throw py::value_error("input " + name + " has the wrong shape: expected one axis, got " +
+                          std::to_string(array.ndim()));
+  }
+  static const std::int64_t* per_token(const std::string& name, const Array& array,
+                                       std::size_t tokens) {
+    const std::size_t size = size_of(name, array);
+    if (size == tokens) return array.data();
+    throw py::value_error("input " + name + " has the wrong shape: expected (" +
+                          std::to_string(tokens) + ",), got (" + std::to_string(size) + ",)");
+  }
+  // The numbers become the array's, without a copy.
+  static py::array to_array(bert_export::native::Result& result) {
+    auto* const numbers = new std::vector<float>(std::move(result.numbers));
+    const py::capsule owner(numbers, [](void* memory) {
+      delete static_cast<std::vector<float>*>(memory);
+    });
+    std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(result.rows)};
+    if (!result.column) shape.push_back(static_cast<py::ssize_t>(result.width));
+    return py::array_t<float>(shape, numbers->data(), owner);
+  }
+
+  std::shared_ptr<const Program> program_;
+  std::string isa_;
+  std::size_t threads_;
+};
+
+// The sets of kernels that this machine runs, the fastest first, from BERT_EXPORT_ISA on.
+std::vector<std::string> native_isas() {
+  const auto chosen = bert_export::native::chosen_set();
+  std::vector<std::string> names;
+  for (const auto set : bert_export::native::available_sets()) {
+    if (set <= chosen) names.insert(names.begin(), name_of(set));
+  }
+  return names;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -237,4 +332,14 @@ PYBIND11_MODULE(_native, module) {
            py::arg("labels"), py::keep_alive<1, 2>())
       .def("decode", &Tagger::decode, py::arg("text"), py::arg("row"), py::arg("logits"),
            py::arg("aggregation"), py::arg("ignored"));
+  module.def("native_isas", &native_isas);
+  py::class_<OpenProgram>(module, "Program")
+      .def(py::init<const std::string&, const std::string&, std::size_t, const std::string&>(),
+           py::arg("program"), py::arg("weights"), py::kw_only(), py::arg("threads") = 0,
+           py::arg("isa") = "", py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("isa", &OpenProgram::isa)
+      .def_property_readonly("threads", &OpenProgram::threads)
+      .def("run", &OpenProgram::run, py::arg("input_ids"), py::arg("token_type_ids"),
+           py::arg("lengths"), py::arg("further"))
+      .def("close", &OpenProgram::close);
 }
