@@ -6,7 +6,15 @@ from typing import Annotated
 
 import msgspec
 
-from bert_export.tasks.interface import BATCH, SEQUENCE, GraphInterface, GraphTensor, token_inputs
+from bert_export.tasks.checkpoint_facts import CheckpointFacts
+from bert_export.tasks.interface import (
+    BATCH,
+    SEQUENCE,
+    GraphInterface,
+    GraphTensor,
+    cached_interface,
+    token_inputs,
+)
 from bert_export.tasks.postprocessing import Count, Positive, PostProcessing, Truncation
 from bert_export.tasks.task import Task, always
 
@@ -35,15 +43,23 @@ class TextGenerationPostProcessing(PostProcessing, frozen=True, kw_only=True):
     truncation: Truncation = "none"
 
 
+def _interface(facts: CheckpointFacts) -> GraphInterface:
+    """The next word's scores, and the keys and values of all tokens so far."""
+    return cached_interface(
+        GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, SEQUENCE, "vocabulary")),)),
+        layers=facts.layers,
+        heads=facts.heads,
+        head_size=facts.head_size,
+    )
+
+
 TASK = Task(
     name="text-generation",
     aliases=("causal-lm", "clm", "generation", "language-modeling"),
     summary="text continued token by token by a causal BERT",
     head="BertLMHeadModel",
     architectures=("BertLMHeadModel", "BertForCausalLM"),
-    interface=always(
-        GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, SEQUENCE, "vocabulary")),))
-    ),
+    interface=_interface,
     scored_positions="last_token",
     postprocessing=TextGenerationPostProcessing,
     pipeline="text_generation:TextGenerationPipeline",
