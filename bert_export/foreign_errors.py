@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 __all__ = ["PanicError", "interruption_in", "panics_as_errors"]
 
@@ -34,16 +33,27 @@ class PanicError(RuntimeError):
     """What a panic of a library in Rust becomes."""
 
 
-@contextmanager
-def panics_as_errors() -> Iterator[None]:
+class _PanicsAsErrors:
+    """A context without state: one serves all threads, and entering it costs next to nothing."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        # No module exports the class.
+        if error is not None and type(error).__name__ == "PanicException":
+            raise PanicError(str(error)) from error
+
+
+_PANICS_AS_ERRORS = _PanicsAsErrors()
+
+
+def panics_as_errors() -> _PanicsAsErrors:
     """Turn a panic of a library in Rust, which no ``except Exception`` hears, into an error.
 
     Raises:
         PanicError: The library panicked.
     """
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # no module exports the class
-            raise
-        raise PanicError(str(error)) from error
+    return _PANICS_AS_ERRORS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 MOST_BYTES = 1 << 28
 """That a file beside the weights may have: configs, vocabularies, indexes of shards."""
+
+
+_HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def first_line(error: Exception) -> str:
@@ -65,7 +69,11 @@ def read_json_list(path: Path) -> list[Any]:
 def _parse(path: Path, kind: type[T], expected: str, error: type[BertExportError]) -> T:
     """A file's JSON, which must be of a kind that ``expected`` tells in words."""
     try:
-        parsed: object = json.loads(read_regular(path, most=MOST_BYTES))
+        data = read_regular(path, most=MOST_BYTES)
+        text = data.decode(json.detect_encoding(data))
+        parsed: object = json.loads(text)
+        if _HALF_A_PAIR.search(text):  # an escape may stand for what no tokenizer can hold
+            json.dumps(parsed, ensure_ascii=False).encode()
     except FileNotFoundError as cause:
         raise error(f"checkpoint {path.parent} has no {path.name}") from cause
     except OSError as cause:

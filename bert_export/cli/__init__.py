@@ -19,7 +19,9 @@ _NAMES = (
     "bench",
     "report",
     "push",
+    "hand-over",
     "check-gpu",
+    "cpp",
     "tasks",
 )
 

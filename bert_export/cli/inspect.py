@@ -24,6 +24,7 @@ from bert_export.cli.search import print_search
 from bert_export.cli.tables import facts_table, print_table, table_of
 from bert_export.errors import BundleError
 from bert_export.runtime.hub import find_bundle
+from bert_export.runtime.native import native_state
 
 __all__ = ["inspect_command"]
 
@@ -142,6 +143,7 @@ def _summary(manifest: Manifest) -> Table:
         "labels": ", ".join(manifest.labels) or "none",
         "tokens per row": f"{tokenizer.max_length}",
         "lower case": "yes" if tokenizer.do_lower_case else "no",
+        "tokenizer here": native_state(),
         "versions": ", ".join(f"{name} {value}" for name, value in manifest.versions.items()),
     }
     if manifest.postprocessing:

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 from click.shell_completion import CompletionItem
@@ -27,6 +27,9 @@ from bert_export.datasets import read_dataset
 from bert_export.datasets.columns import Columns, suggest_field, usual_column
 from bert_export.errors import BertExportError, InputError, one_of, shown
 from bert_export.tasks import Task, find_task
+
+if TYPE_CHECKING:  # opens an engine's package
+    from bert_export.runtime.pipelines.pipeline import Pipeline
 
 __all__ = ["run_command"]
 
@@ -127,7 +130,24 @@ def run_command(
             task_of_records = _without(definition, call_options)
             fields = data_options.columns
             for record in _records(task_of_records, inputs, data, fields):
-                print_json(pipeline.ask(record, **call_options))
+                try:
+                    answer = pipeline.ask(record, **call_options)
+                except InputError as error:
+                    if named and _is_refused(pipeline, named, error):
+                        raise UsageProblem(error) from None
+                    raise
+                print_json(answer)
+
+
+def _is_refused(
+    pipeline: Pipeline[Any, Any, Any], options: Mapping[str, Any], error: InputError
+) -> bool:
+    """Whether options are refused by that error whatever the input is."""
+    try:
+        pipeline([], **options)
+    except InputError as same:
+        return str(same) == str(error)
+    return False
 
 
 def _check_call(bundle: str, task: str | None, options: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from bert_export.bundle import AUTO, INT8_MODES, OBSERVER_NAMES, OPSETS
 from bert_export.cli.console import usage_errors
 from bert_export.demonstration_table import check_demonstration_name, demonstration_names
 from bert_export.errors import InputError, one_of, shown
+from bert_export.hand_over.names import CONSUMER_NAMES
 from bert_export.runtime.processor import PROCESSORS
 from bert_export.target_table import PRECISIONS, TARGETS, check_precision, find_target
 from bert_export.tasks import ALIASES, TASKS, find_task
@@ -28,6 +29,7 @@ else:
 __all__ = [
     "BUNDLE",
     "CALIBRATION",
+    "CONSUMER",
     "DATA",
     "INT8_MODE",
     "MODEL",
@@ -171,6 +173,7 @@ OBSERVER = Named(
     "method", dict.fromkeys(OBSERVER_NAMES, ""), check_name("calibration-method", OBSERVER_NAMES)
 )
 PROCESSOR = Named("kind", dict.fromkeys(PROCESSORS, ""), check_name("cpu", PROCESSORS))
+CONSUMER = Named("tool", CONSUMER_NAMES, check_name("consumer", CONSUMER_NAMES))
 OPSET = click.IntRange(OPSETS.start, OPSETS.stop - 1)
 MODEL = _Model()
 BUNDLE = click.Path(path_type=str)

@@ -8,7 +8,14 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from bert_export.bundle import GraphRecord, Manifest, PassRecord, RefusalRecord, read_manifest
+from bert_export.bundle import (
+    GraphRecord,
+    Manifest,
+    PassRecord,
+    RefusalRecord,
+    read_manifest,
+    read_steadily,
+)
 from bert_export.errors import InputError, MissingExtraError
 from bert_export.explanation.cost import STAGES, Cost
 
@@ -84,6 +91,11 @@ def explain(
         MissingExtraError: ``onnx_ir`` is not installed.
     """
     folder = Path(bundle)
+    # Manifest and graph belong together, though the bundle may be replaced meanwhile.
+    return read_steadily(folder, lambda: _explain(folder, target, shape))
+
+
+def _explain(folder: Path, target: str | None, shape: tuple[int, ...] | None) -> Explanation:
     manifest = read_manifest(folder)
     engine = manifest.engine(target)
     axes = _axes(manifest, engine.graph, shape)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from bert_export.bundle import MANIFEST, read_bundle
+from bert_export.bundle import MANIFEST, read_bundle, read_steadily
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
 from bert_export.exporter.model_card import CARD_FILE, find_licence, model_card
 from bert_export.runtime.hub import hub_bars, is_hub_id
@@ -46,16 +47,39 @@ def push(
             f"hub id {shown(hub_id)} is malformed", expected="owner/name", got=shown(hub_id)
         )
     folder = Path(bundle)
-    manifest = read_bundle(folder)
+    with read_steadily(folder, lambda: _OpenBundle(folder), discard=_OpenBundle.close) as opened:
+        return _commit(opened, folder, hub_id, private=private, licence=licence, message=message)
+
+
+class _OpenBundle(contextlib.ExitStack):
+    """A whole bundle's files, open: they stay what they are though the folder is replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.manifest = read_bundle(folder)
+        self.files = {
+            name: self.enter_context((folder / name).open("rb"))
+            for name in (*self.manifest.files, MANIFEST)
+        }
+
+
+def _commit(
+    bundle: _OpenBundle,
+    folder: Path,
+    hub_id: str,
+    *,
+    private: bool,
+    licence: str | None,
+    message: str | None,
+) -> str:
+    manifest = bundle.manifest
     card = model_card(manifest, hub_id=hub_id, licence=licence or find_licence(manifest))
     try:
         from huggingface_hub import CommitOperationAdd, HfApi
     except ImportError as error:
         raise MissingExtraError(f"push of bundle {folder}", extra="hub") from error
     operations = [CommitOperationAdd(CARD_FILE, card.encode())]
-    operations += [
-        CommitOperationAdd(name, str(folder / name)) for name in (*manifest.files, MANIFEST)
-    ]
+    operations += [CommitOperationAdd(name, file) for name, file in bundle.files.items()]
     hub = HfApi()
     try:
         with hub_bars():

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 import onnx_ir as ir
 
 from bert_export.errors import PassError
 from bert_export.passes.graph_pass import GraphPass, Refusal
 
-__all__ = ["LowerOpset"]
+__all__ = ["LowerOpset", "lower_as_far_as_legal"]
 
 _QUANTIZED_OPSET = 21
 """The first whose QuantizeLinear takes FP16 and BF16."""
 _QUANTIZED_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_IR_VERSIONS = {20: 9, 21: 10}
-"""Of the file format, as released with an opset."""
+_IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 10}
+"""Of the file format, as released with an opset; 10 is the latest that graphs here need."""
+
+
+_OLDEST = 13
+"""Reductions and ``Unsqueeze`` take their axes as inputs from here on."""
+
+
+def lower_as_far_as_legal(model: ir.Model) -> int:
+    """Declare the lowest opset, from 13 on, that every standard node is legal in; in place.
+
+    Branches inside nodes count too; nodes of other domains have no say.
+
+    Returns:
+        The opset.
+    """
+    graph = model.graph
+    nodes = [node for node in ir.traversal.RecursiveGraphIterator(graph) if not node.domain]
+    declared = graph.opset_imports.get("", 0)
+    opset = next((each for each in range(_OLDEST, declared) if _is_legal(nodes, each)), declared)
+    _declare(model, opset)
+    return opset
+
+
+def _is_legal(nodes: Sequence[ir.Node], opset: int) -> bool:
+    try:
+        for node in nodes:
+            _check(node, opset)
+    except PassError:
+        return False
+    return True
+
+
+def _declare(model: ir.Model, opset: int) -> None:
+    for graph in model.graphs():
+        if graph.opset_imports.get("", opset) != opset:
+            graph.opset_imports[""] = opset
+    model.ir_version = min(model.ir_version, _IR_VERSIONS[opset])
 
 
 class LowerOpset(GraphPass):
@@ -54,8 +92,7 @@ class LowerOpset(GraphPass):
         for node in ir.traversal.RecursiveGraphIterator(graph):
             if not node.domain:
                 _check(node, opset)
-        graph.opset_imports[""] = opset
-        model.ir_version = _IR_VERSIONS[opset]
+        _declare(model, opset)
         return 1, ()
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.runtime.native import NativeEncoding
 from bert_export.runtime.sessions.session import Array, Outputs
 
 __all__ = [
@@ -75,6 +76,9 @@ class Row:
 
 def row_from_encoding(encoding: Encoded) -> Row:
     """The row that holds an encoding's ids and types."""
+    if isinstance(encoding, NativeEncoding):
+        row = encoding.row
+        return Row(row.input_ids[0], row.token_type_ids[0], encoding)
     return Row(
         np.asarray(encoding.ids, dtype=np.int64),  # (S,)
         np.asarray(encoding.type_ids, dtype=np.int64),  # (S,)
@@ -131,7 +135,7 @@ def pad_rows(rows: Sequence[Row], *, pad_id: int, length: int | None = None) -> 
     Returns:
         ``input_ids``, ``attention_mask``, ``token_type_ids`` and the rows' extras, int64 (B, S).
     """
-    if length is None and len(rows) == 1:
+    if len(rows) == 1 and (length is None or length == len(rows[0])):
         return _one_row(rows[0])
     shape = (len(rows), max(map(len, rows)) if length is None else length)
     feeds = {

@@ -26,6 +26,7 @@ from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.long_texts import Prepared, shorten, splits_at_spaces
 from bert_export.runtime.lost_windows import refuse_lost_windows
+from bert_export.runtime.native import NativeTokenizer, open_native
 from bert_export.tasks.postprocessing import Truncation
 
 __all__ = ["Text", "Tokenizer"]
@@ -39,6 +40,7 @@ Value = TypeVar("Value")
 _CACHED_SETTINGS = 16
 _MOST_BYTES = 1 << 28
 """That a tokenizer.json may have; those of the largest vocabularies have a tenth."""
+_SHORT = 16  # characters per token of a row: what has more is cut before it is tokenized
 _PROBES = ("a", "0", ".", "\u4e2d", "\u0435")  # one of them is a token, be it the unknown one
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
@@ -111,6 +113,7 @@ class Tokenizer:
         backend.no_padding()
         _mark_special(backend, record)
         self._backend = backend
+        self._added = tuple(map(backend.num_special_tokens_to_add, (False, True)))
         self._splits_at_spaces = splits_at_spaces(backend)
         self._frame = self._read_frame()
         added = backend.get_added_tokens_decoder().items()
@@ -119,6 +122,7 @@ class Tokenizer:
         )
         self._truncating: OrderedDict[tuple[int, str, int], tokenizers.Tokenizer] = OrderedDict()
         self._lock = Lock()
+        self._native: NativeTokenizer | None = None
 
     @classmethod
     def from_file(cls, path: Path, record: TokenizerRecord) -> Tokenizer:
@@ -144,7 +148,7 @@ class Tokenizer:
         """
         try:
             with panics_as_errors():
-                return cls(tokenizers.Tokenizer.from_str(text), record)
+                tokenizer = cls(tokenizers.Tokenizer.from_str(text), record)
         except TokenizerError:
             raise
         except Exception as error:  # the library raises plain Exceptions
@@ -153,6 +157,8 @@ class Tokenizer:
                 expected=f"a tokenizer.json that tokenizers {tokenizers.__version__} reads",
                 got=one_line(error),
             ) from error
+        tokenizer._native = open_native(text, record)
+        return tokenizer
 
     @property
     def max_length(self) -> int:
@@ -305,6 +311,11 @@ class Tokenizer:
         Raises:
             InputError: A text is no text or too long to be cut as told, or an option does not fit.
         """
+        usual = truncation == "longest_first" and not (stride or windows or is_split_into_words)
+        if usual and isinstance(texts, list | tuple):
+            rows = self._encode_usual(texts, self._limit(max_length), add_special_tokens)
+            if rows is not None:
+                return rows
         prepared = _prepare(texts, is_split_into_words=is_split_into_words)
         limit = self._limit(max_length)
         if truncation not in _TRUNCATIONS:
@@ -318,13 +329,13 @@ class Tokenizer:
             _refuse_longer(prepared, whole, limit)
             return [[self._read(encoding)] for encoding in whole]
         paired = any(isinstance(text, tuple) for text in prepared)
-        added = self._backend.num_special_tokens_to_add(paired) if add_special_tokens else 0
+        added = self._added[paired] if add_special_tokens else 0
         if limit < max(added, 1):
             raise InputError(
                 "max_length is too small", expected=f"at least {max(added, 1)}", got=limit
             )
         # The library counts the special tokens of a text here even where none are added.
-        room = limit - max(added, self._backend.num_special_tokens_to_add(is_pair=False))
+        room = limit - max(added, self._added[0])
         if stride < 0 or (stride > 0 and stride >= room):
             raise InputError(
                 f"stride {stride} does not fit max_length {limit}",
@@ -347,6 +358,53 @@ class Tokenizer:
                 for encoding in encodings
             ]
         return [[self._read(encoding)] for encoding in encodings]
+
+    def _encode_usual(
+        self,
+        texts: Sequence[Text],
+        limit: int,
+        add_special_tokens: bool,  # noqa: FBT001
+    ) -> list[list[Encoded]] | None:
+        """What :meth:`encode` answers, without the steps that do nothing for the usual texts.
+
+        Args:
+            texts: Whatever the caller passed.
+            limit: Tokens per row.
+            add_special_tokens: See :meth:`encode`.
+
+        Returns:
+            ``None`` where a text is not usual: it is of another type, a pair where the compiled
+            module is absent, or so long that its end is looked for first.
+        """
+        if limit < max(*self._added, 1) or not texts:
+            return None
+        if self._native is None:
+            text = texts[0]
+            if len(texts) > 1 or type(text) is not str or len(text) > limit:
+                return None
+            return [[self._encode_alone(text, limit, add_special_tokens)]]
+        most = limit * _SHORT
+        firsts, seconds = texts, []
+        if type(texts[0]) is tuple:
+            if not all(type(pair) is tuple and len(pair) == 2 for pair in texts):
+                return None
+            firsts, seconds = ([pair[side] for pair in texts] for side in (0, 1))
+        for text in (*firsts, *seconds):
+            if type(text) is not str or len(text) > most:
+                return None
+        rows = self._native.encode(
+            cast("Sequence[str]", firsts),
+            cast("Sequence[str]", seconds),
+            limit,
+            add_special_tokens=add_special_tokens,
+            again=lambda index: self._encode_alone(texts[index], limit, add_special_tokens),
+        )
+        return None if rows is None else [[row] for row in rows]
+
+    def _encode_alone(self, text: Text, limit: int, add_special_tokens: bool) -> Encoded:  # noqa: FBT001
+        backend = self._truncating_backend(limit, "longest_first", 0)
+        prepared = [cast("Prepared", text)]
+        return self._read(self._run(backend, prepared, add_special_tokens=add_special_tokens)[0])
 
     def count_special_tokens(self, *, pair: bool) -> int:
         """How many special tokens frame a text, or a pair of texts."""

@@ -371,6 +371,20 @@ def test_random_tensor_files_raise_only_our_errors(
     assert "\n" not in _complaint(lambda: read_tensor_file(path))
 
 
+@pytest.mark.parametrize(
+    "content", [b'{"a": "\\udfff"}', b'{"\\ud800x": 1}', b'{"a": "\xed\xa0\x80"}']
+)
+def test_json_with_half_a_surrogate_pair_is_malformed(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"config\.json is malformed: expected JSON, got "):
+        read_json(tmp_path / "config.json")
+
+
+def test_json_may_escape_what_is_beyond_16_bits(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b'\xef\xbb\xbf{"a": "\\ud83d\\ude00"}')
+    assert read_json(tmp_path / "config.json") == {"a": "\U0001f600"}
+
+
 def test_unreadable_json_names_the_reason(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read: got it is a folder"):
         read_json(tmp_path)

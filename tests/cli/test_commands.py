@@ -271,7 +271,7 @@ def test_records_behind_a_byte_order_mark_are_records(classifier: Path) -> None:
 @pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5_000])
 def test_json_that_cannot_be_read_is_a_text(classifier: Path, value: str) -> None:
     result = invoke("run", str(classifier), "hi", "-p", f"top_k={value}")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("error: top_k is wrong: expected a positive whole number")
     record = invoke("run", str(classifier), f'{{"text": {value}')
     assert record.exit_code == 0, record.output
@@ -290,8 +290,15 @@ def test_an_unknown_option_is_named_with_those_that_there_are(classifier: Path) 
 @pytest.mark.parametrize("value", ["x", "1.5", "true", "0", "[1]"])
 def test_an_option_of_the_wrong_kind_is_named(classifier: Path, value: str) -> None:
     result = invoke("run", str(classifier), "hi", "-p", f"batch_size={value}")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "batch_size is wrong: expected a whole number, at least 1, got " in result.stderr
+
+
+def test_an_option_that_fits_does_not_take_the_blame_for_a_text(classifier: Path) -> None:
+    options = ("-p", "top_k=1", "-p", "truncation=false")
+    result = invoke("run", str(classifier), "the cat " * 300, *options)
+    assert result.exit_code == 1
+    assert "is too long" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["top_k", "=1", "top k=1"])

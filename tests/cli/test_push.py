@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bert_export.bundle import MANIFEST, read_manifest
+from bert_export.bundle import MANIFEST, read_manifest, replace_folder
 from bert_export.exporter import Export
+from bert_export.exporter.push import push
 from tests.hub_server import Hub, serve_hub
 
-pytest.importorskip("huggingface_hub")
+huggingface_hub = pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.long
 
 
@@ -87,6 +90,28 @@ def test_a_pushed_bundle_answers_as_the_folder_does(
     assert tampered.returncode == 1
     assert "weights.data" in tampered.stderr
     assert tampered.stderr.count("\n") == 1
+
+
+def test_what_is_pushed_is_one_bundle_though_the_folder_is_replaced(
+    hub: Hub, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    create = huggingface_hub.HfApi.create_repo
+
+    def create_and_replace(*arguments: Any, **options: Any) -> Any:
+        with replace_folder(folder, force=True) as work:
+            for name in whole:
+                (work / name).write_bytes(b"of another bundle")
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_and_replace)
+    push(folder, "me/tiny")
+    assert (folder / "weights.data").read_bytes() == b"of another bundle"
+    held = hub.files["me/tiny"]
+    assert {name: held[name] for name in whole} == whole
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 // Answers calls of a bundle's pipeline, one JSON value a line from standard input to standard output:
 //
-//     answer_texts BUNDLE < calls > answers
+//     answer_texts BUNDLE [TARGET] < calls > answers
 //
 // A call is an object: `inputs` (a list of texts, pairs of texts as objects, or lists of words) and
 // the options of the pipeline by name. An answer is a list per input, or an object with `error`.
@@ -140,14 +140,15 @@ void answer_all(const Pipeline& pipeline) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 2) {
-    std::cerr << "usage: answer_texts BUNDLE\n";
+  if (count != 2 && count != 3) {
+    std::cerr << "usage: answer_texts BUNDLE [TARGET]\n";
     return 2;
   }
   const std::string folder = arguments[1];
   try {
     OpenOptions options;
     options.threads = 1;
+    if (count == 3) options.target = arguments[2];
     const std::string task = bert_export::bundle::read_manifest(folder).task;
     if (task == "token-classification") {
       answer_all(TokenClassification::open(folder, options));

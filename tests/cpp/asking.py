@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from tokenizers import Encoding
+from tokenizers import Tokenizer as Backend
 
 from bert_export.bundle import TokenizerRecord
 from bert_export.runtime.decoding.encoded import Encoded
 
-__all__ = ["Request", "answers", "aspects"]
+__all__ = ["Request", "answers", "aspects", "differences"]
 
 Request = Mapping[str, Any]
 
@@ -50,6 +55,63 @@ def answers(
         return msgspec.json.decode(opened)
     assert len(lines) == len(requests)
     return [msgspec.json.decode(line) for line in lines]
+
+
+def differences(
+    build: Path,
+    folder: Path,
+    tokenizer: str,
+    record: TokenizerRecord,
+    backend: Backend,
+    texts: Iterable[str],
+) -> list[tuple[str, Any]]:
+    """Texts of which the program says another row than the library, and what it says.
+
+    Args:
+        build: Of the C++ library.
+        folder: For the files that it reads.
+        tokenizer: ``tokenizer.json``.
+        record: What the manifest says of it.
+        backend: The library's tokenizer of the same file.
+        texts: Read as they are compared, so there may be millions of them.
+    """
+    files = folder / "tokenizer.json", folder / "record.json"
+    files[0].write_text(tokenizer, encoding="utf-8")
+    files[1].write_bytes(msgspec.json.encode(record))
+    own: list[str] = []
+    with tempfile.TemporaryFile() as written:
+        with subprocess.Popen(
+            [str(build / "compare_rows"), *map(str, files)], stdin=subprocess.PIPE, stdout=written
+        ) as running:
+            assert running.stdin is not None
+            for chunk in _chunks(texts, 4096):
+                own += chunk
+                for text, encoding in zip(chunk, backend.encode_batch(chunk), strict=True):
+                    running.stdin.write(_frame(text.encode(), encoding))
+        assert running.returncode == 0
+        written.seek(0)
+        *found, last = map(msgspec.json.decode, written.read().splitlines())
+    assert last == {"texts": len(own)}
+    return [(own[each["place"]], each.get("rows", each.get("error"))) for each in found]
+
+
+def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(texts)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _frame(text: bytes, row: Encoding) -> bytes:
+    """A text and its row, see ``compare_rows.cpp``."""
+    numbers = array("i", row.ids)
+    numbers.extend(row.type_ids)
+    numbers.extend(chain.from_iterable(row.offsets))
+    for owners in (row.word_ids, row.sequence_ids):
+        numbers.extend(-1 if owner is None else owner for owner in owners)
+    numbers.extend(row.special_tokens_mask)
+    tokens = "".join(f"{token}\n" for token in row.tokens).encode()
+    sizes = struct.pack("=III", len(text), len(tokens), len(row.ids))
+    return sizes + text + tokens + numbers.tobytes()
 
 
 def aspects(

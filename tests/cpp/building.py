@@ -12,15 +12,19 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["SANITIZERS", "build", "missing_tool"]
+from bert_export.runtime.cpp_build import module_options
+
+__all__ = ["SANITIZERS", "THREAD_SANITIZER", "build", "missing_tool"]
 
 SANITIZERS = "address,undefined"
+THREAD_SANITIZER = "thread"
 
 _CHECKOUT = Path(__file__).parents[2]
 _SOURCES = (_CHECKOUT / "bert_export" / "runtime" / "cpp", Path(__file__).parent)
 # GCC warns of its own sanitizers' code, so the usual build alone is strict.
 _OPTIONS = {
     "": ("-DCMAKE_BUILD_TYPE=Release", "-DBERT_EXPORT_WERROR=ON"),
+    THREAD_SANITIZER: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1"),
     SANITIZERS: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0 -g1"),
 }
 
@@ -52,10 +56,20 @@ def build(folder: Path, sanitize: str = "") -> Path:
                 *("-S", str(Path(__file__).parent), "-B", str(own)),
                 f"-DBERT_EXPORT_SANITIZE={sanitize}",
                 *_OPTIONS[sanitize],
+                *([] if sanitize else _module_options()),
             )
             _run("cmake", "--build", str(own), "--parallel", str(os.cpu_count() or 1))
             finished.touch()
     return own
+
+
+def _module_options() -> list[str]:
+    """What builds the module for Python too, where pybind11 is installed."""
+    try:
+        import pybind11
+    except ImportError:
+        return []
+    return module_options(pybind11.get_cmake_dir())
 
 
 def _state() -> str:
@@ -68,7 +82,7 @@ def _state() -> str:
 def _sources() -> Iterator[Path]:
     for folder in _SOURCES:
         for path in folder.rglob("*"):
-            if path.suffix in {".cpp", ".hpp", ".h", ".in", ".txt", ".cmake"}:
+            if path.suffix in {".c", ".cpp", ".hpp", ".h", ".in", ".txt", ".cmake"}:
                 yield path
 
 

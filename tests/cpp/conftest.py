@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import bert_export
 from tests.cpp.building import SANITIZERS, build, missing_tool
 
 
@@ -29,3 +30,23 @@ def plain(builds: Path) -> Path:
 def sanitized(builds: Path) -> Path:
     """A build that stops at the first fault of memory or undefined behaviour."""
     return build(builds, SANITIZERS)
+
+
+@pytest.fixture(scope="session")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose prompts are not pooled, exported."""
+    pytest.importorskip("sentence_transformers")
+    from tests.runtime.pipelines.test_sentence_embedding import save_sentence_model
+
+    folder = tmp_path_factory.mktemp("embedding")
+    save_sentence_model(
+        folder,
+        include_prompt=False,
+        prompts={"query": "find: ", "plain": "the "},
+        default_prompt_name="plain",
+    )
+    bundle = folder / "bundle"
+    bert_export.export(
+        task="sentence-embedding", model=str(folder / "whole"), output=bundle, precision="fp32"
+    )
+    return bundle

@@ -3,8 +3,8 @@
 //     run_graph BUNDLE [TARGET] < feeds > outputs
 //
 // Each line of standard input is an object of `{"shape": [...], "numbers": [...]}` by name; an answer
-// is such an object, or one with `error`. Options of the session stand in the environment:
-// THREADS, SPINNING and SHRINK.
+// is such an object, or one with `error`. Options stand in the environment: VERIFY,
+// THREADS, SPINNING, SHRINK, HINT, CACHE, and ROWS and TOKENS of a fixed shape.
 
 #include <cstdlib>
 #include <iostream>
@@ -15,7 +15,7 @@
 #include "bundle/integrity.hpp"
 #include "bundle/manifest.hpp"
 #include "json_writer.hpp"
-#include "sessions/onnxruntime.hpp"
+#include "sessions/opening.hpp"
 #include "text/json.hpp"
 
 namespace {
@@ -27,6 +27,11 @@ using bert_export::text::Json;
 int environment(const char* name, int otherwise) {
   const char* const value = std::getenv(name);
   return value == nullptr ? otherwise : std::atoi(value);
+}
+
+std::string environment(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
 std::vector<std::int64_t> whole_numbers(const Json& json) {
@@ -66,12 +71,18 @@ int main(int count, char** arguments) {
     const bundle::Manifest manifest = bundle::read_manifest(folder);
     const bundle::EngineRecord& engine =
         count == 3 ? manifest.engine(arguments[2]) : manifest.engine();
-    bundle::verify_files(folder, manifest);
+    if (environment("VERIFY", 1) != 0) bundle::verify_files(folder, manifest);
     sessions::SessionOptions options;
     options.threads = environment("THREADS", 0);
     options.spinning = environment("SPINNING", 1) != 0;
     options.shrink_arena = environment("SHRINK", 0) != 0;
-    const auto session = sessions::open_onnxruntime(folder, engine, options);
+    options.hint = environment("HINT");
+    options.cache = environment("CACHE");
+    options.longest = manifest.max_position_embeddings;
+    if (environment("ROWS", 0) != 0) {
+      options.shapes = {{environment("ROWS", 0), environment("TOKENS", 0)}};
+    }
+    const auto session = sessions::open_session(folder, engine, options);
     std::cout << "{\"task\":" << tests::to_json(manifest.task) << "}\n";
     for (std::string line; std::getline(std::cin, line);) {
       std::cout << answer(*session, line) << '\n';

@@ -29,7 +29,13 @@ Feeds = Mapping[str, np.ndarray[Any, Any]]
 Tamper = Callable[[Path], object]
 
 
-def run(build: Path, bundle: Path, feeds: Sequence[Feeds] = (), **environment: str) -> list[Any]:
+def run(
+    build: Path,
+    bundle: Path,
+    feeds: Sequence[Feeds] = (),
+    target: str | None = None,
+    **environment: str,
+) -> list[Any]:
     """What ``run_graph`` writes, a value per line."""
     requests = [
         {
@@ -41,7 +47,7 @@ def run(build: Path, bundle: Path, feeds: Sequence[Feeds] = (), **environment: s
         for own in feeds
     ]
     done = subprocess.run(
-        [str(build / "run_graph"), str(bundle)],
+        [str(build / "run_graph"), str(bundle), *([] if target is None else [target])],
         input="".join(f"{json.dumps(request)}\n" for request in requests).encode(),
         env=os.environ | environment,
         capture_output=True,
@@ -184,5 +190,5 @@ def test_an_engine_that_is_not_there(plain: Path, tmp_path: Path) -> None:
     (refused,) = run(plain, TAMPERED, BERT_EXPORT_ONNXRUNTIME=str(tmp_path / "none.so"))
     assert refused["error"].startswith(f"library {tmp_path / 'none.so'} cannot be opened")
     found = {"PATH": str(tmp_path), "VIRTUAL_ENV": "", "CONDA_PREFIX": "", "LD_LIBRARY_PATH": ""}
-    (refused,) = run(plain, TAMPERED, (), **found)
+    (refused,) = run(plain, TAMPERED, (), None, **found)
     assert "Run: pip install onnxruntime" in refused["error"]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bert_export
+from bert_export.exporter import Export
+from bert_export.runtime.cpp_build import cmake_folder
 from tests.cpp.test_builds import tool
 from tests.cpp.test_bundles import TAMPERED
 
 pytestmark = pytest.mark.long
 
-SOURCES = Path(__file__).parents[2] / "bert_export" / "runtime" / "cpp"
+CHECKOUT = Path(__file__).parents[2]
+SOURCES = CHECKOUT / "bert_export" / "runtime" / "cpp"
 EXAMPLE = SOURCES / "example"
 TEXT = "the cat sat on the mat\nNew York\n"
 
@@ -61,11 +68,116 @@ def check_tags(program: Path, **environment: str) -> None:
     assert wanted
 
 
-def test_find_package(project: Path, installed: Path) -> None:
+def test_find_package(project: Path, installed: Path, tmp_path: Path) -> None:
     build = project / "build"
     run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
     run("cmake", "--build", build)
     check_tags(build / "tag_lines")
+    (refused,) = subprocess.run(
+        [build / "embed_lines", TAMPERED, tmp_path / "vectors.npy"],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr.splitlines()
+    assert refused.startswith("task sentence-embedding does not fit the bundle: expected token-c")
+    assert list(tmp_path.glob("vectors*")) == []
+
+
+def test_embedding_to_a_file(
+    project: Path, installed: Path, embedding: Path, tmp_path: Path
+) -> None:
+    build = project / "build"
+    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
+    run("cmake", "--build", build, "--target", "embed_lines")
+    for texts in (["a b c", "", "b"], []):
+        path = tmp_path / f"{len(texts)}.npy"
+        run(build / "embed_lines", embedding, path, text="".join(f"{one}\n" for one in texts))
+        vectors = np.load(path)
+        with bert_export.load(embedding) as pipeline:
+            wanted = pipeline(texts) if texts else np.empty((0, vectors.shape[1]), np.float32)
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(vectors, wanted, atol=1e-6)
+
+
+def test_answering_from_standard_input(
+    project: Path, installed: Path, tiny_export: Callable[..., Export], tmp_path: Path
+) -> None:
+    build = project / "build"
+    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
+    run("cmake", "--build", build, "--target", "answer_questions")
+    bundle = tiny_export("question-answering", "BertForQuestionAnswering").path
+    questions, context = ["a b", "who?"], "b é a\nc b a"
+    path = tmp_path / "text.txt"
+    path.write_text(context, encoding="utf-8")
+    program = build / "answer_questions"
+    lines = run(program, bundle, path, text="".join(f"{q}\n" for q in questions)).split("\n")
+    found = [line.split("\t") for line in lines if "\t" in line]
+    with bert_export.load(bundle) as pipeline:
+        wanted = [pipeline(question=one, context=context) for one in questions]
+    assert [span for _, span, _ in found] == [
+        "-".join(str(len(context[: one[end]].encode())) for end in ("start", "end"))
+        for one in wanted
+    ]
+    for (score, _, _), one in zip(found, wanted, strict=True):
+        assert float(score) == pytest.approx(one["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize("page", [SOURCES / "README.md", CHECKOUT / "README.md"])
+def test_a_page_s_program(page: Path, installed: Path, tmp_path: Path) -> None:
+    """The ten lines of a page compile, and answer."""
+    (code,) = re.findall(r"```cpp\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (bundle,) = re.findall(r'open\("(.*?)"\)', code)
+    (tmp_path / "page.cpp").write_text(code)
+    (library,) = installed.rglob("libbert_export.so")
+    run(
+        "c++",
+        *("-std=c++17", "-Wall", "-Wextra", "-Werror", tmp_path / "page.cpp"),
+        *("-I", installed / "include", library, "-o", tmp_path / "page"),
+    )
+    (tmp_path / bundle).symlink_to(TAMPERED)
+    done = subprocess.run(
+        [tmp_path / "page"],
+        cwd=tmp_path,
+        env=os.environ | {"LD_LIBRARY_PATH": str(library.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with bert_export.load(TAMPERED) as pipeline:
+        wanted = pipeline(
+            "Ada Lovelace met Charles Babbage in London.", aggregation_strategy="simple"
+        )
+    assert wanted
+    assert done.stdout.splitlines() == [
+        f"{one['entity_group']} {one['score']:.3f} {one['word']}" for one in wanted
+    ]
+
+
+def test_find_package_in_the_python_package(project: Path) -> None:
+    """The folder that `bert-export cpp --cmakedir` prints: nothing is built before."""
+    configured = run(
+        "cmake",
+        *("-S", project, "-B", project / "build", f"-Dbert_export_DIR={cmake_folder()}"),
+    )
+    assert "Configuring done" in configured
+    other = project / "CMakeLists.txt"
+    other.write_text(other.read_text().replace("bert_export REQUIRED", "bert_export 9.1 REQUIRED"))
+    done = subprocess.run(
+        [
+            tool("cmake"),
+            "-S",
+            project,
+            "-B",
+            project / "two",
+            f"-Dbert_export_DIR={cmake_folder()}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "9.1" in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("pkg-config") is None, reason="pkg-config is not installed")
@@ -98,8 +210,24 @@ def test_no_engine_is_linked(installed: Path) -> None:
 @pytest.mark.skipif(
     "BERT_EXPORT_CPP_FULL" not in os.environ, reason="BERT_EXPORT_CPP_FULL is not set"
 )
-def test_add_subdirectory(project: Path) -> None:
+@pytest.mark.parametrize(
+    "option", [f"-DBERT_EXPORT_SOURCES={SOURCES}", f"-Dbert_export_DIR={cmake_folder()}"]
+)
+def test_sources_as_a_part_of_the_build(project: Path, option: str) -> None:
     build = project / "build"
-    run("cmake", "-S", project, "-B", build, f"-DBERT_EXPORT_SOURCES={SOURCES}")
+    run("cmake", "-S", project, "-B", build, option)
     run("cmake", "--build", build, "--parallel", "2", "--target", "tag_lines")
+    check_tags(build / "tag_lines")
+
+
+@pytest.mark.skipif(
+    "BERT_EXPORT_CPP_FULL" not in os.environ, reason="BERT_EXPORT_CPP_FULL is not set"
+)
+def test_the_command_builds(project: Path, tmp_path: Path) -> None:
+    prefix = tmp_path / "in stalled"
+    done = run(sys.executable, "-m", "bert_export", "cpp", "--build", prefix)
+    assert done == f"built {prefix}\n"
+    build = project / "build"
+    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", build, "--target", "tag_lines")
     check_tags(build / "tag_lines")

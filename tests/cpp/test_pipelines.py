@@ -27,10 +27,10 @@ WORDS = [["New", "York", "is", "naïve"], ["文", "a-b", ""]]
 Call = dict[str, Any]
 
 
-def ask(build: Path, bundle: Path, calls: Sequence[Call]) -> list[Any]:
+def ask(build: Path, bundle: Path, calls: Sequence[Call], *target: str) -> list[Any]:
     """What ``answer_texts`` writes, a value per line."""
     done = subprocess.run(
-        [str(build / "answer_texts"), str(bundle)],
+        [str(build / "answer_texts"), str(bundle), *target],
         input="".join(f"{json.dumps(call)}\n" for call in calls).encode(),
         capture_output=True,
         check=False,
@@ -140,26 +140,6 @@ EMBEDDING_CALLS: list[Call] = [
     {"inputs": TEXTS[:4], "prompt_name": "document"},
     {"inputs": TEXTS[:4], "prompt_name": "nothing"},
 ]
-
-
-@pytest.fixture(scope="module")
-def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose prompts are not pooled, exported."""
-    pytest.importorskip("sentence_transformers")
-    from tests.runtime.pipelines.test_sentence_embedding import save_sentence_model
-
-    folder = tmp_path_factory.mktemp("embedding")
-    save_sentence_model(
-        folder,
-        include_prompt=False,
-        prompts={"query": "find: ", "plain": "the "},
-        default_prompt_name="plain",
-    )
-    bundle = folder / "bundle"
-    bert_export.export(
-        task="sentence-embedding", model=str(folder / "whole"), output=bundle, precision="fp32"
-    )
-    return bundle
 
 
 def test_sentence_embedding(plain: Path, embedding: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bert_export.bundle import read_manifest
+from bert_export.bundle import Manifest, read_manifest
 from bert_export.errors import BundleError, InputError
 from bert_export.explanation import Cost, explain
 from bert_export.explanation.operators import OPERATORS, Tensor, run_operator
@@ -339,3 +339,21 @@ def test_operands_that_do_not_fit_name_the_node() -> None:
 
 def test_costs_add_up() -> None:
     assert Cost(1, 2, 3, 4) + Cost(10, 20, 30, 40) == Cost(11, 22, 33, 44)
+
+
+def test_a_bundle_that_is_replaced_meanwhile_is_explained_anew(
+    tiny_export: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tiny_export("text-classification", "BertForSequenceClassification", num_labels=3).path
+    new = tiny_export("token-classification", "BertForTokenClassification").path
+    folder = Path(shutil.copytree(old, tmp_path / "bundle"))
+
+    def read_and_replace(place: Path) -> Manifest:
+        manifest = read_manifest(place)
+        if manifest.task == "text-classification":
+            folder.rename(tmp_path / "gone")
+            shutil.copytree(new, folder)
+        return manifest
+
+    monkeypatch.setattr("bert_export.explanation.explanation.read_manifest", read_and_replace)
+    assert explain(folder) == explain(new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import or_
 from typing import Any, Literal
 
 import numpy as np
@@ -30,8 +31,6 @@ Join = Callable[[Sequence[str]], str]
 """A tokenizer's way from tokens to the text that they spell."""
 
 Scores = NDArray[np.float32]
-Places = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +64,17 @@ class Tokens:
     Args:
         words: T texts.
         scores: Probability of each label, float32 (T, L).
-        starts, ends: Characters of the text that each covers, int64 (T,).
-        index: Position of each in its window, int64 (T,).
-        continues: Whether each belongs to the word before it, bool (T,).
+        starts, ends: T characters of the text: the first that each covers, and the one behind.
+        index: T positions in the window.
+        continues: Whether each belongs to the word before it, T.
     """
 
     words: list[str]
     scores: Scores
-    starts: Places
-    ends: Places
-    index: Places
-    continues: Mask
+    starts: list[int]
+    ends: list[int]
+    index: list[int]
+    continues: list[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +83,14 @@ class TagTable:
 
     Args:
         names: L labels, in id order.
-        tags: Of each label, the number that labels of the same entity type share, int64 (L,).
-        begins: Whether each label opens an entity (``B-``), bool (L,).
+        tags: Of each label, the number that labels of the same entity type share, L.
+        begins: Whether each label opens an entity (``B-``), L.
         groups: The name that an entity of each label is reported under.
     """
 
     names: tuple[str, ...]
-    tags: Places
-    begins: Mask
+    tags: tuple[int, ...]
+    begins: tuple[bool, ...]
     groups: tuple[str, ...]
 
     @classmethod
@@ -101,8 +100,8 @@ class TagTable:
         numbers = {tag: number for number, tag in enumerate(dict.fromkeys(tags))}
         return cls(
             tuple(labels),
-            np.array([numbers[tag] for tag in tags], dtype=np.int64),
-            np.array([label.startswith("B-") for label in labels], dtype=bool),
+            tuple(numbers[tag] for tag in tags),
+            tuple(label.startswith("B-") for label in labels),
             # Upstream reports what follows the first dash, whatever stands before it.
             tuple(label.partition("-")[2] if "-" in label else label for label in labels),
         )
@@ -138,12 +137,11 @@ def decode_entities(
     for encoding, logits in windows:
         tokens = read_tokens(text, encoding, softmax(logits), prefix=prefix, unk_id=unk_id)
         if aggregation == "none":
-            entries, name = list_tokens(tokens, table), "entity"
+            entities += list_tokens(tokens, table, ignore_labels)
         else:
             if aggregation != "simple":
                 tokens = merge_words(tokens, aggregation, join)
-            entries, name = group_entities(tokens, table, join), "entity_group"
-        entities += (entry for entry in entries if entry[name] not in ignore_labels)
+            entities += group_entities(tokens, table, join, ignore_labels)
     return merge_windows(entities) if len(windows) > 1 else entities
 
 
@@ -163,51 +161,52 @@ def read_tokens(
             continues a word when no space stands before it.
         unk_id: Id of ``[UNK]``; ``None`` where the tokenizer has none.
     """
-    plain = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)  # (T,)
-    offsets = np.array(encoding.offsets, dtype=np.int64)[plain].reshape(-1, 2)  # (T, 2)
-    if text.words is not None:
-        word_ids = encoding.word_ids
-        owners = [word_ids[position] for position in plain.tolist()]
-        origins = [0 if owner is None else text.starts[owner] for owner in owners]
-        offsets += np.array(origins, dtype=np.int64).reshape(-1, 1)
-    ids, tokens = encoding.ids, encoding.tokens
-    words, continues = [], []
-    for position, (start, end) in zip(plain.tolist(), offsets.tolist(), strict=True):
-        source = text.text[start:end]
+    lists = None
+    if text.words is None:
+        lists = encoding.read_tokens(text.text, prefixed=bool(prefix), unk_id=unk_id)
+    if lists is not None:
+        words, starts, ends, plain, continues = lists
+        return Tokens(words, scores[plain], starts, ends, plain, continues)
+    plain = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+    offsets, ids, tokens = encoding.offsets, encoding.ids, encoding.tokens
+    word_ids = None if text.words is None else encoding.word_ids
+    own = Tokens([], scores[plain], [], [], plain, [])
+    for position in plain:
+        start, end = offsets[position]
+        if word_ids is not None:  # places count in the word
+            owner = word_ids[position]
+            origin = 0 if owner is None else text.starts[owner]
+            start, end = start + origin, end + origin
+        token, source = tokens[position], text.text[start:end]
         unknown = ids[position] == unk_id
-        words.append(source if unknown else tokens[position])
         joined = (
-            len(tokens[position]) != len(source)
+            len(token) != len(source)
             if prefix
             else start > 0 and " " not in text.text[start - 1 : start + 1]
         )
-        continues.append(joined and not unknown)
-    return Tokens(
-        words, scores[plain], offsets[:, 0], offsets[:, 1], plain, np.array(continues, dtype=bool)
-    )
+        own.words.append(source if unknown else token)
+        own.starts.append(start)
+        own.ends.append(end)
+        own.continues.append(joined and not unknown)
+    return own
 
 
-def list_tokens(tokens: Tokens, table: TagTable) -> list[dict[str, Any]]:
+def list_tokens(
+    tokens: Tokens, table: TagTable, ignore_labels: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Every token with its likeliest label: the answer without aggregation."""
-    best = tokens.scores.argmax(axis=-1)
+    names = table.names
     return [
         {
-            "entity": table.names[label],
-            "score": float(row[label]),
-            "index": int(index),
-            "word": word,
-            "start": int(start),
-            "end": int(end),
+            "entity": names[label],
+            "score": score,
+            "index": tokens.index[place],
+            "word": tokens.words[place],
+            "start": tokens.starts[place],
+            "end": tokens.ends[place],
         }
-        for label, row, index, word, start, end in zip(
-            best,
-            tokens.scores,
-            tokens.index,
-            tokens.words,
-            tokens.starts,
-            tokens.ends,
-            strict=True,
-        )
+        for place, (label, score) in enumerate(_likeliest(tokens.scores))
+        if names[label] not in ignore_labels
     ]
 
 
@@ -222,13 +221,11 @@ def merge_words(tokens: Tokens, how: Literal["first", "average", "max"], join: J
     """
     if not tokens.words:
         return tokens
-    splits = ~tokens.continues
-    splits[0] = True
-    first, last = _edges(splits)
+    first, last = _edges([not continues for continues in tokens.continues])
     if how == "first":
         scores = tokens.scores[first]
     elif how == "average":
-        sizes = (last - first + 1).astype(tokens.scores.dtype)
+        sizes = np.array([b - a + 1 for a, b in zip(first, last, strict=True)], tokens.scores.dtype)
         sums = np.add.reduceat(tokens.scores, first, axis=0)
         scores = np.asarray(sums / sizes[:, np.newaxis])
     else:
@@ -238,20 +235,23 @@ def merge_words(tokens: Tokens, how: Literal["first", "average", "max"], join: J
     return Tokens(
         [join(tokens.words[a : b + 1]) for a, b in zip(first, last, strict=True)],
         scores,
-        tokens.starts[first],
-        tokens.ends[last],
-        tokens.index[first],
-        np.zeros(len(first), dtype=bool),
+        [tokens.starts[place] for place in first],
+        [tokens.ends[place] for place in last],
+        [tokens.index[place] for place in first],
+        [False] * len(first),
     )
 
 
-def group_entities(tokens: Tokens, table: TagTable, join: Join) -> list[dict[str, Any]]:
+def group_entities(
+    tokens: Tokens, table: TagTable, join: Join, ignore_labels: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Merge neighbours of one entity type until a ``B-`` label opens the next.
 
     Args:
         tokens: A window's tokens or words.
         table: The labels.
         join: Tokens or words to text.
+        ignore_labels: Groups that are left out.
 
     Returns:
         ``entity_group, score, word, start, end`` in the text's order; a score is the mean of its
@@ -259,22 +259,24 @@ def group_entities(tokens: Tokens, table: TagTable, join: Join) -> list[dict[str
     """
     if not tokens.words:
         return []
-    labels = tokens.scores.argmax(axis=-1)  # (T,)
-    tags = table.tags[labels]
-    splits = table.begins[labels]
-    splits[1:] |= tags[1:] != tags[:-1]
-    splits[0] = True
-    first, last = _edges(splits)
-    means = np.add.reduceat(tokens.scores.max(axis=-1), first) / (last - first + 1)
+    labels = tokens.scores.argmax(axis=-1).tolist()  # (T,)
+    tags = [table.tags[label] for label in labels]
+    opens = [table.begins[label] for label in labels]
+    others = (tag != before for tag, before in zip(tags[1:], tags, strict=False))
+    first, last = _edges([opens[0], *map(or_, opens[1:], others)])
+    sizes = np.array([b - a + 1 for a, b in zip(first, last, strict=True)])
+    highest = np.maximum.reduce(tokens.scores, axis=-1)  # (T,)
+    means = (np.add.reduceat(highest, first) / sizes).tolist()
     return [
         {
             "entity_group": table.groups[labels[a]],
-            "score": float(mean),
+            "score": mean,
             "word": join(tokens.words[a : b + 1]),
-            "start": int(tokens.starts[a]),
-            "end": int(tokens.ends[b]),
+            "start": tokens.starts[a],
+            "end": tokens.ends[b],
         }
         for a, b, mean in zip(first, last, means, strict=True)
+        if table.groups[labels[a]] not in ignore_labels
     ]
 
 
@@ -290,10 +292,16 @@ def merge_windows(entities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def _edges(splits: Mask) -> tuple[Places, Places]:
-    """First and last index of each run that a true entry opens."""
-    first = np.flatnonzero(splits)
-    return first, np.append(first[1:], len(splits)) - 1
+def _likeliest(scores: Scores) -> Iterable[tuple[int, float]]:
+    """Of each row the label of the highest score, the first of equals, and that score."""
+    highest = np.maximum.reduce(scores, axis=-1).tolist()
+    return zip(scores.argmax(axis=-1).tolist(), highest, strict=True)
+
+
+def _edges(splits: Sequence[bool]) -> tuple[list[int], list[int]]:
+    """First and last index of each run: the first entry opens one, and so does each true one."""
+    first = [place for place, split in enumerate(splits) if split or place == 0]
+    return first, [*(place - 1 for place in first[1:]), len(splits) - 1]
 
 
 def _weight(entity: Mapping[str, Any]) -> tuple[int, float]:

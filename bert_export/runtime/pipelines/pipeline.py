@@ -271,6 +271,8 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
 
         Outputs are reduced batch by batch, so that large ones do not pile up.
         """
+        if len(rows) == 1 and batch_size is None and advance is None:
+            return self._reduce_batch(rows, settings=settings)
         return self._in_batches(
             rows,
             partial(self._reduce_batch, settings=settings),

@@ -88,17 +88,10 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
             InputError: An input or an option is malformed.
         """
         own = self.parameters
-        aggregation = check_word(
-            "aggregation_strategy",
-            or_default(aggregation_strategy, own.aggregation_strategy),
-            _AGGREGATIONS,
-        )
-        settings = TokenClassificationSettings(
-            aggregation,
-            _read_labels(own.ignore_labels if ignore_labels is None else ignore_labels),
-            self._read_stride(or_default(stride, own.stride), aggregation),
-            own.truncation,
-        )
+        if aggregation_strategy is UNSET and ignore_labels is None and stride is UNSET:
+            settings = self._usual_settings
+        else:
+            settings = self._read_settings(aggregation_strategy, ignore_labels, stride)
         read: Callable[[Any], TaggedText] = _text_item
         if check_flag("is_split_into_words", is_split_into_words):
             joined_by = check_text(own.delimiter if delimiter is None else delimiter, "delimiter")
@@ -144,6 +137,8 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
         rows: list[list[Row]] = [[] for _ in items]
         for split in (False, True):
             chosen = [i for i, item in enumerate(items) if (item.words is not None) is split]
+            if not chosen:
+                continue
             encodings = self.tokenizer.encode(
                 [_source(items[index]) for index in chosen],
                 truncation=settings.truncation,
@@ -175,6 +170,30 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
             unk_id=self.tokenizer.unk_id,
             join=self.tokenizer.join,
         )
+
+    def _read_settings(
+        self,
+        aggregation_strategy: str | UnsetType,
+        ignore_labels: Iterable[str] | None,
+        stride: int | UnsetType | None,
+    ) -> TokenClassificationSettings:
+        own = self.parameters
+        aggregation = check_word(
+            "aggregation_strategy",
+            or_default(aggregation_strategy, own.aggregation_strategy),
+            _AGGREGATIONS,
+        )
+        return TokenClassificationSettings(
+            aggregation,
+            _read_labels(own.ignore_labels if ignore_labels is None else ignore_labels),
+            self._read_stride(or_default(stride, own.stride), aggregation),
+            own.truncation,
+        )
+
+    @cached_property
+    def _usual_settings(self) -> TokenClassificationSettings:
+        """Those of a call that names no option, made once."""
+        return self._read_settings(UNSET, None, UNSET)
 
     @cached_property
     def _tags(self) -> TagTable:

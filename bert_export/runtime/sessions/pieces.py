@@ -46,12 +46,12 @@ def cut_feeds(feeds: Feeds) -> Sequence[Feeds]:
         where one piece is enough, where positions are out of order or range, or where a piece would
         have no mask.
     """
+    shape = next(array.shape for name, array in feeds.items() if name != MASKED_POSITIONS)
+    if shape[0] == 1 or prod(shape) <= PIECE_TOKENS:
+        return (feeds,)
     rows_of = {name: array for name, array in feeds.items() if name != MASKED_POSITIONS}
-    shape = next(iter(rows_of.values())).shape
     most = max(1, PIECE_TOKENS // prod(shape[1:]))
     pieces = ceil(shape[0] / most)
-    if pieces == 1:
-        return (feeds,)
     size = ceil(shape[0] / pieces)
     starts = range(0, shape[0], size)
     cut = [{name: rows[start : start + size] for name, rows in rows_of.items()} for start in starts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,6 +32,8 @@ MAY_BE_EMPTY = frozenset({MASKED})
 """Axes that may have size 0: a batch of texts may have no mask."""
 
 _MOST_THREADS = 1024
+
+_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -88,6 +91,9 @@ class PaddingSession(Protocol):
     row_multiple: int
 
 
+_dtype = lru_cache(maxsize=64)(np.dtype)  # to read a name takes longer than to compare
+
+
 def check_threads(threads: object) -> int | None:
     """The option ``threads`` of a session; ``None`` leaves it to the engine.
 
@@ -120,21 +126,20 @@ def check_feeds(
     Raises:
         InputError: A name is missing or unknown, or a dtype, rank or axis does not fit.
     """
-    _check_names({spec.name for spec in inputs}, feeds)
+    _check_names(inputs, feeds)
     sizes: dict[str, int] = {}
     for spec in inputs:
         array = feeds[spec.name]
-        if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
+        if not isinstance(array, np.ndarray) or array.dtype != _dtype(spec.dtype):
             raise InputError(
                 f"input {spec.name} has the wrong dtype",
                 expected=f"a numpy array of {spec.dtype}",
                 got=getattr(array, "dtype", type(array).__name__),
             )
-        bound = tuple(
-            sizes.setdefault(axis, size) if isinstance(axis, str) else axis
-            for axis, size in zip(spec.shape, array.shape, strict=False)
-        )
-        if len(array.shape) != len(spec.shape) or array.shape != bound:
+        fits = len(array.shape) == len(spec.shape)
+        for axis, size in zip(spec.shape, array.shape, strict=False):
+            fits &= size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+        if not fits:
             raise InputError(
                 f"input {spec.name} has the wrong shape",
                 expected=f"({', '.join(str(axis) for axis in spec.shape)})"
@@ -146,7 +151,7 @@ def check_feeds(
                 f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
             )
         # One comparison for both bounds: as an unsigned number, a negative one is the largest.
-        if spec.below is not None and array.view(f"u{array.itemsize}").max(initial=0) >= spec.below:
+        if spec.below is not None and _highest(array) >= spec.below:
             raise InputError(
                 f"input {spec.name} holds a number that the model has no row for",
                 expected=f"0 to {spec.below - 1}",
@@ -161,17 +166,24 @@ def check_feeds(
     return sizes
 
 
-def _check_names(names: set[str], feeds: object) -> None:
-    """Check that feeds are a mapping of exactly these names."""
-    if not isinstance(feeds, Mapping):
+def _highest(array: Array) -> int:
+    """The largest of whole numbers, read as unsigned ones; 0 where there are none."""
+    numbers = array.view(_UNSIGNED[array.itemsize])
+    return int(np.maximum.reduce(numbers, axis=None, initial=0))
+
+
+def _check_names(inputs: tuple[TensorSpec, ...], feeds: object) -> None:
+    """Check that feeds are a mapping of exactly the inputs' names."""
+    if type(feeds) is not dict and not isinstance(feeds, Mapping):
         raise InputError(
             "feeds are wrong",
             expected="a mapping of the inputs' names to numpy arrays",
             got=shown(feeds),
         )
-    if set(feeds) != names:
+    assert isinstance(feeds, Mapping)
+    if len(feeds) != len(inputs) or any(spec.name not in feeds for spec in inputs):
         raise InputError(
             "feeds do not name the graph's inputs",
-            expected=", ".join(sorted(names)),
+            expected=", ".join(sorted(spec.name for spec in inputs)),
             got=", ".join(sorted(map(str, feeds))) or "none",
         )

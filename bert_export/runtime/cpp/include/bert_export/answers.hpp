@@ -66,4 +66,19 @@ struct NextSentence {
   double score;
 };
 
+// What the two heads of pre-training say of a pair of texts.
+struct PretrainingAnswer {
+  NextSentence next_sentence;
+  // Per mask its candidates, best first.
+  std::vector<std::vector<Candidate>> masks;
+};
+
+// A vector per token, row by row.
+struct TokenVectors {
+  std::size_t tokens = 0;
+  std::size_t dimension = 0;
+  // (tokens, dimension)
+  std::vector<float> numbers = {};
+};
+
 }  // namespace bert_export

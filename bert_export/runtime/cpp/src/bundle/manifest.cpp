@@ -229,7 +229,11 @@ const EngineRecord& Manifest::engine(const std::optional<std::string>& target) c
 }
 
 Manifest read_manifest(const std::string& folder) {
-  Manifest manifest = parse(folder, read_text(folder));
+  return parse_manifest(folder, read_text(folder));
+}
+
+Manifest parse_manifest(const std::string& folder, const std::string& text) {
+  Manifest manifest = parse(folder, text);
   check_name(folder, manifest.tokenizer.file);
   for (const EngineRecord& engine : manifest.engines) {
     check_name(folder, engine.graph.file);

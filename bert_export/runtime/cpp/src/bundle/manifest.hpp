@@ -76,5 +76,7 @@ TokenizerRecord read_tokenizer(const text::Json& json);
 // malformed or of another version, or it names a file outside the folder, a default target that it
 // does not serve, rows longer than the model takes, or more or fewer labels than a graph scores.
 Manifest read_manifest(const std::string& folder);
+// The same of the text of a manifest.json; errors name the folder.
+Manifest parse_manifest(const std::string& folder, const std::string& text);
 
 }  // namespace bert_export::bundle

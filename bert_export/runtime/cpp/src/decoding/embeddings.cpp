@@ -29,4 +29,22 @@ std::vector<std::int64_t> pooling_mask(std::size_t tokens, std::size_t skipped) 
   return mask;
 }
 
+double compare_vectors(Vector left, Vector right, const std::string& similarity) {
+  if (similarity == "cosine") {
+    return compare_vectors(finish_vector(left, std::nullopt, true),
+                           finish_vector(right, std::nullopt, true), "dot");
+  }
+  double sum = 0;
+  for (std::size_t place = 0; place < left.size; ++place) {
+    const double difference = static_cast<double>(left[place]) - right[place];
+    if (similarity == "dot") {
+      sum += static_cast<double>(left[place]) * right[place];
+    } else {
+      sum += similarity == "euclidean" ? difference * difference : std::abs(difference);
+    }
+  }
+  if (similarity == "dot") return sum;
+  return similarity == "euclidean" ? -std::sqrt(sum) : -sum;
+}
+
 }  // namespace bert_export::decoding

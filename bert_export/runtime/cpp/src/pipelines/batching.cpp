@@ -6,16 +6,43 @@
 namespace bert_export::pipelines {
 namespace {
 
-bool is_per_token(const bundle::TensorSpec& spec) {
+bool is_axis(const bundle::TensorSpec& spec, std::size_t place, const char* name) {
   const auto* const axis =
-      spec.shape.size() > 1 ? std::get_if<std::string>(&spec.shape[1]) : nullptr;
-  return axis != nullptr && *axis == "sequence";
+      spec.shape.size() > place ? std::get_if<std::string>(&spec.shape[place]) : nullptr;
+  return axis != nullptr && *axis == name;
+}
+
+const bundle::TensorSpec* find_spec(const std::vector<bundle::TensorSpec>& specs,
+                                    const std::string& name) {
+  const auto found = std::find_if(specs.begin(), specs.end(), [&](const bundle::TensorSpec& spec) {
+    return spec.name == name;
+  });
+  return found == specs.end() ? nullptr : &*found;
+}
+
+std::size_t count_masks(const Row& row, std::optional<std::int64_t> mask_id) {
+  if (!mask_id) return 0;
+  return static_cast<std::size_t>(
+      std::count(row.encoded.ids.begin(), row.encoded.ids.end(), *mask_id));
+}
+
+// Where masks stand in the flattened ids.
+sessions::Feed find_masks(const sessions::Feed& ids, std::optional<std::int64_t> mask_id) {
+  sessions::Feed places;
+  for (std::size_t place = 0; mask_id && place < ids.numbers.size(); ++place) {
+    if (ids.numbers[place] == *mask_id) {
+      places.numbers.push_back(static_cast<std::int64_t>(place));
+    }
+  }
+  places.shape = {static_cast<std::int64_t>(places.numbers.size())};
+  return places;
 }
 
 }  // namespace
 
 std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>& lengths,
-                                                 std::size_t token_budget, bool sort) {
+                                                 std::size_t token_budget, bool sort,
+                                                 std::optional<std::size_t> max_rows) {
   std::vector<std::size_t> order(lengths.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   if (sort) {
@@ -27,7 +54,9 @@ std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>&
   std::size_t longest = 0;
   for (const std::size_t index : order) {
     longest = std::max(longest, lengths[index]);
-    if (!batches.empty() && (batches.back().size() + 1) * longest <= token_budget) {
+    const bool fits = !batches.empty() && (batches.back().size() + 1) * longest <= token_budget &&
+                      (!max_rows || batches.back().size() < *max_rows);
+    if (fits) {
       batches.back().push_back(index);
     } else {
       batches.push_back({index});
@@ -37,9 +66,9 @@ std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>&
   return batches;
 }
 
-sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id) {
-  std::size_t length = 0;
-  for (const Row* const row : rows) length = std::max(length, row->encoded.size());
+sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id,
+                         std::size_t length, const std::vector<bundle::TensorSpec>& specs,
+                         std::optional<std::int64_t> mask_id) {
   sessions::Feeds feeds;
   // An input of all rows, each of which `numbers_of` gives.
   const auto add = [&](const std::string& name, std::int64_t padding, const auto& numbers_of) {
@@ -55,29 +84,40 @@ sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_i
   };
   add("input_ids", pad_id, [](const Row& row) -> const auto& { return row.encoded.ids; });
   add("token_type_ids", 0, [](const Row& row) -> const auto& { return row.encoded.type_ids; });
-  add("attention_mask", 0, [](const Row& row) {
-    return std::vector<std::int64_t>(row.encoded.size(), 1);
-  });
+  add("attention_mask", 0,
+      [](const Row& row) { return std::vector<std::int64_t>(row.encoded.size(), 1); });
   for (const auto& [name, numbers] : rows.front()->extra) {
     add(name, 0, [&key = name](const Row& row) -> const auto& { return row.extra.at(key); });
+  }
+  const bundle::TensorSpec* const ids = find_spec(specs, "input_ids");
+  if (ids != nullptr && ids->shape.size() == 3) {
+    for (auto& [name, feed] : feeds) feed.shape.insert(feed.shape.begin() + 1, 1);
+  }
+  if (find_spec(specs, masked_positions) != nullptr) {
+    feeds.emplace(masked_positions, find_masks(feeds.at("input_ids"), mask_id));
   }
   return feeds;
 }
 
 std::vector<RowOutputs> split_outputs(const std::vector<const Row*>& rows,
                                       const sessions::Outputs& outputs,
-                                      const std::vector<bundle::TensorSpec>& specs) {
+                                      const std::vector<bundle::TensorSpec>& specs,
+                                      std::optional<std::int64_t> mask_id) {
   std::vector<RowOutputs> split(rows.size());
   for (const bundle::TensorSpec& spec : specs) {
     const sessions::Output& output = outputs.at(spec.name);
-    const std::size_t row_size = output.numbers.size() / rows.size();
+    const float* start = output.numbers.data();
+    const std::size_t items = output.shape.empty() ? 0 : static_cast<std::size_t>(output.shape[0]);
+    const std::size_t size = items == 0 ? 0 : output.numbers.size() / items;
     for (std::size_t index = 0; index < rows.size(); ++index) {
-      std::size_t kept = row_size;
-      if (is_per_token(spec)) {
-        kept = row_size / static_cast<std::size_t>(output.shape[1]) * rows[index]->encoded.size();
+      std::size_t taken = size;
+      if (is_axis(spec, 0, "masked")) taken = size * count_masks(*rows[index], mask_id);
+      std::size_t kept = taken;
+      if (is_axis(spec, 1, "sequence")) {
+        kept = size / static_cast<std::size_t>(output.shape[1]) * rows[index]->encoded.size();
       }
-      const float* const start = output.numbers.data() + index * row_size;
-      split[index].emplace(spec.name, std::vector<float>(start, start + kept));
+      split[index].emplace(spec.name, decoding::Vector(start, kept));
+      start += taken;
     }
   }
   return split;

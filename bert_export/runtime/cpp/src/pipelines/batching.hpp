@@ -4,18 +4,22 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "bert_export/encoded.hpp"
+#include "decoding/matrix.hpp"
 #include "sessions/session.hpp"
 
 namespace bert_export::pipelines {
 
-// Groups row indices so that rows times longest row of a batch do not exceed the budget, except for a
-// row that alone does. Sorted, the longest come first, so that memory peaks early.
-std::vector<std::vector<std::size_t>> batch_rows(const std::vector<std::size_t>& lengths,
-                                                 std::size_t token_budget, bool sort);
+// Groups row indices so that rows times longest row of a batch do not exceed the budget, except for
+// a row that alone does, and no batch has more than `max_rows`. Sorted, the longest come first, so
+// that memory peaks early.
+std::vector<std::vector<std::size_t>> batch_rows(
+    const std::vector<std::size_t>& lengths, std::size_t token_budget, bool sort,
+    std::optional<std::size_t> max_rows = std::nullopt);
 
 // One row of graph input.
 struct Row {
@@ -24,16 +28,24 @@ struct Row {
   std::map<std::string, std::vector<std::int64_t>> extra = {};
 };
 
-// The graph's inputs for a batch of rows, padded on the right: input_ids, attention_mask,
-// token_type_ids and the rows' extras, (B, S).
-sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id);
+// The graph input that names where masks stand, for a graph that scores just those.
+inline constexpr const char* masked_positions = "masked_positions";
 
-// A row's outputs by name, batch axis and padding removed.
-using RowOutputs = std::map<std::string, std::vector<float>>;
+// The graph's inputs for a batch of rows, padded on the right to `length` tokens: input_ids,
+// attention_mask, token_type_ids and the rows' extras, (B, S); or (B, 1, S) for a graph of several
+// choices, and beside them the masks' places for a graph that scores just those.
+sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_id,
+                         std::size_t length, const std::vector<bundle::TensorSpec>& specs,
+                         std::optional<std::int64_t> mask_id);
 
-// Gives each row its own outputs; those of which the second axis is the sequence lose the padding.
+// A row's outputs by name, batch axis and padding removed; numbers that the batch's outputs own.
+using RowOutputs = std::map<std::string, decoding::Vector>;
+
+// Gives each row its own outputs: those of which the second axis is the sequence lose the padding,
+// those of which the first is the masks are cut where a row's masks end.
 std::vector<RowOutputs> split_outputs(const std::vector<const Row*>& rows,
                                       const sessions::Outputs& outputs,
-                                      const std::vector<bundle::TensorSpec>& specs);
+                                      const std::vector<bundle::TensorSpec>& specs,
+                                      std::optional<std::int64_t> mask_id);
 
 }  // namespace bert_export::pipelines

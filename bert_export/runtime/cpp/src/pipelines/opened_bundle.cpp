@@ -1,57 +1,81 @@
 #include "pipelines/opened_bundle.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "bert_export/errors.hpp"
 #include "bundle/integrity.hpp"
 #include "decoding/lower.hpp"
-#include "sessions/onnxruntime.hpp"
+#include "sessions/opening.hpp"
 #include "text/printing.hpp"
 
 namespace bert_export::pipelines {
 namespace {
 
+// Tasks that read the same head.
+bool shares_head(const std::string& task, const std::string& other) {
+  const auto classifies = [](const std::string& name) {
+    return name == "text-classification" || name == "zero-shot-classification";
+  };
+  return task == other || (classifies(task) && classifies(other));
+}
+
 bundle::Manifest open_manifest(const std::string& path, const std::string& task,
                                const OpenOptions& options) {
   bundle::Manifest manifest = bundle::read_manifest(path);
-  if (manifest.task != task) {
+  if (!shares_head(task, manifest.task)) {
+    const bool classifies = shares_head(manifest.task, "text-classification");
     throw TaskError("task " + task + " does not fit the bundle",
-                    {manifest.task, task, "Export the checkpoint again with --task " + task});
+                    {classifies ? "text-classification or zero-shot-classification" : manifest.task,
+                     task, "Export the checkpoint again with --task " + task});
   }
   manifest.engine(options.target);
   if (options.verify) bundle::verify_files(path, manifest);
   return manifest;
 }
 
+// What a bundle of another task says that this one reads too.
+text::Json shared_parameters(const text::Json& postprocessing) {
+  text::JsonObject shared;
+  for (const auto& [name, value] : postprocessing.object("postprocessing")) {
+    if (name == "problem_type" || name == "activation_fn") shared.emplace_back(name, value);
+  }
+  return text::Json(std::move(shared));
+}
+
 std::unique_ptr<const sessions::Session> open_session(const std::string& path,
+                                                      const bundle::Manifest& manifest,
                                                       const bundle::EngineRecord& engine,
                                                       const OpenOptions& options) {
-  if (engine.target != "onnxruntime") {
-    throw TargetError("target " + engine.target + " cannot be run",
-                      {"onnxruntime", engine.target, "Export the bundle with --target onnxruntime"});
-  }
   sessions::SessionOptions own;
   own.threads = options.threads;
   own.spinning = options.spinning;
   own.shrink_arena = options.shrink_arena;
   own.library = options.library;
-  return sessions::open_onnxruntime(path, engine, own);
+  own.hint = options.hint;
+  own.cache = options.cache;
+  own.shapes = options.shapes;
+  own.longest = manifest.max_position_embeddings;
+  return sessions::open_session(path, engine, own);
 }
 
 }  // namespace
 
 OpenedBundle::OpenedBundle(const std::string& path, const std::string& task,
                            const OpenOptions& options)
-    : manifest_(open_manifest(path, task, options)),
+    : task_(task),
+      manifest_(open_manifest(path, task, options)),
+      postprocessing_(manifest_.task == task ? manifest_.postprocessing
+                                             : shared_parameters(manifest_.postprocessing)),
       engine_(manifest_.engine(options.target)),
-      token_budget_(options.token_budget),
+      token_budget_(check_whole<std::size_t>("token_budget", options.token_budget, 1)),
       sort_(options.sort),
+      pool_(options.pool),
       tokenizer_(Tokenizer::from_file(path + "/" + manifest_.tokenizer.file, manifest_.tokenizer)),
-      session_(open_session(path, engine_, options)) {
-  if (token_budget_ == 0) {
-    throw InputError("token_budget is wrong", {"a whole number from 1 on", "0"});
-  }
-}
+      mask_id_(tokenizer_.mask_id()),
+      session_(open_session(path, manifest_, engine_, options)),
+      row_multiple_(session_->row_multiple()),
+      max_rows_(session_->max_rows()) {}
 
 void OpenedBundle::check_labels() const {
   for (const bundle::TensorSpec& output : engine_.graph.outputs) {
@@ -59,26 +83,67 @@ void OpenedBundle::check_labels() const {
     const auto* const scored = std::get_if<std::int64_t>(&output.shape.back());
     if (scored != nullptr && *scored == static_cast<std::int64_t>(manifest_.labels.size())) return;
   }
-  throw BundleError("bundle has a graph that does not score its labels",
-                    {"logits whose last axis has " + std::to_string(manifest_.labels.size()) +
-                         " numbers",
-                     "another interface", "Export the bundle again"});
+  throw BundleError(
+      "bundle has a graph that does not score its labels",
+      {"logits whose last axis has " + std::to_string(manifest_.labels.size()) + " numbers",
+       "another interface", "Export the bundle again"});
 }
 
-std::vector<RowOutputs> OpenedBundle::run_rows(const std::vector<Row>& rows) const {
-  std::vector<std::size_t> lengths;
-  for (const Row& row : rows) lengths.push_back(row.encoded.size());
-  std::vector<RowOutputs> results(rows.size());
-  for (const std::vector<std::size_t>& batch : batch_rows(lengths, token_budget_, sort_)) {
-    std::vector<const Row*> own;
-    for (const std::size_t index : batch) own.push_back(&rows[index]);
-    const sessions::Outputs outputs = session_->run(pad_rows(own, tokenizer_.pad_id()));
-    std::vector<RowOutputs> split = split_outputs(own, outputs, engine_.graph.outputs);
-    for (std::size_t place = 0; place < batch.size(); ++place) {
-      results[batch[place]] = std::move(split[place]);
-    }
+std::shared_ptr<const sessions::Session> OpenedBundle::session() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (session_) return session_;
+  throw InputError("session is closed", {"", "", "Load the bundle again"});
+}
+
+void OpenedBundle::close() const {
+  std::shared_ptr<const sessions::Session> freed;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  freed.swap(session_);
+}
+
+void OpenedBundle::for_each(std::size_t count, const std::function<void(std::size_t)>& work) const {
+  if (pool_ && count > 1) {
+    pool_->for_each(count, work);
+  } else {
+    for (std::size_t index = 0; index < count; ++index) work(index);
   }
-  return results;
+}
+
+// The next length that the session prefers, unless the model does not take so many.
+std::size_t OpenedBundle::padded_length(std::size_t tokens) const {
+  const std::size_t padded = (tokens + row_multiple_ - 1) / row_multiple_ * row_multiple_;
+  return padded <= static_cast<std::size_t>(tokenizer_.max_length()) ? padded : tokens;
+}
+
+void OpenedBundle::in_batches(
+    const std::vector<std::size_t>& lengths, std::optional<std::size_t> batch_size,
+    const std::function<void(const std::vector<std::size_t>&)>& run) const {
+  std::optional<std::size_t> bound = max_rows_;
+  if (batch_size) {
+    check_whole<std::size_t>("batch_size", *batch_size, 1);
+    bound = bound ? std::min(*bound, *batch_size) : batch_size;
+  }
+  const auto batches = batch_rows(lengths, token_budget_, sort_, bound);
+  for_each(batches.size(), [&](std::size_t index) { run(batches[index]); });
+}
+
+void OpenedBundle::run_rows(
+    const std::vector<const Row*>& rows, std::optional<std::size_t> batch_size,
+    const std::function<void(std::size_t, const RowOutputs&)>& reduce) const {
+  std::vector<std::size_t> lengths;
+  for (const Row* const row : rows) lengths.push_back(padded_length(row->encoded.size()));
+  in_batches(lengths, batch_size, [&](const std::vector<std::size_t>& batch) {
+    std::vector<const Row*> own;
+    std::size_t longest = 0;
+    for (const std::size_t index : batch) {
+      own.push_back(rows[index]);
+      longest = std::max(longest, lengths[index]);
+    }
+    const sessions::Outputs outputs =
+        session()->run(pad_rows(own, tokenizer_.pad_id(), longest, engine_.graph.inputs, mask_id_));
+    const auto split = split_outputs(own, outputs, engine_.graph.outputs, mask_id_);
+    for (std::size_t place = 0; place < batch.size(); ++place) reduce(batch[place], split[place]);
+  });
 }
 
 template <typename Read>
@@ -126,6 +191,20 @@ std::optional<std::int64_t> Parameters::whole(const char* name,
   });
 }
 
+std::size_t Parameters::size(const char* name, std::size_t otherwise, std::int64_t least) const {
+  const auto found = whole(name, static_cast<std::int64_t>(otherwise), least);
+  return read(name, [&](const text::Json*) {
+    if (!found) throw text::JsonError(std::string(name) + " is null");
+    return static_cast<std::size_t>(*found);
+  });
+}
+
+double Parameters::number(const char* name, double otherwise) const {
+  return read(name, [&](const text::Json* field) {
+    return field == nullptr ? otherwise : field->number(name);
+  });
+}
+
 bool Parameters::flag(const char* name, bool otherwise) const {
   return read(name, [&](const text::Json* field) {
     return field == nullptr ? otherwise : field->boolean(name);
@@ -148,10 +227,10 @@ Truncation Parameters::truncation(const char* name, Truncation otherwise) const 
   return read(name, [&](const text::Json* field) {
     if (field == nullptr) return otherwise;
     const std::string& word = field->string(name);
-    for (const auto& [known, truncation] : {std::pair("longest_first", Truncation::longest_first),
-                                            std::pair("only_first", Truncation::only_first),
-                                            std::pair("only_second", Truncation::only_second),
-                                            std::pair("none", Truncation::none)}) {
+    for (const auto& [known, truncation] :
+         {std::pair("longest_first", Truncation::longest_first),
+          std::pair("only_first", Truncation::only_first),
+          std::pair("only_second", Truncation::only_second), std::pair("none", Truncation::none)}) {
       if (word == known) return truncation;
     }
     throw text::JsonError(std::string(name) + " is " + word);
@@ -163,6 +242,30 @@ std::string check_word(const char* option, const std::string& asked,
   std::string word = decoding::lower(asked);
   if (std::find(words.begin(), words.end(), word) != words.end()) return word;
   throw InputError(std::string(option) + " is unknown", {expected, text::shown(asked)});
+}
+
+double check_number(const char* option, double asked) {
+  if (std::isfinite(asked)) return asked;
+  throw InputError(std::string(option) + " is wrong", {"a number", text::shown(asked)});
+}
+
+Row encode_text(const Tokenizer& tokenizer, const Text& text, const EncodeOptions& how,
+                std::optional<std::int64_t> limit) {
+  Row row{tokenizer.encode(text, how).front()};
+  const auto shown = [&] {
+    return text.kind == Text::Kind::single ? text::shown(text.parts[0])
+                                           : text::shown(text.parts, "()");
+  };
+  if (row.encoded.size() == 0) {
+    throw InputError("text " + shown() + " is empty",
+                     {"at least one token", "none", "Leave add_special_tokens on"});
+  }
+  if (limit && static_cast<std::int64_t>(row.encoded.size()) > *limit) {
+    throw InputError("text " + shown() + " is too long",
+                     {"at most " + std::to_string(*limit) + " tokens",
+                      std::to_string(row.encoded.size()), "Shorten it, or turn truncation on"});
+  }
+  return row;
 }
 
 }  // namespace bert_export::pipelines

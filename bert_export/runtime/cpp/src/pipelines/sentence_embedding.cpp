@@ -1,9 +1,9 @@
+#include "bert_export/sentence_embedding.hpp"
+
 #include <algorithm>
 
-#include "bert_export/errors.hpp"
-#include "bert_export/pipelines.hpp"
 #include "decoding/embeddings.hpp"
-#include "pipelines/opened_bundle.hpp"
+#include "pipelines/answering.hpp"
 #include "text/printing.hpp"
 
 namespace bert_export {
@@ -29,11 +29,14 @@ struct Settings {
 struct SentenceEmbedding::Parts {
   Parts(const std::string& path, const OpenOptions& options)
       : bundle(path, "sentence-embedding", options) {
-    const Parameters own(bundle.manifest());
+    const Parameters own(bundle);
     normalized = own.flag("normalize", false);
     prompts = own.strings_by_name("prompts");
     default_prompt_name = own.string_or_none("default_prompt_name");
     include_prompt = own.flag("include_prompt", true);
+    similarity = pipelines::check_word(
+        "similarity_fn_name", own.string("similarity_fn_name", "cosine"),
+        {"cosine", "dot", "euclidean", "manhattan"}, "one of cosine, dot, euclidean, manhattan");
     truncate_dim = own.whole("truncate_dim", std::nullopt, 1);
     encoding.truncation = own.truncation("truncation", Truncation::longest_first);
     dimension = read_dimension();
@@ -81,9 +84,9 @@ struct SentenceEmbedding::Parts {
     std::string known;
     for (const auto& [one, text] : prompts) known += (known.empty() ? "one of " : ", ") + one;
     const std::string shown = text::shown(name);
-    throw InputError("prompt " + shown + " is unknown",
-                     {known.empty() ? "a bundle with prompts" : known, shown,
-                      "Pass the text itself as prompt"});
+    throw InputError(
+        "prompt " + shown + " is unknown",
+        {known.empty() ? "a bundle with prompts" : known, shown, "Pass the text itself as prompt"});
   }
 
   // nullptr where the model has no prompt of that name.
@@ -94,11 +97,11 @@ struct SentenceEmbedding::Parts {
   }
 
   Row encode(std::string_view text, const std::string& prompt) const {
-    const std::string whole = prompt + std::string(text);
-    Row row{bundle.tokenizer().encode(whole, encoding).front()};
+    Row row = prompt.empty() ? pipelines::encode_text(bundle.tokenizer(), text, encoding)
+                             : pipelines::encode_text(bundle.tokenizer(),
+                                                      prompt + std::string(text), encoding);
     if (!include_prompt) {
-      row.extra["pooling_mask"] =
-          decoding::pooling_mask(row.encoded.size(), prompt_tokens(prompt));
+      row.extra["pooling_mask"] = decoding::pooling_mask(row.encoded.size(), prompt_tokens(prompt));
     }
     return row;
   }
@@ -109,14 +112,29 @@ struct SentenceEmbedding::Parts {
     return bundle.tokenizer().encode(prompt, encoding).front().size() - 1;
   }
 
-  std::vector<std::vector<float>> decode(const std::vector<Row>& rows,
-                                         const Settings& settings) const {
-    std::vector<std::vector<float>> vectors;
-    for (const RowOutputs& outputs : bundle.run_rows(rows)) {
-      vectors.push_back(decoding::finish_vector(outputs.at(output_name), settings.truncate_dim,
-                                                settings.normalize));
-    }
-    return vectors;
+  std::vector<std::vector<float>> answer(const std::vector<std::string_view>& texts,
+                                         const SentenceEmbeddingOptions& options,
+                                         bool several) const {
+    const Settings chosen = settings(options);
+    using Numbers = std::vector<float>;
+    return pipelines::answer_items(
+        bundle, texts.size(), several, options.batch_size,
+        [&](std::size_t item) { return std::vector<Row>{encode(texts[item], chosen.prompt)}; },
+        [&](const Row&, const RowOutputs& outputs) {
+          return decoding::finish_vector(outputs.at(output_name), chosen.truncate_dim,
+                                         chosen.normalize);
+        },
+        [](std::size_t, const std::vector<Row>&, const std::vector<Numbers>& kept) {
+          return kept.front();
+        });
+  }
+
+  // Options with the prompt of that name, where they ask for none; empty where there is none.
+  SentenceEmbeddingOptions prompted(SentenceEmbeddingOptions options, const char* name) const {
+    if (options.prompt || options.prompt_name) return options;
+    const std::string* const text = find_prompt(name);
+    options.prompt = text == nullptr ? "" : *text;
+    return options;
   }
 
   OpenedBundle bundle;
@@ -127,37 +145,46 @@ struct SentenceEmbedding::Parts {
   std::optional<std::int64_t> truncate_dim;
   EncodeOptions encoding;
   std::size_t dimension;
+  // How two vectors are compared.
+  std::string similarity;
 };
 
-SentenceEmbedding::SentenceEmbedding(std::unique_ptr<const Parts> parts)
-    : parts_(std::move(parts)) {}
-SentenceEmbedding::SentenceEmbedding(SentenceEmbedding&&) noexcept = default;
-SentenceEmbedding& SentenceEmbedding::operator=(SentenceEmbedding&&) noexcept = default;
-SentenceEmbedding::~SentenceEmbedding() = default;
+SentenceEmbedding::SentenceEmbedding(std::shared_ptr<const Parts> parts)
+    : Pipeline({parts, &parts->bundle}), parts_(std::move(parts)) {}
 
 SentenceEmbedding SentenceEmbedding::open(const std::string& path, const OpenOptions& options) {
-  return SentenceEmbedding(std::make_unique<const Parts>(path, options));
+  return SentenceEmbedding(std::make_shared<const Parts>(path, options));
 }
 
-const Tokenizer& SentenceEmbedding::tokenizer() const { return parts_->bundle.tokenizer(); }
-
-std::size_t SentenceEmbedding::dimension() const { return parts_->dimension; }
-
-std::vector<float> SentenceEmbedding::operator()(std::string_view text,
+std::vector<float> SentenceEmbedding::operator()(std::string_view item,
                                                  const SentenceEmbeddingOptions& options) const {
-  const Settings settings = parts_->settings(options);
-  return parts_->decode({parts_->encode(text, settings.prompt)}, settings).front();
+  return parts_->answer({item}, options, false).front();
 }
 
 std::vector<std::vector<float>> SentenceEmbedding::operator()(
+    const std::vector<std::string_view>& items, const SentenceEmbeddingOptions& options) const {
+  return parts_->answer(items, options, true);
+}
+
+std::vector<std::vector<float>> SentenceEmbedding::encode_query(
     const std::vector<std::string_view>& texts, const SentenceEmbeddingOptions& options) const {
-  const Settings settings = parts_->settings(options);
-  std::vector<Row> rows;
-  for (std::size_t index = 0; index < texts.size(); ++index) {
-    rows.push_back(pipelines::naming_item(
-        index, [&] { return parts_->encode(texts[index], settings.prompt); }));
+  return parts_->answer(texts, parts_->prompted(options, "query"), true);
+}
+
+std::vector<std::vector<float>> SentenceEmbedding::encode_document(
+    const std::vector<std::string_view>& texts, const SentenceEmbeddingOptions& options) const {
+  return parts_->answer(texts, parts_->prompted(options, "document"), true);
+}
+
+std::size_t SentenceEmbedding::dimension() const { return parts_->dimension; }
+
+double SentenceEmbedding::similarity(const std::vector<float>& left,
+                                     const std::vector<float>& right) const {
+  if (left.size() != right.size()) {
+    throw InputError("embeddings2 are of another length than embeddings1",
+                     {std::to_string(left.size()) + " numbers each", std::to_string(right.size())});
   }
-  return parts_->decode(rows, settings);
+  return decoding::compare_vectors(left, right, parts_->similarity);
 }
 
 }  // namespace bert_export

@@ -1,22 +1,36 @@
-#include "bert_export/errors.hpp"
-#include "bert_export/pipelines.hpp"
+#include "bert_export/text_classification.hpp"
+
+#include <algorithm>
+
 #include "decoding/labels.hpp"
-#include "pipelines/opened_bundle.hpp"
+#include "decoding/softmax.hpp"
+#include "pipelines/answering.hpp"
 
 namespace bert_export {
 
-using decoding::Activation;
 using pipelines::OpenedBundle;
 using pipelines::Parameters;
 using pipelines::Row;
 using pipelines::RowOutputs;
 
+using decoding::Activation;
+
+namespace {
+
+Activation activation_named(const std::string& name) {
+  if (name == "sigmoid") return Activation::sigmoid;
+  return name == "softmax" ? Activation::softmax : Activation::none;
+}
+
+}  // namespace
+
 struct TextClassification::Parts {
   Parts(const std::string& path, const OpenOptions& options)
       : bundle(path, "text-classification", options) {
     bundle.check_labels();
-    const Parameters own(bundle.manifest());
+    const Parameters own(bundle);
     problem_type = own.string_or_none("problem_type");
+    activation_fn = own.string_or_none("activation_fn");
     function_to_apply = own.string("function_to_apply", "default");
     top_k = own.whole("top_k", 1, 1);
     truncation = own.truncation("truncation", Truncation::longest_first);
@@ -27,15 +41,16 @@ struct TextClassification::Parts {
     const std::string name = pipelines::check_word(
         "function_to_apply", asked.value_or(function_to_apply),
         {"default", "none", "sigmoid", "softmax"}, "default, none, sigmoid, softmax");
-    if (name == "none") return Activation::none;
-    if (name == "sigmoid") return Activation::sigmoid;
-    if (name == "softmax") return Activation::softmax;
+    if (name != "default") return activation_named(name);
     return decoding::choose_activation(problem_type, bundle.manifest().labels.size());
   }
 
   // A length alone switches cutting on.
   EncodeOptions tokenization(const TextClassificationOptions& options) const {
     EncodeOptions own;
+    if (options.max_length) {
+      pipelines::check_whole<std::int64_t>("max_length", *options.max_length, 1);
+    }
     own.max_length = options.max_length ? options.max_length : max_length;
     if (options.truncation) {
       own.truncation = *options.truncation;
@@ -59,61 +74,129 @@ struct TextClassification::Parts {
     }
     // Upstream takes an empty second text for none.
     const bool alone = text.kind == Text::Kind::pair && text.parts[1].empty();
-    return {bundle.tokenizer().encode(alone ? Text(text.parts[0]) : text, how).front()};
+    return pipelines::encode_text(bundle.tokenizer(), alone ? Text(text.parts[0]) : text, how,
+                                  bundle.manifest().max_position_embeddings);
   }
 
-  std::vector<std::vector<Label>> decode(const std::vector<Row>& rows, Activation activation,
-                                         std::optional<std::size_t> reported) const {
-    std::vector<std::vector<Label>> answers;
-    for (const RowOutputs& outputs : bundle.run_rows(rows)) {
-      const std::vector<float> scores = decoding::score_labels(outputs.at("logits"), activation);
-      answers.push_back(decoding::rank_labels(scores, bundle.manifest().labels, reported));
+  // What `decode` makes of each text's logits.
+  template <typename Decode>
+  auto answer(const std::vector<Text>& texts, const EncodeOptions& how, bool several,
+              std::optional<std::size_t> batch_size, const Decode& decode) const {
+    using Logits = std::vector<float>;
+    return pipelines::answer_items(
+        bundle, texts.size(), several, batch_size,
+        [&](std::size_t item) { return std::vector<Row>{encode(texts[item], how)}; },
+        [](const Row&, const RowOutputs& outputs) {
+          const decoding::Vector logits = outputs.at("logits");
+          return Logits(logits.begin(), logits.end());
+        },
+        [&](std::size_t, const std::vector<Row>&, const std::vector<Logits>& kept) {
+          return decode(kept.front());
+        });
+  }
+
+  std::vector<std::vector<Label>> answer(const std::vector<Text>& texts,
+                                         const TextClassificationOptions& options,
+                                         bool several) const {
+    const Activation function = activation(options.function_to_apply);
+    const std::optional<std::size_t> reported = labels_reported(options);
+    const auto rank = [&](const std::vector<float>& logits) {
+      return decoding::rank_labels(decoding::score_labels(logits, function),
+                                   bundle.manifest().labels, reported);
+    };
+    return answer(texts, tokenization(options), several, options.batch_size, rank);
+  }
+
+  // What predict applies to the logits: as asked, as the checkpoint says, or as usual.
+  Activation predict_activation(const std::optional<std::string>& asked) const {
+    if (asked) {
+      return activation_named(pipelines::check_word("activation_fn", *asked,
+                                                    {"none", "sigmoid", "softmax"},
+                                                    "one of none, sigmoid, softmax"));
     }
-    return answers;
+    if (!activation_fn) {
+      return bundle.manifest().labels.size() == 1 ? Activation::sigmoid : Activation::none;
+    }
+    // PyTorch's names, which sentence-transformers writes.
+    const std::string module = activation_fn->substr(activation_fn->rfind('.') + 1);
+    if (module == "Identity") return Activation::none;
+    if (module == "Sigmoid") return Activation::sigmoid;
+    if (module == "Softmax") return Activation::softmax;
+    throw InputError(
+        "activation_fn of the checkpoint is " + *activation_fn + ", which is not supported",
+        {"one of Identity, Sigmoid, Softmax", "",
+         "Pass activation_fn, one of none, sigmoid, softmax"});
+  }
+
+  std::vector<std::vector<float>> predict(const std::vector<Text>& texts,
+                                          const PredictOptions& options) const {
+    const Activation function = predict_activation(options.activation_fn);
+    const bool sums_to_one = options.apply_softmax && bundle.manifest().labels.size() > 1;
+    const auto score = [&](const std::vector<float>& logits) {
+      std::vector<float> scores = decoding::score_labels(logits, function);
+      return sums_to_one ? decoding::softmax(scores) : scores;
+    };
+    EncodeOptions how;
+    how.truncation = truncation;
+    how.max_length = max_length;
+    return answer(texts, how, true, options.batch_size, score);
   }
 
   OpenedBundle bundle;
   std::optional<std::string> problem_type;
+  std::optional<std::string> activation_fn;
   std::string function_to_apply;
   std::optional<std::int64_t> top_k;
   Truncation truncation;
   std::optional<std::int64_t> max_length;
 };
 
-TextClassification::TextClassification(std::unique_ptr<const Parts> parts)
-    : parts_(std::move(parts)) {}
-TextClassification::TextClassification(TextClassification&&) noexcept = default;
-TextClassification& TextClassification::operator=(TextClassification&&) noexcept = default;
-TextClassification::~TextClassification() = default;
+TextClassification::TextClassification(std::shared_ptr<const Parts> parts)
+    : Pipeline({parts, &parts->bundle}), parts_(std::move(parts)) {}
 
 TextClassification TextClassification::open(const std::string& path, const OpenOptions& options) {
-  return TextClassification(std::make_unique<const Parts>(path, options));
+  return TextClassification(std::make_shared<const Parts>(path, options));
 }
 
-const Tokenizer& TextClassification::tokenizer() const { return parts_->bundle.tokenizer(); }
-
-const std::vector<std::string>& TextClassification::labels() const {
-  return parts_->bundle.manifest().labels;
-}
-
-std::vector<Label> TextClassification::operator()(const Text& text,
+std::vector<Label> TextClassification::operator()(const Text& item,
                                                   const TextClassificationOptions& options) const {
-  const Activation activation = parts_->activation(options.function_to_apply);
-  const Row row = parts_->encode(text, parts_->tokenization(options));
-  return parts_->decode({row}, activation, parts_->labels_reported(options)).front();
+  return parts_->answer({item}, options, false).front();
 }
 
 std::vector<std::vector<Label>> TextClassification::operator()(
-    const std::vector<Text>& texts, const TextClassificationOptions& options) const {
-  const Activation activation = parts_->activation(options.function_to_apply);
-  const std::optional<std::size_t> top_k = parts_->labels_reported(options);
-  const EncodeOptions how = parts_->tokenization(options);
-  std::vector<Row> rows;
-  for (std::size_t index = 0; index < texts.size(); ++index) {
-    rows.push_back(
-        pipelines::naming_item(index, [&] { return parts_->encode(texts[index], how); }));
+    const std::vector<Text>& items, const TextClassificationOptions& options) const {
+  return parts_->answer(items, options, true);
+}
+
+bool TextClassification::reports_best_alone() const { return parts_->top_k == 1; }
+
+std::vector<std::vector<float>> TextClassification::predict(const std::vector<Text>& texts,
+                                                            const PredictOptions& options) const {
+  return parts_->predict(texts, options);
+}
+
+std::vector<Ranked> TextClassification::rank(std::string_view query,
+                                             const std::vector<std::string_view>& documents,
+                                             std::optional<std::size_t> top_k,
+                                             const PredictOptions& options) const {
+  if (labels().size() != 1) {
+    throw InputError("rank does not fit the bundle",
+                     {"a head of one label", std::to_string(labels().size()) + " labels",
+                      "Use predict, which scores each label"});
   }
-  return parts_->decode(rows, activation, top_k);
+  if (top_k) pipelines::check_whole<std::size_t>("top_k", *top_k, 1);
+  std::vector<Text> pairs;
+  for (const std::string_view document : documents) pairs.emplace_back(query, document);
+  const std::vector<std::vector<float>> scores = predict(pairs, options);
+  std::vector<Ranked> ranked;
+  for (std::size_t place = 0; place < scores.size(); ++place) {
+    ranked.push_back({place, scores[place].front()});
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [](const Ranked& left, const Ranked& right) {
+    return left.score > right.score;
+  });
+  if (top_k && *top_k < ranked.size()) ranked.resize(*top_k);
+  return ranked;
 }
 
 }  // namespace bert_export

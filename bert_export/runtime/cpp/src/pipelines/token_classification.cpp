@@ -1,23 +1,24 @@
-#include "bert_export/errors.hpp"
-#include "bert_export/pipelines.hpp"
+#include "bert_export/token_classification.hpp"
+
 #include "decoding/entities.hpp"
-#include "pipelines/opened_bundle.hpp"
+#include "pipelines/answering.hpp"
 
 namespace bert_export {
 
-using decoding::Aggregation;
-using decoding::TaggedText;
 using pipelines::OpenedBundle;
 using pipelines::Parameters;
 using pipelines::Row;
 using pipelines::RowOutputs;
 
+using decoding::Aggregation;
+using decoding::TaggedText;
+
 namespace {
 
 Aggregation read_aggregation(const std::string& asked) {
-  const std::string name = pipelines::check_word(
-      "aggregation_strategy", asked, {"none", "simple", "first", "average", "max"},
-      "one of none, simple, first, average, max");
+  const std::string name = pipelines::check_word("aggregation_strategy", asked,
+                                                 {"none", "simple", "first", "average", "max"},
+                                                 "one of none, simple, first, average, max");
   if (name == "simple") return Aggregation::simple;
   if (name == "first") return Aggregation::first;
   if (name == "average") return Aggregation::average;
@@ -31,17 +32,13 @@ struct Settings {
   EncodeOptions encoding;
 };
 
-// A text, and the windows over it.
-struct Item {
-  TaggedText text;
-  std::vector<Row> windows;
-};
-
 TaggedText tagged_text(const Text& text, const std::string& delimiter) {
   if (text.kind == Text::Kind::single) return {std::string(text.parts[0]), {}, {}, false};
-  if (text.kind == Text::Kind::words) {
-    return TaggedText::from_words({text.parts.begin(), text.parts.end()}, delimiter);
-  }
+  return TaggedText::from_words({text.parts.begin(), text.parts.end()}, delimiter);
+}
+
+void check_kind(const Text& text) {
+  if (text.kind != Text::Kind::pair) return;
   throw InputError("text is of the wrong type", {"a text or its words", "a pair of texts"});
 }
 
@@ -52,7 +49,7 @@ struct TokenClassification::Parts {
       : bundle(path, "token-classification", options),
         table(decoding::TagTable::from_labels(bundle.manifest().labels)) {
     bundle.check_labels();
-    const Parameters own(bundle.manifest());
+    const Parameters own(bundle);
     aggregation_strategy = own.string("aggregation_strategy", "none");
     ignore_labels = own.strings("ignore_labels", {"O"});
     stride = own.whole("stride", std::nullopt, 0);
@@ -91,36 +88,41 @@ struct TokenClassification::Parts {
     return settings;
   }
 
-  Item encode(const Text& text, const Settings& settings) const {
-    Item item{tagged_text(text, settings.delimiter), {}};
+  std::vector<Row> encode(const Text& text, const Settings& settings) const {
+    std::vector<Row> windows;
     for (Encoded& window : bundle.tokenizer().encode(text, settings.encoding)) {
-      item.windows.push_back({std::move(window)});
+      windows.push_back({std::move(window)});
     }
-    return item;
+    return windows;
   }
 
-  std::vector<std::vector<Entity>> decode(const std::vector<Item>& items,
-                                          const Settings& settings) const {
-    std::vector<Row> rows;
-    for (const Item& item : items) {
-      rows.insert(rows.end(), item.windows.begin(), item.windows.end());
-    }
-    const std::vector<RowOutputs> outputs = bundle.run_rows(rows);
+  std::vector<std::vector<Entity>> answer(const std::vector<Text>& texts,
+                                          const TokenClassificationOptions& options,
+                                          bool several) const {
+    const Settings chosen = settings(options);
+    using Logits = std::vector<float>;  // (S, L)
     const auto join = [this](const std::vector<std::string>& tokens) {
       return bundle.tokenizer().join(tokens);
     };
-    std::vector<std::vector<Entity>> answers;
-    auto own = outputs.begin();
-    for (const Item& item : items) {
-      std::vector<decoding::TaggedWindow> windows;
-      for (const Row& window : item.windows) {
-        const std::vector<float>& logits = (own++)->at("logits");
-        windows.push_back({&window.encoded, {logits.data(), window.encoded.size(), table.names.size()}});
-      }
-      answers.push_back(
-          decoding::decode_entities(item.text, windows, table, settings.tagging, join));
-    }
-    return answers;
+    return pipelines::answer_items(
+        bundle, texts.size(), several, options.batch_size,
+        [&](std::size_t item) {
+          check_kind(texts[item]);
+          return encode(texts[item], chosen);
+        },
+        [](const Row&, const RowOutputs& outputs) {
+          const decoding::Vector logits = outputs.at("logits");
+          return Logits(logits.begin(), logits.end());
+        },
+        [&](std::size_t item, const std::vector<Row>& rows, const std::vector<Logits>& kept) {
+          std::vector<decoding::TaggedWindow> windows;
+          for (std::size_t row = 0; row < rows.size(); ++row) {
+            const Encoded& own = rows[row].encoded;
+            windows.push_back({&own, {kept[row].data(), own.size(), table.names.size()}});
+          }
+          return decoding::decode_entities(tagged_text(texts[item], chosen.delimiter), windows,
+                                           table, chosen.tagging, join);
+        });
   }
 
   OpenedBundle bundle;
@@ -132,38 +134,21 @@ struct TokenClassification::Parts {
   Truncation truncation;
 };
 
-TokenClassification::TokenClassification(std::unique_ptr<const Parts> parts)
-    : parts_(std::move(parts)) {}
-TokenClassification::TokenClassification(TokenClassification&&) noexcept = default;
-TokenClassification& TokenClassification::operator=(TokenClassification&&) noexcept = default;
-TokenClassification::~TokenClassification() = default;
+TokenClassification::TokenClassification(std::shared_ptr<const Parts> parts)
+    : Pipeline({parts, &parts->bundle}), parts_(std::move(parts)) {}
 
-TokenClassification TokenClassification::open(const std::string& path,
-                                              const OpenOptions& options) {
-  return TokenClassification(std::make_unique<const Parts>(path, options));
-}
-
-const Tokenizer& TokenClassification::tokenizer() const { return parts_->bundle.tokenizer(); }
-
-const std::vector<std::string>& TokenClassification::labels() const {
-  return parts_->bundle.manifest().labels;
+TokenClassification TokenClassification::open(const std::string& path, const OpenOptions& options) {
+  return TokenClassification(std::make_shared<const Parts>(path, options));
 }
 
 std::vector<Entity> TokenClassification::operator()(
-    const Text& text, const TokenClassificationOptions& options) const {
-  const Settings settings = parts_->settings(options);
-  return parts_->decode({parts_->encode(text, settings)}, settings).front();
+    const Text& item, const TokenClassificationOptions& options) const {
+  return parts_->answer({item}, options, false).front();
 }
 
 std::vector<std::vector<Entity>> TokenClassification::operator()(
-    const std::vector<Text>& texts, const TokenClassificationOptions& options) const {
-  const Settings settings = parts_->settings(options);
-  std::vector<Item> items;
-  for (std::size_t index = 0; index < texts.size(); ++index) {
-    items.push_back(
-        pipelines::naming_item(index, [&] { return parts_->encode(texts[index], settings); }));
-  }
-  return parts_->decode(items, settings);
+    const std::vector<Text>& items, const TokenClassificationOptions& options) const {
+  return parts_->answer(items, options, true);
 }
 
 }  // namespace bert_export

@@ -4,14 +4,13 @@
 
 #include "bert_export/errors.hpp"
 #include "sessions/onnxruntime_api.hpp"
+#include "sessions/pieces.hpp"
 #include "sessions/processor.hpp"
 
 namespace bert_export::sessions {
 namespace {
 
 using namespace onnxruntime;  // NOLINT: its names are those of the library that is wrapped
-
-constexpr int most_threads = 1024;
 
 // Fusions of ONNX Runtime's extended level, which would undo the graph's form.
 constexpr const char* fusions =
@@ -28,10 +27,12 @@ class OnnxRuntimeSession : public Session {
                      const SessionOptions& options)
       : library_(Library::open(options.library)),
         graph_(engine.graph),
+        longest_(options.longest),
         shrink_arena_(options.shrink_arena),
+        cuts_(can_cut(engine.graph)),
         session_(library_),
         memory_(library_) {
-    check_types(path);
+    check_types(path, graph_);
     start(path, options, saturates(engine.processor, detect_processor()));
     check_names<SessionGetInputCount, SessionGetInputName>(path, "inputs", graph_.inputs);
     check_names<SessionGetOutputCount, SessionGetOutputName>(path, "outputs", graph_.outputs);
@@ -41,7 +42,16 @@ class OnnxRuntimeSession : public Session {
   }
 
   Outputs run(const Feeds& feeds) const override {
-    check_feeds(graph_.inputs, feeds);
+    check_feeds(graph_.inputs, feeds, longest_);
+    const std::vector<Feeds> pieces = cuts_ ? cut_feeds(graph_, feeds) : std::vector<Feeds>();
+    if (pieces.empty()) return run_piece(feeds);
+    std::vector<Outputs> outputs;
+    for (const Feeds& piece : pieces) outputs.push_back(run_piece(piece));
+    return join_outputs(std::move(outputs));
+  }
+
+ private:
+  Outputs run_piece(const Feeds& feeds) const {
     std::vector<OwnedValue> values;
     std::vector<const char*> input_names;
     std::vector<const Value*> inputs;
@@ -69,18 +79,6 @@ class OnnxRuntimeSession : public Session {
       answer.emplace(output_names[index], read(outputs[index], output_names[index]));
     }
     return answer;
-  }
-
- private:
-  void check_types(const std::string& path) const {
-    for (const auto& [specs, dtype] :
-         {std::pair(&graph_.inputs, "int64"), std::pair(&graph_.outputs, "float32")}) {
-      for (const bundle::TensorSpec& spec : *specs) {
-        if (spec.dtype == dtype) continue;
-        throw BundleError("graph " + path + " has a tensor " + spec.name + " of an unsupported type",
-                          {dtype, spec.dtype});
-      }
-    }
   }
 
   // Starts ONNX Runtime so that it keeps the form of the graph, which was measured fastest: only its
@@ -188,7 +186,10 @@ class OnnxRuntimeSession : public Session {
 
   const Library& library_;
   bundle::GraphRecord graph_;
+  std::optional<std::int64_t> longest_;
   bool shrink_arena_;
+  // Whether large batches run in pieces.
+  bool cuts_;
   OwnedSession session_;
   OwnedMemoryInfo memory_;
 };
@@ -198,10 +199,7 @@ class OnnxRuntimeSession : public Session {
 std::unique_ptr<Session> open_onnxruntime(const std::string& folder,
                                           const bundle::EngineRecord& engine,
                                           const SessionOptions& options) {
-  if (options.threads < 0 || options.threads > most_threads) {
-    throw InputError("threads is wrong", {"a whole number from 1 to " + std::to_string(most_threads),
-                                          std::to_string(options.threads)});
-  }
+  check_threads(options.threads);
   return std::make_unique<OnnxRuntimeSession>(folder + "/" + engine.graph.file, engine, options);
 }
 

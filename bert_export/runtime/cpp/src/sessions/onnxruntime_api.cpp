@@ -2,13 +2,15 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <sstream>
 
 #include "bert_export/errors.hpp"
 #include "sessions/library_search.hpp"
+#include "sessions/versions.hpp"
+#include "text/printing.hpp"
 
 namespace bert_export::sessions::onnxruntime {
 namespace {
@@ -26,16 +28,11 @@ const EngineLibrary& engine() {
   return library;
 }
 
-std::string one_line(const std::string& text) {
-  std::istringstream words(text);
-  std::string line;
-  for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
-  return line.empty() ? "an error without words" : line;
-}
-
 }  // namespace
 
 Library::Library(const std::string& asked) {
+  // Its telemetry reads this once, when it is loaded, and no later call stops it. What is set stays.
+  ::setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   void* const library = open_library(engine(), asked);
   using GetApiBase = const ApiBase* (*)();
   const auto get_base = reinterpret_cast<GetApiBase>(::dlsym(library, "OrtGetApiBase"));
@@ -45,10 +42,12 @@ Library::Library(const std::string& asked) {
   }
   const ApiBase* const base = get_base();
   version_ = base->get_version();
+  check_version(engine().package, oldest_onnxruntime, version_);
   table_ = base->get_api(api_version);
   if (table_ == nullptr) {
-    throw TargetError("engine onnxruntime " + version_ + " is too old",
-                      {"1.17 or later", version_, "Run: pip install --upgrade onnxruntime"});
+    throw TargetError("library of onnxruntime " + version_ + " is another",
+                      {"one with version " + std::to_string(api_version) + " of its interface",
+                       "none"});
   }
   if (const Failure failure = call<CreateEnv>(LoggingLevel::fatal, "bert_export", &env_)) {
     throw TargetError("engine onnxruntime " + version_ + " cannot start", {"", failure.text});
@@ -68,8 +67,9 @@ const Library& Library::open(const std::string& asked) {
 
 Failure Library::failure_of(Status* status) const {
   if (status == nullptr) return {};
-  Failure failure{one_line(function<GetErrorMessage>()(status))};
+  Failure failure{text::one_line(function<GetErrorMessage>()(status))};
   function<ReleaseStatus>()(status);
+  if (!failure) failure.text = "an error without words";
   return failure;
 }
 

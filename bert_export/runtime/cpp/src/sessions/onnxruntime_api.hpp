@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <string>
 
+#include "sessions/session.hpp"
+
 namespace bert_export::sessions::onnxruntime {
 
 inline constexpr std::uint32_t api_version = 17;
@@ -79,12 +81,6 @@ using ReleaseSessionOptions = Entry<100, void(SessionOptionsHandle*)>;
 using AddSessionConfigEntry =
     Entry<130, Status*(SessionOptionsHandle*, const char*, const char*)>;
 using AddRunConfigEntry = Entry<165, Status*(RunOptions*, const char*, const char*)>;
-
-// What is wrong, in the library's words and on one line; empty where nothing is.
-struct Failure {
-  std::string text;
-  explicit operator bool() const { return !text.empty(); }
-};
 
 // An opened library and its environment, which live until the process ends.
 class Library {

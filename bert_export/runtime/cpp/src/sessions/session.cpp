@@ -9,28 +9,14 @@ namespace {
 
 // The axis of a batch's masks, which may have none.
 constexpr const char* masked_axis = "masked";
+constexpr const char* sequence_axis = "sequence";
+constexpr int most_threads = 1024;
 
 std::string joined(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
   return list.empty() ? "none" : list;
-}
-
-std::string shown(const Shape& shape) {
-  std::string list;
-  for (const std::int64_t size : shape) list += (list.empty() ? "" : ", ") + std::to_string(size);
-  return "(" + list + (shape.size() == 1 ? ",)" : ")");
-}
-
-std::string shown(const bundle::TensorSpec& spec) {
-  std::string list;
-  for (const auto& axis : spec.shape) {
-    const auto* const name = std::get_if<std::string>(&axis);
-    list += list.empty() ? "" : ", ";
-    list += name != nullptr ? *name : std::to_string(std::get<std::int64_t>(axis));
-  }
-  return "(" + list + ")";
 }
 
 void check_names(const std::vector<bundle::TensorSpec>& inputs, const Feeds& feeds) {
@@ -59,7 +45,7 @@ void check_shape(const bundle::TensorSpec& spec, const Feed& feed,
   }
   if (!fits || count != static_cast<std::int64_t>(feed.numbers.size())) {
     throw InputError("input " + spec.name + " has the wrong shape",
-                     {shown(spec), shown(feed.shape)});
+                     {axes_of(spec), shown(feed.shape)});
   }
   if (count == 0 && !may_be_empty) {
     throw InputError("input " + spec.name + " is empty", {"no axis of size 0", shown(feed.shape)});
@@ -77,7 +63,9 @@ void check_numbers(const bundle::TensorSpec& spec, const Feed& feed) {
 
 }  // namespace
 
-void check_feeds(const std::vector<bundle::TensorSpec>& inputs, const Feeds& feeds) {
+std::map<std::string, std::int64_t> check_feeds(const std::vector<bundle::TensorSpec>& inputs,
+                                                const Feeds& feeds,
+                                                std::optional<std::int64_t> longest) {
   check_names(inputs, feeds);
   std::map<std::string, std::int64_t> sizes;
   for (const bundle::TensorSpec& spec : inputs) {
@@ -85,6 +73,46 @@ void check_feeds(const std::vector<bundle::TensorSpec>& inputs, const Feeds& fee
     check_shape(spec, feed, sizes);
     check_numbers(spec, feed);
   }
+  const auto tokens = sizes.find(sequence_axis);
+  if (longest && tokens != sizes.end() && tokens->second > *longest) {
+    throw InputError("rows are longer than the model takes",
+                     {"at most " + std::to_string(*longest) + " tokens, its positions",
+                      std::to_string(tokens->second)});
+  }
+  return sizes;
+}
+
+void check_types(const std::string& path, const bundle::GraphRecord& graph) {
+  for (const auto& [specs, dtype] :
+       {std::pair(&graph.inputs, "int64"), std::pair(&graph.outputs, "float32")}) {
+    for (const bundle::TensorSpec& spec : *specs) {
+      if (spec.dtype == dtype) continue;
+      throw BundleError("graph " + path + " has a tensor " + spec.name + " of an unsupported type",
+                        {dtype, spec.dtype});
+    }
+  }
+}
+
+void check_threads(int threads) {
+  if (threads >= 0 && threads <= most_threads) return;
+  throw InputError("threads is wrong", {"a whole number from 1 to " + std::to_string(most_threads),
+                                        std::to_string(threads)});
+}
+
+std::string axes_of(const bundle::TensorSpec& spec) {
+  std::string list;
+  for (const auto& axis : spec.shape) {
+    const auto* const name = std::get_if<std::string>(&axis);
+    list += list.empty() ? "" : ", ";
+    list += name != nullptr ? *name : std::to_string(std::get<std::int64_t>(axis));
+  }
+  return "(" + list + ")";
+}
+
+std::string shown(const Shape& shape) {
+  std::string list;
+  for (const std::int64_t size : shape) list += (list.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + list + (shape.size() == 1 ? ",)" : ")");
 }
 
 }  // namespace bert_export::sessions

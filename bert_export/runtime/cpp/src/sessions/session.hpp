@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,12 @@ struct Output {
 using Feeds = std::map<std::string, Feed>;
 using Outputs = std::map<std::string, Output>;
 
+// What is wrong, in an engine's words and on one line; empty where nothing is.
+struct Failure {
+  std::string text;
+  explicit operator bool() const { return !text.empty(); }
+};
+
 struct SessionOptions {
   // Threads inside an operator; 0 leaves it to the engine, which takes all cores.
   int threads = 0;
@@ -36,6 +43,15 @@ struct SessionOptions {
   bool shrink_arena = false;
   // The engine's shared library; found where it is empty.
   std::string library;
+  // OpenVINO's: latency gives all threads to one run, throughput splits them among several.
+  std::string hint;
+  // OpenVINO's: a folder for compiled graphs; none where it is empty.
+  std::string cache;
+  // OpenVINO's: shapes of the first input for which the graph is compiled once more.
+  std::vector<Shape> shapes;
+  // Tokens of a row at most: engines differ in what they do with more than the model has positions
+  // for.
+  std::optional<std::int64_t> longest;
 };
 
 // Runs one graph; safe to call from several threads.
@@ -49,10 +65,29 @@ class Session {
   // Runs the graph once. Throws InputError where a feed is missing, unknown or of another shape, or
   // holds a number that the model has no row for.
   virtual Outputs run(const Feeds& feeds) const = 0;
+
+  // Rows are best padded to a multiple of so many tokens.
+  virtual std::size_t row_multiple() const { return 1; }
+  // Rows of a batch at most, where the engine bounds them.
+  virtual std::optional<std::size_t> max_rows() const { return std::nullopt; }
 };
 
 // Compares feeds with the graph's inputs before the engine sees them; a named axis must agree
-// between inputs. Throws InputError.
-void check_feeds(const std::vector<bundle::TensorSpec>& inputs, const Feeds& feeds);
+// between inputs, and a row may not be longer than `longest`. Returns the size of every named axis.
+// Throws InputError.
+std::map<std::string, std::int64_t> check_feeds(const std::vector<bundle::TensorSpec>& inputs,
+                                                const Feeds& feeds,
+                                                std::optional<std::int64_t> longest = std::nullopt);
+
+// Refuses a graph whose inputs are no int64 or whose outputs are no float32. Throws BundleError.
+void check_types(const std::string& path, const bundle::GraphRecord& graph);
+
+// The option `threads` of an engine; 0 leaves it to the engine. Throws InputError.
+void check_threads(int threads);
+
+// A shape as messages quote it, such as (2, 8).
+std::string shown(const Shape& shape);
+// The axes of a tensor as messages name them, such as (batch, sequence).
+std::string axes_of(const bundle::TensorSpec& spec);
 
 }  // namespace bert_export::sessions

@@ -1,6 +1,8 @@
 #include "text/printing.hpp"
 
+#include <charconv>
 #include <cstdint>
+#include <sstream>
 
 #include "text/unicode.hpp"
 #include "text/utf8.hpp"
@@ -74,6 +76,19 @@ std::string printable(std::string_view text) {
 std::string shown(std::string_view text) {
   const std::string_view start = text.substr(0, byte_of(text, most_characters));
   return start.size() < text.size() ? quoted(start) + "..." : cut(quoted(text));
+}
+
+std::string one_line(const std::string& text) {
+  std::istringstream words(text);
+  std::string line;
+  for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
+  return line;
+}
+
+std::string shown(double number) {
+  char digits[32];
+  const std::string text(digits, std::to_chars(digits, digits + sizeof(digits), number).ptr);
+  return text.find_first_of(".en") == text.npos ? text + ".0" : text;
 }
 
 std::string shown(const std::vector<std::string_view>& texts, std::string_view brackets) {

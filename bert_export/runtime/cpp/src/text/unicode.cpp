@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "text/utf8.hpp"
+
 namespace bert_export::text {
 namespace {
 
@@ -35,6 +37,21 @@ Sequence decompose(char32_t code) noexcept {
 
 Sequence lower_case(char32_t code) noexcept {
   return look_up(code, lower_case_mappings, lower_case_count, lower_case_pool);
+}
+
+std::string_view stripped(std::string_view text) noexcept {
+  std::size_t begin = text.size();
+  std::size_t end = 0;
+  for (std::size_t place = 0; place < text.size();) {
+    const Decoded decoded = decode_at(text, place);
+    const std::size_t bytes = decoded.bytes == 0 ? 1 : decoded.bytes;
+    if (decoded.bytes == 0 || !has(decoded.code, whitespace)) {
+      begin = begin < place ? begin : place;
+      end = place + bytes;
+    }
+    place += bytes;
+  }
+  return begin < end ? text.substr(begin, end - begin) : std::string_view();
 }
 
 }  // namespace bert_export::text

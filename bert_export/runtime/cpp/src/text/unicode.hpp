@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "text/unicode_tables.hpp"
 
@@ -42,5 +43,8 @@ Sequence decompose(char32_t code) noexcept;
 
 // The lower case of a code point with the flag `lowercased`; no context counts, not even a sigma's.
 Sequence lower_case(char32_t code) noexcept;
+
+// A text without whitespace at its ends.
+std::string_view stripped(std::string_view text) noexcept;
 
 }  // namespace bert_export::text

@@ -1,0 +1,171 @@
+"""The compiled module, where it is built: the C++ tokenizer behind the Python one's interface.
+
+``bert-export cpp --native`` builds it. Answers are the same with it and without it; what it cannot
+do exactly, such as a vocabulary that is no WordPiece, and what it refuses, the ``tokenizers``
+library does. :func:`native_state` says whether it is used and why not, and so do ``inspect`` and
+the logger ``bert_export``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from bert_export.bundle import TokenizerRecord
+from bert_export.errors import one_line
+from bert_export.runtime.cpp_build import MODULE, sources_state
+from bert_export.runtime.decoding.encoded import Encoded, TokenLists
+
+__all__ = ["SWITCH", "NativeEncoding", "NativeTokenizer", "native_state", "open_native"]
+
+SWITCH = "BERT_EXPORT_NATIVE"
+"""Environment variable; 0 leaves the module unused."""
+
+_LOGGER = logging.getLogger(__name__)
+_BUILD = "Run: bert-export cpp --native"
+
+
+class NativeEncoding(Encoded):
+    """A row that the module made; its fields become Python's when they are asked for.
+
+    Args:
+        row: The module's row, whose ``input_ids`` and ``token_type_ids`` are int64 (1, S).
+        again: Encodes once more with the ``tokenizers`` library, for what was cut off; ``None``
+            where nothing was.
+    """
+
+    row: Any
+    _again: Callable[[], Encoded] | None
+
+    def __init__(self, row: Any, again: Callable[[], Encoded] | None) -> None:
+        own = self.__dict__  # the class is frozen
+        own["row"] = row
+        own["_again"] = again
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "overflowing":
+            value: Any = () if self._again is None else self._again().overflowing
+        elif name in _FIELDS:
+            value = getattr(self.row, name)
+        else:
+            raise AttributeError(name)
+        self.__dict__[name] = value
+        return value
+
+    def read_tokens(self, text: str, *, prefixed: bool, unk_id: int | None) -> TokenLists:
+        lists: TokenLists = self.row.read_tokens(text, prefixed, -1 if unk_id is None else unk_id)
+        return lists
+
+
+_FIELDS = frozenset(
+    {
+        "ids",
+        "type_ids",
+        "tokens",
+        "offsets",
+        "word_ids",
+        "sequence_ids",
+        "special_tokens_mask",
+    }
+)
+
+
+class NativeTokenizer:
+    """The module's tokenizer; safe to call from several threads.
+
+    Args:
+        backend: The module's object.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._encode = backend.encode
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        seconds: Sequence[str],
+        limit: int,
+        *,
+        add_special_tokens: bool,
+        again: Callable[[int], Encoded],
+    ) -> list[NativeEncoding] | None:
+        """Rows of texts or pairs, of which the longer text is cut first.
+
+        Args:
+            texts: One per row.
+            seconds: Their second texts; none where there are no pairs.
+            limit: Tokens of a row.
+            add_special_tokens: Whether ``[CLS]`` and ``[SEP]`` are added.
+            again: Encodes the text of an index with the ``tokenizers`` library.
+
+        Returns:
+            The rows; ``None`` where the module refuses them, so that the caller takes the path
+            whose errors name the text.
+        """
+        try:
+            rows = self._encode(texts, seconds, limit, add_special_tokens)
+        except (ValueError, TypeError):  # UnicodeEncodeError is a ValueError
+            return None
+        return [
+            NativeEncoding(row, partial(again, index) if len(row) >= limit else None)
+            for index, row in enumerate(rows)
+        ]
+
+
+def open_native(json: str, record: TokenizerRecord) -> NativeTokenizer | None:
+    """The module's tokenizer for a ``tokenizer.json``; ``None`` where it is not to be used.
+
+    The reason is logged, once per process where it is not the tokenizer's.
+    """
+    module, reason = _module()
+    if module is None:
+        _log_once(reason)
+        return None
+    try:
+        return NativeTokenizer(module.Tokenizer(json, msgspec.to_builtins(record)))
+    except ValueError as error:
+        _LOGGER.info("tokenizer in pure Python: %s", one_line(error))
+        return None
+
+
+def native_state() -> str:
+    """Whether the module is used, in one line."""
+    module, reason = _module()
+    return reason if module is None else "compiled module"
+
+
+@cache
+def _log_once(reason: str) -> None:
+    _LOGGER.info("%s", reason)
+
+
+def _module() -> tuple[Any, str]:
+    """The module, or ``None`` and why it is not used."""
+    if os.environ.get(SWITCH) == "0":
+        return None, f"pure Python: {SWITCH} is 0"
+    return _built_module()
+
+
+@cache
+def _built_module() -> tuple[Any, str]:
+    try:
+        module = import_module(f"bert_export.runtime.{MODULE}")
+    except ModuleNotFoundError:
+        return None, f"pure Python: the compiled module is not built. {_BUILD}"
+    except ImportError as error:
+        return (
+            None,
+            f"pure Python: the compiled module cannot be loaded: {one_line(error)}. {_BUILD}",
+        )
+    if module.state != sources_state():
+        return None, f"pure Python: the compiled module is of other sources. {_BUILD}"
+    return module, ""
