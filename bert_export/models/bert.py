@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 KeysValues: TypeAlias = tuple[Tensor, Tensor]
-"""Keys and values of one layer, float32: (B, N, P, D) each, with those of this call (B, N, T, D)."""
+"""Keys and values of one layer, (B, N, P, D) each; with those of this call (B, N, T, D)."""
 
 
 def _quick_gelu(x: Tensor) -> Tensor:
