@@ -5,6 +5,7 @@
     BertExportError
     ├── BudgetError            an accuracy budget cannot be kept in INT8
     ├── BundleError            a bundle is missing, tampered with, truncated or of another version
+    ├── BusyError              more calls wait for an engine than its queue holds
     ├── CalibrationError       a calibration set is unknown, too small or sets no range
     ├── CheckpointError        a checkpoint cannot be read, or its tensors do not fit its config
     ├── ConfigError            config.json holds a value that the reference model does not implement
@@ -17,6 +18,7 @@
     ├── TargetError            an engine cannot take the graph, or its builder failed
     ├── TaskError              the task is unknown, or its head is not in the checkpoint
     ├── TokenizerError         tokenizer files are missing, malformed or contradictory
+    ├── TooLargeError          a request is larger than a service takes
     ├── TracingError           the traced graph is not what the task promises
     └── VerificationError      the exported graph does not answer as the PyTorch head does
 
@@ -32,6 +34,7 @@ __all__ = [
     "BertExportError",
     "BudgetError",
     "BundleError",
+    "BusyError",
     "CalibrationError",
     "CheckpointError",
     "ConfigError",
@@ -44,6 +47,7 @@ __all__ = [
     "TargetError",
     "TaskError",
     "TokenizerError",
+    "TooLargeError",
     "TracingError",
     "VerificationError",
     "nearest",
@@ -249,6 +253,10 @@ class BundleError(BertExportError):
     """A bundle is missing, tampered with, truncated or of another version."""
 
 
+class BusyError(BertExportError):
+    """More calls wait for an engine than its queue holds."""
+
+
 class CalibrationError(BertExportError):
     """A calibration set is unknown, too small or sets no range."""
 
@@ -306,6 +314,10 @@ class TaskError(BertExportError):
 
 class TokenizerError(BertExportError):
     """Tokenizer files are missing, malformed or contradictory."""
+
+
+class TooLargeError(BertExportError):
+    """A request is larger than a service takes."""
 
 
 class TracingError(BertExportError):

@@ -147,3 +147,43 @@ def test_openvino_keeps_its_package_for_others(tmp_path: Path) -> None:
     )
     done = run([sys.executable, "-c", program], tmp_path)
     assert (done.stdout.split(), done.stderr) == (["False", "True"], "")
+
+
+SYSTEM_CALLS = (
+    "socket,connect,sendto,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink"
+)
+
+
+def test_no_socket_and_no_write(bundle: Export, tmp_path: Path) -> None:
+    """What a bundle asks of the system while it loads and answers, by every thread and child."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    log, home = tmp_path / "calls", tmp_path / "home"
+    home.mkdir()
+    traced = ["strace", "-f", "-qq", "-e", f"trace={SYSTEM_CALLS}", "-o", str(log)]
+    control = "import socket; socket.socket().close(); open('/dev/null', 'w').close()"
+    if run([*traced, sys.executable, "-c", control], home).returncode:
+        pytest.skip("this machine lets no process trace another")
+    assert offences(log) != ([], []), "a socket and a write are seen here"
+    for engine in bundle.manifest.engines:
+        program = [sys.executable, "-B", "-c", ANSWER, str(bundle.path), engine.target]
+        done = run([*traced, *program], home)
+        assert done.returncode == 0, done.stderr
+        sockets, writes = offences(log)
+        assert sockets == []
+        assert [line for line in writes if '"/dev/null"' not in line] == []
+
+
+def offences(log: Path) -> tuple[list[str], list[str]]:
+    """Calls that open sockets, and calls that succeed in changing a file system."""
+    sockets, writes = [], []
+    for line in log.read_text(errors="replace").splitlines():
+        name = line.split("(")[0].split()[-1]
+        if name in ("socket", "connect", "sendto"):
+            sockets.append(line)
+        elif " = -1 " not in line and (
+            not name.startswith("open")
+            or any(way in line for way in ("O_WRONLY", "O_RDWR", "O_CREAT"))
+        ):
+            writes.append(line)
+    return sockets, writes

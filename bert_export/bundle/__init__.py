@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bert_export.bundle.folder import (
     check_replaceable,
+    check_unchanged,
     read_bundle,
     read_steadily,
     replace_folder,
@@ -65,7 +66,7 @@ from bert_export.bundle.schema import (
     TensorSpec,
     TokenizerRecord,
 )
-from bert_export.bundle.whole_files import write_whole
+from bert_export.bundle.whole_files import whole_file, write_whole
 
 __all__ = [
     "AUTO",
@@ -107,12 +108,14 @@ __all__ = [
     "check_graph",
     "check_opset",
     "check_replaceable",
+    "check_unchanged",
     "hash_file",
     "read_bundle",
     "read_manifest",
     "read_steadily",
     "replace_folder",
     "verify_files",
+    "whole_file",
     "write_manifest",
     "write_whole",
 ]

@@ -27,7 +27,13 @@ from bert_export.bundle.renaming import exchange, rename_new
 from bert_export.bundle.schema import Manifest
 from bert_export.errors import BertExportError, BundleError
 
-__all__ = ["check_replaceable", "read_bundle", "read_steadily", "replace_folder"]
+__all__ = [
+    "check_replaceable",
+    "check_unchanged",
+    "read_bundle",
+    "read_steadily",
+    "replace_folder",
+]
 
 T = TypeVar("T")
 
@@ -125,6 +131,26 @@ def read_bundle(folder: Path) -> Manifest:
         return manifest
 
     return read_steadily(folder, read)
+
+
+def check_unchanged(folder: Path, manifest: Manifest, what: str) -> None:
+    """Make sure that a bundle is the one that was read, before what was made of it is kept.
+
+    Args:
+        folder: Its folder.
+        manifest: As it was read.
+        what: Was done to it meanwhile, for the error.
+
+    Raises:
+        BundleError: It was replaced, or is gone.
+    """
+    if read_manifest(folder) != manifest:
+        raise BundleError(
+            f"bundle {folder} changed while it was {what}",
+            expected="the bundle that was read",
+            got="another manifest",
+            fix="Run it again",
+        )
 
 
 def read_steadily(

@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from bert_export.bundle.locks import LocksUnsupportedError, lock
 
-__all__ = ["write_whole"]
+__all__ = ["whole_file", "write_whole"]
 
 _SUFFIX = ".bert-export-part"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name first, and give it its own name in one step.
-
-    A reader sees the old file or the new one, never a part of it. Where writing fails, the old file
-    stays and nothing is left behind; what a process that was killed left is removed by the next
-    that writes into the folder. Of two that write at once, the last one's content stays.
+    """Write a file as :func:`whole_file` does.
 
     Args:
         path: Of the file; its folder exists.
@@ -29,10 +26,28 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: The disk is full, the folder cannot be written to, and the like.
     """
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file under another name, and give it its own name in one step once it is written.
+
+    A reader sees the old file or the new one, never a part of it. Where writing fails, the old file
+    stays and nothing is left behind; what a process that was killed left is removed by the next
+    that writes into the folder. Of two that write at once, the last one's content stays.
+
+    Args:
+        path: Of the file; its folder exists.
+
+    Raises:
+        OSError: The disk is full, the folder cannot be written to, and the like.
+    """
     _collect_leftovers(path.parent)
     with contextlib.ExitStack() as stack:
         unfinished, file = _make(path, stack)
-        file.write(content)
+        yield file
         file.flush()
         unfinished.chmod(0o644)
         unfinished.replace(path)

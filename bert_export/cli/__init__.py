@@ -13,6 +13,7 @@ _NAMES = (
     "export",
     "build",
     "run",
+    "serve",
     "evaluate",
     "inspect",
     "explain",

@@ -147,9 +147,9 @@ def _file_text(error: OSError) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line; arrays become lists."""
-    import msgspec
+    from bert_export.runtime.json_answers import write_json
 
-    text = msgspec.json.encode(value, enc_hook=_plain).decode()
+    text = write_json(value).decode()
     if codecs.lookup(stdout.encoding).name != "utf-8":
         text = json.dumps(json.loads(text))  # with escapes, which every encoding has
     stdout.out(text, highlight=False)
@@ -158,13 +158,3 @@ def print_json(value: Any) -> None:
 def size_text(size: int) -> str:
     """A size in bytes, as a person reads it."""
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
-def _plain(value: Any) -> Any:
-    import numpy as np
-
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    raise NotImplementedError(f"{type(value).__name__} has no JSON form")

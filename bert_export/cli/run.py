@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
@@ -93,6 +93,13 @@ class _CallOption(values.StringKind):
     help="Whose engine answers.  [default: the bundle's default target]",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads inside an operator.")
+@click.option(
+    "--input",
+    "table",
+    metavar="FILE",
+    help="Answer the rows of a Parquet file into --output; interrupted, the same command goes on.",
+)
+@click.option("--output", metavar="FILE", help="The rows of --input with their column `answer`.")
 def run_command(
     bundle: str,
     inputs: tuple[str, ...],
@@ -102,6 +109,8 @@ def run_command(
     data_options: DataOptions,
     target: str | None,
     threads: int | None,
+    table: str | None,
+    output: str | None,
 ) -> None:
     """Answer INPUTS with BUNDLE, one JSON line each.
 
@@ -115,6 +124,17 @@ def run_command(
         named = dict(_option(option) for option in options)
     with errors_on_one_line():
         _check_call(bundle, task, named)
+        if table is not None or output is not None:
+            if table is None or output is None or inputs or data is not None:
+                raise UsageProblem(
+                    InputError(
+                        "input and output do not go together with what is given",
+                        expected="--input FILE and --output FILE, without texts and --data",
+                    )
+                )
+            call = _TableCall(task, target, threads, data_options.columns, named)
+            _answer_table(bundle, table, output, call)
+            return
         if not inputs and data is None and sys.stdin is None:
             raise UsageProblem(
                 InputError(
@@ -137,6 +157,44 @@ def run_command(
                         raise UsageProblem(error) from None
                     raise
                 print_json(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _TableCall:
+    """How the rows of a file are answered."""
+
+    task: str | None
+    target: str | None
+    threads: int | None
+    fields: Mapping[str, str]
+    options: Mapping[str, Any]
+
+
+def _answer_table(bundle: str, table: str, output: str, call: _TableCall) -> None:
+    """Answer a Parquet file, with a bar where standard error is a terminal."""
+    from tqdm import tqdm
+
+    from bert_export.bulk import answer_parquet
+
+    own = _task(bundle, call.task)
+    with tqdm(unit=" rows", disable=None, file=sys.stderr) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        rows = answer_parquet(
+            table,
+            output,
+            bundle,
+            task=call.task,
+            target=call.target,
+            threads=call.threads,
+            fields=call.fields,
+            options={**own.command_options, **call.options},
+            advance=advance,
+        )
+    stderr.print(f"{rows:,} rows answered in {output}")
 
 
 def _is_refused(
@@ -272,7 +330,7 @@ def _record(line: str, task: Task, columns: Columns) -> dict[str, Any]:
     record = columns.pick(found)
     missing = [name for name in task.required if name not in record]
     if missing or not record:
-        names = task.required or task.optional[:1]
+        names = task.input_fields
         fields = ", ".join(f'"{name}": ...' for name in names)
         lacking = (missing or task.optional)[0]
         raise InputError(

@@ -25,9 +25,9 @@ from bert_export.bundle import (
     Manifest,
     QuantizationOptions,
     QuantizationPlan,
+    check_unchanged,
     hash_file,
     read_bundle,
-    read_manifest,
     replace_folder,
     write_manifest,
 )
@@ -164,13 +164,7 @@ def build(
             added = msgspec.structs.replace(added, engines=tuple(by_target.values()))
         written = msgspec.structs.replace(added, files=hash_files(new))
         write_manifest(new, written)
-        if read_manifest(folder) != manifest:
-            raise BundleError(
-                f"bundle {folder} changed while it was built for {', '.join(targets)}",
-                expected="the bundle that was read",
-                got="another manifest",
-                fix="Run it again",
-            )
+        check_unchanged(folder, manifest, f"built for {', '.join(targets)}")
     return Export(folder, written, tuple(progress.stages))
 
 

@@ -11,6 +11,10 @@ import numpy as np
 from bert_export.hand_over.consumer import Bundle
 from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.tasks import LABELS, find_task
+from bert_export.tasks.fill_mask import TASK as FILL_MASK
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.token_classification import TASK as TOKEN_CLASSIFICATION
+from bert_export.tasks.zero_shot_classification import TASK as ZERO_SHOT_CLASSIFICATION
 
 __all__ = ["differences", "pipeline_answers", "questions"]
 
@@ -25,11 +29,11 @@ def questions(bundle: Bundle) -> list[Any]:
     records = read_calibration(task).records
     spread = [records[index * len(records) // _COUNT] for index in range(_COUNT)]
     plain = [{name: one[name] for name in one if name not in LABELS} for one in spread]
-    if task.name == "sentence-embedding":
+    if task.name == SENTENCE_EMBEDDING.name:
         plain = [{"text": one["text"]} for one in plain]
-    if task.name == "token-classification":
+    if task.name == TOKEN_CLASSIFICATION.name:
         plain = [{"text": " ".join(one["tokens"])} if "tokens" in one else one for one in plain]
-    if task.name == "fill-mask":
+    if task.name == FILL_MASK.name:
         plain = [{"text": _hide_a_word(one["text"], bundle)} for one in plain]
     return [one["text"] if one.keys() == {"text"} else one for one in plain]
 
@@ -47,9 +51,9 @@ def pipeline_answers(bundle: Bundle, inputs: Sequence[Any]) -> list[Any]:
 
 def _ask(bundle: Bundle, one: Any) -> Any:
     pipeline = bundle.pipeline
-    if isinstance(one, Mapping) and bundle.manifest.task == "zero-shot-classification":
+    if isinstance(one, Mapping) and bundle.manifest.task == ZERO_SHOT_CLASSIFICATION.name:
         return pipeline(one["text"], candidate_labels=one["candidate_labels"])
-    if bundle.manifest.task == "sentence-embedding":
+    if bundle.manifest.task == SENTENCE_EMBEDDING.name:
         return pipeline(one, prompt="")
     return pipeline(one)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest
+from bert_export.bundle import MANIFEST, EngineRecord, Manifest
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
-__all__ = ["Bundle", "Consumer", "Trial", "Written"]
+__all__ = ["TARGET", "Bundle", "Consumer", "Trial", "Written"]
+
+TARGET = "onnxruntime"
+"""Whose graph is handed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,26 @@ class Bundle:
     pipeline: Pipeline[Any, Any, Any]
 
     @property
-    def graph(self) -> Path:
-        """The ONNX Runtime graph's file."""
-        return self.folder / self.manifest.engine("onnxruntime").graph.file
+    def engine(self) -> EngineRecord:
+        """What the manifest says of the engine for ONNX Runtime."""
+        return self.manifest.engine(TARGET)
 
     @property
-    def precision(self) -> str:
-        """Of the ONNX Runtime engine."""
-        return self.manifest.engine("onnxruntime").precision
+    def graph(self) -> Path:
+        """That engine's graph file."""
+        return self.folder / self.engine.graph.file
+
+    @property
+    def width(self) -> int | str:
+        """Numbers of a vector, which is all that a sentence embedding's graph gives."""
+        (output,) = self.engine.graph.outputs
+        return output.shape[-1]
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the bundle's files into a folder, which is made."""
+        folder.mkdir(parents=True)
+        for name in (*self.manifest.files, MANIFEST):
+            shutil.copyfile(self.folder / name, folder / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +95,17 @@ class Consumer:
 
     Args:
         name: One of :data:`bert_export.hand_over.names.CONSUMER_NAMES`.
-        tasks: Tasks whose bundles it can read, and what it calls each.
-        write: Writes its folder, which is there and empty.
-        opset: The latest that its usual ONNX Runtime reads; ``None`` for any.
+        tasks: Tasks whose bundles it can read.
+        write: Writes its folder, which is there and empty; the graph's opset is not above the
+            number, where there is one.
         trial: Tries the folder in the consumer; ``None`` where that cannot be done from here.
         call: The bundle's own answer to the inputs of the trial, in the form of the trial's.
         why_not: By task, why the consumer cannot read it, where there is more to say than that.
     """
 
     name: str
-    tasks: Mapping[str, str]
+    tasks: Collection[str]
     write: Callable[[Bundle, Path, int | None], Written]
-    opset: int | None = None
     trial: Trial | None = None
     call: Callable[[Bundle, Sequence[Any]], list[Any]] | None = None
     why_not: Mapping[str, str] = field(default_factory=dict)

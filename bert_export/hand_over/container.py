@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 from bert_export import __version__
-from bert_export.bundle import MANIFEST
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
 from bert_export.tasks import TASKS
 
@@ -74,15 +73,13 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 
 def _write_variant(bundle: Bundle, folder: Path, recipe: str) -> None:
-    (folder / "bundle").mkdir(parents=True)
-    for name in (*bundle.manifest.files, MANIFEST):
-        shutil.copyfile(bundle.folder / name, folder / "bundle" / name)
+    bundle.copy_to(folder / "bundle")
     (folder / "Dockerfile").write_text(recipe, encoding="utf-8")
     (folder / ".dockerignore").write_text("**\n!bundle\n!*.py\n!*.whl\n", encoding="utf-8")
 
 
 CONTAINER = Consumer(
     name="container",
-    tasks=dict.fromkeys(TASKS, "bert-export serve"),
+    tasks=TASKS,
     write=_write,
 )

@@ -8,6 +8,7 @@ from bert_export.hand_over.answers import pipeline_answers
 from bert_export.hand_over.consumer import Bundle, Consumer, Trial, Written
 from bert_export.hand_over.graph_forms import DATA_SUFFIX, write_graph
 from bert_export.hand_over.hugging_face_files import write_config, write_json, write_tokenizer
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["FASTEMBED"]
 
@@ -33,15 +34,14 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     write_tokenizer(bundle, folder)
     graph = folder / "model.onnx"
     written = write_graph(bundle, graph, opset=opset, external_data=True)
-    (width,) = {output.shape[-1] for output in bundle.manifest.engine("onnxruntime").graph.outputs}
-    write_json(folder / "embedding.json", {"dimension": width})
+    write_json(folder / "embedding.json", {"dimension": bundle.width})
     return Written(
         graph=graph,
         opset=written,
         use=(
             "TextEmbedding.add_custom_model(",
             "    model=NAME, pooling=PoolingType.DISABLED, normalization=False,",
-            f"    sources=ModelSource(hf=NAME), dim={width},",
+            f"    sources=ModelSource(hf=NAME), dim={bundle.width},",
             f'    model_file="model.onnx", additional_files=["model.onnx{DATA_SUFFIX}"],',
             ")",
             f'model = TextEmbedding(NAME, specific_model_path="{folder.name}")',
@@ -51,7 +51,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 FASTEMBED = Consumer(
     name="fastembed",
-    tasks={"sentence-embedding": "TextEmbedding"},
+    tasks=(SENTENCE_EMBEDDING.name,),
     write=_write,
     trial=Trial(("fastembed",), _PROGRAM),
     call=pipeline_answers,

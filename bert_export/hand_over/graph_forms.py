@@ -24,6 +24,7 @@ from bert_export.passes.graph_pass import Refusal, remove_unused
 from bert_export.passes.keep_residuals import KeepResiduals
 from bert_export.passes.lower_opset import lower_as_far_as_legal
 from bert_export.tasks.interface import BATCH, MASKED_POSITIONS, SEQUENCE
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = [
     "load_model",
@@ -73,7 +74,7 @@ def write_graph(
             got=strange[0],
             fix="No other tool gives it: export the bundle without that option",
         )
-    if states and bundle.manifest.task == "sentence-embedding":
+    if states and bundle.manifest.task == SENTENCE_EMBEDDING.name:
         put_one_token(model)
     written = lower_to(model, opset)
     save_model(model, path, external_data=external_data)

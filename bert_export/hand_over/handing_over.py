@@ -6,18 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bert_export.bundle import Manifest, replace_folder
+from bert_export.bundle import Manifest, check_unchanged, replace_folder
 from bert_export.errors import BundleError, InputError, TaskError, one_of, shown
 from bert_export.hand_over.comparison import compare_graph
-from bert_export.hand_over.consumer import Bundle, Consumer, Written
+from bert_export.hand_over.consumer import TARGET, Bundle, Consumer, Written
 from bert_export.hand_over.table import CONSUMERS
 from bert_export.hand_over.trying import try_folder
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.loading import load
 
 __all__ = ["HandedOver", "hand_over"]
-
-_TARGET = "onnxruntime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,8 @@ def hand_over(
     Raises:
         InputError: No consumer has that name.
         TaskError: The consumer cannot read the bundle's head.
-        BundleError: There is no such bundle, or it has no engine for ONNX Runtime, or ``output``
-            exists.
+        BundleError: There is no such bundle, it has no engine for ONNX Runtime, it is replaced
+            meanwhile, or ``output`` exists.
         TargetError: The graph cannot take the form or the opset.
         VerificationError: The folder answers otherwise than the bundle.
     """
@@ -79,15 +77,16 @@ def hand_over(
     if os.path.lexists(place):
         raise BundleError(f"output {place} exists already", fix="Remove it, or pass another -o")
     folder = find_bundle(bundle)
-    with load(folder, target=_TARGET, threads=1) as pipeline:
+    with load(folder, target=TARGET, threads=1) as pipeline:
         opened = Bundle(folder, pipeline.manifest, pipeline)
         _check_task(consumer, pipeline.manifest)
         with replace_folder(place) as new:
             named = new / place.name  # consumers name a model by its folder
             named.mkdir()
-            written = consumer.write(opened, named, consumer.opset if opset is None else opset)
+            written = consumer.write(opened, named, opset)
             difference = None if written.graph is None else compare_graph(opened, written.graph)
             loaded = try_folder(consumer, opened, named, python=python)
+            check_unchanged(folder, opened.manifest, f"handed over to {to}")
             _lift(named, new)
     return _report(consumer, place, written, difference, loaded)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from bert_export.bundle import Manifest
 from bert_export.hand_over.consumer import Bundle
+from bert_export.tasks.feature_extraction import TASK as FEATURE_EXTRACTION
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["write_config", "write_json", "write_tokenizer"]
 
-_ARCHITECTURES = {
-    "BertForSentenceEmbedding": "BertModel",  # the pooled head is this project's own class
-}
+# The pooled head is this project's own class.
+_ARCHITECTURES = {SENTENCE_EMBEDDING.head: FEATURE_EXTRACTION.head}
 
 
 def write_json(path: Path, value: Any) -> None:

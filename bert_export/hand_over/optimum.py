@@ -10,18 +10,28 @@ from bert_export.hand_over.answers import pipeline_answers
 from bert_export.hand_over.consumer import Bundle, Consumer, Trial, Written
 from bert_export.hand_over.graph_forms import write_graph
 from bert_export.hand_over.hugging_face_files import write_config, write_tokenizer
+from bert_export.tasks.feature_extraction import TASK as FEATURE_EXTRACTION
+from bert_export.tasks.fill_mask import TASK as FILL_MASK
+from bert_export.tasks.multiple_choice import TASK as MULTIPLE_CHOICE
+from bert_export.tasks.next_sentence_prediction import TASK as NEXT_SENTENCE_PREDICTION
+from bert_export.tasks.pretraining import TASK as PRETRAINING
+from bert_export.tasks.question_answering import TASK as QUESTION_ANSWERING
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
+from bert_export.tasks.token_classification import TASK as TOKEN_CLASSIFICATION
+from bert_export.tasks.zero_shot_classification import TASK as ZERO_SHOT_CLASSIFICATION
 
 __all__ = ["OPTIMUM"]
 
 _CLASSES = {
-    "feature-extraction": "ORTModelForFeatureExtraction",
-    "sentence-embedding": "ORTModelForFeatureExtraction",
-    "fill-mask": "ORTModelForMaskedLM",
-    "text-classification": "ORTModelForSequenceClassification",
-    "zero-shot-classification": "ORTModelForSequenceClassification",
-    "token-classification": "ORTModelForTokenClassification",
-    "question-answering": "ORTModelForQuestionAnswering",
-    "multiple-choice": "ORTModelForMultipleChoice",
+    FEATURE_EXTRACTION.name: "ORTModelForFeatureExtraction",
+    SENTENCE_EMBEDDING.name: "ORTModelForFeatureExtraction",
+    FILL_MASK.name: "ORTModelForMaskedLM",
+    TEXT_CLASSIFICATION.name: "ORTModelForSequenceClassification",
+    ZERO_SHOT_CLASSIFICATION.name: "ORTModelForSequenceClassification",
+    TOKEN_CLASSIFICATION.name: "ORTModelForTokenClassification",
+    QUESTION_ANSWERING.name: "ORTModelForQuestionAnswering",
+    MULTIPLE_CHOICE.name: "ORTModelForMultipleChoice",
 }
 
 # A task that has no pipeline is called as its model is.
@@ -71,14 +81,14 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
             f'model = {_CLASSES[task]}.from_pretrained("{folder.name}")',
         ),
         notes=("last_hidden_state holds one token, the sentence's vector",)
-        if task == "sentence-embedding"
+        if task == SENTENCE_EMBEDDING.name
         else (),
     )
 
 
 def _call(bundle: Bundle, inputs: Sequence[Any]) -> list[Any]:
     answers = pipeline_answers(bundle, inputs)
-    if bundle.manifest.task == "multiple-choice":
+    if bundle.manifest.task == MULTIPLE_CHOICE.name:
         return [answer["scores"] for answer in answers]
     return answers
 
@@ -90,6 +100,6 @@ OPTIMUM = Consumer(
     trial=Trial(("optimum.onnxruntime", "transformers"), _PROGRAM),
     call=_call,
     why_not=dict.fromkeys(
-        ("next-sentence-prediction", "pretraining"), "optimum has no class for this head"
+        (NEXT_SENTENCE_PREDICTION.name, PRETRAINING.name), "optimum has no class for this head"
     ),
 )

@@ -11,10 +11,15 @@ from bert_export.hand_over.answers import pipeline_answers
 from bert_export.hand_over.consumer import Bundle, Consumer, Trial, Written
 from bert_export.hand_over.graph_forms import write_graph
 from bert_export.hand_over.hugging_face_files import write_config, write_json, write_tokenizer
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
 
 __all__ = ["SENTENCE_TRANSFORMERS"]
 
-_CLASSES = {"sentence-embedding": "SentenceTransformer", "text-classification": "CrossEncoder"}
+_CLASSES = {
+    SENTENCE_EMBEDDING.name: "SentenceTransformer",
+    TEXT_CLASSIFICATION.name: "CrossEncoder",
+}
 
 _PROGRAM = """
 import json, sys, warnings
@@ -51,7 +56,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     graph = folder / "onnx" / "model.onnx"
     written = write_graph(bundle, graph, opset=opset, external_data=True, states=True)
     name = _CLASSES[manifest.task]
-    if manifest.task == "sentence-embedding":
+    if manifest.task == SENTENCE_EMBEDDING.name:
         _write_modules(bundle, folder)
     return Written(
         graph=graph,
@@ -62,7 +67,7 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
             f'model = {name}("{folder.name}", **options)',
         ),
         notes=("pooling, dense layers and normalization are in the graph",)
-        if manifest.task == "sentence-embedding"
+        if manifest.task == SENTENCE_EMBEDDING.name
         else (),
     )
 
@@ -70,7 +75,6 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 def _write_modules(bundle: Bundle, folder: Path) -> None:
     """Two modules: the graph, whose one state is the sentence's vector, and what takes that."""
     own, record = bundle.manifest.postprocessing, bundle.manifest.tokenizer
-    (width,) = {output.shape[-1] for output in bundle.manifest.engine("onnxruntime").graph.outputs}
     kind = "sentence_transformers.models"
     write_json(
         folder / "modules.json",
@@ -83,7 +87,7 @@ def _write_modules(bundle: Bundle, folder: Path) -> None:
         folder / "sentence_bert_config.json",
         {"max_seq_length": record.max_length, "do_lower_case": False},
     )
-    pooling = {"word_embedding_dimension": width, "pooling_mode_cls_token": True}
+    pooling = {"word_embedding_dimension": bundle.width, "pooling_mode_cls_token": True}
     others = ("mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens")
     write_json(
         folder / "1_Pooling" / "config.json",
@@ -101,7 +105,7 @@ def _write_modules(bundle: Bundle, folder: Path) -> None:
 
 def _call(bundle: Bundle, inputs: Sequence[Any]) -> list[Any]:
     pipeline: Any = bundle.pipeline
-    if bundle.manifest.task == "sentence-embedding":
+    if bundle.manifest.task == SENTENCE_EMBEDDING.name:
         answers = pipeline_answers(bundle, inputs)
         for name in sorted(pipeline.prompts):
             answers += pipeline.encode(list(inputs), prompt_name=name).tolist()

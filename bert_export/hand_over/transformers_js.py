@@ -10,17 +10,25 @@ from bert_export.hand_over.answers import pipeline_answers
 from bert_export.hand_over.consumer import Bundle, Consumer, Trial, Written
 from bert_export.hand_over.graph_forms import write_graph
 from bert_export.hand_over.hugging_face_files import write_config, write_tokenizer
+from bert_export.tasks.feature_extraction import TASK as FEATURE_EXTRACTION
+from bert_export.tasks.fill_mask import TASK as FILL_MASK
+from bert_export.tasks.multiple_choice import TASK as MULTIPLE_CHOICE
+from bert_export.tasks.question_answering import TASK as QUESTION_ANSWERING
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
+from bert_export.tasks.token_classification import TASK as TOKEN_CLASSIFICATION
+from bert_export.tasks.zero_shot_classification import TASK as ZERO_SHOT_CLASSIFICATION
 
 __all__ = ["TRANSFORMERS_JS"]
 
 _PIPELINES = {
-    "feature-extraction": "feature-extraction",
-    "sentence-embedding": "feature-extraction",
-    "fill-mask": "fill-mask",
-    "text-classification": "text-classification",
-    "zero-shot-classification": "zero-shot-classification",
-    "token-classification": "token-classification",
-    "question-answering": "question-answering",
+    FEATURE_EXTRACTION.name: FEATURE_EXTRACTION.name,
+    SENTENCE_EMBEDDING.name: FEATURE_EXTRACTION.name,
+    FILL_MASK.name: FILL_MASK.name,
+    TEXT_CLASSIFICATION.name: TEXT_CLASSIFICATION.name,
+    ZERO_SHOT_CLASSIFICATION.name: ZERO_SHOT_CLASSIFICATION.name,
+    TOKEN_CLASSIFICATION.name: TOKEN_CLASSIFICATION.name,
+    QUESTION_ANSWERING.name: QUESTION_ANSWERING.name,
 }
 _FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_quantized.onnx"}
 _DTYPES = {"fp32": "fp32", "fp16": "fp16", "int8": "q8"}
@@ -66,23 +74,23 @@ const fs = require("fs"), path = require("path");
 
 _ANY_LENGTH = 1_000_000
 _NOTES = {
-    "sentence-embedding": ('pass { pooling: "cls" }: the one token is the sentence\'s vector',),
-    "question-answering": ("answers are joined tokens, as long as the likeliest span is",),
+    SENTENCE_EMBEDDING.name: ('pass { pooling: "cls" }: the one token is the sentence\'s vector',),
+    QUESTION_ANSWERING.name: ("answers are joined tokens, as long as the likeliest span is",),
 }
 _KEPT = {
-    "token-classification": ("entity", "index", "score"),
-    "fill-mask": ("token", "score"),
-    "text-classification": ("label", "score"),
+    TOKEN_CLASSIFICATION.name: ("entity", "index", "score"),
+    FILL_MASK.name: ("token", "score"),
+    TEXT_CLASSIFICATION.name: ("label", "score"),
 }
 
 
 def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     write_config(bundle, folder)
     write_tokenizer(bundle, folder)
-    graph = folder / "onnx" / _FILES[bundle.precision]
+    graph = folder / "onnx" / _FILES[bundle.engine.precision]
     written = write_graph(bundle, graph, opset=opset, external_data=False, states=True)
     task = _PIPELINES[bundle.manifest.task]
-    dtype = _DTYPES[bundle.precision]
+    dtype = _DTYPES[bundle.engine.precision]
     return Written(
         graph=graph,
         opset=written,
@@ -96,14 +104,14 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
 
 def _call(bundle: Bundle, inputs: Sequence[Any]) -> list[Any]:
     task = bundle.manifest.task
-    if task == "question-answering":  # there is no longest answer in transformers.js
+    if task == QUESTION_ANSWERING.name:  # there is no longest answer in transformers.js
         pipeline: Any = bundle.pipeline
         found = [pipeline(one, max_answer_len=_ANY_LENGTH)["answer"] for one in inputs]
         return [text.lower().replace(" ", "") for text in found]
     answers = pipeline_answers(bundle, inputs)
     if task in _KEPT:
         return [[{name: one[name] for name in _KEPT[task]} for one in each] for each in answers]
-    if task == "zero-shot-classification":
+    if task == ZERO_SHOT_CLASSIFICATION.name:
         return [{name: answer[name] for name in ("labels", "scores")} for answer in answers]
     return answers
 
@@ -114,5 +122,5 @@ TRANSFORMERS_JS = Consumer(
     write=_write,
     trial=Trial(("@huggingface/transformers",), _PROGRAM, node=True),
     call=_call,
-    why_not={"multiple-choice": "transformers.js has no pipeline for this head"},
+    why_not={MULTIPLE_CHOICE.name: "transformers.js has no pipeline for this head"},
 )

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from bert_export.bundle import MANIFEST
 from bert_export.hand_over.answers import questions
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
-from bert_export.tasks import TASKS
+from bert_export.tasks import LIST_FIELDS, TASKS
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["TRITON"]
 
@@ -23,15 +23,12 @@ _MOST_ROWS = 64
 _DELAY = 500
 """Microseconds that a request waits for others to share a batch with."""
 _MODEL = Path(__file__).with_name("triton_model.py")
-_SEVERAL = ("choices", "candidate_labels")
 
 
 def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     del opset  # the bundle's own graph answers
     version = folder / "bert" / "1"
-    (version / "bundle").mkdir(parents=True)
-    for name in (*bundle.manifest.files, MANIFEST):
-        shutil.copyfile(bundle.folder / name, version / "bundle" / name)
+    bundle.copy_to(version / "bundle")
     shutil.copyfile(_MODEL, version / "model.py")
     _write_warmup(bundle, folder / "bert" / "warmup")
     (folder / "bert" / "config.pbtxt").write_text("\n".join(_config(bundle)) + "\n", "utf-8")
@@ -57,33 +54,26 @@ def _warmup(bundle: Bundle) -> dict[str, list[str]]:
     first = questions(bundle)[0]
     record = first if isinstance(first, dict) else {"text": first}
     return {
-        field: record[field] if field in _SEVERAL else [record[field]] for field in _fields(bundle)
+        field: record[field] if field in LIST_FIELDS else [record[field]]
+        for field in _fields(bundle)
     }
 
 
 def _fields(bundle: Bundle) -> tuple[str, ...]:
-    task = TASKS[bundle.manifest.task]
-    return {
-        "zero-shot-classification": ("text", "candidate_labels"),
-        "question-answering": ("question", "context"),
-        "multiple-choice": ("prompt", "choices"),
-        "next-sentence-prediction": ("text", "text_pair"),
-        "pretraining": ("text", "text_pair"),
-    }.get(task.name, ("text",))
+    return TASKS[bundle.manifest.task].input_fields
 
 
 def _config(bundle: Bundle) -> Iterator[str]:
     """The lines of ``config.pbtxt``, protobuf's text format."""
     yield f'name: "bert"\nbackend: "python"\nmax_batch_size: {_MOST_ROWS}'
     for field in _fields(bundle):
-        width = -1 if field in _SEVERAL else 1
+        width = -1 if field in LIST_FIELDS else 1
         yield (
             f'input {{ name: "{field.upper()}" data_type: TYPE_STRING dims: [ {width} ]'
             f"{' allow_ragged_batch: true' if width < 0 else ''} }}"
         )
-    if bundle.manifest.task == "sentence-embedding":
-        size = bundle.manifest.engine("onnxruntime").graph.outputs[0].shape[-1]
-        yield f'output {{ name: "EMBEDDING" data_type: TYPE_FP32 dims: [ {size} ] }}'
+    if bundle.manifest.task == SENTENCE_EMBEDDING.name:
+        yield f'output {{ name: "EMBEDDING" data_type: TYPE_FP32 dims: [ {bundle.width} ] }}'
     else:
         yield 'output { name: "ANSWER" data_type: TYPE_STRING dims: [ 1 ] }'
     yield f"instance_group {{ count: {_INSTANCES} kind: KIND_CPU }}"
@@ -102,6 +92,6 @@ def _config(bundle: Bundle) -> Iterator[str]:
 
 TRITON = Consumer(
     name="triton",
-    tasks=dict.fromkeys(TASKS, "python backend"),
+    tasks=TASKS,
     write=_write,
 )

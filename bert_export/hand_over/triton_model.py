@@ -16,6 +16,7 @@ import triton_python_backend_utils as triton  # type: ignore[import-not-found]  
 
 from bert_export import load
 from bert_export.errors import BertExportError
+from bert_export.tasks import LIST_FIELDS
 
 __all__ = ["TritonPythonModel"]
 
@@ -62,7 +63,7 @@ class TritonPythonModel:
     def _field(self, name: str, row: Any) -> str | list[str]:
         # Bytes that are no UTF-8 stay what they are, and the pipeline refuses them by name.
         words = [bytes(word).decode("utf-8", "surrogateescape") for word in np.ravel(row)]
-        return words if name in ("choices", "candidate_labels") else words[0]
+        return words if name in LIST_FIELDS else words[0]
 
     def _answer(self, records: list[dict[str, Any]]) -> list[Any]:
         if self.inputs == {"TEXT": "text"}:

@@ -64,9 +64,9 @@ def try_folder(
 def _is_there(name: str, trial: Trial) -> bool:
     if trial.node:
         program = shutil.which("node")
-        resolve = [str(program), "-e", f"require.resolve({json.dumps(name)})"]
         if program is None:
             return False
+        resolve = [program, "-e", f"require.resolve({json.dumps(name)})"]
         found = subprocess.run(resolve, capture_output=True, check=False)  # noqa: S603  our own text
         return found.returncode == 0
     try:
@@ -76,9 +76,18 @@ def _is_there(name: str, trial: Trial) -> bool:
 
 
 def _run(name: str, command: list[str]) -> Any:
-    done = subprocess.run(  # noqa: S603  an interpreter, a program of ours
-        command, capture_output=True, text=True, check=False, timeout=_SECONDS
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  an interpreter, a program of ours
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise VerificationError(
+            f"folder for {name} is not answered there", got=f"nothing for {_SECONDS} s"
+        ) from error
+    except OSError as error:
+        raise VerificationError(
+            f"folder for {name} cannot be loaded there", got=f"{command[0]}: {error.strerror}"
+        ) from error
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         said = done.stderr.strip().splitlines() or ["nothing"]

@@ -8,6 +8,7 @@ from xml.sax.saxutils import quoteattr
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
 from bert_export.hand_over.graph_forms import write_graph
 from bert_export.hand_over.hugging_face_files import write_tokenizer
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["VESPA"]
 
@@ -17,14 +18,13 @@ def _write(bundle: Bundle, folder: Path, opset: int | None) -> Written:
     graph = folder / "model.onnx"
     written = write_graph(bundle, graph, opset=opset, external_data=False, states=True)
     (folder / "component.xml").write_text(_component(bundle), encoding="utf-8")
-    width = bundle.manifest.engine("onnxruntime").graph.outputs[0].shape[-1]
     return Written(
         graph=graph,
         opset=written,
         use=(
             "model.onnx and tokenizer.json go into the application's models/,",
             "component.xml into the container of its services.xml",
-            f"field embedding type tensor<float>(x[{width}])",
+            f"field embedding type tensor<float>(x[{bundle.width}])",
         ),
         notes=("the server itself is not run here: its files are what its documentation asks for",),
     )
@@ -58,6 +58,6 @@ def _text(words: str) -> str:
 
 VESPA = Consumer(
     name="vespa",
-    tasks={"sentence-embedding": "hugging-face-embedder"},
+    tasks=(SENTENCE_EMBEDDING.name,),
     write=_write,
 )

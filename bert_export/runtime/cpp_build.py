@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bert_export.bundle import write_whole
 from bert_export.errors import BertExportError, MissingExtraError, TargetError, one_line
+from bert_export.runtime.native import MODULE
 
 __all__ = [
-    "MODULE",
     "SOURCES",
     "Advance",
     "build_library",
@@ -30,9 +31,6 @@ __all__ = [
 
 SOURCES = Path(__file__).parent / "cpp"
 """The folder of the runtime's CMakeLists.txt."""
-
-MODULE = "_native"
-"""Name of the compiled module, below :mod:`bert_export.runtime`."""
 
 Advance = Callable[[str, int], None]
 """Hears (step, percent done)."""
@@ -111,12 +109,7 @@ def build_module(*, advance: Advance | None = None) -> Path:
     path = module_path()
     options = module_options(pybind11.get_cmake_dir())
     with _build(options, MODULE, advance) as build:
-        whole = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            shutil.copy2(build / path.name, whole)
-            whole.replace(path)
-        finally:
-            whole.unlink(missing_ok=True)
+        write_whole(path, (build / path.name).read_bytes())
     return path
 
 

@@ -19,10 +19,12 @@ import msgspec
 
 from bert_export.bundle import TokenizerRecord
 from bert_export.errors import one_line
-from bert_export.runtime.cpp_build import MODULE, sources_state
 from bert_export.runtime.decoding.encoded import Encoded, TokenLists
 
-__all__ = ["SWITCH", "NativeEncoding", "NativeTokenizer", "native_state", "open_native"]
+__all__ = ["MODULE", "SWITCH", "NativeEncoding", "NativeTokenizer", "native_state", "open_native"]
+
+MODULE = "_native"
+"""Name of the compiled module, below :mod:`bert_export.runtime`."""
 
 SWITCH = "BERT_EXPORT_NATIVE"
 """Environment variable; 0 leaves the module unused."""
@@ -166,6 +168,8 @@ def _built_module() -> tuple[Any, str]:
             None,
             f"pure Python: the compiled module cannot be loaded: {one_line(error)}. {_BUILD}",
         )
+    from bert_export.runtime.cpp_build import sources_state  # what builds is no part of a load
+
     if module.state != sources_state():
         return None, f"pure Python: the compiled module is of other sources. {_BUILD}"
     return module, ""

@@ -26,11 +26,12 @@ from bert_export.tasks.interface import (
     ScoredPositions,
 )
 from bert_export.tasks.postprocessing import PostProcessing
-from bert_export.tasks.task import LABELS, AgreementKind, Task
+from bert_export.tasks.task import LABELS, LIST_FIELDS, AgreementKind, Task
 
 __all__ = [
     "ALIASES",
     "LABELS",
+    "LIST_FIELDS",
     "MASKED_POSITIONS",
     "TASKS",
     "AgreementKind",

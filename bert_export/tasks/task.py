@@ -22,6 +22,9 @@ Value = TypeVar("Value")
 LABELS = ("label", "labels", "tags", "answers", "score")
 """Fields that tell the answer to a record, which is then scored and not read."""
 
+LIST_FIELDS = ("candidate_labels", "choices", "tokens")
+"""Fields that hold several strings."""
+
 AgreementKind = Literal["label", "token", "mask", "span", "sign", "concordance", "cosine"]
 """What "the same answer" means when two precisions are compared.
 
@@ -102,6 +105,11 @@ class Task:
     representative: bool = False
     example: Mapping[str, Any]
     command_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_fields(self) -> tuple[str, ...]:
+        """The fields that a request names: the required ones, or the first that may be given."""
+        return self.required or self.optional[:1]
 
     @property
     def outputs(self) -> tuple[GraphTensor, ...]:

@@ -56,7 +56,13 @@ _MILLI, _MEGABYTE = 1e3, 1e6
 _FIRST = """
 import sys, bert_export
 with bert_export.load(sys.argv[1], threads=1) as pipeline:
-    assert pipeline(sys.argv[2])
+    pipeline(sys.argv[2])
+"""
+_STARTER = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
 
 
@@ -321,8 +327,8 @@ def _first_answers(program: Path, bundle: Path, starts: int) -> FirstAnswers:
         for side in sides:
             used = _wait(commands[side])
             if start >= 0:
-                seconds[side].append(used.ru_utime + used.ru_stime)
-                peaks[side].append(1024 * used.ru_maxrss / _MEGABYTE)
+                seconds[side].append(used[0])
+                peaks[side].append(used[1])
     return FirstAnswers(
         (statistics.median(seconds[0]), statistics.median(seconds[1])),
         (max(peaks[0]), max(peaks[1])),
@@ -330,13 +336,15 @@ def _first_answers(program: Path, bundle: Path, starts: int) -> FirstAnswers:
     )
 
 
-def _wait(command: Sequence[str]) -> Any:
-    """What a process used. It is started by ``posix_spawn``, so that its peak is its own."""
-    process = os.posix_spawn(command[0], list(command), os.environ)
-    _, status, used = os.wait4(process, 0)
-    if status:
-        raise MeasurementError(f"program {command[0]} fails", expected="an answer")
-    return used
+def _wait(command: Sequence[str]) -> tuple[float, float]:
+    """Processor seconds of a process, and its peak in megabytes.
+
+    A small process starts it: a child's peak is at least that of the process that it was forked
+    from.
+    """
+    answer = _output([sys.executable, "-S", "-c", _STARTER, *command])
+    seconds, kilobytes = map(float, answer.split())
+    return seconds, 1024 * kilobytes / _MEGABYTE
 
 
 def _beside_section(bundle: Path, beside: dict[tuple[str, int], Beside]) -> Section:

@@ -62,6 +62,7 @@ scripts/site/command_line
 :hidden:
 :caption: How it works
 bert_export/runtime/README
+bert_export/serving/README
 bert_export/quantization/README
 bert_export/targets/README
 bert_export/bundle/README

@@ -6,16 +6,14 @@
 #include <vector>
 
 #include "bert_export/encoded.hpp"
+#include "text/json_writer.hpp"
 
 namespace tests {
 
-std::string to_json(std::string_view text);
-std::string to_json(float number);
-std::string to_json(double number);
+using bert_export::text::to_json;
 std::string to_json(bert_export::Span span);
 std::string to_json(const bert_export::Encoded& row);
 
-inline std::string to_json(std::int64_t number) { return std::to_string(number); }
 inline std::string to_json(std::int32_t number) { return std::to_string(number); }
 inline std::string to_json(std::uint8_t number) { return std::to_string(number); }
 

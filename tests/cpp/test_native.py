@@ -21,8 +21,8 @@ from bert_export.cli import main
 from bert_export.errors import InputError
 from bert_export.runtime import native
 from bert_export.runtime.batching import row_from_encoding
-from bert_export.runtime.cpp_build import MODULE, module_path
-from bert_export.runtime.native import SWITCH, NativeEncoding, native_state
+from bert_export.runtime.cpp_build import module_path
+from bert_export.runtime.native import MODULE, SWITCH, NativeEncoding, native_state
 from bert_export.runtime.tokenization import Tokenizer
 from tests.cpp.asking import aspects
 from tests.cpp.nasty import nasty_texts

@@ -341,6 +341,19 @@ def test_calls_that_are_no_calls(plain: Path) -> None:
     assert all(len(message) < 300 for _, message in found)
 
 
+def test_huge_texts(plain: Path) -> None:
+    """10 MB, a word of a million characters, and as many marks: answered as in Python."""
+    bundle = OLDER / "v2-token-classification-fp32"
+    calls: list[Call] = [
+        {"inputs": text, "ignore_labels": []}
+        for text in ("the cat sat on é " * 600_000, "x" * 1_000_000, "\u0301" * 1_000_000)
+    ]
+    _, *found = ask(plain, bundle, calls)
+    with bert_export.load(bundle, threads=1) as pipeline:
+        for outcome, call in zip(found, calls, strict=True):
+            assert_equal(outcome, expected(pipeline, call), call)
+
+
 def test_closed(plain: Path) -> None:
     bundle = OLDER / "v2-token-classification-fp32"
     _, first, second = ask(plain, bundle, [{"inputs": "the"}, "close", {"inputs": "the"}])

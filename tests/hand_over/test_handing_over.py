@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,31 @@ def test_a_graph_that_answers_otherwise_is_not_written(
     monkeypatch.setattr("bert_export.hand_over.graph_forms.load_model", load_another)
     with pytest.raises(VerificationError, match=r"model\.onnx answers differently in a default"):
         hand_over(bundle_of("text-classification"), "optimum", tmp_path / "folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_that_is_replaced_meanwhile_is_not_handed_over(
+    bundle_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(bundle_of("text-classification"), tmp_path / "bundle"))
+
+    def compare_and_replace(*_: object) -> float:
+        shutil.rmtree(folder)
+        shutil.copytree(bundle_of("token-classification"), folder)
+        return 0.0
+
+    monkeypatch.setattr("bert_export.hand_over.handing_over.compare_graph", compare_and_replace)
+    with pytest.raises(BertExportError, match="changed while it was handed over to optimum"):
+        hand_over(folder, "optimum", tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("python", ["/no/such/python", "/"])
+def test_an_interpreter_that_is_none_is_named(
+    python: str, bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(VerificationError, match=f"cannot be loaded there: got {python}: "):
+        hand_over(bundle_of("fill-mask"), "optimum", tmp_path / "folder", python=python)
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from bert_export.bundle import EngineRecord, Manifest
 from bert_export.errors import InputError, shown
@@ -43,6 +43,9 @@ from bert_export.runtime.sessions.session import (
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
 from bert_export.tasks.interface import outputs_per_token
+
+if TYPE_CHECKING:  # imports this module
+    from bert_export.runtime.batcher import Batcher, Observer
 
 __all__ = ["Pipeline"]
 
@@ -89,6 +92,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         self.tokenizer = tokenizer
         self.engine = engine
         self._reopen = reopen
+        self._batcher: Batcher | None = None
         self._session = session
         self._max_rows = session.max_rows if isinstance(session, BoundedSession) else None
         self._row_multiple = session.row_multiple if isinstance(session, PaddingSession) else 1
@@ -208,6 +212,55 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             if value is not None and name not in LABELS
         }
         return self(given["text"] if given.keys() == {"text"} else given, **options)
+
+    def batcher(
+        self,
+        *,
+        queue: int | None = None,
+        most_tokens: int | None = None,
+        observer: Observer | None = None,
+    ) -> Batcher:
+        """The queue in which calls wait for the engine, and travel together.
+
+        Args:
+            queue: Calls that are accepted and not yet answered, at most; 512 when ``None``.
+            most_tokens: Tokens of a call's rows at most; any number when ``None``.
+            observer: Hears how long things take.
+
+        Returns:
+            The pipeline's only one; it closes with the pipeline.
+
+        Raises:
+            InputError: An option is malformed, or given though the batcher is open.
+        """
+        from bert_export.runtime.batcher import QUEUE, Batcher, making
+
+        with making():
+            if self._batcher is None:
+                self._batcher = Batcher(
+                    self,
+                    queue=QUEUE if queue is None else queue,
+                    most_tokens=most_tokens,
+                    observer=observer,
+                )
+            elif (queue, most_tokens, observer) != (None, None, None):
+                raise InputError(
+                    "batcher is open already",
+                    expected="its options where it is first asked for",
+                )
+            return self._batcher
+
+    async def acall(self, *inputs: Any, **options: Any) -> Any:
+        """Answer as a call with these arguments does, while others use the engine too.
+
+        The event loop never waits. Calls that come while a batch runs make the next one. An answer
+        that a call would give lazily is a list.
+
+        Raises:
+            BusyError: The queue of :meth:`batcher` is full.
+            InputError: As the call.
+        """
+        return await (self._batcher or self.batcher())(*inputs, **options)
 
     def graph_feeds(self, feeds: Feeds) -> Feeds:
         """Give padded rows (B, S) the axes of the graph's inputs; the same where they match."""
@@ -430,5 +483,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         )
 
     def close(self) -> None:
-        """Free the graph; later calls raise."""
+        """Free the graph; later calls raise. What the batcher accepted is answered before."""
+        if self._batcher is not None:
+            self._batcher.close()
         self._session.close()

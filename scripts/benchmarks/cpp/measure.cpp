@@ -153,10 +153,11 @@ int run(const std::vector<std::string>& arguments) {
   } else if (what == "first") {
     if (task == "token-classification") {
       const auto opened = bert_export::TokenClassification::open(folder, one_thread());
-      return opened(arguments.at(2)).empty() ? 3 : 0;
+      opened(arguments.at(2));
+    } else {
+      const auto opened = bert_export::TextClassification::open(folder, one_thread());
+      opened(arguments.at(2));
     }
-    const auto opened = bert_export::TextClassification::open(folder, one_thread());
-    return opened(arguments.at(2)).empty() ? 3 : 0;
   } else {
     const std::vector<std::string> lines = lines_of(arguments.at(2).c_str());
     if (what == "tokenize") {

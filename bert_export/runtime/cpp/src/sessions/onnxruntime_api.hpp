@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include "sessions/owned.hpp"
 #include "sessions/session.hpp"
 
 namespace bert_export::sessions::onnxruntime {
@@ -112,29 +113,17 @@ class Library {
   Env* env_ = nullptr;
 };
 
-// An object of the library that is released at the end of its scope.
-template <typename Object, typename Release>
-class Owned {
- public:
-  explicit Owned(const Library& library) : library_(&library) {}
-  Owned(Owned&& other) noexcept : library_(other.library_), object_(other.object_) {
-    other.object_ = nullptr;
+// How an object of the library is released.
+template <typename Release>
+struct ReleasedBy {
+  template <typename Object>
+  void operator()(const Library& library, Object* object) const {
+    library.function<Release>()(object);
   }
-  Owned(const Owned&) = delete;
-  Owned& operator=(const Owned&) = delete;
-  Owned& operator=(Owned&&) = delete;
-  ~Owned() {
-    if (object_ != nullptr) library_->function<Release>()(object_);
-  }
-
-  Object* get() const { return object_; }
-  // Where a function of the library puts a new object.
-  Object** out() { return &object_; }
-
- private:
-  const Library* library_;
-  Object* object_ = nullptr;
 };
+
+template <typename Object, typename Release>
+using Owned = sessions::Owned<Library, Object, ReleasedBy<Release>>;
 
 using OwnedValue = Owned<Value, ReleaseValue>;
 using OwnedSession = Owned<SessionHandle, ReleaseSession>;

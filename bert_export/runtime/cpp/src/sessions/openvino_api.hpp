@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "sessions/owned.hpp"
 #include "sessions/session.hpp"
 
 namespace bert_export::sessions::openvino {
@@ -96,29 +97,17 @@ class Library {
   std::string version_;
 };
 
-// An object of the library that is freed at the end of its scope.
-template <typename Object, void (*Functions::*Free)(Object*)>
-class Owned {
- public:
-  explicit Owned(const Library& library) : library_(&library) {}
-  Owned(Owned&& other) noexcept : library_(other.library_), object_(other.object_) {
-    other.object_ = nullptr;
+// How an object of the library is freed.
+template <auto Free>
+struct FreedBy {
+  template <typename Object>
+  void operator()(const Library& library, Object* object) const {
+    (library.operator->()->*Free)(object);
   }
-  Owned(const Owned&) = delete;
-  Owned& operator=(const Owned&) = delete;
-  Owned& operator=(Owned&&) = delete;
-  ~Owned() {
-    if (object_ != nullptr) (library_->operator->()->*Free)(object_);
-  }
-
-  Object* get() const { return object_; }
-  // Where a function of the library puts a new object.
-  Object** out() { return &object_; }
-
- private:
-  const Library* library_;
-  Object* object_ = nullptr;
 };
+
+template <typename Object, void (*Functions::*Free)(Object*)>
+using Owned = sessions::Owned<Library, Object, FreedBy<Free>>;
 
 using OwnedCore = Owned<Core, &Functions::ov_core_free>;
 using OwnedModel = Owned<Model, &Functions::ov_model_free>;

@@ -13,7 +13,6 @@ std::string to_json(std::string_view text);
 // The shortest digits that give the number again; null for what is no finite number.
 std::string to_json(float number);
 std::string to_json(double number);
-inline std::string to_json(const std::string& text) { return to_json(std::string_view(text)); }
 inline std::string to_json(std::int64_t number) { return std::to_string(number); }
 inline std::string to_json(std::size_t number) { return std::to_string(number); }
 
