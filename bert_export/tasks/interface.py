@@ -19,6 +19,7 @@ __all__ = [
     "GraphTensor",
     "ScoredPositions",
     "cached_interface",
+    "cached_outputs",
     "outputs_per_token",
     "pruned_interface",
     "token_inputs",
@@ -156,6 +157,11 @@ class _Named(Protocol):
     def name(self) -> str: ...
     @property
     def shape(self) -> Axes: ...
+
+
+def cached_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
+    """Names of the outputs that are a cache for the next call."""
+    return frozenset(tensor.name for tensor in outputs if TOTAL in tensor.shape)
 
 
 def outputs_per_token(outputs: Iterable[_Named]) -> frozenset[str]:
