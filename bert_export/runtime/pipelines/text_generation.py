@@ -218,6 +218,24 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
         (growing,) = start_continuations(prompt, room, settings.decoding)
         return self._pieces(prompt, growing, settings)
 
+    def continue_ids(
+        self, prompts: Sequence[NDArray[np.int64]], tokens: int
+    ) -> list[NDArray[np.int64]]:
+        """Continue prompts of ids by exactly so many of the likeliest tokens, whatever they are.
+
+        Args:
+            prompts: int64 (S,) each.
+            tokens: How many new ones; the tokenizer's limit may end a row sooner.
+
+        Returns:
+            int64 (N,) each.
+        """
+        defaults = self.defaults
+        settings = replace(
+            defaults, max_new_tokens=tokens, max_length=None, decoding=Decoding(ends=())
+        )
+        return [answers[0] for answers in self._continue_prompts(prompts, settings)]
+
     def _pieces(
         self, prompt: NDArray[np.int64], growing: Continuation, settings: TextGenerationSettings
     ) -> Iterator[str]:
