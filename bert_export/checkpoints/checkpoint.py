@@ -25,7 +25,8 @@ class Checkpoint:
         config: ``config.json``, parsed and not yet checked.
         tensors: By canonical name: ``bert.`` before encoder tensors, ``weight`` and ``bias`` in
             layer norms, heads as ``cls.*``, ``classifier.*``, ``qa_outputs.*``. In the stored
-            dtype. They are usually views of the file: read them, never write them.
+            dtype, those of TensorFlow and Flax in float32. They are usually views of the file: read
+            them, never write them.
         tokenizer: The tokenizer.
         sentence: Pooling and the modules after it; ``None`` unless sentence-transformers wrote the
             checkpoint.

@@ -24,7 +24,7 @@ from bert_export.checkpoints.names import NameTable
 from bert_export.checkpoints.own_files import map_file, release
 from bert_export.errors import CheckpointError, plain, shown
 
-__all__ = ["NAMES", "own_name", "read_msgpack"]
+__all__ = ["ENDINGS", "NAMES", "own_name", "read_msgpack"]
 
 NAMES = NameTable("""
 bert.embeddings = bert.embeddings
@@ -69,6 +69,9 @@ heads
     qa_outputs.bias              qa_outputs.bias
 """)
 """Tensors of the nine ``FlaxBert`` classes, the parts of a name joined by dots."""
+
+ENDINGS = (".kernel", ".scale", ".embedding")
+"""Of names that no other framework has."""
 
 _ARRAY = 1  # the extension of an array; scalars (3) and complex numbers (2) are no weights
 _CHUNKS = "__msgpack_chunked_array__"

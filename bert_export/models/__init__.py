@@ -57,10 +57,12 @@ def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
     parameters = head.state_dict()
     tensors = _under_head_names(checkpoint, config, parameters)
     _refuse_left_overs(checkpoint, config, parameters)
-    state = {
-        key: _fitting(checkpoint, name, key, parameter, tensors)
-        for key, parameter in parameters.items()
-    }
+    state: dict[str, Tensor] = {}
+    for key, parameter in parameters.items():
+        is_words = key == _DECODER and tensors.get(key) is tensors.get(_WORDS)
+        state[key] = (
+            state[_WORDS] if is_words else _fitting(checkpoint, name, key, parameter, tensors)
+        )
     head.load_state_dict(state, assign=True)
     if _DECODER in parameters and config.tie_word_embeddings:
         decoder = head.get_submodule("cls.predictions.decoder")

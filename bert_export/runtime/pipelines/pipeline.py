@@ -274,7 +274,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             length: Tokens that rows are padded to; the longest row's when ``None``, or a few more
                 where the session prefers that.
         """
-        if length is None:
+        if length is None and self._row_multiple > 1:
             length = self._padded_length(max(map(len, rows)))
         return self.graph_feeds(pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length))
 

@@ -15,7 +15,7 @@ from bert_export.runtime.sessions.cache import Cache, CachingSession
 from bert_export.runtime.sessions.forking import Forkable, survive_fork
 from bert_export.runtime.sessions.onnxruntime_cache import BoundCache, graph_errors
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
-from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
+from bert_export.runtime.sessions.session import Feeds, FeedsCheck, Outputs, Session, check_threads
 from bert_export.runtime.sessions.versions import check_version
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "start_engine"]
@@ -114,6 +114,7 @@ class OnnxRuntimeSession(Session, CachingSession, Forkable):
         _check_started(providers, self._session.get_providers())
         self.inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
+        self._check_feeds = FeedsCheck(self.inputs)
         self._output_names = [spec.name for spec in self.outputs]
         survive_fork(self)
         self._cuts = tuple(providers) == _PROCESSOR and can_cut(self.inputs, self.outputs)
@@ -121,11 +122,14 @@ class OnnxRuntimeSession(Session, CachingSession, Forkable):
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`."""
         session = self.engine
-        check_feeds(self.inputs, feeds, longest=self.longest)
+        self._check_feeds(feeds, self.longest)
         pieces = cut_feeds(feeds) if self._cuts else (feeds,)
+        names = self._output_names
         with graph_errors():
-            arrays = [session.run(self._output_names, dict(piece)) for piece in pieces]
-        return join_outputs([dict(zip(self._output_names, part, strict=True)) for part in arrays])
+            parts = [
+                dict(zip(names, session.run(names, dict(piece)), strict=True)) for piece in pieces
+            ]
+        return join_outputs(parts)
 
     def open_cache(self, most: int) -> Cache:
         """A cache in buffers that the engine reads and writes where they lie."""

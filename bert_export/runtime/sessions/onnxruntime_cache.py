@@ -12,7 +12,7 @@ import numpy as np
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, one_line
 from bert_export.runtime.sessions.cache import Cache
-from bert_export.runtime.sessions.session import Array, check_feeds
+from bert_export.runtime.sessions.session import Array, FeedsCheck
 from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL
 
 if TYPE_CHECKING:  # imports this module
@@ -36,7 +36,7 @@ class BoundCache(Cache):
         self._session, self._most = session, most
         self._pasts = [spec for spec in session.inputs if PAST in spec.shape]
         self._presents = [spec for spec in session.outputs if TOTAL in spec.shape]
-        self._given = tuple(spec for spec in session.inputs if PAST not in spec.shape)
+        self._check = FeedsCheck(tuple(spec for spec in session.inputs if PAST not in spec.shape))
         self._binding = session.engine.io_binding()
         self._rows = self._tokens = 0
         self._buffers: list[list[Array]] = []
@@ -51,7 +51,7 @@ class BoundCache(Cache):
             "token_type_ids": np.zeros_like(input_ids),
         }
         held = {PAST: self._tokens} | ({BATCH: self._rows} if self._rows else {})
-        sizes = check_feeds(self._given, feeds, longest=self._session.longest, held=held)
+        sizes = self._check(feeds, self._session.longest, held)
         total = self._tokens + sizes[SEQUENCE]
         if not self._rows:
             self._allocate(sizes[BATCH])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +20,7 @@ __all__ = [
     "Array",
     "BoundedSession",
     "Feeds",
+    "FeedsCheck",
     "Outputs",
     "PaddingSession",
     "Session",
@@ -91,9 +91,6 @@ class PaddingSession(Protocol):
     row_multiple: int
 
 
-_dtype = lru_cache(maxsize=64)(np.dtype)  # to read a name takes longer than to compare
-
-
 def check_threads(threads: object) -> int | None:
     """The option ``threads`` of a session; ``None`` leaves it to the engine.
 
@@ -110,6 +107,64 @@ def check_threads(threads: object) -> int | None:
     return number
 
 
+class FeedsCheck:
+    """Compares feeds with a graph's inputs before the engine sees them.
+
+    Args:
+        inputs: The graph's inputs; a ``str`` axis is dynamic and must agree between inputs.
+    """
+
+    def __init__(self, inputs: tuple[TensorSpec, ...]) -> None:
+        self._inputs = inputs
+        self._names = {spec.name for spec in inputs}
+        self._each = [
+            (spec.name, np.dtype(spec.dtype), spec.shape, spec.below, spec) for spec in inputs
+        ]
+
+    def __call__(
+        self, feeds: Feeds, longest: int | None = None, held: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Check feeds; see :func:`check_feeds`."""
+        known = type(feeds) is dict or isinstance(feeds, Mapping)
+        if not known or feeds.keys() != self._names:
+            raise _misnamed(self._inputs, feeds)
+        sizes: dict[str, int] = dict(held or {})
+        axes, seen = None, None
+        for name, dtype, shape, below, spec in self._each:
+            array = feeds[name]
+            if not isinstance(array, np.ndarray) or array.dtype != dtype:
+                raise InputError(
+                    f"input {name} has the wrong dtype",
+                    expected=f"a numpy array of {spec.dtype}",
+                    got=getattr(array, "dtype", type(array).__name__),
+                )
+            if array.shape != seen or shape != axes:  # of inputs that are alike one is enough
+                axes, seen = shape, array.shape
+                _check_shape(spec, array, sizes)
+            # One comparison for both bounds: as an unsigned number, a negative one is the largest.
+            if below is not None and _highest(array) >= below:
+                raise InputError(
+                    f"input {name} holds a number that the model has no row for",
+                    expected=f"0 to {below - 1}",
+                    got=f"{array.min()} to {array.max()}",
+                )
+        tokens = sizes.get(SEQUENCE, 0) + sizes.get(PAST, 0)
+        if sizes.get(TOTAL, tokens) != tokens:
+            raise InputError(
+                "attention_mask does not fit the cache",
+                expected=f"{tokens} tokens, {sizes[PAST]} of the cache and {sizes[SEQUENCE]} of "
+                "input_ids",
+                got=sizes[TOTAL],
+            )
+        if longest is not None and tokens > longest:
+            raise InputError(
+                "rows are longer than the model takes",
+                expected=f"at most {longest} tokens, its positions",
+                got=tokens,
+            )
+        return sizes
+
+
 def check_feeds(
     inputs: tuple[TensorSpec, ...],
     feeds: Feeds,
@@ -117,10 +172,10 @@ def check_feeds(
     longest: int | None = None,
     held: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Compare feeds with the graph's inputs before the engine sees them.
+    """Compare feeds with the graph's inputs, once; a session keeps a :class:`FeedsCheck`.
 
     Args:
-        inputs: The graph's inputs; a ``str`` axis is dynamic and must agree between inputs.
+        inputs: See :class:`FeedsCheck`.
         feeds: One array per input, by name.
         longest: Tokens of a row at most; see :attr:`Session.longest`.
         held: Sizes of axes that are settled, by inputs that the session itself holds.
@@ -131,52 +186,25 @@ def check_feeds(
     Raises:
         InputError: A name is missing or unknown, or a dtype, rank or axis does not fit.
     """
-    _check_names(inputs, feeds)
-    sizes: dict[str, int] = dict(held or {})
-    for spec in inputs:
-        array = feeds[spec.name]
-        if not isinstance(array, np.ndarray) or array.dtype != _dtype(spec.dtype):
-            raise InputError(
-                f"input {spec.name} has the wrong dtype",
-                expected=f"a numpy array of {spec.dtype}",
-                got=getattr(array, "dtype", type(array).__name__),
-            )
-        fits = len(array.shape) == len(spec.shape)
-        for axis, size in zip(spec.shape, array.shape, strict=False):
-            fits &= size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
-        if not fits:
-            raise InputError(
-                f"input {spec.name} has the wrong shape",
-                expected=f"({', '.join(str(axis) for axis in spec.shape)})"
-                + (f" with {sizes}" if sizes else ""),
-                got=str(array.shape),
-            )
-        if 0 in array.shape and MAY_BE_EMPTY.isdisjoint(spec.shape):
-            raise InputError(
-                f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
-            )
-        # One comparison for both bounds: as an unsigned number, a negative one is the largest.
-        if spec.below is not None and _highest(array) >= spec.below:
-            raise InputError(
-                f"input {spec.name} holds a number that the model has no row for",
-                expected=f"0 to {spec.below - 1}",
-                got=f"{array.min()} to {array.max()}",
-            )
-    tokens = sizes.get(SEQUENCE, 0) + sizes.get(PAST, 0)
-    if sizes.get(TOTAL, tokens) != tokens:
+    return FeedsCheck(inputs)(feeds, longest, held)
+
+
+def _check_shape(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> None:
+    """Check an array's axes, and note the sizes of dynamic ones in ``sizes``."""
+    fits = len(array.shape) == len(spec.shape)
+    for axis, size in zip(spec.shape, array.shape, strict=False):
+        fits &= size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+    if not fits:
         raise InputError(
-            "attention_mask does not fit the cache",
-            expected=f"{tokens} tokens, {sizes[PAST]} of the cache and {sizes[SEQUENCE]} of "
-            "input_ids",
-            got=sizes[TOTAL],
+            f"input {spec.name} has the wrong shape",
+            expected=f"({', '.join(str(axis) for axis in spec.shape)})"
+            + (f" with {sizes}" if sizes else ""),
+            got=str(array.shape),
         )
-    if longest is not None and tokens > longest:
+    if 0 in array.shape and MAY_BE_EMPTY.isdisjoint(spec.shape):
         raise InputError(
-            "rows are longer than the model takes",
-            expected=f"at most {longest} tokens, its positions",
-            got=tokens,
+            f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
         )
-    return sizes
 
 
 def _highest(array: Array) -> int:
@@ -185,18 +213,16 @@ def _highest(array: Array) -> int:
     return int(np.maximum.reduce(numbers, axis=None, initial=0))
 
 
-def _check_names(inputs: tuple[TensorSpec, ...], feeds: object) -> None:
-    """Check that feeds are a mapping of exactly the inputs' names."""
-    if type(feeds) is not dict and not isinstance(feeds, Mapping):
-        raise InputError(
+def _misnamed(inputs: tuple[TensorSpec, ...], feeds: object) -> InputError:
+    """The error of feeds that are no mapping of exactly the inputs' names."""
+    if not isinstance(feeds, Mapping):
+        return InputError(
             "feeds are wrong",
             expected="a mapping of the inputs' names to numpy arrays",
             got=shown(feeds),
         )
-    assert isinstance(feeds, Mapping)
-    if len(feeds) != len(inputs) or any(spec.name not in feeds for spec in inputs):
-        raise InputError(
-            "feeds do not name the graph's inputs",
-            expected=", ".join(sorted(spec.name for spec in inputs)),
-            got=", ".join(sorted(map(str, feeds))) or "none",
-        )
+    return InputError(
+        "feeds do not name the graph's inputs",
+        expected=", ".join(sorted(spec.name for spec in inputs)),
+        got=", ".join(sorted(map(str, feeds))) or "none",
+    )
