@@ -333,6 +333,7 @@ PYBIND11_MODULE(_native, module) {
       .def("decode", &Tagger::decode, py::arg("text"), py::arg("row"), py::arg("logits"),
            py::arg("aggregation"), py::arg("ignored"));
   module.def("native_isas", &native_isas);
+  module.def("native_left_out", &bert_export::native::left_out);
   py::class_<OpenProgram>(module, "Program")
       .def(py::init<const std::string&, const std::string&, std::size_t, const std::string&>(),
            py::arg("program"), py::arg("weights"), py::kw_only(), py::arg("threads") = 0,

@@ -27,7 +27,7 @@ std::size_t rows_of_block(const Plan& plan) {
 
 Execution::Execution(const ProgramFile& program, const Plan& plan, const Prepared& prepared,
                      const Kernels& kernels, const Texts& texts, Workspace& workspace,
-                     Team::Hold& team)
+                     Team::Hold* team)
     : program_(program),
       plan_(plan),
       prepared_(prepared),
@@ -41,7 +41,7 @@ Execution::Execution(const ProgramFile& program, const Plan& plan, const Prepare
   }
   scratch_bytes_ = rounded_up(attention_scratch(longest, prepared.head_size()), 64);
   // Columns are shared out with all rows in one block.
-  block_rows_ = std::max(block_rows_, rows_per_thread * team.size());
+  block_rows_ = std::max(block_rows_, rows_per_thread * threads());
 
   std::size_t total = 0;
   std::array<std::size_t, kinds_of_rows> starts{};
@@ -50,9 +50,9 @@ Execution::Execution(const ProgramFile& program, const Plan& plan, const Prepare
     total += plan.areas[kind] * (count_of(static_cast<Rows>(kind)) + row_slack);
   }
   const std::size_t local = total;
-  total += plan.local_area * (block_rows_ + row_slack) * team.size();
+  total += plan.local_area * (block_rows_ + row_slack) * threads();
   const std::size_t scratch = total;
-  total += scratch_bytes_ * team.size();
+  total += scratch_bytes_ * threads();
   if (workspace.memory.size() < total) {
     workspace.memory = Memory();  // first give back, then take
     workspace.memory = Memory(total);
@@ -101,7 +101,7 @@ void Execution::run() {
     if (rows == 0) continue;
     if (!pass.row_by_row) {
       run_whole(pass.operations.front());
-    } else if (team_.size() > 1 && rows <= rows_per_thread * team_.size()) {
+    } else if (threads() > 1 && rows <= rows_per_thread * threads()) {
       run_columns(pass);
     } else {
       run_blocks(pass);
@@ -114,10 +114,10 @@ void Execution::run_blocks(const Pass& pass) {
   const std::size_t rows = count_of(pass.rows);
   // As many blocks as fill all threads, of nearly equal size.
   const std::size_t needed = rounded_up(rows, block_rows_) / block_rows_;
-  const std::size_t count = rounded_up(needed, team_.size());
+  const std::size_t count = rounded_up(needed, threads());
   const std::size_t size = rounded_up((rows + count - 1) / count, row_slack);
   const std::size_t blocks = (rows + size - 1) / size;
-  team_.for_each(blocks, [&](std::size_t block, std::size_t slot) {
+  for_each(blocks, [&](std::size_t block, std::size_t slot) {
     const std::size_t first = block * size;
     for (const std::size_t index : pass.operations) {
       run_row_by_row(index, {first, std::min(size, rows - first), slot}, {});
@@ -135,8 +135,8 @@ void Execution::run_columns(const Pass& pass) {
       continue;
     }
     const std::size_t groups = rounded_up(linear->width, width_multiple) / width_multiple;
-    const std::size_t parts = std::min(groups, 2 * team_.size());
-    team_.for_each(parts, [&](std::size_t part, std::size_t) {
+    const std::size_t parts = std::min(groups, 2 * threads());
+    for_each(parts, [&](std::size_t part, std::size_t) {
       run_row_by_row(index, block,
                      {part * groups / parts * width_multiple,
                       (part + 1) * groups / parts * width_multiple});
@@ -163,7 +163,7 @@ void Execution::run_embed(std::size_t index, const Block& block) {
   const Matrix output = rows_of(*plan_.results[index].first, block);
   const std::int64_t* const numbers[3] = {texts_.batch.input_ids + block.first,
                                           texts_.batch.token_type_ids + block.first,
-                                          texts_.positions + block.first};
+                                          texts_.batch.position_ids + block.first};
   kernels_.embed({std::get<PreparedEmbed>(prepared_[index].kernel).tables, numbers, block.rows,
                   output.width, output.floats(0), output.stride});
 }
@@ -291,7 +291,7 @@ void Execution::run_attention(std::size_t index) {
   const std::size_t together =
       std::min(std::max<std::size_t>(tokens_of_part / longest, 1), operation.heads);
   const std::size_t groups = (operation.heads + together - 1) / together;
-  team_.for_each(texts_.batch.texts * groups, [&](std::size_t part, std::size_t slot) {
+  for_each(texts_.batch.texts * groups, [&](std::size_t part, std::size_t slot) {
     const std::size_t text = part / groups;
     const std::size_t start = texts_.starts[text];
     const std::size_t first = of_texts ? text : start;

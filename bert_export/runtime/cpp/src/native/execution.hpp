@@ -18,7 +18,6 @@ namespace bert_export::native {
 // Memory of a call, which the next one uses again.
 struct Workspace {
   Memory memory;
-  std::vector<std::int64_t> positions;
 };
 
 // Some rows of a value.
@@ -31,11 +30,10 @@ struct Matrix {
   float* floats(std::size_t row) const { return static_cast<float*>(data) + row * stride; }
 };
 
-// A batch with what is derived from it.
+// A batch, or some texts of one that stand one behind the other.
 struct Texts {
-  Batch batch;
-  std::vector<std::size_t> starts;          // (texts + 1,)
-  const std::int64_t* positions = nullptr;  // (tokens,)
+  Batch batch;  // its position_ids are given
+  std::vector<std::size_t> starts;  // (texts + 1,)
 
   std::size_t length(std::size_t text) const { return starts[text + 1] - starts[text]; }
 };
@@ -43,7 +41,7 @@ struct Texts {
 class Execution {
  public:
   Execution(const ProgramFile& program, const Plan& plan, const Prepared& prepared,
-            const Kernels& kernels, const Texts& texts, Workspace& workspace, Team::Hold& team);
+            const Kernels& kernels, const Texts& texts, Workspace& workspace, Team::Hold* team);
 
   void run();
   // All rows of a value that is not local to a pass.
@@ -62,6 +60,12 @@ class Execution {
     std::size_t last = 0;
   };
 
+  std::size_t threads() const { return team_ == nullptr ? 1 : team_->size(); }
+  template <typename Work>
+  void for_each(std::size_t count, const Work& work) const {
+    if (team_ != nullptr) return team_->for_each(count, work);
+    for (std::size_t part = 0; part < count; ++part) work(part, std::size_t{0});
+  }
   std::size_t count_of(Rows rows) const;
   Matrix rows_of(ValueId id, const Block& block) const;
   void run_blocks(const Pass& pass);
@@ -79,7 +83,7 @@ class Execution {
   const Prepared& prepared_;
   const Kernels& kernels_;
   const Texts& texts_;
-  Team::Hold& team_;
+  Team::Hold* team_;  // none where the caller's thread works alone
   std::size_t block_rows_;
   std::size_t scratch_bytes_;
   std::array<std::uint8_t*, kinds_of_rows> areas_{};

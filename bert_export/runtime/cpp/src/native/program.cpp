@@ -3,12 +3,15 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
 #include <mutex>
 #include <thread>
 
 #include "bert_export/errors.hpp"
 #include "bundle/files.hpp"
 #include "native/execution.hpp"
+#include "native/pieces.hpp"
 #include "native/plan.hpp"
 #include "native/prepared.hpp"
 #include "native/weights_file.hpp"
@@ -66,6 +69,18 @@ void check_given(const char* name, bool given, bool wanted) {
                    {wanted ? name : "no such input", given ? name : "none"});
 }
 
+// Stores the rows of a piece where they belong among those of the batch.
+void copy_output(const Matrix& matrix, std::size_t column, const Piece& piece, Rows rows,
+                 Result& result) {
+  const std::size_t first = rows == Rows::tokens ? piece.first_token : piece.first_text;
+  for (std::size_t row = 0; row < matrix.rows; ++row) {
+    const std::size_t place = rows == Rows::masks ? piece.masks[row] : first + row;
+    const float* const numbers = matrix.floats(row) + column;
+    std::copy(numbers, numbers + result.width, result.numbers.begin() +
+                  static_cast<std::ptrdiff_t>(place * result.width));
+  }
+}
+
 }  // namespace
 
 struct Program::Parts {
@@ -75,7 +90,11 @@ struct Program::Parts {
         plan(make_plan(file)),
         prepared(path, file, plan, weights),
         set(set_of(options.isa)),
-        threads(options.threads == 0 ? usable_processors() : options.threads) {}
+        threads(options.threads == 0 ? usable_processors() : options.threads),
+        current(new Shared(Team::current_forks())) {}
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
+  ~Parts() { delete current.load(); }
 
   WeightsFile weights;
   ProgramFile file;
@@ -84,34 +103,53 @@ struct Program::Parts {
   InstructionSet set;
   std::size_t threads;
 
-  // The team, made anew in a child after a fork.
-  std::shared_ptr<Team> team() {
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (own_team == nullptr || own_team->forks() != Team::current_forks()) {
-      own_team = Team::shared(threads);
+  // What calls share. A child that was forked during a call begins with its own: who held the lock is
+  // not there to give it back, nor are the team's threads.
+  struct Shared {
+    explicit Shared(std::size_t fork_count) : forks(fork_count) {}
+    const std::size_t forks;
+    std::mutex mutex;
+    std::shared_ptr<Team> team;
+    std::vector<std::unique_ptr<Workspace>> workspaces;
+  };
+
+  Shared& shared() {
+    const std::size_t forks = Team::current_forks();
+    Shared* own = current.load();
+    while (own->forks != forks) {
+      auto fresh = std::make_unique<Shared>(forks);
+      if (current.compare_exchange_strong(own, fresh.get())) return *fresh.release();
     }
-    return own_team;
+    return *own;
+  }
+
+  std::shared_ptr<Team> team() {
+    Shared& own = shared();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.team == nullptr) own.team = Team::shared(threads);
+    return own.team;
   }
 
   std::unique_ptr<Workspace> take_workspace() {
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (workspaces.empty()) return std::make_unique<Workspace>();
-    std::unique_ptr<Workspace> taken = std::move(workspaces.back());
-    workspaces.pop_back();
+    Shared& own = shared();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.workspaces.empty()) return std::make_unique<Workspace>();
+    std::unique_ptr<Workspace> taken = std::move(own.workspaces.back());
+    own.workspaces.pop_back();
     return taken;
   }
   void give_back(std::unique_ptr<Workspace> workspace) {
     if (workspace->memory.size() > kept_bytes) return;
-    const std::lock_guard<std::mutex> lock(mutex);
-    workspaces.push_back(std::move(workspace));
+    Shared& own = shared();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    own.workspaces.push_back(std::move(workspace));
   }
 
   // Refuses what the program has no row for.
   Texts read_texts(const Batch& batch) const;
+  std::vector<Result> empty_results(const Batch& batch) const;
 
-  std::mutex mutex;
-  std::shared_ptr<Team> own_team;
-  std::vector<std::unique_ptr<Workspace>> workspaces;
+  std::atomic<Shared*> current{nullptr};
 };
 
 Texts Program::Parts::read_texts(const Batch& batch) const {
@@ -158,6 +196,20 @@ Texts Program::Parts::read_texts(const Batch& batch) const {
   return texts;
 }
 
+std::vector<Result> Program::Parts::empty_results(const Batch& batch) const {
+  std::vector<Result> results;
+  for (const ProgramOutput& output : file.outputs) {
+    const Value& value = file.values[output.value];
+    const std::size_t rows = value.rows == Rows::tokens  ? batch.tokens
+                             : value.rows == Rows::texts ? batch.texts
+                                                         : batch.masks;
+    const std::size_t width = output.column ? 1 : value.width;
+    results.push_back({output.name, rows, width, output.column.has_value(),
+                       std::vector<float>(rows * width)});
+  }
+  return results;
+}
+
 Program::Program(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Program::~Program() = default;
@@ -175,36 +227,53 @@ const ProgramFile& Program::file() const { return parts_->file; }
 std::vector<Result> Program::run(const Batch& batch) const {
   Parts& parts = *parts_;
   Texts texts = parts.read_texts(batch);
-  std::unique_ptr<Workspace> workspace = parts.take_workspace();
-  texts.positions = batch.position_ids;
-  if (texts.positions == nullptr) {
-    workspace->positions.resize(batch.tokens);
+  std::vector<std::int64_t> positions;
+  if (batch.position_ids == nullptr) {
+    positions.reserve(batch.tokens);
     for (std::size_t text = 0; text < batch.texts; ++text) {
       for (std::size_t place = 0; place < texts.length(text); ++place) {
-        workspace->positions[texts.starts[text] + place] = static_cast<std::int64_t>(place);
+        positions.push_back(static_cast<std::int64_t>(place));
       }
     }
-    texts.positions = workspace->positions.data();
+    texts.batch.position_ids = positions.data();
   }
+  std::vector<Result> results = parts.empty_results(batch);
+
   const std::shared_ptr<Team> team = parts.team();
   Team::Hold hold(*team);
-  Execution execution(parts.file, parts.plan, parts.prepared, kernels_of(parts.set), texts,
-                      *workspace, hold);
-  execution.run();
-
-  std::vector<Result> results;
-  for (const ProgramOutput& output : parts.file.outputs) {
-    const Matrix matrix = execution.whole(output.value);
-    Result result{output.name, matrix.rows, output.column ? 1 : matrix.width,
-                  output.column.has_value(), {}};
-    result.numbers.reserve(result.rows * result.width);
-    for (std::size_t row = 0; row < matrix.rows; ++row) {
-      const float* const numbers = matrix.floats(row) + output.column.value_or(0);
-      result.numbers.insert(result.numbers.end(), numbers, numbers + result.width);
+  const std::vector<Piece> pieces = cut(texts, hold.size());
+  const auto run_piece = [&](const Piece& piece, Workspace& workspace, Team::Hold* helpers) {
+    Execution execution(parts.file, parts.plan, parts.prepared, kernels_of(parts.set), piece.texts,
+                        workspace, helpers);
+    execution.run();
+    for (std::size_t index = 0; index < results.size(); ++index) {
+      const ProgramOutput& output = parts.file.outputs[index];
+      copy_output(execution.whole(output.value), output.column.value_or(0), piece,
+                  parts.file.values[output.value].rows, results[index]);
     }
-    results.push_back(std::move(result));
+  };
+  // Pieces side by side where they keep all threads at work; else all threads at each.
+  const bool side_by_side = hold.size() > 1 && balanced(pieces, batch.tokens, hold.size());
+  std::vector<std::unique_ptr<Workspace>> workspaces;
+  for (std::size_t slot = 0; slot < (side_by_side ? hold.size() : 1); ++slot) {
+    workspaces.push_back(parts.take_workspace());
   }
-  parts.give_back(std::move(workspace));
+  if (side_by_side) {
+    std::vector<std::exception_ptr> failures(pieces.size());
+    hold.for_each(pieces.size(), [&](std::size_t index, std::size_t slot) {
+      try {
+        run_piece(pieces[index], *workspaces[slot], nullptr);
+      } catch (...) {  // of memory alone
+        failures[index] = std::current_exception();
+      }
+    });
+    for (const std::exception_ptr& failure : failures) {
+      if (failure) std::rethrow_exception(failure);
+    }
+  } else {
+    for (const Piece& piece : pieces) run_piece(piece, *workspaces.front(), &hold);
+  }
+  for (std::unique_ptr<Workspace>& workspace : workspaces) parts.give_back(std::move(workspace));
   return results;
 }
 

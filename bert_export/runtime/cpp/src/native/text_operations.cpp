@@ -55,7 +55,7 @@ void run_pool(const PoolOperation& pool, const Texts& texts, const Matrix& x, co
         continue;
       }
       const float weight = pool.mode == PoolMode::weightedmean
-                               ? static_cast<float>(texts.positions[token] + 1)
+                               ? static_cast<float>(texts.batch.position_ids[token] + 1)
                                : 1.0F;
       total += weight;
       for (std::size_t i = 0; i < y.width; ++i) output[i] += weight * row[i];

@@ -84,7 +84,7 @@ struct Team::Parts {
   static constexpr std::uint64_t loop_step = std::uint64_t{1} << 32U;
   static constexpr std::uint64_t closed = loop_step - 1;
 
-  explicit Parts(std::size_t size) : forks(fork_count().load()) {
+  explicit Parts(std::size_t size) : forks(current_forks()) {
     try {
       for (std::size_t slot = 1; slot < size; ++slot) {
         threads.emplace_back([this, slot] { serve(slot); });
@@ -157,12 +157,12 @@ Team::~Team() {
   parts_->stop();
 }
 
-std::size_t Team::forks() const { return parts_->forks; }
-
-std::size_t Team::current_forks() { return fork_count().load(); }
+std::size_t Team::current_forks() {
+  watch_forks();
+  return fork_count().load();
+}
 
 std::shared_ptr<Team> Team::shared(std::size_t threads) {
-  watch_forks();
   Registry& own = *registry().load();
   const std::lock_guard<std::mutex> lock(own.mutex);
   std::weak_ptr<Team>& known = own.teams[threads];

@@ -21,8 +21,7 @@ class Team {
   Team& operator=(const Team&) = delete;
   ~Team();
 
-  // Counts forks of this process: a team of another count has lost its threads.
-  std::size_t forks() const;
+  // Forks that led to this process: what was made under another count has lost its threads.
   static std::size_t current_forks();
 
   // A call's hold on the team, or on its own thread alone where another call has it.
