@@ -71,6 +71,7 @@ bert_export/datasets/README
 bert_export/hand_over/README
 bert_export/demonstrations/README
 bert_export/runtime/cpp/README
+bert_export/runtime/cpp/src/native/README
 calibration/README
 ```
 
