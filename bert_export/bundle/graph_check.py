@@ -86,7 +86,12 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
             fix=_AGAIN,
         )
     graph = engine.graph
-    for interface in task.graph_interfaces:
+    interfaces = task.graph_interfaces(
+        layers=model.num_hidden_layers,
+        heads=model.num_attention_heads,
+        head_size=model.hidden_size // model.num_attention_heads,
+    )
+    for interface in interfaces:
         if _fits(graph.inputs, interface.inputs, {}) and _fits(
             graph.outputs, interface.outputs, sizes
         ):
@@ -97,7 +102,7 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
             dict.fromkeys(
                 f"({_listed(_sized(interface.inputs, {}))}) => "
                 f"({_listed(_sized(interface.outputs, sizes))})"
-                for interface in task.graph_interfaces
+                for interface in interfaces
             )
         ),
         got=f"({_listed(graph.inputs)}) => ({_listed(graph.outputs)})",

@@ -36,6 +36,7 @@ class Checkpoint:
         is_of_google: Whether Google's code of TensorFlow 1 wrote it, which leaves open what
             ``transformers`` settles.
         attribution: Who made the weights and the training data; ``None`` if not recorded.
+        weights: The file that the tensors were read from, or the index of several.
     """
 
     source: str
@@ -46,6 +47,12 @@ class Checkpoint:
     activation_fn: str | None = None
     is_of_google: bool = False
     attribution: str | None = None
+    weights: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages about its tensors call it: its source, and the file of its weights."""
+        return self.source if self.weights is None else f"{self.source} ({self.weights})"
 
     @property
     def architectures(self) -> tuple[str, ...]:

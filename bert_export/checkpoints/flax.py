@@ -126,8 +126,13 @@ def own_name(path: str) -> str:
 def read_msgpack(path: Path) -> dict[str, Tensor]:
     """Read a file of weights.
 
+    Args:
+        path: ``flax_model.msgpack``, or one of its shards.
+
     Returns:
-        Tensors by dotted names, ``bert.`` before the encoder's.
+        Copies by dotted names, ``bert.`` before the encoder's; in Flax's shapes, where a dense
+        layer's matrix is (inputs, outputs), and in the stored type, one of float16, bfloat16,
+        float32 and float64.
 
     Raises:
         CheckpointError: The file is truncated, no such map, or an array is not what it declares.
@@ -252,7 +257,9 @@ def _checked(path: Path, name: str, stored: object) -> _Array:
     if any(size < 0 for size in stored.shape):
         raise _refused(path, name, "sizes that are not negative", stored.shape)
     expected = math.prod(stored.shape) * dtype.itemsize
-    if not expected or expected != len(stored.values):
+    if not expected:
+        raise _refused(path, name, "an array with values", f"the shape {stored.shape}")
+    if expected != len(stored.values):
         raise _refused(
             path, name, f"{expected} bytes for the shape {stored.shape}", len(stored.values)
         )

@@ -18,6 +18,7 @@ from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights, refuse_adapter
 from bert_export.checkpoints.own_files import is_file
 from bert_export.checkpoints.sentence_transformers import read_activation
+from bert_export.checkpoints.tensor_bundle import INDEX
 from bert_export.checkpoints.tensorflow_objects import find_objects, read_objects
 from bert_export.checkpoints.tokenizer_files import read_tokenizer
 from bert_export.errors import CheckpointError, ConfigError, plain
@@ -87,10 +88,12 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     """
     config = read_config(folder)
     refuse_adapter(folder)
+    tensors, weights = _read_tensors(folder, source)
     return Checkpoint(
         source=source,
         config=config,
-        tensors=_read_tensors(folder, source),
+        tensors=tensors,
+        weights=weights,
         tokenizer=read_tokenizer(
             folder,
             vocab_size=config.get("vocab_size", 30522),
@@ -100,13 +103,17 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     )
 
 
-def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
-    """The first weights that are there; a bundle of TensorFlow's objects where there is no file."""
-    if not any(is_file(folder / name) for name, _ in WEIGHTS):
+def _read_tensors(folder: Path, source: str) -> tuple[dict[str, Tensor], str | None]:
+    """The first weights that are there, and their file's name.
+
+    They are a bundle of TensorFlow's objects where there is no file.
+    """
+    weights = next((name for name, _ in WEIGHTS if is_file(folder / name)), None)
+    if weights is None:
         objects = find_objects(folder)
         if objects is not None:
-            return read_objects(objects, source)
-    return canonical_tensors(read_weights(folder), source)
+            return read_objects(objects, source), f"{objects.name}{INDEX}"
+    return canonical_tensors(read_weights(folder), source), weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:

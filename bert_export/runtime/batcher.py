@@ -367,6 +367,9 @@ class _BatchedPipeline(Pipeline[Any, Any, Any]):
         own = self.batched.pipeline
         return cast("Outputs", self._wait(_Job(self.ticket, work=partial(own.run, feeds))))
 
+    def in_turn(self, work: Callable[[], Any]) -> Any:
+        return self._wait(_Job(self.ticket, work=work))
+
     def run_rows(
         self,
         rows: Sequence[Row],

@@ -69,6 +69,16 @@ class Checkpoints(Fuzz):
     def case(self, number: int, chance: random.Random) -> None:
         """Damage a checkpoint, and read its head; beside damaged settings, all of an export."""
         place, write = self._formats[number % len(self._formats)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if place.name == "files":
+                self._read_damaged_files(place, write, chance)
+            else:  # each case writes the weights anew
+                write(chance)
+                load_head(_HEAD, load_checkpoint(str(place)))
+
+    def _read_damaged_files(self, place: Path, write: Write, chance: random.Random) -> None:
+        """Damage a copy, of which any file may go, and read all that an export reads."""
         kept = place.with_name(f"{place.name}-kept")
         if kept.exists():  # a case before this one ended its process
             shutil.rmtree(place, ignore_errors=True)
@@ -77,13 +87,8 @@ class Checkpoints(Fuzz):
         shutil.copytree(kept, place)
         try:
             write(chance)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                if place.name == "files":
-                    request = ExportRequest(task="token-classification", model=str(place))
-                    load_source(check_request(request), progress=Progress(None))
-                else:
-                    load_head(_HEAD, load_checkpoint(str(place)))
+            request = ExportRequest(task="token-classification", model=str(place))
+            load_source(check_request(request), progress=Progress(None))
         finally:
             shutil.rmtree(place)
             kept.rename(place)
@@ -194,7 +199,8 @@ def _h5(folder: Path, model: Any) -> Write:
 def _h5_shards(folder: Path, model: Any) -> Write:
     """Two files without the scope, of which one is damaged, or their index."""
     index = folder / "tf_model.h5.index.json"
-    shards, shard_of = {}, {}
+    shards: dict[str, Any] = {}
+    shard_of: dict[str, str] = {}
     for number, (path, array) in enumerate(tensorflow_h5_arrays(model).items()):
         shard, name = f"tf_model-{number % 2}.h5", path.split("/", 2)[2]
         shards.setdefault(shard, {})[name] = array
@@ -206,11 +212,12 @@ def _h5_shards(folder: Path, model: Any) -> Write:
     contents = {folder / shard: (folder / shard).read_bytes() for shard in shards}
 
     def write(chance: random.Random) -> None:
-        if chance.random() < 0.3:
-            index.write_text(json.dumps(damage_json(told, chance)), encoding="utf-8")
-            return
-        path = chance.choice(list(contents))
-        _put(path, _damaged_metadata(contents[path], chance))
+        of_index = chance.random() < 0.3
+        content = damage_json(told, chance) if of_index else told
+        index.write_text(json.dumps(content), encoding="utf-8")
+        damaged = None if of_index else chance.choice(list(contents))
+        for path, whole in contents.items():
+            _put(path, _damaged_metadata(whole, chance) if path == damaged else whole)
 
     return write
 

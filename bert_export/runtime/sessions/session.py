@@ -13,7 +13,7 @@ from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.closing import Closing
-from bert_export.tasks.interface import MASKED, SEQUENCE
+from bert_export.tasks.interface import MASKED, PAST, SEQUENCE, TOTAL
 
 __all__ = [
     "MAY_BE_EMPTY",
@@ -29,8 +29,8 @@ __all__ = [
     "check_threads",
 ]
 
-MAY_BE_EMPTY = frozenset({MASKED})
-"""Axes that may have size 0: a batch of texts may have no mask."""
+MAY_BE_EMPTY = frozenset({MASKED, PAST})
+"""Axes that may have size 0: a batch of texts may have no mask, a first call has no cache."""
 
 _MOST_THREADS = 1024
 
@@ -145,12 +145,14 @@ class FeedsCheck:
             (spec.name, np.dtype(spec.dtype), spec.shape, spec.below, spec) for spec in inputs
         ]
 
-    def __call__(self, feeds: Feeds, longest: int | None = None) -> dict[str, int]:
+    def __call__(
+        self, feeds: Feeds, longest: int | None = None, held: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
         """Check feeds; see :func:`check_feeds`."""
         known = type(feeds) is dict or isinstance(feeds, Mapping)
         if not known or feeds.keys() != self._names:
             raise _misnamed(self._inputs, feeds)
-        sizes: dict[str, int] = {}
+        sizes: dict[str, int] = dict(held or {})
         axes, seen = None, None
         for name, dtype, shape, below, spec in self._each:
             array = feeds[name]
@@ -170,17 +172,29 @@ class FeedsCheck:
                     expected=f"0 to {below - 1}",
                     got=f"{array.min()} to {array.max()}",
                 )
-        if longest is not None and sizes.get(SEQUENCE, 0) > longest:
+        tokens = sizes.get(SEQUENCE, 0) + sizes.get(PAST, 0)
+        if sizes.get(TOTAL, tokens) != tokens:
+            raise InputError(
+                "attention_mask does not fit the cache",
+                expected=f"{tokens} tokens, {sizes[PAST]} of the cache and {sizes[SEQUENCE]} of "
+                "input_ids",
+                got=sizes[TOTAL],
+            )
+        if longest is not None and tokens > longest:
             raise InputError(
                 "rows are longer than the model takes",
                 expected=f"at most {longest} tokens, its positions",
-                got=sizes[SEQUENCE],
+                got=tokens,
             )
         return sizes
 
 
 def check_feeds(
-    inputs: tuple[TensorSpec, ...], feeds: Feeds, *, longest: int | None = None
+    inputs: tuple[TensorSpec, ...],
+    feeds: Feeds,
+    *,
+    longest: int | None = None,
+    held: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Compare feeds with the graph's inputs, once; a session keeps a :class:`FeedsCheck`.
 
@@ -188,6 +202,7 @@ def check_feeds(
         inputs: See :class:`FeedsCheck`.
         feeds: One array per input, by name.
         longest: Tokens of a row at most; see :attr:`Session.longest`.
+        held: Sizes of axes that are settled, by inputs that the session itself holds.
 
     Returns:
         The size of every dynamic axis.
@@ -195,7 +210,7 @@ def check_feeds(
     Raises:
         InputError: A name is missing or unknown, or a dtype, rank or axis does not fit.
     """
-    return FeedsCheck(inputs)(feeds, longest)
+    return FeedsCheck(inputs)(feeds, longest, held)
 
 
 def _check_shape(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> None:

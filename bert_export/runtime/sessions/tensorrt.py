@@ -19,7 +19,6 @@ from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
-    MAY_BE_EMPTY,
     Array,
     Feeds,
     FeedsCheck,
@@ -28,6 +27,7 @@ from bert_export.runtime.sessions.session import (
 )
 from bert_export.runtime.sessions.versions import check_version
 from bert_export.target_table import Target, find_target
+from bert_export.tasks.interface import MASKED
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
 
@@ -125,8 +125,8 @@ class TensorRtSession(Session, Forkable):
         """
         refuse_after_fork(self)
         sizes = self._check_feeds(feeds, self.longest)
-        empty = {axis for axis in MAY_BE_EMPTY if sizes.get(axis) == 0}
-        if empty:  # an engine's axes begin at 1: one row is asked for, and taken off again
+        empty = {MASKED} if sizes.get(MASKED) == 0 else set()
+        if empty:  # the engine's axis begins at 1: one row is asked for, and taken off again
             feeds = {
                 spec.name: np.zeros(1, spec.dtype) if spec.shape[0] in empty else feeds[spec.name]
                 for spec in self.inputs
