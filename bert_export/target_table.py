@@ -60,6 +60,9 @@ class Target:
         session: ``module:function`` below :mod:`bert_export.runtime.sessions` that opens an engine.
         session_options: Options of that function, see
             :class:`bert_export.runtime.sessions.SessionOptions`.
+        standing: ``module:function`` likewise, that says how it stands on this machine beside other
+            targets, see :data:`bert_export.runtime.engine_choice.Standing`; ``None`` where it is
+            taken to be able to run.
         builder: Of its engine file; ``None`` where the engine reads the graph file itself.
         suffix: Of its graph's file: ``.json`` where that is a program
             (:mod:`bert_export.bundle.program`) and no ONNX graph.
@@ -75,6 +78,7 @@ class Target:
     module: str
     session: str
     session_options: tuple[str, ...] = ()
+    standing: str | None = None
     builder: Builder | None = None
     suffix: str = ".onnx"
     extra: str | None = None
@@ -120,6 +124,19 @@ TARGETS: Mapping[str, Target] = {
             session_options=("threads", "hint", "cache", "shapes"),
             extra="openvino",
             packages=("openvino",),
+        ),
+        Target(
+            name="native",
+            summary="this package's own kernels, on rows that are not padded",
+            precisions=("fp32", "bf16", "int8"),
+            device="cpu",
+            module="bert_export.targets.native",
+            session="native:open_engine",
+            session_options=("threads",),
+            standing="native:standing",
+            suffix=".json",
+            extra="native",
+            packages=("bert-export",),
         ),
         Target(
             name="onnxruntime-cuda",

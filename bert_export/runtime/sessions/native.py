@@ -18,7 +18,8 @@ from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.bundle.program import Gather, Program, read_program
 from bert_export.bundle.program_check import check_program
 from bert_export.errors import BundleError, InputError, TargetError, one_line
-from bert_export.runtime.native import require_native
+from bert_export.runtime.engine_choice import Standing
+from bert_export.runtime.native import has_native, require_native
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
     Array,
@@ -30,10 +31,13 @@ from bert_export.runtime.sessions.session import (
 )
 from bert_export.tasks.interface import CHOICES, MASKED_POSITIONS, outputs_per_token
 
-__all__ = ["NativeSession", "open_engine"]
+__all__ = ["NativeSession", "open_engine", "standing"]
 
 _IDS, _TYPES, _MASK, _LENGTHS = "input_ids", "token_type_ids", "attention_mask", "lengths"
 _TOKENS = "tokens"  # the axis of all rows' tokens
+_FEATURE = "target native"
+_AHEAD = ("amx",)
+"""Instructions with which it was measured ahead of every other engine at every shape."""
 
 
 class NativeSession(Session, Forkable):
@@ -47,7 +51,8 @@ class NativeSession(Session, Forkable):
         open_program: What opens the program; the compiled module's ``Program`` when ``None``.
 
     Raises:
-        TargetError: The compiled module is not there, or this machine lacks the instructions.
+        MissingExtraError: The compiled module is not built.
+        TargetError: This machine lacks the instructions.
         BundleError: The program cannot be read or is not legal.
         InputError: ``threads`` is not from 1 to 1024.
     """
@@ -60,7 +65,7 @@ class NativeSession(Session, Forkable):
         isa: str = "",
         open_program: Callable[..., Any] | None = None,
     ) -> None:
-        opener = open_program or require_native("target native").Program
+        opener = open_program or require_native(_FEATURE).Program
         number = check_threads(threads)
         program = read_program(path)
         weights = path.with_name(program.weights)
@@ -232,3 +237,11 @@ def _positions_among(positions: Array, mask: NDArray[np.bool_]) -> NDArray[np.in
 def open_engine(folder: Path, engine: EngineRecord, *, threads: int | None = None) -> NativeSession:
     """Open an engine of a bundle; for the options see :class:`NativeSession`."""
     return NativeSession(folder / engine.graph.file, threads=threads)
+
+
+def standing() -> Standing:
+    """How the target stands on this machine, by what was measured: see ``scripts/NUMBERS.md``."""
+    if not has_native():
+        return "absent"
+    fastest = require_native(_FEATURE).native_isas()[0]
+    return "ahead" if fastest in _AHEAD else "able"

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bert_export.bundle import EngineRecord
+from bert_export.errors import QuantizationError
 from bert_export.passes.recipe import Recipes, Step, every_attention
 from bert_export.passes.round_to_bfloat16 import RoundToBfloat16
 from bert_export.passes.share_initializers import ShareInitializers
@@ -52,7 +53,7 @@ def check_installed() -> None:
     """The program is verified in the compiled module.
 
     Raises:
-        TargetError: It is not built.
+        MissingExtraError: It is not built.
     """
     require_native("target native")
 
@@ -63,7 +64,15 @@ def scheme(processor: str) -> Scheme:
     Raises:
         QuantizationError: The kernels have no integer products for the processor.
     """
-    return SCHEMES[processor]
+    found = SCHEMES[processor]
+    if found.activation_type != "uint8":
+        raise QuantizationError(
+            f"target native has no INT8 for {processor}",
+            expected="a processor that multiplies unsigned activations",
+            got=f"{found.activation_type} activations",
+            fix="Export for another target",
+        )
+    return found
 
 
 def check_graph(model: ir.Model) -> None:
