@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bert_export.bundle.program import (
     Activation,
@@ -208,7 +209,7 @@ def _quantize(scope: _Scope, operation: Quantize) -> tuple[int, int]:
     return steps * scope.elements(scope.result(operation)), 0
 
 
-_OPERATIONS: Mapping[type[Operation], Callable[[_Scope, Operation], tuple[int, int]]] = {
+_OPERATIONS: Mapping[type[Operation], Callable[[_Scope, Any], tuple[int, int]]] = {
     Embed: _embed,
     Norm: _norm,
     Linear: _linear,

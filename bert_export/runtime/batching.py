@@ -225,11 +225,11 @@ def split_outputs(
     """
     if not padded:
         ends = np.cumsum([len(row) for row in rows])
-        outputs = {
-            name: np.split(array, ends[:-1]) if name in per_token else array
+        parts = {
+            name: np.split(array, ends[:-1]) if name in per_token else list(array)
             for name, array in outputs.items()
         }
-        return [{name: own[index] for name, own in outputs.items()} for index in range(len(rows))]
+        return [{name: own[index] for name, own in parts.items()} for index in range(len(rows))]
     return [
         {
             name: array[index, : len(row)] if name in per_token else array[index]

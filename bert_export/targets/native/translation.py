@@ -115,17 +115,17 @@ def _read(walk: Walk, node: ir.Node) -> Meaning:
 
 
 def _output(walk: Walk, value: ir.Value) -> ProgramOutput:
-    meaning, column = walk.of(value), None
-    if isinstance(meaning, Column):
-        meaning, column = meaning.result, meaning.column
-    if not isinstance(meaning, Result):
+    meaning = walk.of(value)
+    column = meaning.column if isinstance(meaning, Column) else None
+    result = meaning.result if isinstance(meaning, Column) else meaning
+    if not isinstance(result, Result):
         raise _no_output(value, "a result of an operation", "another value")
-    axes = {"tokens": 2, "texts": 1, "masks": 1}[meaning.rows] + (column is None)
+    axes = {"tokens": 2, "texts": 1, "masks": 1}[result.rows] + (column is None)
     shape = value.shape
-    choices = column is not None and meaning.rows == "texts"  # (B, C) for rows of choices
+    choices = column is not None and result.rows == "texts"  # (B, C) for rows of choices
     if shape is None or len(shape) not in ((axes, axes + 1) if choices else (axes,)):
         raise _no_output(value, f"{axes} axes", shape)
-    return ProgramOutput(name=str(value.name), value=walk.builder.as_float(meaning), column=column)
+    return ProgramOutput(name=str(value.name), value=walk.builder.as_float(result), column=column)
 
 
 def _no_output(value: ir.Value, expected: str, got: object) -> TargetError:
