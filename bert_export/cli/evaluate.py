@@ -34,7 +34,7 @@ __all__ = ["evaluate_command", "figure_text"]
 @click.option(
     "--target",
     type=values.TARGET,
-    help="Which of the bundle's engines answers.  [default: its first]",
+    help="Which of the bundle's engines answers.  [default: as load() takes it]",
 )
 @click.option(
     "--against",
