@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from bert_export.bundle.program import PROGRAM_SUFFIX
 from bert_export.explanation import STAGES
 from bert_export.explanation.stages import price_stages
+from bert_export.targets import TARGETS
 from bert_export.tasks import TASKS
 from scripts.goldens.folder import (
     GRAPHS,
@@ -60,6 +62,8 @@ def test_graphs_are_as_reviewed(task: str) -> None:
 def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
     axes = {"batch": 2, "choices": 3, "sequence": 5, "masked": 4, "past": 3, "total": 8}
     for target, precision in distinct_recipes():
+        if TARGETS[target].suffix == PROGRAM_SUFFIX:
+            continue  # tests/explanation/test_programs.py prices programs
         path = tmp_path / f"{target}.{precision}.onnx"
         ir.save(tiny_trace(task).emitted(target, precision), path)
         costs = price_stages(path, axes=axes, layers=2)
