@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import resource
 import sys
 import threading
 import time
@@ -181,7 +180,9 @@ def generated(
 
 def peak_bytes() -> int:
     """The most that was resident in this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (peak,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) * 1024
 
 
 def resident_bytes(process: int | str = "self") -> int:
