@@ -19,7 +19,7 @@ from bert_export.bundle.graph_file import read_graph_file
 from bert_export.bundle.schema import EngineRecord, Manifest, TensorSpec
 from bert_export.errors import BundleError, shown
 from bert_export.tasks import Task, find_task
-from bert_export.tasks.interface import GraphTensor
+from bert_export.tasks.interface import GraphTensor, is_inner_output, with_inner_outputs
 
 __all__ = ["check_graph"]
 
@@ -91,6 +91,17 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
         heads=model.num_attention_heads,
         head_size=model.hidden_size // model.num_attention_heads,
     )
+    asked = {spec.name.partition(".")[0] for spec in graph.outputs if is_inner_output(spec.name)}
+    if asked:
+        interfaces = tuple(
+            with_inner_outputs(
+                interface,
+                asked,
+                layers=model.num_hidden_layers,
+                heads=model.num_attention_heads,
+            )
+            for interface in interfaces
+        )
     for interface in interfaces:
         if _fits(graph.inputs, interface.inputs, {}) and _fits(
             graph.outputs, interface.outputs, sizes

@@ -162,6 +162,10 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         engines: For which GPUs and shapes targets with a builder of their own get their engine;
             they get their graph alone when ``None``.
         threads: Threads inside an operator while calibrating, verifying and timing.
+        outputs: Inner values that graphs give beside the head's answers, of
+            :data:`bert_export.tasks.interface.INNER_OUTPUTS`.
+        pooled_layers: A sentence's vector is pooled from the mean of the last so many layers'
+            states; from the last layer's alone when ``None``.
     """
 
     task: str | None = None
@@ -182,6 +186,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     label_map: dict[str, str] = {}
     engines: EngineOptions | None = None
     threads: int | None = None
+    outputs: tuple[str, ...] = ()
+    pooled_layers: int | None = None
 
     @property
     def is_auto(self) -> bool:

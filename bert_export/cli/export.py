@@ -28,6 +28,7 @@ from bert_export.cli.option_groups import Command, option_group
 from bert_export.errors import InputError, shown
 from bert_export.target_table import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
+from bert_export.tasks.interface import INNER_OUTPUTS, named_outputs
 
 if TYPE_CHECKING:  # the export needs PyTorch, the help does not
     from bert_export.explanation import Explanation
@@ -88,6 +89,17 @@ _running = option_group("Running and printing")
 )
 @_output("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
 @_output("--opset", type=values.OPSET, help=f"ONNX opset of the graph.  [default: {DEFAULT_OPSET}]")
+@_output(
+    "--outputs",
+    metavar="NAMES",
+    help=f"Inner values beside the answers, by commas: {', '.join(INNER_OUTPUTS)}.",
+)
+@_output(
+    "--pooled-layers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Sentence vectors from the mean of the last N layers' states.  [default: 1]",
+)
 @_output("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
 @_int8(
     "--calibration",
@@ -148,6 +160,8 @@ def export_command(
     targets: tuple[str, ...],
     shapes: str | None,
     opset: int | None,
+    outputs: str | None,
+    pooled_layers: int | None,
     force: bool,
     calibration: str | None,
     calibration_method: str | None,
@@ -205,6 +219,8 @@ def export_command(
                 base=base.engines,
             ),
             "threads": threads,
+            "outputs": None if outputs is None else named_outputs(outputs),
+            "pooled_layers": pooled_layers,
         }
         given = {name: value for name, value in typed.items() if value is not None}
         request = msgspec.structs.replace(base, **given)

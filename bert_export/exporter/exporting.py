@@ -54,6 +54,7 @@ from bert_export.exporter.request import check_request, find_targets
 from bert_export.exporter.source import Source, load_source
 from bert_export.target_table import DEFAULT_TARGET
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
+from bert_export.tasks.interface import named_outputs
 
 __all__ = ["Export", "export", "export_request", "hash_files"]
 
@@ -82,6 +83,8 @@ def export(
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
     threads: int | None = None,
+    outputs: str | Sequence[str] = (),
+    pooled_layers: int | None = None,
     max_drop: float | None = None,
     eval_data: str | Path | Records | None = None,
     keep_best: bool = False,
@@ -96,8 +99,8 @@ def export(
 
     ``output``, ``force``, ``engine_cache`` and ``listener`` are that function's; the other options
     are the fields of :class:`bert_export.bundle.ExportRequest`, where a single target may be a
-    string, ``calibration`` and ``eval_data`` may be records in memory (see
-    :func:`bert_export.datasets.read_dataset`), and ``label_map`` may be a file.
+    string, as may ``outputs`` with commas, ``calibration`` and ``eval_data`` may be records in
+    memory (see :func:`bert_export.datasets.read_dataset`), and ``label_map`` may be a file.
 
     Returns:
         Path, manifest and stages of the bundle.
@@ -124,6 +127,8 @@ def export(
         label_map=plain_label_map(label_map),
         engines=engines,
         threads=threads,
+        outputs=named_outputs(outputs),
+        pooled_layers=pooled_layers,
     )
     return export_request(
         request,

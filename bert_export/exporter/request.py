@@ -15,10 +15,12 @@ from bert_export.runtime.processor import PROCESSORS
 from bert_export.target_table import check_precision
 from bert_export.targets import TARGETS, Target, find_target, load_target
 from bert_export.tasks import TASKS, Task, find_task
+from bert_export.tasks.interface import INNER_OUTPUTS
 
 __all__ = [
     "check_demonstration",
     "check_labels_used",
+    "check_pooled_layers",
     "check_request",
     "find_targets",
     "request_record",
@@ -53,6 +55,7 @@ def check_request(request: ExportRequest) -> ExportRequest:
     check_demonstration(request.task, request.model)
     _check_checkpoint(request)
     _check_precision(request)
+    _check_outputs(request)
     check_opset(request.opset)
     _check_budget(request)
     _check_columns(request)
@@ -130,6 +133,45 @@ def check_labels_used(request: ExportRequest, task: Task) -> None:
             got=", ".join(map(repr, request.checkpoint.labels[:4])),
             fix="Leave --labels out",
         )
+
+
+def check_pooled_layers(request: ExportRequest, task: Task, layers: int | None = None) -> None:
+    """Refuse layers to pool for a task that pools none, or of which the checkpoint has fewer.
+
+    Args:
+        request: That names them, or does not.
+        task: What is exported.
+        layers: Of the encoder; ``None`` where that is not known yet.
+
+    Raises:
+        InputError: They have no use, or are not there.
+    """
+    asked = request.pooled_layers
+    if asked is None:
+        return
+    if not task.sentence_modules:
+        raise InputError(
+            f"pooled_layers has no use for task {task.name}",
+            expected=", ".join(name for name, each in TASKS.items() if each.sentence_modules),
+            got=task.name,
+            fix="Leave it out, or ask for --outputs hidden_states",
+        )
+    most = asked if layers is None else layers
+    if not 1 <= asked <= most:
+        raise InputError(
+            "pooled_layers is out of range",
+            expected="1 or more" if layers is None else f"1 to {layers}, the checkpoint's layers",
+            got=asked,
+        )
+
+
+def _check_outputs(request: ExportRequest) -> None:
+    """Refuse inner values that do not exist, and layers to pool that are not there."""
+    if request.task is not None:
+        check_pooled_layers(request, find_task(request.task))
+    for name in request.outputs:
+        if name not in INNER_OUTPUTS:
+            raise InputError(f"output {shown(name)} is unknown", **one_of(name, INNER_OUTPUTS))
 
 
 def _check_checkpoint(request: ExportRequest) -> None:

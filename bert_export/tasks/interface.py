@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 __all__ = [
+    "ATTENTIONS",
     "BATCH",
     "CHOICES",
+    "HIDDEN_STATES",
+    "INNER_OUTPUTS",
     "MASKED",
     "MASKED_POSITIONS",
     "PAST",
@@ -20,9 +23,13 @@ __all__ = [
     "ScoredPositions",
     "cached_interface",
     "cached_outputs",
+    "inner_outputs",
+    "is_inner_output",
+    "named_outputs",
     "outputs_per_token",
     "pruned_interface",
     "token_inputs",
+    "with_inner_outputs",
 ]
 
 BATCH, CHOICES, SEQUENCE, MASKED = "batch", "choices", "sequence", "masked"
@@ -33,6 +40,12 @@ PAST, TOTAL = "past", "total"
 
 MASKED_POSITIONS = "masked_positions"
 """Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
+
+HIDDEN_STATES, ATTENTIONS = "hidden_states", "attentions"
+
+INNER_OUTPUTS = (HIDDEN_STATES, ATTENTIONS)
+"""What an export may ask of a head beside its answers: ``hidden_states.<i>``, the states before the
+first layer (0) and behind layer ``i``, and ``attentions.<i>``, layer ``i``'s weights, from 0 on."""
 
 ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 """The tokens whose states a head reads.
@@ -159,9 +172,55 @@ class _Named(Protocol):
     def shape(self) -> Axes: ...
 
 
+def with_inner_outputs(
+    interface: GraphInterface, outputs: Iterable[str], *, layers: int, heads: int
+) -> GraphInterface:
+    """The interface of a head that gives inner values too.
+
+    Args:
+        interface: Of the head alone. Where it keeps a cache, weights are over all tokens so far.
+        outputs: Of :data:`INNER_OUTPUTS`.
+        layers: Of the encoder.
+        heads: Of each layer.
+    """
+    asked, lead = frozenset(outputs), interface.inputs[0].shape[:-1]
+    keys = next(each for each in interface.inputs if each.name == "attention_mask").shape[-1]
+    states = [
+        GraphTensor(f"{HIDDEN_STATES}.{index}", (*lead, SEQUENCE, "hidden"))
+        for index in range(layers + 1)
+        if HIDDEN_STATES in asked
+    ]
+    weights = [
+        GraphTensor(f"{ATTENTIONS}.{index}", (*lead, heads, SEQUENCE, keys))
+        for index in range(layers)
+        if ATTENTIONS in asked
+    ]
+    return GraphInterface(interface.inputs, (*interface.outputs, *states, *weights))
+
+
+def named_outputs(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Kinds of inner values as a user writes them, each once: a text has commas between them."""
+    listed = names.split(",") if isinstance(names, str) else names
+    return tuple(dict.fromkeys(name.strip() for name in listed))
+
+
+def is_inner_output(name: str | None) -> bool:
+    """Whether an output is an inner value that the export was asked for."""
+    return name is not None and name.partition(".")[0] in INNER_OUTPUTS
+
+
+def inner_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
+    """Names of the outputs that are inner values."""
+    return frozenset(tensor.name for tensor in outputs if is_inner_output(tensor.name))
+
+
 def cached_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
     """Names of the outputs that are a cache for the next call."""
-    return frozenset(tensor.name for tensor in outputs if TOTAL in tensor.shape)
+    return frozenset(
+        tensor.name
+        for tensor in outputs
+        if TOTAL in tensor.shape and not is_inner_output(tensor.name)
+    )
 
 
 def outputs_per_token(outputs: Iterable[_Named]) -> frozenset[str]:
