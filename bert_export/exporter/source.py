@@ -21,7 +21,7 @@ from bert_export.exporter.manifest_records import (
     tokenizer_record,
 )
 from bert_export.exporter.progress import Progress
-from bert_export.exporter.request import check_labels_used, request_record
+from bert_export.exporter.request import check_labels_used, find_form, request_record
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
@@ -99,6 +99,7 @@ def load_source(
         checkpoint, assumptions = settle(checkpoint, request.checkpoint or CheckpointOptions())
         task = named or _task_of(checkpoint)
         check_labels_used(request, task)
+        find_form(task, request.text_input)
         config = BertConfig.from_dict(checkpoint.config)
         head = load_head(task.head, checkpoint)
         told["model"] = checkpoint.source
@@ -163,7 +164,13 @@ def _settled(request: ExportRequest, task: Task, max_length: int) -> ExportReque
     cpu = request.cpu
     if request.precision == "int8" and cpu is None:
         cpu = detect_processor()
-    return msgspec.structs.replace(request, task=task.name, max_length=max_length, cpu=cpu)
+    return msgspec.structs.replace(
+        request,
+        task=task.name,
+        max_length=max_length,
+        cpu=cpu,
+        text_input=find_form(task, request.text_input) or False,
+    )
 
 
 def _task_of(checkpoint: Checkpoint) -> Task:

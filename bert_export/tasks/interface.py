@@ -11,13 +11,18 @@ __all__ = [
     "CHOICES",
     "MASKED",
     "MASKED_POSITIONS",
+    "OFFSETS",
     "SEQUENCE",
+    "TEXT",
+    "TEXT_PAIR",
     "Axes",
     "GraphInterface",
     "GraphTensor",
     "ScoredPositions",
+    "TextForm",
     "outputs_per_token",
     "pruned_interface",
+    "text_interface",
     "token_inputs",
 ]
 
@@ -27,6 +32,20 @@ BATCH, CHOICES, SEQUENCE, MASKED = "batch", "choices", "sequence", "masked"
 MASKED_POSITIONS = "masked_positions"
 """Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
 
+TEXT, TEXT_PAIR = "text", "text_pair"
+"""Graph inputs, where the graph tokenizes: strings (B,)."""
+
+OFFSETS = "offsets"
+"""Graph output, where the graph tokenizes and tokens are answers: int64 (B, S, 2), the characters
+of its own text that a token stands for; zeros for special tokens and padding."""
+
+TextForm = Literal["single", "pair", "choices"]
+"""The strings of a graph that tokenizes.
+
+``single``: ``text`` (B,). ``pair``: ``text_pair`` (B,) too. ``choices``: ``text_pair`` (B, C), the
+continuations of each text.
+"""
+
 ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 """The tokens whose states a head reads.
 
@@ -34,6 +53,8 @@ ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 ``last_token``: the last that the attention mask keeps; the graph's outputs lose the sequence axis.
 ``masks``: those that :data:`MASKED_POSITIONS` names; the graph's outputs are (masked, ...).
 """
+
+_TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 Axes = tuple[str | int, ...]
 """One entry per axis: a dynamic axis, a size, or a name for a size that the checkpoint fixes
@@ -79,8 +100,7 @@ class GraphInterface:
 
 def token_inputs(*further: str, axes: Axes = (BATCH, SEQUENCE)) -> tuple[GraphTensor, ...]:
     """BERT's three inputs, and further ones of the same axes, int64."""
-    names = ("input_ids", "attention_mask", "token_type_ids", *further)
-    return tuple(GraphTensor(name, axes, "int64") for name in names)
+    return tuple(GraphTensor(name, axes, "int64") for name in (*_TOKEN_INPUTS, *further))
 
 
 def pruned_interface(interface: GraphInterface, scored: ScoredPositions) -> GraphInterface:
@@ -106,6 +126,33 @@ def pruned_interface(interface: GraphInterface, scored: ScoredPositions) -> Grap
         for tensor in interface.outputs
     )
     return GraphInterface((*interface.inputs, *positions), outputs)
+
+
+def text_interface(
+    interface: GraphInterface, form: TextForm, *, offsets: bool
+) -> GraphInterface | None:
+    """The interface of a graph that makes the ids of its texts itself.
+
+    Args:
+        interface: Of the graph that takes ids.
+        form: Of the texts.
+        offsets: Whether the characters of each token are told.
+
+    Returns:
+        ``None`` where the graph has an input that no text says.
+    """
+    ids = interface.inputs[0]
+    positions = {MASKED_POSITIONS}
+    if {tensor.name for tensor in interface.inputs} - positions != set(_TOKEN_INPUTS):
+        return None
+    texts = [GraphTensor(TEXT, (BATCH,), "string")]
+    if form != "single":
+        axes = (BATCH, CHOICES) if form == "choices" else (BATCH,)
+        texts.append(GraphTensor(TEXT_PAIR, axes, "string"))
+    told = [GraphTensor(name, ids.shape, "int64") for name in _TOKEN_INPUTS[:2]]
+    if offsets:
+        told.append(GraphTensor(OFFSETS, (*ids.shape, 2), "int64"))
+    return GraphInterface(tuple(texts), (*interface.outputs, *told))
 
 
 class _Named(Protocol):

@@ -45,6 +45,7 @@ TASK = Task(
         GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, SEQUENCE, "vocabulary")),))
     ),
     scored_positions="last_token",
+    text_forms=(),
     postprocessing=TextGenerationPostProcessing,
     pipeline="text_generation:TextGenerationPipeline",
     scorer=always("words:NextWordScorer"),

@@ -28,6 +28,8 @@ _ROWS, _MASKS = (BATCH,), (MASKED,)
 
 def can_cut(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
     """Whether every first axis of a graph is the rows of a batch, or masks with their positions."""
+    if any(spec.dtype == "string" for spec in inputs):  # rows are as long as the longest text
+        return False
     return all(
         spec.shape[:1] == _ROWS or (spec.name == MASKED_POSITIONS and spec.shape == _MASKS)
         for spec in inputs

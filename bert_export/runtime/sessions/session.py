@@ -91,7 +91,9 @@ class PaddingSession(Protocol):
     row_multiple: int
 
 
-_dtype = lru_cache(maxsize=64)(np.dtype)  # to read a name takes longer than to compare
+@lru_cache(maxsize=64)  # to read a name takes longer than to compare
+def _dtype(name: str) -> np.dtype[Any]:
+    return np.dtype(object if name == "string" else name)
 
 
 def check_threads(threads: object) -> int | None:
