@@ -1,12 +1,12 @@
 """The engines' telemetry is off before the first of them is imported.
 
 ONNX Runtime (from 1.29 on) and OpenVINO look up hosts of their makers and keep an id in the home
-folder as soon as they are imported; a service may be allowed neither. Each has a switch that it
-reads once:
+folder as soon as they are imported, and a cluster of Ray reports its use; a service may be allowed
+none of it. Each has a switch that it reads once:
 
-- ONNX Runtime reads the environment. The variable is set when :mod:`bert_export` is imported, and
-  processes that this one starts inherit it. A value that is set already stays: who wants the
-  telemetry sets it to 0.
+- ONNX Runtime and Ray read the environment. The variables are set when :mod:`bert_export` is
+  imported, and processes that this one starts inherit them. A value that is set already stays: who
+  wants the telemetry sets them to 0 and 1.
 - OpenVINO sends what its package ``openvino_telemetry`` can, and nothing where that cannot be
   imported. So it is hidden while :func:`import_openvino` imports OpenVINO.
 
@@ -22,7 +22,7 @@ from typing import Any
 
 __all__ = ["TELEMETRY_OFF", "disable_telemetry", "import_openvino"]
 
-TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}
+TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 """Environment variables that switch telemetry off, for programs in any language."""
 
 _OPENVINO_TELEMETRY = "openvino_telemetry"

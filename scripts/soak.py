@@ -23,7 +23,7 @@ import numpy as np
 from bert_export import load
 from bert_export.runtime.pipelines.pipeline import Pipeline
 
-__all__ = ["Sample", "differing", "main", "ragged", "resident_bytes"]
+__all__ = ["FLAT", "Sample", "differing", "main", "ragged", "random_texts", "resident_bytes"]
 
 _WORDS = [
     "play",
@@ -58,7 +58,7 @@ _WORDS = [
     "an",
     "engine",
 ]
-_FLAT = 1.1
+FLAT = 1.1
 """Growth after the first sixth of the time that still is flat."""
 
 Sample = tuple[float, int, int]
@@ -140,9 +140,9 @@ def ragged(
             due = now + every
 
 
-def resident_bytes() -> int:
-    """This process's resident set."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+def resident_bytes(process: int | str = "self") -> int:
+    """A process's resident set; this one's by default."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -172,7 +172,7 @@ def main() -> None:
         settled = [resident for when, _, resident in samples if when >= options.seconds / 6]
         growth = max(settled) / settled[0]
         print(f"growth after {options.seconds / 6:.0f} s: {growth:.2f}")
-        sys.exit(growth > _FLAT)
+        sys.exit(growth > FLAT)
 
 
 if __name__ == "__main__":

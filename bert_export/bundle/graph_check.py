@@ -92,10 +92,15 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
             got=f"{len(manifest.labels)} labels",
             fix=_AGAIN,
         )
+    interfaces = task.graph_interfaces(
+        layers=model.num_hidden_layers,
+        heads=model.num_attention_heads,
+        head_size=model.hidden_size // model.num_attention_heads,
+    )
     fits = _check_interface(
         f"bundle {folder} has a graph for {engine.target} that does not fit its task {task.name}",
         engine.graph,
-        task.graph_interfaces,
+        interfaces,
         sizes,
     )
     if engine.text is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from bert_export.checkpoints import demo as demonstrations
 from bert_export.checkpoints import huggingface, sentence_transformers, tensorflow_v1
 from bert_export.checkpoints.checkpoint import Checkpoint, hash_tensors
+from bert_export.checkpoints.files import refuse_other_formats
 from bert_export.checkpoints.hub import fetch_snapshot, is_hub_id
 from bert_export.checkpoints.own_files import is_file
 from bert_export.checkpoints.sentence_transformers import Dense, SentenceModules
@@ -157,6 +158,7 @@ def _read_folder(folder: Path, source: str) -> Checkpoint:
     for format_ in FORMATS:
         if format_.recognize(folder):
             return format_.read(folder, source)
+    refuse_other_formats(folder)
     names = sorted(path.name for path in folder.iterdir())
     raise CheckpointError(
         f"checkpoint {source} is of no known format",

@@ -25,7 +25,8 @@ class Checkpoint:
         config: ``config.json``, parsed and not yet checked.
         tensors: By canonical name: ``bert.`` before encoder tensors, ``weight`` and ``bias`` in
             layer norms, heads as ``cls.*``, ``classifier.*``, ``qa_outputs.*``. In the stored
-            dtype. They are usually views of the file: read them, never write them.
+            dtype, those of TensorFlow and Flax in float32. They are usually views of the file: read
+            them, never write them.
         tokenizer: The tokenizer.
         sentence: Pooling and the modules after it; ``None`` unless sentence-transformers wrote the
             checkpoint.
@@ -35,6 +36,7 @@ class Checkpoint:
         is_of_google: Whether Google's code of TensorFlow 1 wrote it, which leaves open what
             ``transformers`` settles.
         attribution: Who made the weights and the training data; ``None`` if not recorded.
+        weights: The file that the tensors were read from, or the index of several.
     """
 
     source: str
@@ -45,6 +47,12 @@ class Checkpoint:
     activation_fn: str | None = None
     is_of_google: bool = False
     attribution: str | None = None
+    weights: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages about its tensors call it: its source, and the file of its weights."""
+        return self.source if self.weights is None else f"{self.source} ({self.weights})"
 
     @property
     def architectures(self) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ __all__ = [
     "read_json_list",
     "read_tensor_file",
     "read_weights",
+    "refuse_adapter",
+    "refuse_other_formats",
 ]
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ MOST_BYTES = 1 << 28
 """That a file beside the weights may have: configs, vocabularies, indexes of shards."""
 
 
+_ADAPTER = "adapter_config.json"
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -97,12 +100,62 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name, read in WEIGHTS:
         if is_file(folder / name):
             return read(folder / name)
+    refuse_other_formats(folder)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     raise CheckpointError(
         f"checkpoint {folder} has no weights",
         expected=f"one of {', '.join(name for name, _ in WEIGHTS)}",
         got=", ".join(files) or "an empty folder",
     )
+
+
+_OTHER_FORMATS: Mapping[str, str] = {
+    "model.weights.h5": "weights of KerasHub",
+    "task.weights.h5": "weights of KerasHub",
+    "*.keras": "a Keras model",
+    "*.h5": "a model of another library, such as keras-bert",
+    "saved_model.pb": "a SavedModel without config.json, such as TensorFlow Hub's",
+    "model.*.safetensors": "a variant of the weights",
+    "pytorch_model.*.bin": "a variant of the weights",
+    "*.gguf": "a GGUF file",
+    "*.onnx": "an ONNX graph",
+    "openvino_model.xml": "an OpenVINO graph",
+    "*.ckpt": "a file of Lightning",
+    "rust_model.ot": "weights of rust-bert",
+}
+"""What people take for a checkpoint too, by the names of its files."""
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Refuse what changes the answers of the weights beside it, or of some that are elsewhere.
+
+    Raises:
+        CheckpointError: The folder holds an adapter.
+    """
+    if is_file(folder / _ADAPTER):
+        raise CheckpointError(
+            f"checkpoint {folder} holds an adapter of PEFT",
+            expected="weights of the whole model",
+            got=_ADAPTER,
+            fix="Merge it: model.merge_and_unload().save_pretrained(folder)",
+        )
+
+
+def refuse_other_formats(folder: Path) -> None:
+    """Refuse by name what is no checkpoint of ``transformers`` or Google.
+
+    Raises:
+        CheckpointError: A file of the folder is of such a format.
+    """
+    refuse_adapter(folder)
+    for pattern, what in _OTHER_FORMATS.items():
+        for path in sorted(folder.glob(pattern)):
+            raise CheckpointError(
+                f"checkpoint {folder} is in another format",
+                expected=f"config.json and one of {', '.join(name for name, _ in WEIGHTS)}",
+                got=f"{path.name}, {what}",
+                fix="Load it with its own library and save it with model.save_pretrained",
+            )
 
 
 def read_tensor_file(path: Path) -> dict[str, Tensor]:
@@ -117,12 +170,24 @@ def read_tensor_file(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors as views of the mapped file."""
+    """Tensors as views of the mapped file, or copies where their names say that they are changed.
+
+    Each copy lets go of the file's memory before the next one is made.
+    """
     try:
         with panics_as_errors(), safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            names = list(file.keys())
+            if not any("/" in name or name.endswith(flax.ENDINGS) for name in names):
+                return {name: file.get_tensor(name) for name in names}
+        return {name: _copied(path, name) for name in names}
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise _unreadable(path, error) from error
+
+
+def _copied(path: Path, name: str) -> Tensor:
+    with panics_as_errors(), safe_open(path, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(name)
+        return tensor.clone()
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -133,13 +198,17 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         )
     except Exception as error:  # unpickling damaged bytes may raise anything
         raise _unreadable(path, error) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
-    ):
+    for key in _STATES:
+        if isinstance(state, dict) and _is_state(state.get(key)):
+            state = state[key]
+            break
+    if not _is_state(state):
+        kind = type(state).__name__
+        keys = f" with {', '.join(map(str, state))}" if isinstance(state, dict) else ""
         raise CheckpointError(
             f"file {path} holds no weights",
             expected="a mapping of names to tensors",
-            got=type(state).__name__,
+            got=plain(f"{kind}{keys}")[:200],
             fix="Save the model's state_dict()",
         )
     for name, tensor in state.items():
@@ -151,6 +220,17 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
                 fix="Save the model with model.save_pretrained",
             )
     return {name: tensor.detach() for name, tensor in state.items()}
+
+
+_STATES = ("state_dict", "model_state_dict", "model")
+"""Where scripts of training keep the weights, beside the state of an optimizer."""
+
+
+def _is_state(value: object) -> bool:
+    """Whether a value is a mapping of names to tensors."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

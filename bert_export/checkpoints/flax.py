@@ -24,7 +24,7 @@ from bert_export.checkpoints.names import NameTable
 from bert_export.checkpoints.own_files import map_file, release
 from bert_export.errors import CheckpointError, plain, shown
 
-__all__ = ["NAMES", "own_name", "read_msgpack"]
+__all__ = ["ENDINGS", "NAMES", "own_name", "read_msgpack"]
 
 NAMES = NameTable("""
 bert.embeddings = bert.embeddings
@@ -69,6 +69,9 @@ heads
     qa_outputs.bias              qa_outputs.bias
 """)
 """Tensors of the nine ``FlaxBert`` classes, the parts of a name joined by dots."""
+
+ENDINGS = (".kernel", ".scale", ".embedding")
+"""Of names that no other framework has."""
 
 _ARRAY = 1  # the extension of an array; scalars (3) and complex numbers (2) are no weights
 _CHUNKS = "__msgpack_chunked_array__"
@@ -123,8 +126,13 @@ def own_name(path: str) -> str:
 def read_msgpack(path: Path) -> dict[str, Tensor]:
     """Read a file of weights.
 
+    Args:
+        path: ``flax_model.msgpack``, or one of its shards.
+
     Returns:
-        Tensors by dotted names, ``bert.`` before the encoder's.
+        Copies by dotted names, ``bert.`` before the encoder's; in Flax's shapes, where a dense
+        layer's matrix is (inputs, outputs), and in the stored type, one of float16, bfloat16,
+        float32 and float64.
 
     Raises:
         CheckpointError: The file is truncated, no such map, or an array is not what it declares.
@@ -249,7 +257,9 @@ def _checked(path: Path, name: str, stored: object) -> _Array:
     if any(size < 0 for size in stored.shape):
         raise _refused(path, name, "sizes that are not negative", stored.shape)
     expected = math.prod(stored.shape) * dtype.itemsize
-    if not expected or expected != len(stored.values):
+    if not expected:
+        raise _refused(path, name, "an array with values", f"the shape {stored.shape}")
+    if expected != len(stored.values):
         raise _refused(
             path, name, f"{expected} bytes for the shape {stored.shape}", len(stored.values)
         )

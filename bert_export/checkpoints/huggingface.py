@@ -7,7 +7,7 @@ first. A ``model.safetensors`` of any of the three goes by that name: its tensor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from bert_export.checkpoints import flax, tensorflow_h5
 from bert_export.checkpoints.checkpoint import Checkpoint
-from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights
+from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights, refuse_adapter
 from bert_export.checkpoints.own_files import is_file
 from bert_export.checkpoints.sentence_transformers import read_activation
+from bert_export.checkpoints.tensor_bundle import INDEX
 from bert_export.checkpoints.tensorflow_objects import find_objects, read_objects
 from bert_export.checkpoints.tokenizer_files import read_tokenizer
 from bert_export.errors import CheckpointError, ConfigError, plain
@@ -34,8 +35,10 @@ __all__ = [
 
 CONFIG, OLD_CONFIG = "config.json", "bert_config.json"
 
-# Foreign name -> canonical name, applied in this order: old layer norms, then the missing prefix.
+# Foreign name -> canonical name, applied in this order: what wrapped the model in training, old
+# layer norms, then the missing prefix.
 RENAMES: tuple[tuple[str, str], ...] = (
+    (r"^((model|module|_orig_mod)\.)+", ""),
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
     (r"^(embeddings|encoder|pooler)\.", r"bert.\1."),
@@ -47,8 +50,6 @@ _UNUSED = re.compile(
     r"bert\.embeddings\.(position_ids|token_type_ids)"
     r"|(loss|loss_fct|loss_fn|criterion)\.(weight|pos_weight)"
 )
-
-_FLAX_ENDINGS = (".kernel", ".scale", ".embedding")  # of names that no other framework has
 
 _PARAMETER = r"(weight|bias)"
 _KNOWN = re.compile(
@@ -86,10 +87,13 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         TokenizerError: The tokenizer files are missing, malformed or too large for the model.
     """
     config = read_config(folder)
+    refuse_adapter(folder)
+    tensors, weights = _read_tensors(folder, source)
     return Checkpoint(
         source=source,
         config=config,
-        tensors=_read_tensors(folder, source),
+        tensors=tensors,
+        weights=weights,
         tokenizer=read_tokenizer(
             folder,
             vocab_size=config.get("vocab_size", 30522),
@@ -99,13 +103,17 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     )
 
 
-def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
-    """The first weights that are there; a bundle of TensorFlow's objects where there is no file."""
-    if not any(is_file(folder / name) for name, _ in WEIGHTS):
+def _read_tensors(folder: Path, source: str) -> tuple[dict[str, Tensor], str | None]:
+    """The first weights that are there, and their file's name.
+
+    They are a bundle of TensorFlow's objects where there is no file.
+    """
+    weights = next((name for name, _ in WEIGHTS if is_file(folder / name)), None)
+    if weights is None:
         objects = find_objects(folder)
         if objects is not None:
-            return read_objects(objects, source)
-    return canonical_tensors(read_weights(folder), source)
+            return read_objects(objects, source), f"{objects.name}{INDEX}"
+    return canonical_tensors(read_weights(folder), source), weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -125,7 +133,28 @@ def read_config(folder: Path) -> dict[str, Any]:
             got=repr(config["model_type"]),
             fix="Export a BERT checkpoint",
         )
+    if "model_type" not in config:
+        _refuse_other_classes(folder, config)
     return config
+
+
+def _refuse_other_classes(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a config without a type that names the classes of another model alone.
+
+    Weights of a RoBERTa without prefix have the names and shapes of a BERT's, and count positions
+    otherwise.
+    """
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names:
+        return
+    own = (str(name).removeprefix("TF").removeprefix("Flax") for name in names)
+    if not any(name.startswith("Bert") for name in own):
+        raise ConfigError(
+            f"checkpoint {folder} does not say that it is a BERT",
+            expected="model_type 'bert', or a class of BERT's in architectures",
+            got=f"no model_type, and architectures {', '.join(map(str, names))}",
+            fix="Write model_type into its config.json if it is one",
+        )
 
 
 def canonical_name(name: str) -> str:
@@ -152,7 +181,7 @@ def canonical_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tens
         return tensorflow_h5.NAMES.rename(
             _taken(tensors, tensorflow_h5.own_name), f"TensorFlow checkpoint {source}"
         )
-    if any(name.endswith(_FLAX_ENDINGS) for name in tensors):
+    if any(name.endswith(flax.ENDINGS) for name in tensors):
         return flax.NAMES.rename(_taken(tensors, flax.own_name), f"Flax checkpoint {source}")
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():

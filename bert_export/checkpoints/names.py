@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from bert_export.errors import CheckpointError, plain
@@ -62,7 +63,8 @@ class NameTable:
             checkpoint: Its format and name, for errors.
 
         Returns:
-            By canonical names, contiguous.
+            By canonical names, contiguous. Floating-point numbers are float32: those of half the
+            width are not kept beside what the head is made of.
 
         Raises:
             CheckpointError: A tensor is of no known head, is no matrix where one is transposed, or
@@ -90,6 +92,8 @@ class NameTable:
                     expected="a matrix",
                     got=tuple(tensor.shape),
                 )
+            if tensor.is_floating_point():
+                tensor = tensor.to(torch.float32)
             renamed[name.ours] = tensor.T.contiguous() if name.transposed else tensor
         return renamed
 

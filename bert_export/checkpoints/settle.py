@@ -23,6 +23,7 @@ _GELU_FORMS: Mapping[str, Literal["erf", "tanh"]] = MappingProxyType(
 )
 _CLASSIFIER = "classifier.weight"
 _CASED_SHARE = 0.01  # of the words of a cased vocabulary, far more have capitals
+_WORD_MARK, _MARKED_SHARE = "▁", 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def settle(
         TokenizerError: They contradict the tokenizer.
     """
     assumptions: list[Assumption] = []
-    for settle_one in (_settle_labels, _settle_gelu, _settle_case):
+    for settle_one in (_settle_labels, _settle_gelu, _settle_case, _settle_code, _settle_pieces):
         checkpoint, assumption = settle_one(checkpoint, options)
         if assumption is not None:
             assumptions.append(assumption)
@@ -144,6 +145,39 @@ def _settle_case(
         of_labels=False,
         text="text is lower-cased, as transformers does where nothing says so, yet the vocabulary "
         "has capitals; --cased says that it is not",
+    )
+
+
+def _settle_code(
+    checkpoint: Checkpoint, _options: CheckpointOptions
+) -> tuple[Checkpoint, Assumption | None]:
+    """Say that code which a checkpoint names is not run: it may compute something else."""
+    named = checkpoint.config.get("auto_map")
+    if not isinstance(named, Mapping) or not any("Model" in str(key) for key in named):
+        return checkpoint, None
+    return checkpoint, Assumption(
+        of_labels=False,
+        text="the model is a BERT as transformers computes it; the checkpoint's own code, which "
+        "its auto_map names, is not run",
+    )
+
+
+def _settle_pieces(
+    checkpoint: Checkpoint, _options: CheckpointOptions
+) -> tuple[Checkpoint, Assumption | None]:
+    """Say that a vocabulary of SentencePiece is split as BERT splits, as ``transformers`` does."""
+    model = json.loads(checkpoint.tokenizer.json)["model"]
+    if model["type"] != "WordPiece":
+        return checkpoint, None
+    marked = sum(word.startswith(_WORD_MARK) for word in model["vocab"])
+    prefix = model["continuing_subword_prefix"]
+    continued = sum(word.startswith(prefix) for word in model["vocab"]) if prefix else 1
+    if marked <= _MARKED_SHARE * len(model["vocab"]) or continued:
+        return checkpoint, None
+    return checkpoint, Assumption(
+        of_labels=False,
+        text=f"text is split as BERT does, yet the vocabulary marks words by {_WORD_MARK} as "
+        "SentencePiece does: the checkpoint may need a tokenizer.json",
     )
 
 

@@ -122,6 +122,10 @@ class _MalformedError(ValueError):
     """A part of the file is not what the format says; the caller names the file."""
 
 
+class _UnsupportedError(ValueError):
+    """The file is of a form that is not read; the caller names the file."""
+
+
 _MALFORMED = (ValueError, IndexError, struct.error)
 
 
@@ -166,6 +170,13 @@ class TensorBundle:
         refuse_outside(self.index)
         try:
             self._shards, self._values = _read_index(map_file(self.index)[:])
+        except _UnsupportedError as error:
+            raise CheckpointError(
+                f"TensorFlow checkpoint {self.index} is stored in an unsupported form",
+                expected="numbers of the little byte order, in blocks without compression",
+                got=error,
+                fix="Save it again with tf.train.Checkpoint or tf.compat.v1.train.Saver",
+            ) from error
         except _MALFORMED as error:
             raise CheckpointError(
                 f"TensorFlow checkpoint {self.index} is damaged",
@@ -257,7 +268,11 @@ class TensorBundle:
                 name, expected="a tensor of numbers", got=f"TensorFlow's type {entry.dtype}"
             )
         expected = math.prod(entry.shape) * dtype.itemsize
-        if expected != entry.size or expected == 0:
+        if not expected:
+            raise self._damaged(
+                name, expected="a tensor with values", got=f"the shape {entry.shape}"
+            )
+        if expected != entry.size:
             raise self._damaged(
                 name, expected=f"{expected} bytes for {entry.shape}", got=entry.size
             )
@@ -380,7 +395,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
     if end > len(data):
         raise _MalformedError(f"a block from {offset} to {end} in a file of {len(data)} bytes")
     if data[offset + size] == 1:
-        raise _MalformedError("a block compressed by snappy")
+        raise _UnsupportedError("a block compressed by snappy")
     if data[offset + size] != 0:
         raise _MalformedError(f"a block of compression {data[offset + size]}")
     checked = memoryview(data)[offset : offset + size + 1]
@@ -446,7 +461,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 def _read_header(value: bytes) -> int:
     fields = dict(_fields(value))
     if fields.get(2, 0) != 0:
-        raise _MalformedError("numbers of the other byte order")
+        raise _UnsupportedError("numbers of the other byte order")
     return _number(fields.get(1, 0))
 
 

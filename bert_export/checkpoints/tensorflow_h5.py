@@ -93,8 +93,13 @@ def own_name(path: str) -> str:
 def read_h5(path: Path) -> dict[str, Tensor]:
     """Read a file of weights.
 
+    Args:
+        path: ``tf_model.h5``, or one of its shards.
+
     Returns:
-        Tensors by the names of :data:`NAMES`, or by their whole path where it is none of those.
+        Copies by the names of :data:`NAMES`, or by their whole path where it is none of those; in
+        TensorFlow's shapes, where a dense layer's matrix is (inputs, outputs), and in the stored
+        type, a float of 16, 32 or 64 bits.
 
     Raises:
         CheckpointError: The file is truncated or no HDF5, or a dataset leaves the file, is no array

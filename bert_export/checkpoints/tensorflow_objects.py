@@ -48,7 +48,7 @@ def read_objects(prefix: Path, source: str) -> dict[str, Tensor]:
         source: What the user asked for, for errors.
 
     Returns:
-        By canonical names.
+        By canonical names, in PyTorch's shapes, float32.
 
     Raises:
         CheckpointError: The bundle is damaged, holds no objects, or they are not a BERT as

@@ -108,6 +108,10 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         folder: Where the files are.
         source: What the user asked for, kept in the result.
 
+    Returns:
+        The checkpoint, in PyTorch's shapes, float32. Its ``architectures`` are those that the
+        tensors tell; a classifier's are left to the task.
+
     Raises:
         CheckpointError: A file is missing, damaged, of the format before bundles, or of another
             model; or several bundles are there and nothing says which is meant.
@@ -115,7 +119,8 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         TokenizerError: The vocabulary is missing or malformed.
     """
     config = _read_config(folder, source)
-    tensors = _read_tensors(TensorBundle(find_bundle(folder)), source)
+    bundle = TensorBundle(find_bundle(folder))
+    tensors = _read_tensors(bundle, source)
     classifier = tensors.get("classifier.weight")
     if classifier is not None and classifier.ndim == 2:
         config.setdefault("num_labels", classifier.shape[0])
@@ -123,6 +128,7 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         source=source,
         config={"architectures": _architectures(tensors)} | config,
         tensors=tensors,
+        weights=bundle.index.name,
         is_of_google=True,
         tokenizer=read_tokenizer(
             folder,

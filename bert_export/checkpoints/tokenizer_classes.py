@@ -94,6 +94,8 @@ TOKENIZER_CLASSES: Mapping[str, TokenizerClass] = MappingProxyType(
         "RobertaTokenizer": TokenizerClass(
             tokens=_ROBERTA_TOKENS, token_types=False, mask_takes_space=True, trims_offsets=True
         ),
+        # What transformers 5 calls PreTrainedTokenizerFast.
+        "TokenizersBackend": TokenizerClass(),
         "XLMRobertaTokenizer": TokenizerClass(
             tokens=_ROBERTA_TOKENS, token_types=False, mask_takes_space=True, mask_normalized=True
         ),

@@ -106,7 +106,7 @@ class _Settings:
     add_prefix_space: bool
     trim_offsets: bool
     token_types: bool
-    truncation_side: Side
+    truncation_side: Side | None
     max_length: int | None
     specials: dict[str, AddedToken | str]
     additional: tuple[AddedToken | str, ...]
@@ -162,6 +162,7 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
             f"checkpoint {folder} needs {_JSON}, for its tokenizer does not split as BERT's does"
         )
     padding, stored_case = tokenizer.padding, _lower_cases(tokenizer) if is_stored else None
+    side = settings.truncation_side or (tokenizer.truncation or {}).get("direction", "right")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if is_stored:
@@ -184,7 +185,7 @@ def _read(folder: Path, vocab_size: int, class_name: object) -> TokenizerFiles:
         max_length=settings.max_length,
         do_lower_case=_lower_cases(tokenizer),
         clean_up_tokenization_spaces=clean_up,
-        truncation_side=settings.truncation_side,
+        truncation_side=side,
         token_types=settings.token_types,
         case_is_open=_case_is_open(tokenizer, settings, stored_case=stored_case),
         **texts,
@@ -606,8 +607,11 @@ def _has_types(config: Mapping[str, Any], path: Path, kind: TokenizerClass) -> b
     return "token_type_ids" in names
 
 
-def _side(config: Mapping[str, Any], path: Path) -> Side:
-    side = config.get("truncation_side", "right")
+def _side(config: Mapping[str, Any], path: Path) -> Side | None:
+    """The end at which rows are cut; ``None`` leaves it to what ``tokenizer.json`` keeps."""
+    if "truncation_side" not in config:
+        return None
+    side = config["truncation_side"]
     for known in _SIDES:
         if side == known:
             return known

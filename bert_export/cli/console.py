@@ -102,6 +102,7 @@ def errors_on_one_line() -> Iterator[None]:
         if asked or interruption_in(error) is not None:
             _end(asked)
         text = _file_text(error) if isinstance(error, OSError) else str(error)
+        _drop_output()
         fail(text, FAILED)
     except KeyboardInterrupt:
         _end(asked)
@@ -137,6 +138,17 @@ def _ended_in_order(asked: list[int]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _drop_output() -> None:
+    """Drop what stdout could not take, as Python would try again and end with another status."""
+    if sys.stdout is None:  # closed by whoever started the command
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123  no path of the user's
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _file_text(error: OSError) -> str:

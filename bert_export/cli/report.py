@@ -12,6 +12,7 @@ import click
 from rich.table import Table
 
 from bert_export.cli import values
+from bert_export.cli.checkpoint_options import TypedCheckpointOptions, checkpoint_options
 from bert_export.cli.console import (
     FAILED,
     errors_on_one_line,
@@ -95,6 +96,7 @@ _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
     help="Of the INT8 variants: a built-in set or a file.",
 )
 @data_options()
+@checkpoint_options
 @measuring_options
 @click.option("--output", "-o", required=True, help="The report's folder; variants are kept there.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -115,6 +117,7 @@ def report_command(
     quiet: bool,
     as_json: bool,
     data_options: DataOptions,
+    checkpoint: TypedCheckpointOptions,
     measuring: MeasuringOptions,
 ) -> None:
     """Export, score and time a checkpoint's variants, and write a page that compares them.
@@ -131,6 +134,7 @@ def report_command(
         allowed = None if drop_below is None else parse_share(drop_below, "drop-below")
         p95 = None if p95_below is None else parse_seconds(p95_below)
     with errors_on_one_line():
+        from bert_export.bundle import read_manifest
         from bert_export.report.finding import asked_for, headline, noise
         from bert_export.report.markdown import markdown_table, report_table
         from bert_export.report.reporting import make_report
@@ -151,6 +155,7 @@ def report_command(
                 calibration=calibration,
                 fields=data_options.columns,
                 label_map=data_options.label_map,
+                checkpoint=checkpoint.read(),
                 command=_command(),
                 under=under,
             )
@@ -163,6 +168,9 @@ def report_command(
                 stdout.print(markdown_table(report))
             stderr.print(headline(report), style="bold")
             stderr.print(noise(report))
+            made = next(variant for variant in report.variants if variant.failure is None)
+            for assumption in read_manifest(Path(output) / made.bundle).assumptions:
+                stderr.print(f"assumed: {assumption}", style="yellow")
             for note in report.notes:
                 stderr.print(f"note: {note}")
             stderr.print(f"wrote {Path(output) / 'report.html'}")

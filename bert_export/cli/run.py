@@ -29,10 +29,12 @@ from bert_export.errors import BertExportError, InputError, one_of, shown
 from bert_export.tasks import Task, find_task
 
 if TYPE_CHECKING:  # opens an engine's package
+    from bert_export.bulk import Engine
     from bert_export.runtime.pipelines.pipeline import Pipeline
 
 __all__ = ["run_command"]
 
+_ENGINES = ("local", "ray")
 _PYTHON = {"True": True, "False": False, "None": None}
 _MARK = "\ufeff"  # what some editors write before UTF-8
 
@@ -97,9 +99,19 @@ class _CallOption(values.StringKind):
     "--input",
     "table",
     metavar="FILE",
-    help="Answer the rows of a Parquet file into --output; interrupted, the same command goes on.",
+    help="Answer the rows of a Parquet or Arrow file, or the lines of a .txt, into --output; "
+    "interrupted, the same command goes on.",
 )
-@click.option("--output", metavar="FILE", help="The rows of --input with their column `answer`.")
+@click.option(
+    "--output", metavar="FILE", help="Parquet: the rows of --input with their column `answer`."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(_ENGINES),
+    help="Who answers --input: this process, or actors of a Ray cluster (RAY_ADDRESS, or this "
+    "machine).  [default: local]",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Actors of --engine ray.")
 def run_command(
     bundle: str,
     inputs: tuple[str, ...],
@@ -111,6 +123,8 @@ def run_command(
     threads: int | None,
     table: str | None,
     output: str | None,
+    engine: Engine | None,
+    workers: int | None,
 ) -> None:
     """Answer INPUTS with BUNDLE, one JSON line each.
 
@@ -132,9 +146,22 @@ def run_command(
                         expected="--input FILE and --output FILE, without texts and --data",
                     )
                 )
-            call = _TableCall(task, target, threads, data_options.columns, named)
+            if workers is not None and engine != "ray":
+                raise UsageProblem(
+                    InputError("workers are of the engine ray", expected="--engine ray")
+                )
+            call = _TableCall(
+                task, target, threads, data_options.columns, named, engine or "local", workers
+            )
             _answer_table(bundle, table, output, call)
             return
+        if engine is not None or workers is not None:
+            raise UsageProblem(
+                InputError(
+                    "engine and workers are of a file's rows",
+                    expected="--input FILE and --output FILE",
+                )
+            )
         if not inputs and data is None and sys.stdin is None:
             raise UsageProblem(
                 InputError(
@@ -168,13 +195,15 @@ class _TableCall:
     threads: int | None
     fields: Mapping[str, str]
     options: Mapping[str, Any]
+    engine: Engine
+    workers: int | None
 
 
 def _answer_table(bundle: str, table: str, output: str, call: _TableCall) -> None:
-    """Answer a Parquet file, with a bar where standard error is a terminal."""
+    """Answer a file of rows, with a bar where standard error is a terminal."""
     from tqdm import tqdm
 
-    from bert_export.bulk import answer_parquet
+    from bert_export.bulk import answer_file
 
     own = _task(bundle, call.task)
     with tqdm(unit=" rows", disable=None, file=sys.stderr) as bar:
@@ -183,7 +212,7 @@ def _answer_table(bundle: str, table: str, output: str, call: _TableCall) -> Non
             bar.total = total
             bar.update(done - bar.n)
 
-        rows = answer_parquet(
+        rows = answer_file(
             table,
             output,
             bundle,
@@ -192,6 +221,8 @@ def _answer_table(bundle: str, table: str, output: str, call: _TableCall) -> Non
             threads=call.threads,
             fields=call.fields,
             options={**own.command_options, **call.options},
+            engine=call.engine,
+            workers=call.workers,
             advance=advance,
         )
     stderr.print(f"{rows:,} rows answered in {output}")

@@ -156,7 +156,7 @@ class NextWordScorer(Scorer):
         return None  # known once the texts are cut
 
     def answer(self, answered: Answered) -> int:
-        return int(answered.reduced[0][-1])
+        return int(answered.reduced[0][0][-1])
 
     def score(self, gold: Sequence[int], answers: Sequence[int]) -> dict[str, float]:
         pairs = [pair for pair in zip(gold, answers, strict=True) if pair[0] != _UNKNOWN]

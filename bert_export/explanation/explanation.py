@@ -148,6 +148,8 @@ def _axes(manifest: Manifest, graph: GraphRecord, shape: tuple[int, ...] | None)
         )
     if any("masked" in spec.shape for spec in graph.inputs):
         axes["masked"] = axes["batch"]
+    if any("past" in spec.shape for spec in graph.inputs):  # a first call, whose cache is empty
+        axes |= {"past": 0, "total": axes["sequence"]}
     return axes
 
 

@@ -26,6 +26,8 @@ _SOFTMAX, _QUANTIZE, _DEQUANTIZE = 5, 3, 2
 _NORM, _GELU = 6, {"none": 5, "tanh": 9}
 _MASKS = (3, 5)
 """Where ``Attention`` and ``MultiHeadAttention`` have what is added to scores."""
+_PAST_KEY = 4
+"""Where ``Attention`` has the keys of earlier tokens, (B, N, P, D)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,14 +268,20 @@ def _scores(operands: Operands) -> tuple[int, int, int, int, int, int]:
         return (*query[:3], key[2], query[3], value[3])
     heads = int(operands.attribute("q_num_heads", operands.attribute("num_heads", 1)))
     shared = int(operands.attribute("kv_num_heads", heads))
-    return query[0], heads, query[1], key[1], query[2] // heads, value[2] // shared
+    past = operands.get(_PAST_KEY) if operands.node.op_type == "Attention" else None
+    keys = key[1] + (past.shape[2] if past is not None else 0)
+    return query[0], heads, query[1], keys, query[2] // heads, value[2] // shared
 
 
-def _attention(operands: Operands) -> tuple[int, ...]:
-    batch, heads, queries, _, _, width = _scores(operands)
+def _attention(operands: Operands) -> tuple[int, ...] | list[tuple[int, ...]]:
+    """The joined heads, and where there is a cache the keys and values of all tokens."""
+    batch, heads, queries, keys, key_width, width = _scores(operands)
     if len(operands[0].shape) == 4:
         return batch, heads, queries, width
-    return batch, queries, heads * width
+    joined = (batch, queries, heads * width)
+    if len(operands.node.outputs) == 1:
+        return joined
+    return [joined, (batch, heads, keys, key_width), (batch, heads, keys, width)]
 
 
 def _gather(operands: Operands) -> tuple[int, ...]:
@@ -512,6 +520,7 @@ OPERATORS: Mapping[tuple[str, str], _Operator] = {
     **dict.fromkeys(
         (("", "And"), ("", "Equal"), ("", "IsNaN"), ("", "LessOrEqual"), ("", "Not")), _TEST
     ),
+    ("", "CumSum"): _Operator(shape=_same, flop=_each(1)),
     ("", "Range"): _Operator(shape=_range),
     ("", "Where"): _Operator(shape=_broadcast, dtype=1),
     # shapes and layouts

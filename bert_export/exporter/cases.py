@@ -6,7 +6,7 @@ unknown characters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,11 +14,12 @@ import numpy as np
 
 from bert_export.exporter.unseen_text import UnseenText
 from bert_export.runtime.batching import Row, batches_of, row_from_encoding
-from bert_export.runtime.sessions.session import Array, Feeds
+from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import MASKED_POSITIONS, ScoredPositions
+from bert_export.tasks import MASKED_POSITIONS, GraphInterface, ScoredPositions
+from bert_export.tasks.interface import PAST, TOTAL
 
-__all__ = ["Case", "MakeFeeds", "make_cases", "scored_part", "text_batches"]
+__all__ = ["Case", "MakeFeeds", "cached_cases", "make_cases", "scored_part", "text_batches"]
 
 _TOKEN_BUDGET = 1024
 _AWKWARD_TEXTS = (
@@ -105,6 +106,49 @@ def make_cases(
     return cases
 
 
+def cached_cases(
+    run: Callable[[Feeds], Outputs],
+    tokenizer: Tokenizer,
+    like: Row,
+    *,
+    feeds: MakeFeeds,
+    interface: GraphInterface,
+    vocab_size: int,
+    seed: int = 0,
+) -> Iterator[tuple[Case, Outputs]]:
+    """Calls that follow others, each with what the head gives.
+
+    Args:
+        run: The head.
+        tokenizer: Of the checkpoint.
+        like: A row as the task makes them.
+        feeds: The graph's inputs for a batch of rows, with an empty cache.
+        interface: With a cache; its outputs' caches follow its inputs' in order.
+        vocab_size: Rows of the word table.
+        seed: Of the random ids.
+    """
+    pasts = [tensor.name for tensor in interface.inputs if PAST in tensor.shape]
+    presents = [tensor.name for tensor in interface.outputs if TOTAL in tensor.shape]
+    rng = np.random.default_rng(seed)
+    most, longest = min(tokenizer.vocab_size, vocab_size), tokenizer.max_length
+    begun = [max(1, longest // 2), 1, min(3, longest)]
+    given = feeds([_like(like, rng.integers(0, most, length)) for length in begun])
+    outputs = run(given)
+    for name, tokens in (("one token behind a cache", 1), ("several tokens behind a cache", 3)):
+        total = given["attention_mask"].shape[1] + tokens
+        if total > longest:
+            return
+        ids = rng.integers(0, most, (len(begun), tokens))  # (B, S)
+        given = {
+            "input_ids": ids,
+            "attention_mask": np.concatenate([given["attention_mask"], np.ones_like(ids)], axis=1),
+            "token_type_ids": np.zeros_like(ids),
+            **{past: outputs[kept] for past, kept in zip(pasts, presents, strict=True)},
+        }
+        outputs = run(given)
+        yield Case(name, given), outputs
+
+
 def text_batches(records: Sequence[Sequence[Row]], *, feeds: MakeFeeds) -> Iterator[Feeds]:
     """The graph's inputs for real text.
 
@@ -139,7 +183,9 @@ def scored_part(array: Array, feeds: Feeds, positions: ScoredPositions) -> Array
         flat: Array = array.reshape(-1, *array.shape[2:])
         return np.asarray(flat[feeds[MASKED_POSITIONS]])
     if positions == "last_token":
-        return np.asarray(array[np.arange(len(array)), feeds["attention_mask"].sum(axis=1) - 1])
+        own = feeds["attention_mask"][:, -array.shape[1] :]  # (B, S), without a cache's tokens
+        last = own.shape[1] - 1 - own[:, ::-1].argmax(axis=1)  # (B,)
+        return np.asarray(array[np.arange(len(array)), last])
     return array
 
 

@@ -18,7 +18,13 @@ import onnx_ir as ir
 
 from bert_export.bundle import BuildRecord, EngineOptions, EngineRecord, QuantizationPlan
 from bert_export.exporter.calibrate import Calibrated, scheme_of
-from bert_export.exporter.cases import Case, make_cases, scored_part, text_batches
+from bert_export.exporter.cases import (
+    Case,
+    cached_cases,
+    make_cases,
+    scored_part,
+    text_batches,
+)
 from bert_export.exporter.manifest_records import graph_record, pass_record
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
@@ -30,12 +36,12 @@ from bert_export.passes.convert_precision import set_float32_nodes
 from bert_export.quantization.calibration.rows import CalibrationRows
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Outputs, Session
+from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.targets import Target, load_target
 from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
-from bert_export.tasks.interface import outputs_per_token
+from bert_export.tasks.interface import cached_outputs, outputs_per_token
 
 __all__ = [
     "Engine",
@@ -197,15 +203,44 @@ def answer_reference(
         calibrating = [
             Case("calibration", batch) for batch in text_batches(some, feeds=pipeline.feeds)
         ]
-    answers = []
+    answers: list[tuple[Case, Outputs]] = []
+    interface = source.task.interface(source.facts)
+    caches = cached_outputs(interface.outputs)
+
+    def answer(feeds: Feeds) -> Outputs:
+        return run_head(
+            source.head,
+            feeds,
+            inputs=[tensor.name for tensor in interface.inputs],
+            outputs=[tensor.name for tensor in interface.outputs],
+        )
+
+    def scored(case: Case, outputs: Outputs, left_out: frozenset[str]) -> tuple[Case, Outputs]:
+        return case, {
+            name: scored_part(array, case.feeds, source.task.scored_positions)
+            if name not in caches
+            else array
+            for name, array in outputs.items()
+            if name not in left_out
+        }
+
     with progress.stage("reference") as facts:
         for case in (*compared, *calibrating):
-            outputs = {
-                name: scored_part(array, case.feeds, source.task.scored_positions)
-                for name, array in run_head(source.head, case.feeds).items()
-            }
-            answers.append((case, outputs))
+            # Of real text no cache is kept: a token's is as large as a thousand of its ids.
+            answers.append(scored(case, answer(case.feeds), caches))
             progress.advance(len(answers), len(compared) + len(calibrating))
+        if caches:
+            following = cached_cases(
+                answer,
+                pipeline.tokenizer,
+                unseen[0].rows[0],
+                feeds=pipeline.feeds,
+                interface=interface,
+                vocab_size=pipeline.manifest.model.vocab_size,
+            )
+            added = [scored(case, outputs, frozenset()) for case, outputs in following]
+            answers[len(compared) : len(compared)] = added
+            compared += [case for case, _ in added]
         facts["batches"] = len(compared)
     warnings = rows.record.warnings if calibrating else ()
     if calibrating:
@@ -350,6 +385,7 @@ def _verify_engine(
             per_token=outputs_per_token(record.graph.outputs),
             tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
             labels=source.manifest.labels,
+            caches=cached_outputs(record.graph.outputs),
             advance=progress.advance,
         )
         parity = msgspec.structs.replace(parity, warnings=reference.warnings + parity.warnings)

@@ -21,6 +21,7 @@ from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks.interface import Axes
 from bert_export.tracing import trace
 
 __all__ = ["FloatGraph", "Tracer", "make_float_graph"]
@@ -36,8 +37,8 @@ class Tracer(Protocol):
         self,
         head: nn.Module,
         *,
-        inputs: tuple[tuple[str, tuple[str, ...]], ...],
-        outputs: tuple[tuple[str, tuple[str | int, ...]], ...],
+        inputs: tuple[tuple[str, Axes], ...],
+        outputs: tuple[tuple[str, Axes], ...],
         max_length: int,
         opset: int,
     ) -> ir.Model:

@@ -46,6 +46,9 @@ def checkpoint_facts(config: BertConfig, checkpoint: Checkpoint) -> CheckpointFa
         pooler=has_pooler(checkpoint),
         max_length=checkpoint.tokenizer.max_length,
         activation_fn=checkpoint.activation_fn,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        head_size=config.head_size,
         sentence=None
         if sentence is None
         else SentenceFacts(

@@ -57,10 +57,12 @@ def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
     parameters = head.state_dict()
     tensors = _under_head_names(checkpoint, config, parameters)
     _refuse_left_overs(checkpoint, config, parameters)
-    state = {
-        key: _fitting(checkpoint, name, key, parameter, tensors)
-        for key, parameter in parameters.items()
-    }
+    state: dict[str, Tensor] = {}
+    for key, parameter in parameters.items():
+        is_words = key == _DECODER and tensors.get(key) is tensors.get(_WORDS)
+        state[key] = (
+            state[_WORDS] if is_words else _fitting(checkpoint, name, key, parameter, tensors)
+        )
     head.load_state_dict(state, assign=True)
     if _DECODER in parameters and config.tie_word_embeddings:
         decoder = head.get_submodule("cls.predictions.decoder")
@@ -128,7 +130,7 @@ def _refuse_other_depth(checkpoint: Checkpoint, config: BertConfig) -> None:
     stored = 1 + max((int(layer[1]) for layer in layers if layer), default=-1)
     if stored != config.num_hidden_layers:
         raise CheckpointError(
-            f"checkpoint {checkpoint.source} has another depth than its config",
+            f"checkpoint {checkpoint.name} has another depth than its config",
             expected=f"{config.num_hidden_layers} layers, the config's num_hidden_layers",
             got=stored,
             fix="Check that config.json belongs to these weights",
@@ -159,7 +161,7 @@ def _refuse_left_overs(
     for key in checkpoint.tensors:
         if key.startswith("bert.") and key not in parameters and key not in unused:
             raise CheckpointError(
-                f"checkpoint {checkpoint.source} tensor {key} has no place in the model",
+                f"checkpoint {checkpoint.name} tensor {key} has no place in the model",
                 expected=f"what config.json says: {config.position_embedding_type} positions",
                 got=f"shape {tuple(checkpoint.tensors[key].shape)}",
                 fix="Check that config.json belongs to these weights",
@@ -186,7 +188,7 @@ def _fitting(
         is_of_head = not key.startswith("bert.") or key in _POOLER
         error = TaskError if is_of_head else CheckpointError
         raise error(
-            f"checkpoint {checkpoint.source} has no "
+            f"checkpoint {checkpoint.name} has no "
             + (f"head for {name}" if is_of_head else "complete encoder"),
             expected=f"tensor {key} of shape {tuple(parameter.shape)}",
             got="none of that name",
@@ -197,14 +199,14 @@ def _fitting(
     tensor = tensors[key]
     if tensor.shape != parameter.shape:
         raise CheckpointError(
-            f"checkpoint {checkpoint.source} tensor {key} has the wrong shape",
+            f"checkpoint {checkpoint.name} tensor {key} has the wrong shape",
             expected=tuple(parameter.shape),
             got=tuple(tensor.shape),
             fix="Check that config.json (sizes, id2label) belongs to these weights",
         )
     if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
         raise CheckpointError(
-            f"checkpoint {checkpoint.source} tensor {key} has an unsupported dtype",
+            f"checkpoint {checkpoint.name} tensor {key} has an unsupported dtype",
             expected="float32, float16 or bfloat16",
             got=str(tensor.dtype).removeprefix("torch."),
             fix="Export the checkpoint before it was quantized",
@@ -212,7 +214,7 @@ def _fitting(
     tensor = tensor.to(torch.float32)
     if not all(map(torch.isfinite, tensor.aminmax())):  # isfinite of all takes a copy of the tensor
         raise CheckpointError(
-            f"checkpoint {checkpoint.source} tensor {key} holds values that are not finite",
+            f"checkpoint {checkpoint.name} tensor {key} holds values that are not finite",
             expected="numbers of float32",
             got=f"{int((~tensor.isfinite()).sum())} of {tensor.numel()} that are not",
             fix="Choose a checkpoint from before the training diverged",

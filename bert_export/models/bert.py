@@ -1,15 +1,15 @@
 """The BERT encoder, one small module per box of the paper's figure.
 
 Parameters have the names of the original checkpoints. Shapes stand at line ends: B batch,
-S sequence, H hidden, N heads, D head width, V vocabulary.
+S sequence, P tokens of earlier calls, T = P + S, H hidden, N heads, D head width, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,12 @@ __all__ = [
     "BertOutput",
     "BertPooler",
     "BertSelfAttention",
+    "KeysValues",
     "activate",
 ]
+
+KeysValues: TypeAlias = tuple[Tensor, Tensor]
+"""Keys and values of one layer, (B, N, P, D) each; with those of this call (B, N, T, D)."""
 
 
 def _quick_gelu(x: Tensor) -> Tensor:
@@ -87,12 +91,23 @@ class BertEmbeddings(nn.Module):
         self.token_type_embeddings = _table(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Look up ids of shape (B, S), int64; gives (B, S, H)."""
+    def forward(
+        self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor | None = None
+    ) -> Tensor:
+        """Look up ids of shape (B, S), int64; gives (B, S, H).
+
+        Args:
+            input_ids: Of the words.
+            token_type_ids: Of the segments.
+            positions: int64 (B, S); 0, 1, ... in every row when ``None``.
+        """
         words: Tensor = self.word_embeddings(input_ids)  # (B, S, H)
         states = words + self.token_type_embeddings(token_type_ids)  # (B, S, H)
         if self.position_embeddings is not None:
-            states = states + self.position_embeddings.weight[: input_ids.size(1)]  # (S, H)
+            if positions is None:
+                states = states + self.position_embeddings.weight[: input_ids.size(1)]  # (S, H)
+            else:
+                states = states + self.position_embeddings(positions)  # (B, S, H)
         normalized: Tensor = self.LayerNorm(states)  # (B, S, H)
         return normalized
 
@@ -117,30 +132,46 @@ class BertSelfAttention(nn.Module):
             distances = 2 * config.max_position_embeddings - 1
             self.distance_embedding = _table(distances, config.head_size)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Attend from states (B, S, H) under an additive mask (B, 1, 1 or S, S)."""
+    def forward(
+        self, states: Tensor, mask: Tensor, past: KeysValues | None = None
+    ) -> tuple[Tensor, KeysValues]:
+        """Attend to the tokens of this call and of earlier ones.
+
+        Args:
+            states: (B, S, H).
+            mask: Additive, (B, 1, 1 or S, T).
+            past: Of the earlier tokens, where there may be some.
+
+        Returns:
+            (B, S, H), and the keys and values of all tokens.
+        """
         query = self._split(self.query(states))  # (B, N, S, D)
         key = self._split(self.key(states))  # (B, N, S, D)
         value = self._split(self.value(states))  # (B, N, S, D)
-        scores = torch.matmul(query, key.transpose(-1, -2))  # (B, N, S, S)
+        if past is not None:
+            key = torch.cat((past[0], key), dim=2)  # (B, N, T, D)
+            value = torch.cat((past[1], value), dim=2)  # (B, N, T, D)
+        scores = torch.matmul(query, key.transpose(-1, -2))  # (B, N, S, T)
         if self.position_embedding_type != "absolute":
-            scores = scores + self._relative_scores(query, key)  # (B, N, S, S)
-        scores = scores / math.sqrt(self.head_size) + mask  # (B, N, S, S)
-        weights = functional.softmax(scores, dim=-1)  # (B, N, S, S)
+            earlier = None if past is None else past[0].size(2)
+            scores = scores + self._relative_scores(query, key, earlier)  # (B, N, S, T)
+        scores = scores / math.sqrt(self.head_size) + mask  # (B, N, S, T)
+        weights = functional.softmax(scores, dim=-1)  # (B, N, S, T)
         context = torch.matmul(weights, value)  # (B, N, S, D)
-        return context.transpose(1, 2).flatten(2)  # (B, S, H)
+        return context.transpose(1, 2).flatten(2), (key, value)  # (B, S, H)
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, S, H) to (B, N, S, D)."""
         return torch.unflatten(x, -1, (self.heads, self.head_size)).transpose(1, 2)
 
-    def _relative_scores(self, query: Tensor, key: Tensor) -> Tensor:
-        positions = torch.arange(query.size(2), device=query.device)  # (S,)
-        distance = positions.unsqueeze(1) - positions.unsqueeze(0)  # (S, S)
-        table = self.distance_embedding(distance + self.max_position_embeddings - 1)  # (S, S, D)
-        scores = torch.einsum("bnqd,qkd->bnqk", query, table)  # (B, N, S, S)
+    def _relative_scores(self, query: Tensor, key: Tensor, earlier: int | None) -> Tensor:
+        keys = torch.arange(key.size(2), device=query.device)  # (T,)
+        queries = keys if earlier is None else keys[earlier:]  # (S,)
+        distance = queries.unsqueeze(1) - keys.unsqueeze(0)  # (S, T)
+        table = self.distance_embedding(distance + self.max_position_embeddings - 1)  # (S, T, D)
+        scores = torch.einsum("bnqd,qkd->bnqk", query, table)  # (B, N, S, T)
         if self.position_embedding_type == "relative_key_query":
-            scores = scores + torch.einsum("bnkd,qkd->bnqk", key, table)  # (B, N, S, S)
+            scores = scores + torch.einsum("bnkd,qkd->bnqk", key, table)  # (B, N, S, T)
         return scores
 
 
@@ -166,10 +197,12 @@ class BertAttention(nn.Module):
         self.self = BertSelfAttention(config)
         self.output = BertOutput(config, config.hidden_size)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """States (B, S, H) and additive mask (B, 1, 1 or S, S); gives (B, S, H)."""
-        attended: Tensor = self.output(self.self(states, mask), states)  # (B, S, H)
-        return attended
+    def forward(
+        self, states: Tensor, mask: Tensor, past: KeysValues | None = None
+    ) -> tuple[Tensor, KeysValues]:
+        """States (B, S, H), additive mask (B, 1, 1 or S, T); gives (B, S, H), keys and values."""
+        context, present = self.self(states, mask, past)  # (B, S, H)
+        return self.output(context, states), present  # (B, S, H)
 
 
 class BertIntermediate(nn.Module):
@@ -194,11 +227,12 @@ class BertLayer(nn.Module):
         self.intermediate = BertIntermediate(config)
         self.output = BertOutput(config, config.intermediate_size)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """States (B, S, H) and additive mask (B, 1, 1 or S, S); gives (B, S, H)."""
-        states = self.attention(states, mask)  # (B, S, H)
-        transformed: Tensor = self.output(self.intermediate(states), states)  # (B, S, H)
-        return transformed
+    def forward(
+        self, states: Tensor, mask: Tensor, past: KeysValues | None = None
+    ) -> tuple[Tensor, KeysValues]:
+        """States (B, S, H), additive mask (B, 1, 1 or S, T); gives (B, S, H), keys and values."""
+        states, present = self.attention(states, mask, past)  # (B, S, H)
+        return self.output(self.intermediate(states), states), present  # (B, S, H)
 
 
 class BertEncoder(nn.Module):
@@ -208,11 +242,22 @@ class BertEncoder(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """States (B, S, H) and additive mask (B, 1, 1 or S, S); gives (B, S, H)."""
-        for layer in self.layer:
-            states = layer(states, mask)  # (B, S, H)
-        return states
+    def forward(
+        self, states: Tensor, mask: Tensor, past: Sequence[KeysValues] = ()
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """States (B, S, H) and additive mask (B, 1, 1 or S, T); gives (B, S, H), and the cache.
+
+        Args:
+            states: Of the tokens of this call.
+            mask: Over all tokens.
+            past: Keys and values of each layer for the tokens of earlier calls; empty where there
+                is no cache.
+        """
+        presents = []
+        for index, layer in enumerate(self.layer):
+            states, present = layer(states, mask, past[index] if past else None)  # (B, S, H)
+            presents.append(present)
+        return states, presents
 
 
 class BertPooler(nn.Module):
@@ -240,20 +285,53 @@ class Bert(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Encode three tensors of shape (B, S), int64; gives the last states (B, S, H)."""
         states = self.embeddings(input_ids, token_type_ids)  # (B, S, H)
-        encoded: Tensor = self.encoder(states, self._additive(attention_mask))  # (B, S, H)
+        encoded: Tensor = self.encoder(states, self._additive(attention_mask))[0]  # (B, S, H)
         return encoded
+
+    def forward_cached(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        past: Sequence[KeysValues],
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """Encode tokens that follow those of earlier calls.
+
+        Args:
+            input_ids: int64 (B, S), as are the types.
+            attention_mask: int64 (B, T): the earlier tokens first. A token's position is the
+                number of tokens before it that the mask keeps, so padding may stand on either side
+                and between calls.
+            token_type_ids: As the ids.
+            past: Keys and values of each layer.
+
+        Returns:
+            The last states (B, S, H), and the keys and values of all tokens.
+        """
+        earlier = past[0][0].size(2)  # P
+        before = attention_mask.cumsum(dim=1) - attention_mask  # (B, T)
+        states = self.embeddings(input_ids, token_type_ids, before[:, earlier:])  # (B, S, H)
+        mask = self._additive(attention_mask, earlier)  # (B, 1, S, T)
+        states, presents = self.encoder(states, mask, past)  # (B, S, H)
+        return states, presents
 
     def pool(self, states: Tensor) -> Tensor:
         """Run the pooler on states (B, S, H); gives (B, H)."""
         pooled: Tensor = cast("BertPooler", self.pooler)(states)  # (B, H)
         return pooled
 
-    def _additive(self, attention_mask: Tensor) -> Tensor:
-        """0 where a token may be seen, the lowest float32 where not: (B, 1, 1 or S, S)."""
-        visible = attention_mask[:, None, None, :]  # (B, 1, 1, S)
+    def _additive(self, attention_mask: Tensor, earlier: int | None = None) -> Tensor:
+        """0 where a token may be seen, the lowest float32 where not: (B, 1, 1 or S, T).
+
+        Args:
+            attention_mask: int64 (B, T).
+            earlier: Tokens of earlier calls, P; ``None`` where there is no cache, so that T is S.
+        """
+        visible = attention_mask[:, None, None, :]  # (B, 1, 1, T)
         if self.is_decoder:
-            positions = torch.arange(attention_mask.size(1), device=attention_mask.device)  # (S,)
-            earlier = positions.unsqueeze(0) <= positions.unsqueeze(1)  # (S, S)
-            visible = visible * earlier.to(attention_mask.dtype)  # (B, 1, S, S)
+            keys = torch.arange(attention_mask.size(1), device=attention_mask.device)  # (T,)
+            queries = keys if earlier is None else keys[earlier:]  # (S,)
+            seen = keys.unsqueeze(0) <= queries.unsqueeze(1)  # (S, T)
+            visible = visible * seen.to(attention_mask.dtype)  # (B, 1, S, T)
         lowest = torch.finfo(torch.float32).min
-        return (1.0 - visible.to(torch.float32)) * lowest  # (B, 1, 1 or S, S)
+        return (1.0 - visible.to(torch.float32)) * lowest  # (B, 1, 1 or S, T)

@@ -189,6 +189,15 @@ def _refuse_other_models(raw: Mapping[str, Any]) -> None:
             got="true",
             fix="Export a checkpoint without an encoder to attend to",
         )
+    quantized = raw.get("quantization_config")
+    if quantized:
+        method = quantized.get("quant_method") if isinstance(quantized, Mapping) else quantized
+        raise ConfigError(
+            "config field quantization_config is not supported",
+            expected="weights of float32, float16 or bfloat16",
+            got=repr(method),
+            fix="Export the checkpoint before it was quantized",
+        )
     pruned = raw.get("pruned_heads")
     if any(pruned.values()) if isinstance(pruned, Mapping) else pruned:
         raise ConfigError(

@@ -140,8 +140,37 @@ class BertForMaskedLM(BertHead):
         return logits
 
 
-class BertLMHeadModel(BertForMaskedLM):
-    """Score the next word at every token; ``is_decoder`` makes the encoder causal."""
+class BertLMHeadModel(BertHead):
+    """Score the next word at every token; ``is_decoder`` makes the encoder causal.
+
+    With a cache, ``past`` holds keys and values of every layer in turn, float32 (B, N, P, D) each,
+    and those of all tokens, (B, N, T, D), follow the logits. The attention mask then is (B, T).
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config, add_pooling_layer=False)
+        self.cls = BertPreTrainingHeads(config)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        *past: Tensor,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Score (B, S) ids; gives (B, S, V), and with a cache the keys and values."""
+        if not past:
+            plain = self.encode(input_ids, attention_mask, token_type_ids)  # (B, S, H)
+            scores: Tensor = self.cls.predictions(plain)  # (B, S, V)
+            return scores
+        states, presents = self.bert.forward_cached(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            list(zip(past[::2], past[1::2], strict=True)),
+        )  # (B, S, H)
+        logits: Tensor = self.cls.predictions(states)  # (B, S, V)
+        return logits, *(tensor for present in presents for tensor in present)
 
 
 class BertForNextSentencePrediction(BertHead):

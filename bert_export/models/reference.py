@@ -35,23 +35,31 @@ class _OneDnnLinear(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def run_head(head: BertHead, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def run_head(
+    head: BertHead,
+    feeds: Mapping[str, NDArray[Any]],
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> dict[str, NDArray[Any]]:
     """Run a head in float32.
 
     Args:
         head: In evaluation mode.
-        feeds: An array for each of ``head.inputs``, int64, with the head's axes.
+        feeds: An array for each input, int64, with the head's axes; a cache is float32.
+        inputs: What is read, in order; ``head.inputs`` when empty.
+        outputs: What the head then gives, in order; ``head.outputs`` when empty.
 
     Returns:
-        An array for each of ``head.outputs``.
+        An array for each output.
     """
-    tensors = [torch.from_numpy(feeds[name]) for name in head.inputs]
+    tensors = [torch.from_numpy(feeds[name]) for name in inputs or head.inputs]
     with torch.inference_mode():
         if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             with _OneDnnLinear():
-                outputs = head(*tensors)
+                given = head(*tensors)
         else:
-            outputs = head(*tensors)
-    if isinstance(outputs, torch.Tensor):
-        outputs = (outputs,)
-    return {name: np.asarray(output) for name, output in zip(head.outputs, outputs, strict=True)}
+            given = head(*tensors)
+    arrays = (given,) if isinstance(given, torch.Tensor) else given
+    names = outputs or head.outputs
+    return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}

@@ -293,8 +293,9 @@ def insert_node(
     shape: Sequence[Any] | ir.Shape | None = None,
     dtype: ir.DataType | None = None,
     domain: str = "",
+    outputs: int = 1,
 ) -> ir.Value:
-    """Insert a node with one output in front of another.
+    """Insert a node in front of another.
 
     Args:
         graph: The graph of both.
@@ -306,9 +307,10 @@ def insert_node(
         shape: Shape of the output, where it is known.
         dtype: Type of the output, where it is known.
         domain: Domain of the operator; the graph imports it.
+        outputs: How many it has; name, shape and type are those of the first.
 
     Returns:
-        The output.
+        The first output.
     """
     if domain:
         graph.opset_imports.setdefault(domain, 1)
@@ -318,7 +320,12 @@ def insert_node(
         type=None if dtype is None else ir.TensorType(dtype),
     )
     node = ir.node(
-        op_type, inputs, dict(attributes or {}), domain=domain, name=name, outputs=[output]
+        op_type,
+        inputs,
+        dict(attributes or {}),
+        domain=domain,
+        name=name,
+        outputs=[output, *(ir.Value(name=f"{name}.{index}") for index in range(1, outputs))],
     )
     graph.insert_before(before, node)
     return output
@@ -342,6 +349,7 @@ def substitute_node(
     *,
     name: str,
     domain: str = "",
+    further: Sequence[ir.Value] = (),
 ) -> None:
     """Let a new node compute what a node computed so far: all readers of ``old`` read its output.
 
@@ -353,11 +361,24 @@ def substitute_node(
         attributes: Its attributes.
         name: Name of the node.
         domain: Domain of the operator.
+        further: What the second and the following outputs of the new node take the place of.
     """
     before = old.producer()
     assert before is not None, "a rewrite replaces what a node computes"
-    new = insert_node(graph, before, op_type, inputs, attributes, name=name, domain=domain)
-    substitute(old, new)
+    new = insert_node(
+        graph,
+        before,
+        op_type,
+        inputs,
+        attributes,
+        name=name,
+        domain=domain,
+        outputs=1 + len(further),
+    )
+    made = new.producer()
+    assert made is not None, "insert_node made it"
+    for value, output in zip((old, *further), made.outputs, strict=True):
+        substitute(value, output)
 
 
 def _free_name(graph: ir.Graph, name: str) -> str:

@@ -20,7 +20,7 @@ from bert_export.passes.graph_pass import Match, Refusal, RulePass
 
 __all__ = ["ExpandAttention"]
 
-_HEADS_FIRST, _KEY_TRANSPOSED = [0, 2, 1, 3], [0, 2, 3, 1]
+_HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3, 2]
 
 
 class _Rule:
@@ -39,18 +39,29 @@ class _Rule:
         if mask is not None and mask.dtype != ir.DataType.FLOAT:
             return Refusal(f"the mask is of type {mask.dtype}, and none that is added", name, 6)
         query, key, value = attention.parts
+        cached: dict[str, ir.Value] = {}
+        for part, past, present in zip(
+            ("key", "value"), attention.past, attention.present, strict=False
+        ):
+            cached |= {f"past.{part}": past, f"present.{part}": present}
         return Match(
             node,
             node.outputs[0],
-            values={"query": query, "key": key, "value": value, "mask": mask},
+            values={"query": query, "key": key, "value": value, "mask": mask, **cached},
             numbers={"heads": heads, "width": width // heads, "scale": attention.scale},
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
         writer = _Writer(graph, match)
         query = writer.split("query", writer.scaled_query(), _HEADS_FIRST)
-        key = writer.split("key", match.values["key"], _KEY_TRANSPOSED)
-        value = writer.split("value", match.values["value"], _HEADS_FIRST)
+        if "past.key" in match.values:
+            key = writer.join_cache("key", match)
+            axes = [*list(key.shape or ())[:2], *list(key.shape or ())[:1:-1]]  # (B, N, D, T)
+            key = writer.put("Transpose", [key], "key", axes, {"perm": _LAST_TWO})
+            value = writer.join_cache("value", match)
+        else:
+            key = writer.split("key", match.values["key"], _KEY_TRANSPOSED)
+            value = writer.split("value", match.values["value"], _HEADS_FIRST)
         assert query.shape is not None
         assert key.shape is not None
         shape = [*query.shape[:3], key.shape[3]]  # (B, N, S, S)
@@ -81,6 +92,10 @@ class ExpandAttention(RulePass):
     The queries are scaled, and not the scores: that is H numbers per token instead of N S, keeps
     the scores within FP16, and is where TensorRT's fusion looks for the scale. The mask keeps one
     row for all queries; only ONNX Runtime's ``Attention`` asks for one per query.
+
+    With a cache, heads are joined to those of earlier tokens before the product::
+
+        past keys (B, N, P, D), k -> Reshape -> Transpose -> Concat = present keys -> Transpose
 
     Source: https://onnx.ai/onnx/operators/onnx__Attention.html.
     """
@@ -139,6 +154,18 @@ class _Writer:
         heads = self.put("Reshape", [value, split], f"{part}.split", axes)
         shape = [axes[axis] for axis in permutation]
         return self.put("Transpose", [heads], part, shape, {"perm": permutation})
+
+    def join_cache(self, part: str, match: Match) -> ir.Value:
+        """Keys or values of all tokens (B, N, T, D), which take the place of the graph's output."""
+        present = match.values[f"present.{part}"]
+        assert present is not None
+        heads = self.split(f"{part}.new", match.values[part], _HEADS_FIRST)
+        shape = list(present.shape or ())
+        joined = self.put(
+            "Concat", [match.values[f"past.{part}"], heads], f"{part}.all", shape, {"axis": 2}
+        )
+        substitute(present, joined)
+        return joined
 
     def join(self, value: ir.Value) -> ir.Value:
         """(B, N, S, D) to (B, S, H)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +11,7 @@ import onnx_ir as ir
 from bert_export.passes.editing import (
     attribute,
     insert_node,
+    is_output,
     linear_layer,
     module_name,
     new_constant,
@@ -23,14 +24,20 @@ from bert_export.passes.editing import (
 )
 from bert_export.passes.graph_pass import Match, Refusal, Rule, RulePass
 
-__all__ = ["FuseAttention", "is_relative"]
+__all__ = ["FuseAttention", "has_cache", "is_relative"]
 
+_CACHED = ("key", "value")
 _HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3, 2]
 
 
 def is_relative(model: ir.Model) -> bool:
     """Whether scores have a term for the tokens' distance, which ``Attention`` cannot compute."""
     return any(name.endswith("distance_embedding.weight") for name in model.graph.initializers)
+
+
+def has_cache(model: ir.Model) -> bool:
+    """Whether a graph takes keys and values of earlier calls, inputs of four axes."""
+    return any(len(value.shape or ()) == 4 for value in model.graph.inputs)
 
 
 class FuseAttention(RulePass):
@@ -52,6 +59,12 @@ class FuseAttention(RulePass):
     mask took as long or 3 % longer. (Only for a text without any visible token do the two differ:
     ONNX Runtime's ``Attention`` gives zeros, the trace the mean of all values; neither is an
     answer.) Needs opset 23.
+
+    Keys and values of earlier tokens that are put in front of those of this call become the
+    operator's own cache::
+
+        past (B, N, P, D), k -> Concat = present (B, N, T, D) -> ...
+        q, k, v, mask, past keys, past values -> Attention -> y, present keys, present values
 
     Source: https://onnx.ai/onnx/operators/onnx__Attention.html.
     """
@@ -115,7 +128,7 @@ class _FourAxes:
         if attribute(node, "is_causal", 0) or attribute(node, "softcap", 0.0):
             return Refusal("is_causal or softcap is set", str(node.name), 1)
         if len(node.inputs) > 4 or len(node.outputs) > 1:
-            return Refusal("it keeps keys and values of earlier calls", str(node.name), 1)
+            return Refusal("it keeps keys and values inside", str(node.name), 1)
         parts = [_split_heads(value) for value in node.inputs[:3]]
         joined = _join_heads(node.outputs[0])
         for depth, part in enumerate((*parts, joined), start=2):
@@ -132,8 +145,20 @@ class _FourAxes:
         _rewrite(graph, match)
 
 
-_Heads = tuple[ir.Value, int]
-"""The value (B, S, H) that was split, and into how many heads."""
+class _Heads(NamedTuple):
+    """A value that is split into heads.
+
+    Args:
+        source: (B, S, H).
+        heads: N.
+        past: What stands in front of it, (B, N, P, D), where there is a cache.
+        present: Both together, (B, N, T, D), likewise.
+    """
+
+    source: ir.Value
+    heads: int
+    past: ir.Value | None = None
+    present: ir.Value | None = None
 
 
 def _scores(
@@ -187,6 +212,9 @@ def _is_score(value: ir.Value | None) -> bool:
 
 def _split_heads(value: ir.Value | None, perm: list[int] | None = None) -> _Heads | Refusal:
     """The value before Reshape and Transpose into (B, N, S, D), or by another ``perm``."""
+    joined = producer(value, "Concat")
+    if joined is not None:
+        return _split_cached(joined)
     transpose = producer(value, "Transpose")
     if transpose is None:
         return Refusal("heads are not split by Reshape and Transpose", _name(value))
@@ -201,7 +229,21 @@ def _split_heads(value: ir.Value | None, perm: list[int] | None = None) -> _Head
     hidden = static_dim(source, -1)
     if len(source.shape or ()) != 3 or heads is None or hidden != heads * (width or 0):
         return Refusal("the last axis is not split into heads of one width", str(reshape.name))
-    return source, heads
+    return _Heads(source, heads)
+
+
+def _split_cached(joined: ir.Node) -> _Heads | Refusal:
+    """Heads behind those of earlier tokens."""
+    name = str(joined.name)
+    if attribute(joined, "axis", 0) not in (2, -2) or len(joined.inputs) != 2:
+        return Refusal("heads are joined along another axis than the tokens", name)
+    past, present = joined.inputs[0], joined.outputs[0]
+    if past is None or not past.is_graph_input() or not is_output(present):
+        return Refusal("earlier keys or values do not come from a call and go to the next", name)
+    heads = _split_heads(joined.inputs[1])
+    if isinstance(heads, Refusal) or heads.present is not None:
+        return heads if isinstance(heads, Refusal) else Refusal("two caches are joined", name)
+    return heads._replace(past=past, present=present)
 
 
 def _split_key(value: ir.Value | None) -> _Heads | Refusal:
@@ -238,19 +280,23 @@ def _checked(
     scale: float | None,
 ) -> Match | Refusal:
     """Check what the parts have in common, and the mask."""
-    heads = {count for _, count in parts}
+    heads = {part.heads for part in parts}
     if len(heads) != 1 or scale is None:
         return Refusal("queries, keys and values have other numbers of heads", str(root.name), 9)
-    if static_dim(joined, 2) != static_dim(parts[2][0], 2):
+    if [part.past is None for part in parts] not in ([True, True, True], [True, False, False]):
+        return Refusal("keys or values alone are kept from earlier calls", str(root.name), 9)
+    if static_dim(joined, 2) != static_dim(parts[2].source, 2):
         return Refusal("the joined heads are not as wide as the values", str(root.name), 9)
     refusal = _mask_refusal(mask)
     if refusal is not None:
         return refusal
-    named = zip(("query", "key", "value"), (value for value, _ in parts), strict=True)
+    values = {"mask": mask}
+    for name, part in zip(("query", "key", "value"), parts, strict=True):
+        values |= {name: part.source, f"past.{name}": part.past, f"present.{name}": part.present}
     return Match(
         root,
         joined,
-        values={**dict(named), "mask": mask},
+        values=values,
         numbers={"heads": heads.pop(), "scale": scale},
     )
 
@@ -272,8 +318,12 @@ def _rewrite(graph: ir.Graph, match: Match) -> None:
     module = (module_name(linear_layer(query)) or str(match.root.name)).removesuffix(".query")
     mask = values["mask"]
     inputs = [query, values["key"], values["value"]]
-    if mask is not None:
-        inputs.append(_square_mask(graph, mask, match.root))
+    past = [values[f"past.{name}"] for name in _CACHED]
+    present = [value for name in _CACHED if (value := values[f"present.{name}"]) is not None]
+    if mask is not None or present:
+        inputs.append(None if mask is None else _square_mask(graph, mask, match.root))
+    if present:
+        inputs += past
     substitute_node(
         graph,
         match.output,
@@ -285,6 +335,7 @@ def _rewrite(graph: ir.Graph, match: Match) -> None:
             "scale": float(numbers["scale"]),
         },
         name=f"{module}.attention",
+        further=present,
     )
 
 

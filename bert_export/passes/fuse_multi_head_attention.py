@@ -27,13 +27,18 @@ class _Rule:
         return Match(
             node,
             node.outputs[0],
-            values={"mask": mask},
+            values={
+                "mask": mask,
+                **dict(zip(("past.key", "past.value"), attention.past, strict=False)),
+            },
             numbers={"heads": attention.heads, "scale": attention.scale},
         )
 
     def rewrite(self, graph: ir.Graph, match: Match) -> None:
         node, mask = match.root, match.values["mask"]
-        inputs = [*node.inputs[:3], *((None, None, mask) if mask is not None else ())]
+        past = [value for name, value in match.values.items() if name.startswith("past.")]
+        further = (None, None, mask, *past) if mask is not None or past else ()
+        inputs = [*node.inputs[:3], *further]
         substitute_node(
             graph,
             match.output,
@@ -42,6 +47,7 @@ class _Rule:
             {"num_heads": int(match.numbers["heads"]), "scale": float(match.numbers["scale"])},
             name=f"{node.name}.multi_head",
             domain=CONTRIB,
+            further=node.outputs[1:],
         )
 
 
@@ -55,6 +61,8 @@ class FuseMultiHeadAttention(RulePass):
     After::
 
         q, k, v, mask -> com.microsoft.MultiHeadAttention(N heads, scale) -> y
+
+    A cache stays what it is: past keys and values go in, those of all tokens come out.
 
     Source: ONNX Runtime's contrib operators, com.microsoft.MultiHeadAttention.
     """

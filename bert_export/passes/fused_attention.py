@@ -11,7 +11,7 @@ from bert_export.passes.graph_pass import Refusal
 
 __all__ = ["FusedAttention", "count_attention", "read_attention"]
 
-_PARTS = 3
+_PARTS, _MASK, _PAST = 3, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,16 @@ class FusedAttention:
         mask: What is added to the scores, ``None`` without one.
         heads: N.
         scale: Of the scores.
+        past: Keys and values of earlier tokens, (B, N, P, D) each, where there is a cache.
+        present: Keys and values of all tokens, (B, N, T, D) each, likewise.
     """
 
     parts: tuple[ir.Value | None, ...]
     mask: ir.Value | None
     heads: int
     scale: float
+    past: tuple[ir.Value, ...] = ()
+    present: tuple[ir.Value, ...] = ()
 
 
 def read_attention(node: ir.Node) -> FusedAttention | Refusal | None:
@@ -50,10 +54,12 @@ def read_attention(node: ir.Node) -> FusedAttention | Refusal | None:
         return Refusal("the scale is not written down", name, 2)
     if attribute(node, "is_causal", 0) or attribute(node, "softcap", 0.0):
         return Refusal("is_causal or softcap is set", name, 3)
-    if len(node.inputs) > _PARTS + 1 or len(node.outputs) > 1:
-        return Refusal("it keeps keys and values of earlier calls", name, 4)
-    mask = node.inputs[_PARTS] if len(node.inputs) > _PARTS else None
-    return FusedAttention(tuple(node.inputs[:_PARTS]), mask, heads, scale)
+    past = tuple(value for value in node.inputs[_PAST:] if value is not None)
+    present = tuple(node.outputs[1:])
+    if (len(past), len(present)) not in ((0, 0), (2, 2)):
+        return Refusal("it keeps keys and values of earlier calls by halves", name, 4)
+    mask = node.inputs[_MASK] if len(node.inputs) > _MASK else None
+    return FusedAttention(tuple(node.inputs[:_PARTS]), mask, heads, scale, past, present)
 
 
 def count_attention(model: ir.Model) -> int:

@@ -59,14 +59,17 @@ def _heads_are_named(node: ir.Node) -> bool:
 
 
 def _plain_attention(node: ir.Node) -> bool:
-    return len(node.outputs) == 1 and not attribute(node, "softcap", 0.0)
+    if attribute(node, "softcap", 0.0):
+        return False
+    past = [value for value in node.inputs[4:] if value is not None]
+    return (len(past), len(node.outputs)) in ((0, 1), (2, 3))
 
 
 _ANY = (*_FLOATS, _INT64, _BOOL, _UINT8, _INT8)
 _NUMBER = (*_FLOATS, _INT64)
 _ATTENTION = {
     "three axes with q_num_heads, or four": _heads_are_named,
-    "no cache and no softcap": _plain_attention,
+    "no softcap, and a whole cache or none": _plain_attention,
 }
 
 LEGAL: Mapping[tuple[str, str], Legal] = {
@@ -83,8 +86,8 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     (CONTRIB, "FusedMatMul"): Legal(_FLOATS, (2, 2)),
     # attention
     ("", "Softmax"): Legal(_FLOATS, (1, 1), {"the last axis": _last_axis}),
-    ("", "Attention"): Legal(_FLOATS, (3, 4), _ATTENTION),
-    (CONTRIB, "MultiHeadAttention"): Legal(_FLOATS, (3, 6)),
+    ("", "Attention"): Legal(_FLOATS, (3, 6), _ATTENTION),
+    (CONTRIB, "MultiHeadAttention"): Legal(_FLOATS, (3, 8)),
     # normalization and activations
     ("", "LayerNormalization"): Legal(_FLOATS, (2, 3), {"the last axis": _last_axis}),
     ("", "Gelu"): Legal(_FLOATS, (1, 1)),
@@ -109,6 +112,7 @@ LEGAL: Mapping[tuple[str, str], Legal] = {
     ("", "ReduceSum"): Legal(_NUMBER, (1, 2)),
     ("", "ArgMax"): Legal((_INT64,), (1, 1)),
     # masks
+    ("", "CumSum"): Legal((_INT64,), (2, 2)),
     ("", "And"): Legal((_BOOL,), (2, 2)),
     ("", "Equal"): Legal((_BOOL,), (2, 2)),
     ("", "If"): Legal(_FLOATS, (1, 1)),

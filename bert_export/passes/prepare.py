@@ -20,7 +20,7 @@ import onnx_ir as ir
 from bert_export.passes.drop_noops import DropNoops
 from bert_export.passes.fold_biases import FOLDED_PER_LAYER, FoldBiases
 from bert_export.passes.fold_constants import FoldConstants
-from bert_export.passes.fuse_attention import FuseAttention, is_relative
+from bert_export.passes.fuse_attention import FuseAttention, has_cache, is_relative
 from bert_export.passes.fuse_gelu import FuseGelu
 from bert_export.passes.fuse_layer_normalization import FuseLayerNormalization
 from bert_export.passes.graph_pass import Outcome
@@ -32,6 +32,9 @@ from bert_export.tasks import Task
 __all__ = ["PREPARE", "prepare"]
 
 
+_KEPT_PER_LAYER = 2
+
+
 def _every_layer(model: ir.Model, context: RecipeContext) -> int | None:
     """All layers, where ``Attention`` exists and can compute what a layer does."""
     opset = model.graph.opset_imports.get("", 0)
@@ -39,8 +42,11 @@ def _every_layer(model: ir.Model, context: RecipeContext) -> int | None:
 
 
 def _every_foldable_bias(model: ir.Model, context: RecipeContext) -> int | None:
+    """All but those of keys and values that a cache keeps: it holds what their layers compute."""
     layers = _every_layer(model, context)
-    return None if layers is None else FOLDED_PER_LAYER * layers
+    if layers is None:
+        return None
+    return (FOLDED_PER_LAYER - (_KEPT_PER_LAYER if has_cache(model) else 0)) * layers
 
 
 def _one_head(_: ir.Model, context: RecipeContext) -> int | None:

@@ -124,14 +124,14 @@ def select_token(graph: ir.Graph, value: ir.Value, index: ir.Value, before: ir.N
 
 
 def select_mask_row(graph: ir.Graph, mask: ir.Value, index: ir.Value, before: ir.Node) -> ir.Value:
-    """The mask of one query: (B, 1, S, S) to (B, 1, 1, S)."""
+    """The mask of one query: (B, 1, S, T) to (B, 1, 1, T)."""
     expand = producer(mask, "Expand")
     if expand is not None and static_dim(expand.inputs[0], 2) == 1:
         row = expand.inputs[0]  # the rows of a padding mask are all alike
         assert row is not None
         return row
     assert mask.shape is not None
-    batch, _, _, keys = mask.shape
+    batch, _, queries, keys = mask.shape
     if len(index.shape or ()) == 1:
         return insert_node(
             graph,
@@ -150,7 +150,7 @@ def select_mask_row(graph: ir.Graph, mask: ir.Value, index: ir.Value, before: ir
         "Squeeze",
         [mask, axis],
         name=f"{mask.name}.squeezed",
-        shape=[batch, keys, keys],
+        shape=[batch, queries, keys],
         dtype=mask.dtype,
     )
     row = insert_node(

@@ -20,7 +20,9 @@ from bert_export.tasks.interface import MASKED, MASKED_POSITIONS
 
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
-_MASK_INPUT = "attention_mask"
+_MASK_INPUT, _IDS_INPUT = "attention_mask", "input_ids"
+_CACHE_RANK = 4
+"""Axes of keys and values that a graph gives beside its scores, which stay whole."""
 
 
 class _PruneScores(GraphPass):
@@ -109,7 +111,7 @@ class PruneLastPosition(_PruneScores):
 
     After::
 
-        attention_mask -> position of the last 1 (B, 1, 1) ─┐
+        attention_mask -> position of the last 1 (B, 1, 1) ─┐     among the tokens of this call
         x (B, S, H) ─┬> keys, values                        │
                      └─────────────────────────────────> GatherND (B, 1, H) -> queries -> Attention
             -> ... -> Squeeze (B, H) -> transform -> decoder -> logits (B, V)
@@ -138,8 +140,9 @@ def _scored(graph: ir.Graph) -> ir.Value | Refusal | None:
     logits = outputs[0]
     at = logits.producer()
     name = str(logits.name if at is None else at.name)
-    if len(outputs) != 1:
-        others = ", ".join(str(value.name) for value in outputs[1:])
+    further = [value for value in outputs[1:] if len(value.shape or ()) != _CACHE_RANK]
+    if further:
+        others = ", ".join(str(value.name) for value in further)
         return Refusal(f"outputs {others} are read too", name)
     if len(logits.shape or ()) != 3:
         pruned = len(logits.shape or ()) == 2 and linear_layer(logits) is not None
@@ -153,11 +156,14 @@ def _scored(graph: ir.Graph) -> ir.Value | Refusal | None:
 
 def _last_place(graph: ir.Graph) -> ir.Value | None:
     """The position of the attention mask's last 1, as (B, 1, 1)."""
-    mask = next((value for value in graph.inputs if value.name == _MASK_INPUT), None)
+    named = {value.name: value for value in graph.inputs}
+    mask, ids = named.get(_MASK_INPUT), named.get(_IDS_INPUT)
     if mask is None or mask.shape is None:
         return None
     first = graph[0]
     batch = mask.shape[0]
+    if ids is not None and ids.shape != mask.shape:
+        mask = _own_mask(graph, mask, ids, first)
     position = insert_node(
         graph,
         first,
@@ -176,6 +182,42 @@ def _last_place(graph: ir.Graph) -> ir.Value | None:
         name="last.index",
         shape=[batch, 1, 1],
         dtype=ir.DataType.INT64,
+    )
+
+
+def _own_mask(graph: ir.Graph, mask: ir.Value, ids: ir.Value, before: ir.Node) -> ir.Value:
+    """Of a mask (B, T) over a cache too, the part (B, S) of this call's tokens, the last ones."""
+    assert ids.shape is not None
+    length = insert_node(
+        graph,
+        before,
+        "Shape",
+        [ids],
+        {"start": 1, "end": 2},
+        name="last.length",
+        shape=[1],
+        dtype=ir.DataType.INT64,
+    )
+    zero = new_constant(graph, "last.zero", np.array([0], np.int64))
+    start = insert_node(
+        graph,
+        before,
+        "Sub",
+        [zero, length],
+        name="last.start",
+        shape=[1],
+        dtype=ir.DataType.INT64,
+    )
+    end = new_constant(graph, "last.end", np.array([np.iinfo(np.int64).max], np.int64))
+    axis = new_constant(graph, "last.tokens", np.array([1], np.int64))
+    return insert_node(
+        graph,
+        before,
+        "Slice",
+        [mask, start, end, axis],
+        name="last.mask",
+        shape=ids.shape,
+        dtype=mask.dtype,
     )
 
 

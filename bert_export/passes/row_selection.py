@@ -62,7 +62,9 @@ def find_region(root: ir.Value, *, through_attention: bool) -> Region:
     start = position[last] if last is not None else -1
     for node in reversed(order[: max(start, 0)]):
         carriers = _carriers(node, through_attention=through_attention)
-        if carriers is None or len(node.outputs) != 1 or is_output(node.outputs[0]):
+        # Further outputs are keys and values, which all tokens have.
+        single = len(node.outputs) == 1 or node.op_type == "Attention"
+        if carriers is None or not single or is_output(node.outputs[0]):
             continue
         uses = tuple(node.outputs[0].uses())
         if uses and all(
@@ -71,7 +73,7 @@ def find_region(root: ir.Value, *, through_attention: bool) -> Region:
             for use in uses
         ):
             inside.add(node)
-    made = {output for node in inside for output in node.outputs}
+    made = {node.outputs[0] for node in inside}
     boundary: dict[ir.Value, None] = {}
     nodes = tuple(node for node in order if node in inside)
     for node in nodes:
@@ -96,7 +98,7 @@ def move_selection(
         select_mask: The same for an attention mask (B, 1, S, S).
         lead: The axes that take the place of (B, S).
     """
-    made = {output for node in region.nodes for output in node.outputs}
+    made = {node.outputs[0] for node in region.nodes}
     selected: dict[ir.Value, ir.Value] = {}
     for value in region.boundary:
         readers = [node for node in region.nodes if value in node.inputs]

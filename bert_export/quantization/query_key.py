@@ -55,11 +55,14 @@ class QueryKeyOperand:
 
 
 def find_query_key_operands(model: ir.Model) -> tuple[QueryKeyOperand, ...]:
-    """The queries and keys of every fused attention that linear layers compute, in graph order."""
+    """The queries and keys of every fused attention that linear layers compute, in graph order.
+
+    None of an attention with a cache: what it keeps stays float.
+    """
     operands = []
     for node in model.graph:
-        if node.op_type != "Attention" or node.domain:
-            continue
+        if node.op_type != "Attention" or node.domain or len(node.outputs) > 1:
+            continue  # keys that a cache keeps stay float
         for index in _OPERANDS:
             value = node.inputs[index]
             layer = module_name(linear_layer(value))

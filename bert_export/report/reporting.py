@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from bert_export.bundle import MANIFEST, ExportRequest, read_manifest
+from bert_export.bundle import MANIFEST, CheckpointOptions, ExportRequest, read_manifest
 from bert_export.datasets import DataSet, read_dataset
 from bert_export.datasets.label_map import LabelMap, plain_label_map
 from bert_export.errors import (
@@ -28,7 +28,7 @@ from bert_export.errors import (
 )
 from bert_export.evaluation.scorer import gold_labels
 from bert_export.evaluation.scorers import check_labels
-from bert_export.exporter.request import check_demonstration
+from bert_export.exporter.request import check_demonstration, check_labels_used
 from bert_export.measuring.bundles import BundleEngine, spread_records, time_bundles
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Conditions, Listener, conditions
@@ -70,6 +70,7 @@ def make_report(
     calibration: str | None = None,
     fields: Mapping[str, str] | None = None,
     label_map: LabelMap | None = None,
+    checkpoint: CheckpointOptions | None = None,
     under: Conditions | None = None,
     command: str = "",
 ) -> Report:
@@ -97,6 +98,7 @@ def make_report(
             where it has another name.
         label_map: The checkpoint's label by that of ``data`` and ``eval_data``, each a name or an
             id; or a file that says so.
+        checkpoint: What the checkpoint does not say of itself.
         under: What holds while variants are timed; the usual conditions when ``None``.
         command: As the reader can type it to get the same.
 
@@ -128,7 +130,9 @@ def make_report(
         eval_data=None if eval_data is None else str(eval_data),
         fields={} if eval_data is None and calibration is None else fields,
         label_map={} if eval_data is None else names,
+        checkpoint=checkpoint,
     )
+    check_labels_used(request, chosen)
     variants = plan_variants(request, targets=targets, precisions=precisions)
     report = Report(
         command=command,

@@ -1,27 +1,36 @@
-"""The compiled module, where it is built: the C++ tokenizer behind the Python one's interface.
+"""The compiled module, where it is built: the C++ tokenizer and decoding for Python's pipelines.
 
-``bert-export cpp --native`` builds it. Answers are the same with it and without it; what it cannot
-do exactly, such as a vocabulary that is no WordPiece, and what it refuses, the ``tokenizers``
-library does. :func:`native_state` says whether it is used and why not, and so do ``inspect`` and
-the logger ``bert_export``.
+``bert-export cpp --native`` builds it. Answers are the same with it and without it, scores within
+1e-6; what it cannot do exactly, such as a vocabulary that is no WordPiece, and what it refuses, the
+``tokenizers`` library and :mod:`bert_export.runtime.decoding` do. :func:`native_state` says whether
+it is used and why not, and so do ``inspect`` and the logger ``bert_export``.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
 from bert_export.bundle import TokenizerRecord
 from bert_export.errors import one_line
-from bert_export.runtime.decoding.encoded import Encoded, TokenLists
+from bert_export.runtime.decoding.encoded import Encoded
 
-__all__ = ["MODULE", "SWITCH", "NativeEncoding", "NativeTokenizer", "native_state", "open_native"]
+__all__ = [
+    "MODULE",
+    "SWITCH",
+    "NativeEncoding",
+    "NativeTagger",
+    "NativeTokenizer",
+    "native_state",
+    "open_native",
+]
 
 MODULE = "_native"
 """Name of the compiled module, below :mod:`bert_export.runtime`."""
@@ -37,7 +46,7 @@ class NativeEncoding(Encoded):
     """A row that the module made; its fields become Python's when they are asked for.
 
     Args:
-        row: The module's row, whose ``input_ids`` and ``token_type_ids`` are int64 (1, S).
+        row: The module's row, whose ``numbers()`` are ids and token types, int64 (S,) each.
         again: Encodes once more with the ``tokenizers`` library, for what was cut off; ``None``
             where nothing was.
     """
@@ -63,10 +72,6 @@ class NativeEncoding(Encoded):
         self.__dict__[name] = value
         return value
 
-    def read_tokens(self, text: str, *, prefixed: bool, unk_id: int | None) -> TokenLists:
-        lists: TokenLists = self.row.read_tokens(text, prefixed, -1 if unk_id is None else unk_id)
-        return lists
-
 
 _FIELDS = frozenset(
     {
@@ -85,11 +90,23 @@ class NativeTokenizer:
     """The module's tokenizer; safe to call from several threads.
 
     Args:
-        backend: The module's object.
+        module: The compiled module.
+        backend: Its tokenizer.
     """
 
-    def __init__(self, backend: Any) -> None:
-        self._encode = backend.encode
+    def __init__(self, module: Any, backend: Any) -> None:
+        self._module, self._backend = module, backend
+        self._encode, self._encode_text = backend.encode, backend.encode_text
+
+    def encode_text(
+        self, text: str, limit: int, again: Callable[[int], Encoded], *, add_special_tokens: bool
+    ) -> NativeEncoding | None:
+        """The row of one text; see :meth:`encode`."""
+        try:
+            row = self._encode_text(text, limit, add_special_tokens)
+        except (ValueError, TypeError):
+            return None
+        return NativeEncoding(row, partial(again, 0) if len(row) >= limit else None)
 
     def encode(
         self,
@@ -122,6 +139,52 @@ class NativeTokenizer:
             for index, row in enumerate(rows)
         ]
 
+    def tagger(self, labels: Sequence[str]) -> NativeTagger:
+        """What tags the texts of this tokenizer's rows.
+
+        Args:
+            labels: In id order.
+        """
+        return NativeTagger(self._module.Tagger(self._backend, list(labels)))
+
+
+class NativeTagger:
+    """The module's decoding of tagged tokens; safe to call from several threads.
+
+    Args:
+        backend: The module's object.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._decode = backend.decode
+
+    def decode(
+        self,
+        text: str,
+        encoding: Encoded,
+        logits: NDArray[Any],
+        aggregation: str,
+        ignore_labels: Collection[str],
+    ) -> list[dict[str, Any]] | None:
+        """As :func:`bert_export.runtime.decoding.entities.decode_entities`, for one window.
+
+        Args:
+            text: What was encoded.
+            encoding: Its row.
+            logits: Float32 (S, L).
+            aggregation: How tokens become entities.
+            ignore_labels: Labels that are left out, after the grouping.
+
+        Returns:
+            The entries; ``None`` where the module did not make the row, or numbers are others.
+        """
+        if type(encoding) is not NativeEncoding:
+            return None
+        entries: list[dict[str, Any]] | None = self._decode(
+            text, encoding.row, logits, aggregation, list(ignore_labels)
+        )
+        return entries
+
 
 def open_native(json: str, record: TokenizerRecord) -> NativeTokenizer | None:
     """The module's tokenizer for a ``tokenizer.json``; ``None`` where it is not to be used.
@@ -133,7 +196,7 @@ def open_native(json: str, record: TokenizerRecord) -> NativeTokenizer | None:
         _log_once(reason)
         return None
     try:
-        return NativeTokenizer(module.Tokenizer(json, msgspec.to_builtins(record)))
+        return NativeTokenizer(module, module.Tokenizer(json, msgspec.to_builtins(record)))
     except ValueError as error:
         _LOGGER.info("tokenizer in pure Python: %s", one_line(error))
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bert_export.errors import InputError, shown
-from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
+from bert_export.runtime.sessions.session import Array, Outputs, RawFeeds, Session
 from bert_export.tasks.interface import TEXT, TEXT_PAIR
 
 __all__ = ["TextReader", "takes_texts"]
@@ -33,7 +33,7 @@ class TextReader:
         self._lock = Lock()
         self._closed = False
 
-    def run(self, feeds: Feeds | Mapping[str, Sequence[Any]]) -> Outputs:
+    def run(self, feeds: RawFeeds) -> Outputs:
         """Answer texts.
 
         Raises:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
@@ -26,7 +27,7 @@ from bert_export.regular_files import read_regular_text
 from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.long_texts import Prepared, shorten, splits_at_spaces
 from bert_export.runtime.lost_windows import refuse_lost_windows
-from bert_export.runtime.native import NativeTokenizer, open_native
+from bert_export.runtime.native import NativeTagger, NativeTokenizer, open_native
 from bert_export.tasks.postprocessing import Truncation
 
 __all__ = ["Text", "Tokenizer"]
@@ -114,6 +115,7 @@ class Tokenizer:
         _mark_special(backend, record)
         self._backend = backend
         self._added = tuple(map(backend.num_special_tokens_to_add, (False, True)))
+        self._least = max(*self._added, 1)
         self._splits_at_spaces = splits_at_spaces(backend)
         self._frame = self._read_frame()
         added = backend.get_added_tokens_decoder().items()
@@ -376,30 +378,34 @@ class Tokenizer:
             ``None`` where a text is not usual: it is of another type, a pair where the compiled
             module is absent, or so long that its end is looked for first.
         """
-        if limit < max(*self._added, 1) or not texts:
+        if limit < self._least or not texts:
             return None
-        if self._native is None:
+
+        def again(index: int) -> Encoded:
+            return self._encode_alone(texts[index], limit, add_special_tokens)
+
+        native, most = self._native, limit * _SHORT
+        if len(texts) == 1 and type(texts[0]) is str:
             text = texts[0]
-            if len(texts) > 1 or type(text) is not str or len(text) > limit:
+            if native is None:
+                return [[again(0)]] if len(text) <= limit else None
+            if len(text) > most:
                 return None
-            return [[self._encode_alone(text, limit, add_special_tokens)]]
-        most = limit * _SHORT
-        firsts, seconds = texts, []
-        if type(texts[0]) is tuple:
-            if not all(type(pair) is tuple and len(pair) == 2 for pair in texts):
-                return None
-            firsts, seconds = ([pair[side] for pair in texts] for side in (0, 1))
-        for text in (*firsts, *seconds):
-            if type(text) is not str or len(text) > most:
-                return None
-        rows = self._native.encode(
-            cast("Sequence[str]", firsts),
-            cast("Sequence[str]", seconds),
-            limit,
-            add_special_tokens=add_special_tokens,
-            again=lambda index: self._encode_alone(texts[index], limit, add_special_tokens),
-        )
+            row = native.encode_text(text, limit, again, add_special_tokens=add_special_tokens)
+            return None if row is None else [[row]]
+        if native is None:
+            return None
+        sides = _sides(texts)
+        if sides is None or any(
+            type(text) is not str or len(text) > most for text in chain(*sides)
+        ):
+            return None
+        rows = native.encode(*sides, limit, add_special_tokens=add_special_tokens, again=again)
         return None if rows is None else [[row] for row in rows]
+
+    def native_tagger(self, labels: Sequence[str]) -> NativeTagger | None:
+        """The compiled module's tagger of this tokenizer's rows; ``None`` where it is not used."""
+        return None if self._native is None else self._native.tagger(labels)
 
     def _encode_alone(self, text: Text, limit: int, add_special_tokens: bool) -> Encoded:  # noqa: FBT001
         backend = self._truncating_backend(limit, "longest_first", 0)
@@ -761,6 +767,15 @@ def _prepare(texts: Sequence[Text], *, is_split_into_words: bool) -> list[Prepar
                 got=type(text).__name__,
             )
     return prepared
+
+
+def _sides(texts: Sequence[Text]) -> tuple[Sequence[str], Sequence[str]] | None:
+    """First texts, and second ones where all are pairs; ``None`` where pairs stand beside texts."""
+    if type(texts[0]) is not tuple:
+        return cast("Sequence[str]", texts), ()
+    if not all(type(pair) is tuple and len(pair) == 2 for pair in texts):
+        return None
+    return [pair[0] for pair in texts], [pair[1] for pair in texts]
 
 
 def _all_strings(text: object) -> bool:

@@ -85,6 +85,8 @@ class Endpoint:
             raise _TooSlow from error
         try:
             body = self._decode(raw)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(str(error)) from error
         except msgspec.DecodeError as error:
             raise _half_pair(raw) or error from error
         route, model = self._route, self._choose(body, scope)

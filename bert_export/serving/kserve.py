@@ -17,6 +17,7 @@ import numpy as np
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError
 from bert_export.runtime.json_answers import write_json
+from bert_export.runtime.pipelines.columns import answer_columns
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.models import Model
 from bert_export.serving.replies import kserve_error
@@ -104,13 +105,8 @@ def _answers(
         raise InputError(
             "inputs differ in their first axis", expected="one record each", got=sorted(sizes)
         )
-    records = [
-        {name: values[index] for name, values in arrays.items()} for index in range(sizes.pop())
-    ]
-    answers = [pipeline.ask(record, **options) for record in records]
-    if pipeline.task == SENTENCE_EMBEDDING.name:
-        return {"embedding": np.stack(answers).astype(np.float32)}
-    return {"answer": answers}
+    answers = answer_columns(pipeline, arrays, options)
+    return {"embedding" if isinstance(answers, np.ndarray) else "answer": answers}
 
 
 def _array(tensor: Tensor) -> Any:

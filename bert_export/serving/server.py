@@ -97,12 +97,14 @@ def serve(service: Service, *, started: Callable[[str], None]) -> None:
         scheme = "http" if service.certificate is None else "https"
         host = f"[{service.host}]" if ":" in service.host else service.host
         address = f"{scheme}://{host}:{port}"
+        for model in application.state.models:
+            model.open()
         if service.workers == 1:
-            for model in application.state.models:
-                model.open()
             started(address)
             _run_here(application, service, listening)
             return
+        for model in application.state.models:  # they open: each process opens its own
+            model.close()
     started(address)
     _run_processes(service, port)
 

@@ -41,7 +41,7 @@ class Sizes:
     """Smallest, usual and largest size of one axis.
 
     Raises:
-        InputError: They are not in order, or below 1.
+        InputError: They are not in order; the smallest is below 0, or the usual one below 1.
     """
 
     least: int
@@ -49,10 +49,10 @@ class Sizes:
     most: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.usual <= self.most:
+        if not (0 <= self.least <= self.usual <= self.most and self.usual):
             raise InputError(
                 "sizes are not in order",
-                expected="1 <= smallest <= usual <= largest",
+                expected="0 <= smallest <= usual <= largest, and a usual one from 1",
                 got=f"{self.least}, {self.usual}, {self.most}",
             )
 
@@ -111,7 +111,7 @@ def make_profiles(
     """
     if not lengths:
         usual = min(_USUAL_LENGTH, max_length)
-        return (_profile(batch_sizes, Sizes(1, usual, max_length)),)
+        return (_profile(batch_sizes, Sizes(1, usual, max_length), max_length),)
     ends = _checked("lengths", lengths)
     if ends[-1] > max_length:
         raise InputError(
@@ -121,7 +121,7 @@ def make_profiles(
         )
     starts = [1, *(end + 1 for end in ends[:-1])]
     return tuple(
-        _profile(batch_sizes, Sizes(start, end, end))
+        _profile(batch_sizes, Sizes(start, end, end), max_length)
         for start, end in zip(starts, ends, strict=True)
     )
 
@@ -161,7 +161,7 @@ def profiles_from_lengths(
     for end in ends:
         usual = _median([(length, n) for length, n in cut.items() if start <= length <= end])
         last = max_length if end == ends[-1] else end
-        profiles.append(_profile(batch_sizes, Sizes(start, usual, last)))
+        profiles.append(_profile(batch_sizes, Sizes(start, usual, last), max_length))
         start = end + 1
     return tuple(profiles)
 
@@ -197,12 +197,20 @@ def read_lengths(path: Path) -> Counter[int]:
     return histogram
 
 
-def _profile(batch_sizes: Sequence[int], sequence: Sizes) -> Profile:
+def _profile(batch_sizes: Sequence[int], sequence: Sizes, max_length: int) -> Profile:
     sizes = _checked("batch sizes", batch_sizes or BATCH_SIZES)
     batch = Sizes(sizes[0], sizes[len(sizes) // 2], sizes[-1])
     masked = Sizes(1, batch.usual, batch.most * sequence.most)
     return Profile(
-        {"batch": batch, "choices": Sizes(*_CHOICES), "masked": masked, "sequence": sequence}
+        {
+            "batch": batch,
+            "choices": Sizes(*_CHOICES),
+            "masked": masked,
+            "sequence": sequence,
+            # A step's tokens follow any number of others, whatever the bucket of its own.
+            "past": Sizes(0, min(_USUAL_LENGTH, max_length), max_length),
+            "total": Sizes(1, min(_USUAL_LENGTH, max_length), max_length),
+        }
     )
 
 

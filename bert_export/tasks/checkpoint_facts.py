@@ -49,6 +49,9 @@ class CheckpointFacts:
         activation_fn: What a cross-encoder applies to its logits, as its files spell it; ``None``
             where they do not say.
         sentence: Where sentence-transformers wrote the checkpoint.
+        layers: Of the encoder; 0 where a reader asks of the head alone, without a cache.
+        heads: Of each layer.
+        head_size: Width of each head.
     """
 
     labels: tuple[str, ...] = ()
@@ -58,3 +61,6 @@ class CheckpointFacts:
     max_length: int | None = None
     activation_fn: str | None = None
     sentence: SentenceFacts | None = None
+    layers: int = 0
+    heads: int = 0
+    head_size: int = 0

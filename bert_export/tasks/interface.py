@@ -12,14 +12,18 @@ __all__ = [
     "MASKED",
     "MASKED_POSITIONS",
     "OFFSETS",
+    "PAST",
     "SEQUENCE",
     "TEXT",
     "TEXT_PAIR",
+    "TOTAL",
     "Axes",
     "GraphInterface",
     "GraphTensor",
     "ScoredPositions",
     "TextForm",
+    "cached_interface",
+    "cached_outputs",
     "outputs_per_token",
     "pruned_interface",
     "text_interface",
@@ -28,6 +32,9 @@ __all__ = [
 
 BATCH, CHOICES, SEQUENCE, MASKED = "batch", "choices", "sequence", "masked"
 """The dynamic axes: texts, continuations of a text, tokens of a row, masks of a batch."""
+
+PAST, TOTAL = "past", "total"
+"""The dynamic axes of a cache: tokens of earlier calls, 0 or more, and those with this call's."""
 
 MASKED_POSITIONS = "masked_positions"
 """Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
@@ -80,17 +87,17 @@ class GraphTensor:
 class GraphInterface:
     """The inputs and outputs of a head's graph, in order.
 
-    A key/value cache is one more input and one more output per layer; a text is an input of dtype
-    ``string``.
+    A key/value cache is two more inputs and two more outputs per layer, see
+    :func:`cached_interface`; a text is an input of dtype ``string``.
     """
 
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
 
     @property
-    def input_axes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Name and axes of each input, all of them dynamic."""
-        return tuple((tensor.name, tuple(map(str, tensor.shape))) for tensor in self.inputs)
+    def input_axes(self) -> tuple[tuple[str, Axes], ...]:
+        """Name and axes of each input."""
+        return tuple((tensor.name, tensor.shape) for tensor in self.inputs)
 
     @property
     def output_axes(self) -> tuple[tuple[str, Axes], ...]:
@@ -101,6 +108,43 @@ class GraphInterface:
 def token_inputs(*further: str, axes: Axes = (BATCH, SEQUENCE)) -> tuple[GraphTensor, ...]:
     """BERT's three inputs, and further ones of the same axes, int64."""
     return tuple(GraphTensor(name, axes, "int64") for name in (*_TOKEN_INPUTS, *further))
+
+
+def cached_interface(
+    interface: GraphInterface, *, layers: int, heads: int, head_size: int
+) -> GraphInterface:
+    """The interface of a causal head that keeps keys and values from one call to the next.
+
+    Inputs are called ``past_key_values.<layer>.key`` and ``.value``, outputs
+    ``present.<layer>.key`` and ``.value``, as in the decoders that optimum exports. The attention
+    mask is of all tokens, (B, P + S).
+
+    Args:
+        interface: Without a cache.
+        layers: Of the encoder; there is no cache for 0.
+        heads: Of each layer.
+        head_size: Width of each head.
+    """
+    if not layers:
+        return interface
+
+    def tensors(prefix: str, axis: str) -> tuple[GraphTensor, ...]:
+        return tuple(
+            GraphTensor(f"{prefix}.{layer}.{part}", (BATCH, heads, axis, head_size))
+            for layer in range(layers)
+            for part in ("key", "value")
+        )
+
+    inputs = tuple(
+        GraphTensor(tensor.name, (BATCH, TOTAL), tensor.dtype)
+        if tensor.name == "attention_mask"
+        else tensor
+        for tensor in interface.inputs
+    )
+    return GraphInterface(
+        (*inputs, *tensors("past_key_values", PAST)),
+        (*interface.outputs, *tensors("present", TOTAL)),
+    )
 
 
 def pruned_interface(interface: GraphInterface, scored: ScoredPositions) -> GraphInterface:
@@ -160,6 +204,11 @@ class _Named(Protocol):
     def name(self) -> str: ...
     @property
     def shape(self) -> Axes: ...
+
+
+def cached_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
+    """Names of the outputs that are a cache for the next call."""
+    return frozenset(tensor.name for tensor in outputs if TOTAL in tensor.shape)
 
 
 def outputs_per_token(outputs: Iterable[_Named]) -> frozenset[str]:

@@ -122,13 +122,21 @@ class Task:
         """The graph's outputs, in order, where the checkpoint has all of the head."""
         return self.interface(CheckpointFacts()).outputs
 
-    @property
-    def graph_interfaces(self) -> tuple[GraphInterface, ...]:
-        """Every interface that a graph of the task may have, for any checkpoint and any passes."""
+    def graph_interfaces(
+        self, *, layers: int = 0, heads: int = 0, head_size: int = 0
+    ) -> tuple[GraphInterface, ...]:
+        """Every interface that a graph of the task may have, for any checkpoint and any passes.
+
+        Args:
+            layers: Of the encoder, which a cache has keys and values of; 0 for none.
+            heads: Of each layer.
+            head_size: Width of each head.
+        """
         facts = (
             CheckpointFacts(),
             CheckpointFacts(pooler=False),
             CheckpointFacts(sentence=SentenceFacts(include_prompt=False)),
+            CheckpointFacts(layers=layers, heads=heads, head_size=head_size),
         )
         exact = [self.interface(each) for each in facts]
         pruned = [pruned_interface(each, self.scored_positions) for each in exact]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import inspect
 import logging
 import re
 import warnings
@@ -29,7 +30,7 @@ from torch import nn
 from bert_export.bundle import DEFAULT_OPSET, OPSETS, check_opset
 from bert_export.errors import TracingError, one_line
 from bert_export.foreign_errors import interruption_in
-from bert_export.tasks.interface import BATCH, CHOICES, SEQUENCE
+from bert_export.tasks.interface import BATCH, CHOICES, PAST, SEQUENCE, TOTAL, Axes
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 
 __all__ = [
@@ -42,27 +43,26 @@ __all__ = [
     "trace",
 ]
 
-DYNAMIC_AXES = (BATCH, CHOICES, SEQUENCE)
+DYNAMIC_AXES = (BATCH, CHOICES, SEQUENCE, PAST, TOTAL)
 
 WEIGHT_SUFFIX = ".weight"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 
 # Sizes that no configuration of BERT shares with another axis, so that a leaked one is seen.
-_EXAMPLE_BATCH, _EXAMPLE_CHOICES, _EXAMPLE_SEQUENCE = 3, 5, 11
+_EXAMPLE_BATCH, _EXAMPLE_CHOICES, _EXAMPLE_SEQUENCE, _EXAMPLE_PAST = 3, 5, 11, 7
 
 # A weight of a graph without weights is external data, whose location says which parameter it is.
 _AS_IT_IS, _TRANSPOSED = "parameter", "transposed"
 
-_Axes = tuple[tuple[str, tuple[str, ...]], ...]
-_OutputAxes = tuple[tuple[str, tuple[str | int, ...]], ...]
+_NamedAxes = tuple[tuple[str, Axes], ...]
 
 
 def trace(
     head: nn.Module,
     *,
-    inputs: _Axes,
-    outputs: _OutputAxes,
+    inputs: _NamedAxes,
+    outputs: _NamedAxes,
     max_length: int,
     opset: int = DEFAULT_OPSET,
     cache: TraceCache | None = None,
@@ -70,8 +70,10 @@ def trace(
     """Trace a head.
 
     Args:
-        head: In evaluation mode; takes int64 tensors in the order of ``inputs``.
-        inputs: Names and symbolic axes (``batch``, ``choices``, ``sequence``).
+        head: In evaluation mode; takes tensors in the order of ``inputs``: float32 where an axis is
+            ``past``, which is a cache, else int64.
+        inputs: Names and axes, dynamic ones by the names of :data:`DYNAMIC_AXES`. A cache has
+            ``past`` tokens and the attention mask then ``total``.
         outputs: Names and axes; those of :data:`DYNAMIC_AXES` are dynamic, the checkpoint fixes
             the others.
         max_length: The longest sequence that the position table holds.
@@ -108,22 +110,34 @@ def trace(
 
 
 def _trace_without_weights(
-    head: nn.Module, inputs: _Axes, outputs: _OutputAxes, *, max_length: int, opset: int
+    head: nn.Module, inputs: _NamedAxes, outputs: _NamedAxes, *, max_length: int, opset: int
 ) -> ir.Model:
     """The graph whose weights are named, not held: see :func:`_symbolic_weight`."""
-    sizes = {
-        "batch": _EXAMPLE_BATCH,
-        "choices": _EXAMPLE_CHOICES,
-        "sequence": min(_EXAMPLE_SEQUENCE, max_length),
+    sizes: dict[str, int] = {
+        BATCH: _EXAMPLE_BATCH,
+        CHOICES: _EXAMPLE_CHOICES,
+        SEQUENCE: min(_EXAMPLE_SEQUENCE, max_length),
+        PAST: _EXAMPLE_PAST,
     }
-    dims = {
-        "batch": torch.export.Dim("batch", min=1),
-        "choices": torch.export.Dim("choices", min=1),
-        "sequence": torch.export.Dim("sequence", min=1, max=max_length),
+    sizes[TOTAL] = sizes[PAST] + sizes[SEQUENCE]
+    dims: dict[str | int, Any] = {
+        BATCH: torch.export.Dim(BATCH, min=1),
+        CHOICES: torch.export.Dim(CHOICES, min=1),
+        SEQUENCE: torch.export.Dim(SEQUENCE, min=1, max=max_length),
+        PAST: torch.export.Dim(PAST, min=0, max=max_length),
+        TOTAL: torch.export.Dim.AUTO,  # the sum of two: no dimension of torch.export can say so
     }
     example = tuple(
-        torch.ones([sizes[axis] for axis in axes], dtype=torch.int64) for _, axes in inputs
+        torch.ones(
+            [axis if isinstance(axis, int) else sizes[axis] for axis in axes],
+            dtype=torch.float32 if PAST in axes else torch.int64,
+        )
+        for _, axes in inputs
     )
+    shapes = [
+        {position: dims[axis] for position, axis in enumerate(axes) if axis in dims}
+        for _, axes in inputs
+    ]
     try:
         with _quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
@@ -133,10 +147,7 @@ def _trace_without_weights(
                 opset_version=opset,
                 input_names=[name for name, _ in inputs],
                 output_names=[name for name, _ in outputs],
-                dynamic_shapes=tuple(
-                    {position: dims[axis] for position, axis in enumerate(axes)}
-                    for _, axes in inputs
-                ),
+                dynamic_shapes=_by_parameter(head, shapes),
                 optimize=False,
                 verbose=False,
                 external_data=False,
@@ -161,6 +172,15 @@ def _trace_without_weights(
     _declare_shapes(model.graph, inputs, outputs)
     _strip_metadata(model)
     return model
+
+
+def _by_parameter(head: nn.Module, shapes: list[dict[int, Any]]) -> tuple[Any, ...]:
+    """The shapes as ``torch.export`` takes them: those of ``*arguments`` in a tuple."""
+    parameters = inspect.signature(head.forward).parameters.values()
+    single = sum(parameter.kind is not parameter.VAR_POSITIONAL for parameter in parameters)
+    if len(shapes) <= single:
+        return tuple(shapes)
+    return *shapes[:single], tuple(shapes[single:])
 
 
 def _tensors(head: nn.Module) -> dict[str, torch.Tensor]:
@@ -386,12 +406,9 @@ def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
     graph.initializers[name] = value
 
 
-def _declare_shapes(
-    graph: ir.Graph,
-    inputs: tuple[tuple[str, tuple[str, ...]], ...],
-    outputs: tuple[tuple[str, tuple[str | int, ...]], ...],
-) -> None:
+def _declare_shapes(graph: ir.Graph, inputs: _NamedAxes, outputs: _NamedAxes) -> None:
     """Check the graph's interface and name its symbolic axes."""
+    known: dict[str, str] = {}
     for kind, values, declared in (
         ("input", graph.inputs, inputs),
         ("output", graph.outputs, outputs),
@@ -412,9 +429,30 @@ def _declare_shapes(
                 raise TracingError(
                     f"{kind} {name} lost a dynamic axis", expected=str(axes), got=str(found)
                 )
+            for axis, size in zip(axes, found, strict=True):
+                if isinstance(axis, str) and axis in DYNAMIC_AXES:
+                    known.setdefault(str(size), axis)
             value.shape = ir.Shape(
                 axis if axis in DYNAMIC_AXES else size
                 for axis, size in zip(axes, found, strict=True)
+            )
+    if PAST in known:
+        _rename_sums(graph, known)
+
+
+def _rename_sums(graph: ir.Graph, known: dict[str, str]) -> None:
+    """Name inner axes as the interface does; the tracer's own sums and numbers are not stable.
+
+    Args:
+        graph: The graph.
+        known: The interface's names of the tracer's expressions.
+    """
+    for node in graph:
+        for value in node.outputs:
+            if value.shape is None or value in graph.outputs:
+                continue
+            value.shape = ir.Shape(
+                size if isinstance(size, int) else known.get(str(size)) for size in value.shape
             )
 
 

@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from safetensors.numpy import save_file
 
 from tests.checkpoints import foreign
 
@@ -39,13 +41,13 @@ before = resident("VmRSS:")
 began, computing = time.perf_counter(), time.process_time()
 checkpoint = load_checkpoint(sys.argv[1])
 read = time.perf_counter() - began
-computed = time.process_time() - computing
 head = load_head(sys.argv[2], checkpoint)
 opened = time.perf_counter() - began
+computed = time.process_time() - computing
 weights = sum(parameter.nbytes for parameter in head.state_dict().values())
 weights -= head.state_dict()["cls.predictions.decoder.weight"].nbytes  # tied
 peak = resident("VmHWM:") - before
-print(f"{read:.2f} {computed:.2f} {opened:.2f} {peak / weights:.2f} {weights / 1e6:.0f}")
+print(f"{read:.2f} {opened:.2f} {computed:.2f} {peak / weights:.2f} {weights / 1e6:.0f}")
 """
 
 
@@ -57,6 +59,14 @@ def _tensorflow_1_with_slots(model: torch.nn.Module, folder: Path) -> None:
     arrays = foreign.tensorflow_v1_arrays(model)
     slots = {f"{name}/adam_{kind}": array for name, array in arrays.items() for kind in "mv"}
     foreign.write_bundle(folder / "bert_model.ckpt", arrays | slots)
+
+
+def _tensorflow_1_partitioned(model: torch.nn.Module, folder: Path) -> None:
+    arrays = foreign.tensorflow_v1_arrays(model)
+    words = "bert/embeddings/word_embeddings"
+    rows = len(arrays[words])
+    cuts = {words: (0, (rows // 2, rows - rows // 2))}
+    foreign.write_bundle(folder / "bert_model.ckpt", arrays, shards=2, cuts=cuts)
 
 
 def _objects(model: torch.nn.Module, folder: Path) -> None:
@@ -72,7 +82,20 @@ def _objects(model: torch.nn.Module, folder: Path) -> None:
 
 
 def _h5(model: torch.nn.Module, folder: Path) -> None:
-    foreign.write_h5(folder / "tf_model.h5", foreign.tensorflow_h5_arrays(model))
+    arrays = foreign.tensorflow_h5_arrays(model)
+    # TensorFlow stores the embeddings a second time, for the head that shares them.
+    copies = {
+        name.replace("bert/tf_bert_model/", "mlm___cls/tf_bert_model/", 1): array
+        for name, array in arrays.items()
+        if name.startswith("bert/tf_bert_model/bert/embeddings/")
+    }
+    foreign.write_h5(folder / "tf_model.h5", arrays | copies)
+
+
+def _h5_float16(model: torch.nn.Module, folder: Path) -> None:
+    arrays = foreign.tensorflow_h5_arrays(model)
+    halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+    foreign.write_h5(folder / "tf_model.h5", halves)
 
 
 def _flax(model: torch.nn.Module, folder: Path) -> None:
@@ -80,17 +103,57 @@ def _flax(model: torch.nn.Module, folder: Path) -> None:
     foreign.write_msgpack(folder / "flax_model.msgpack", foreign.nested(leaves))
 
 
+def _flax_bfloat16(model: torch.nn.Module, folder: Path) -> None:
+    leaves = {}
+    for name, array in foreign.flax_arrays(model).items():
+        halves = torch.from_numpy(array).to(torch.bfloat16).view(torch.int16).numpy()
+        leaves[name] = foreign.packed(halves, dtype="bfloat16")
+    foreign.write_msgpack(folder / "flax_model.msgpack", {"params": foreign.nested(leaves)})
+
+
+def _safetensors_of_tensorflow(model: torch.nn.Module, folder: Path) -> None:
+    arrays = foreign.tensorflow_h5_arrays(model)
+    named = {name.split("/", 2)[2]: array for name, array in arrays.items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "tf"})
+
+
+def _safetensors_of_flax(model: torch.nn.Module, folder: Path) -> None:
+    arrays = foreign.flax_arrays(model)
+    save_file(arrays, folder / "model.safetensors", metadata={"format": "flax"})
+
+
+def _pickle(model: torch.nn.Module, folder: Path) -> None:
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+
+def _old_pickle(model: torch.nn.Module, folder: Path) -> None:
+    path = folder / "pytorch_model.bin"
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=False)
+
+
 def _safetensors(model: torch.nn.Module, folder: Path) -> None:
     model.save_pretrained(folder)  # type: ignore[operator]
+
+
+def _safetensors_float16(model: torch.nn.Module, folder: Path) -> None:
+    model.half().save_pretrained(folder)  # type: ignore[operator]
 
 
 MAKERS: Mapping[str, Callable[[torch.nn.Module, Path], None]] = {
     "tensorflow-1": _tensorflow_1,
     "tensorflow-1-with-slots": _tensorflow_1_with_slots,
+    "tensorflow-1-partitioned": _tensorflow_1_partitioned,
     "tensorflow-2-objects": _objects,
     "tensorflow-h5": _h5,
+    "tensorflow-h5-float16": _h5_float16,
     "flax": _flax,
+    "flax-bfloat16": _flax_bfloat16,
     "safetensors": _safetensors,
+    "safetensors-float16": _safetensors_float16,
+    "safetensors-tensorflow": _safetensors_of_tensorflow,
+    "safetensors-flax": _safetensors_of_flax,
+    "pytorch": _pickle,
+    "pytorch-without-zip": _old_pickle,
 }
 
 
@@ -113,7 +176,7 @@ def make(name: str, folder: Path) -> None:
 
 def main(folder: Path, names: list[str]) -> None:
     """Print a line per format and run."""
-    columns = ("read, s", "processor, s", "head, s", "memory / weights", "weights, MB")
+    columns = ("read, s", "opened, s", "processor, s", "memory / weights", "weights, MB")
     print("format, run:", *columns, sep=" | ")
     for name in names or MAKERS:
         make(name, folder / name)

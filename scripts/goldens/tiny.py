@@ -47,7 +47,13 @@ class TinyTrace:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        interface = task.interface(CheckpointFacts())
+        interface = task.interface(
+            CheckpointFacts(
+                layers=SIZES["num_hidden_layers"],
+                heads=SIZES["num_attention_heads"],
+                head_size=SIZES["hidden_size"] // SIZES["num_attention_heads"],
+            )
+        )
         model = trace(
             load_head(task.head, _checkpoint(task)),
             inputs=interface.input_axes,

@@ -63,6 +63,7 @@ scripts/site/command_line
 :caption: How it works
 bert_export/runtime/README
 bert_export/serving/README
+bert_export/bulk/README
 bert_export/quantization/README
 bert_export/targets/README
 bert_export/bundle/README
@@ -71,6 +72,7 @@ bert_export/datasets/README
 bert_export/hand_over/README
 bert_export/demonstrations/README
 bert_export/runtime/cpp/README
+bert_export/runtime/cpp/src/native/README
 calibration/README
 ```
 

@@ -117,7 +117,7 @@ def bundle_of(folder: Path, task: Task, interface: GraphInterface) -> Manifest:
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 def test_graphs_fit_their_own_head_alone(tmp_path: Path, task: Task) -> None:
-    for interface in task.graph_interfaces:
+    for interface in task.graph_interfaces():
         manifest = bundle_of(tmp_path, task, interface)
         check_graph(tmp_path, manifest, manifest.engine())
         for other in TASKS.values():
@@ -131,7 +131,7 @@ def test_graphs_fit_their_own_head_alone(tmp_path: Path, task: Task) -> None:
                 model=replace(manifest.model, architecture=other.head),
                 labels=("a", "b", "c") if other.has_labels else (),
             )
-            if interface not in other.graph_interfaces:
+            if interface not in other.graph_interfaces():
                 with pytest.raises(BundleError, match="that does not fit its task"):
                     check_graph(tmp_path, fake, manifest.engine())
 
@@ -156,7 +156,7 @@ def test_labels_of_another_head(bundle: Path, labels: tuple[str, ...]) -> None:
 
 def test_labels_of_a_head_that_has_none(tmp_path: Path) -> None:
     task = find_task("question-answering")
-    manifest = replace(bundle_of(tmp_path, task, task.graph_interfaces[0]), labels=("a", "b"))
+    manifest = replace(bundle_of(tmp_path, task, task.graph_interfaces()[0]), labels=("a", "b"))
     with pytest.raises(BundleError, match=r"labels that do not fit .*: expected none, got 2 label"):
         check_graph(tmp_path, manifest, manifest.engine())
 

@@ -23,6 +23,7 @@ Arrays = dict[str, NDArray[Any]]
 
 DTYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "bfloat16": 14, "float16": 19}
 STRING = 7
+OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
 MAGIC = 0xDB4775248B80FB57
 
 
@@ -195,13 +196,15 @@ def table(
 
 
 def slice_key(name: str, extents: Sequence[tuple[int, int]]) -> bytes:
-    """The key of a slice whose starts and lengths take one or two bytes."""
+    """The key of a slice whose starts and lengths take one to three bytes."""
 
     def signed(number: int) -> bytes:
         if -64 <= number < 64:
             return bytes([0x80 ^ (number & 0xFF)])
-        assert -8192 <= number < 8192
-        return struct.pack(">H", 0xC000 ^ (number & 0xFFFF))
+        if -8192 <= number < 8192:
+            return struct.pack(">H", 0xC000 ^ (number & 0xFFFF))
+        assert -(1 << 20) <= number < 1 << 20
+        return struct.pack(">I", 0xE00000 ^ (number & 0xFFFFFF))[1:]
 
     key = b"\0" + name.encode() + b"\0\x01" + bytes([1, len(extents)])
     return key + b"".join(signed(start) + signed(length) for start, length in extents)
@@ -229,6 +232,12 @@ def object_graph(names: Mapping[str, str]) -> bytes:
         for key, full in names.items()
     )
     return b"".join(field(1, node) for node in nodes)
+
+
+def object_entry(graph: bytes, *, offset: int) -> tuple[bytes, bytes]:
+    """The entry of a graph of objects, and its bytes in the data file from ``offset`` on."""
+    raw, crc = string_tensor(graph)
+    return entry(STRING, (), offset=offset, size=len(raw), crc=crc), raw
 
 
 def bundle_entries(
@@ -275,10 +284,7 @@ def bundle_entries(
             start += length
         entries[name.encode()] = entry(DTYPES[array.dtype.name], array.shape, slices=extents[::-1])
     if objects is not None:
-        raw, crc = string_tensor(object_graph(objects))
-        entries[b"_CHECKPOINTABLE_OBJECT_GRAPH"] = entry(
-            STRING, (), offset=len(files[0]), size=len(raw), crc=crc
-        )
+        entries[OBJECT_GRAPH], raw = object_entry(object_graph(objects), offset=len(files[0]))
         files[0].extend(raw)
     return sorted(entries.items()), [bytes(file) for file in files]
 

@@ -50,7 +50,10 @@ def test_names_make_the_round_trip(pretraining: Path) -> None:
     foreign = [_foreign_name(name) for name in names]
     assert [canonical_name(name) for name in foreign] == names
     assert [canonical_name(name) for name in names] == names
-    used = {pattern for pattern, _ in RENAMES for name in foreign if re.search(pattern, name)}
+    wrapped = [f"model.module._orig_mod.{name}" for name in foreign]
+    assert [canonical_name(name) for name in wrapped] == names
+    told = foreign + wrapped
+    used = {pattern for pattern, _ in RENAMES for name in told if re.search(pattern, name)}
     assert used == {pattern for pattern, _ in RENAMES}
 
 
@@ -70,6 +73,18 @@ def test_pickled_weights_equal_safetensors(pretraining: Path, zipped: bool) -> N
     digest = load_checkpoint(str(pretraining)).hash_tensors()
     _as_pickle(pretraining, _use_new_zipfile_serialization=zipped)
     assert load_checkpoint(str(pretraining)).hash_tensors() == digest
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_weights_may_stand_in_a_training_state(pretraining: Path, key: str) -> None:
+    digest = load_checkpoint(str(pretraining)).hash_tensors()
+    state = {f"model.{name}": tensor for name, tensor in _as_pickle(pretraining).items()}
+    training = {"epoch": 3, key: state, "optimizer": {"state": {0: torch.zeros(1)}}}
+    torch.save(training, pretraining / "pytorch_model.bin")
+    assert load_checkpoint(str(pretraining)).hash_tensors() == digest
+    torch.save({"epoch": 3, key: {"a": 1}}, pretraining / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=f"holds no weights: .*, got dict with epoch, {key}"):
+        load_checkpoint(str(pretraining))
 
 
 @pytest.mark.parametrize("safe", [True, False])
@@ -168,6 +183,54 @@ def test_two_tensors_of_one_name_are_refused() -> None:
 def test_other_architecture_is_refused(pretraining: Path) -> None:
     rewrite(pretraining / "config.json", model_type="roberta")
     with pytest.raises(ConfigError, match="expected model_type 'bert', got 'roberta'"):
+        load_checkpoint(str(pretraining))
+
+
+@pytest.mark.parametrize("architectures", [["XLMRobertaModel"], ["TFRobertaModel", "X"]])
+def test_another_model_s_classes_are_refused_where_no_type_is_stated(
+    pretraining: Path, architectures: list[str]
+) -> None:
+    config = json.loads((pretraining / "config.json").read_text())
+    del config["model_type"]
+    (pretraining / "config.json").write_text(json.dumps(config | {"architectures": architectures}))
+    with pytest.raises(ConfigError, match=f"does not say that it is a BERT: .*{architectures[0]}"):
+        load_checkpoint(str(pretraining))
+    own = ["X", "FlaxBertForPreTraining"]
+    for stated in ({"architectures": own}, {"architectures": None}, {}):
+        (pretraining / "config.json").write_text(json.dumps(config | stated))
+        load_checkpoint(str(pretraining))
+
+
+@pytest.mark.parametrize("has_weights", [True, False])
+def test_an_adapter_is_refused(pretraining: Path, has_weights: bool) -> None:
+    (pretraining / "adapter_config.json").write_text("{}")
+    if not has_weights:
+        (pretraining / "config.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"holds an adapter of PEFT: .* Merge it: model\.merge"
+    ):
+        load_checkpoint(str(pretraining))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("model.weights.h5", "weights of KerasHub"),
+        ("bert_classifier.h5", "such as keras-bert"),
+        ("saved_model.pb", "such as TensorFlow Hub's"),
+        ("model.fp16.safetensors", "a variant of the weights"),
+        ("model.gguf", "a GGUF file"),
+        ("last.ckpt", "a file of Lightning"),
+    ],
+)
+@pytest.mark.parametrize("has_config", [True, False])
+def test_other_formats_are_refused_by_name(
+    pretraining: Path, name: str, what: str, has_config: bool
+) -> None:
+    (pretraining / "model.safetensors").rename(pretraining / name)
+    if not has_config:
+        (pretraining / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=f"in another format: .* got {name}, .*{what}"):
         load_checkpoint(str(pretraining))
 
 

@@ -167,6 +167,39 @@ def test_a_stated_case_stays(tmp_path: Path, stated: bool) -> None:
         settle(checkpoint, CheckpointOptions(lower_case=not stated))
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"AutoModel": "modeling.Model"}, True),
+        ({"AutoModelForSequenceClassification": "modeling.Model"}, True),
+        ({"AutoConfig": "configuration.Config"}, False),
+        ({"AutoTokenizer": ["tokenization.Tokenizer", None]}, False),
+        (None, False),
+        ("modeling.Model", False),
+    ],
+)
+def test_code_that_is_not_run_is_said(silent: Checkpoint, named: object, said: bool) -> None:
+    checkpoint = replace(silent, config=silent.config | {"auto_map": named})
+    texts = [assumed.text for assumed in settle(checkpoint, NOTHING)[1]]
+    assert any("is not run" in text for text in texts) is said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("▁the", "▁cat", "s"), True),
+        (("▁the", "▁cat", "##s"), False),
+        (("the", "cat", "s"), False),
+    ],
+)
+def test_a_vocabulary_of_sentencepiece_is_said(
+    tmp_path: Path, words: tuple[str, ...], said: bool
+) -> None:
+    save_tiny("BertModel", tmp_path)
+    texts = [assumed.text for assumed in settle(_read(tmp_path, words), NOTHING)[1]]
+    assert any("SentencePiece" in text for text in texts) is said
+
+
 def test_the_head_computes_the_form_that_was_told(silent: Checkpoint) -> None:
     from bert_export.models import load_head
 

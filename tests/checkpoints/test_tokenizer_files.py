@@ -210,6 +210,20 @@ def test_truncation_side_equals_the_original(settings: dict[str, Any], tmp_path:
     assert side == original.truncation_side == settings.get("truncation_side", "right")
 
 
+@pytest.mark.parametrize("stored", ["left", "right"])
+@pytest.mark.parametrize("settings", [{}, {"truncation_side": "right"}], ids=json.dumps)
+def test_stored_truncation_tells_its_side(
+    stored: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    _write(tmp_path, {"tokenizer_config.json": settings}, stored=True)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.enable_truncation(4, direction=stored)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    original = transformers.BertTokenizerFast.from_pretrained(tmp_path)
+    side = read_tokenizer(tmp_path, vocab_size=ROWS).truncation_side
+    assert side == original.truncation_side == settings.get("truncation_side", stored)
+
+
 @pytest.fixture(scope="module")
 def pairs(
     tmp_path_factory: pytest.TempPathFactory,
@@ -270,6 +284,16 @@ def test_other_tokenizer_classes_keep_their_normalizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(TokenizerError, match=r"needs tokenizer\.json"):
         read_tokenizer(tmp_path, vocab_size=ROWS)
+
+
+def test_the_class_of_transformers_5_splits_as_its_file_says(tmp_path: Path) -> None:
+    _write(
+        tmp_path, {"tokenizer_config.json": {"tokenizer_class": "TokenizersBackend"}}, stored=True
+    )
+    newer = read_tokenizer(tmp_path, vocab_size=ROWS)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert newer == read_tokenizer(tmp_path, vocab_size=ROWS)
 
 
 def test_lower_casing_can_be_added(tmp_path: Path) -> None:

@@ -346,8 +346,14 @@ def test_output_that_cannot_be_written_is_one_line(
     redirect: str, status: int, message: str
 ) -> None:
     command = f"{sys.executable} -m bert_export.cli tasks --json {redirect}"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False
+        ["/bin/sh", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=buffered,
     )
     assert done.returncode == status
     assert done.stderr.startswith(message)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from bert_export.bundle import CheckpointOptions, read_manifest
 from bert_export.cli import main
 from bert_export.cli.report import parse_seconds
 from bert_export.errors import InputError
@@ -25,8 +26,13 @@ def test_report_prints_a_markdown_table(tiny: Callable[..., Path], tmp_path: Pat
     options = ["--task", "feature-extraction", "--model", str(tiny("BertModel"))]
     options += ["--data", str(texts), "--targets", "onnxruntime", "--precisions", "fp32"]
     options += ["--shapes", "1x8", "--texts", "0", "--seconds", "0.1", "--cold-starts", "0"]
+    options += ["--gelu", "tanh"]
     result = invoke(*options, "-o", str(folder))
     assert result.exit_code == 0, result.output
+    (bundle,) = {path.parent for path in folder.glob("**/manifest.json")}
+    request = read_manifest(bundle).request
+    assert request is not None
+    assert request.checkpoint == CheckpointOptions(gelu="tanh")
     lines = result.stdout.splitlines()
     assert lines[0].startswith("| variant | agreement with onnxruntime fp32")
     assert lines[2].startswith("| **onnxruntime fp32** |")
@@ -46,6 +52,17 @@ def test_report_prints_a_markdown_table(tiny: Callable[..., Path], tmp_path: Pat
     assert "p95 is of" in fitting.stderr
     quiet = invoke(*options, "-o", str(folder), "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+def test_names_of_labels_without_use_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("no\nyes\n", encoding="utf-8")
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the cat sat\n", encoding="utf-8")
+    options = ["--task", "feature-extraction", "--model", str(tmp_path / "none")]
+    refused = invoke(*options, "--data", str(texts), "--labels", str(names), "-o", str(tmp_path))
+    assert refused.exit_code != 0
+    assert "labels have no use for task feature-extraction" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 /* Answers calls of a bundle through the C interface, a line each from standard input to standard output:
  *
- *     c_calls BUNDLE [TASK [THREADS]] < requests > answers
+ *     c_calls BUNDLE [TASK [THREADS [TARGET]]] < requests > answers
  *
  * A request is JSON, or a text behind `embed `. An answer is a status and behind it JSON or a message; the
  * first line is that of the opening. Behind the request `close` the pipeline is closed. With THREADS a
- * pool serves the calls.
+ * pool serves the calls. What is empty is left out.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,14 +87,16 @@ int main(int count, char** arguments) {
   bert_export_pool* pool = NULL;
   bert_export_pipeline* pipeline = NULL;
   char* message = NULL;
+  char options[128] = "{\"threads\": 1}";
   bert_export_status status = BERT_EXPORT_OK;
   if (count < 2) {
-    fprintf(stderr, "usage: c_calls BUNDLE [TASK [THREADS]]\n");
+    fprintf(stderr, "usage: c_calls BUNDLE [TASK [THREADS [TARGET]]]\n");
     return 2;
   }
-  if (count > 3) status = bert_export_pool_new(strtoul(arguments[3], NULL, 10), &pool, &message);
+  if (count > 4) snprintf(options, sizeof(options), "{\"threads\": 1, \"target\": \"%s\"}", arguments[4]);
+  if (count > 3 && arguments[3][0] != '\0') status = bert_export_pool_new(strtoul(arguments[3], NULL, 10), &pool, &message);
   if (status == BERT_EXPORT_OK) {
-    status = bert_export_open_task(arguments[1], task, "{\"threads\": 1}", pool, &pipeline, &message);
+    status = bert_export_open_task(arguments[1], task, options, pool, &pipeline, &message);
   }
   write_outcome(status, status == BERT_EXPORT_OK ? bert_export_task(pipeline) : NULL, message);
   bert_export_pool_free(pool);

@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ from bert_export.runtime.batching import row_from_encoding
 from bert_export.runtime.cpp_build import module_path
 from bert_export.runtime.native import MODULE, SWITCH, NativeEncoding, native_state
 from bert_export.runtime.tokenization import Tokenizer
+from bert_export.tasks import TASKS
 from tests.cpp.asking import aspects
 from tests.cpp.nasty import nasty_texts
 from tests.cpp.test_bundles import OLDER, TAMPERED
+from tests.runtime import vectors
+from tests.runtime.test_vectors import ask, assert_same
 
 pytestmark = pytest.mark.long
 
@@ -106,10 +110,19 @@ def test_rows_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch, special:
 
 
 @pytest.mark.usefixtures("module")
-def test_answers_are_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, but for scores of tags, which the module computes itself."""
     tags, classes = TAMPERED, OLDER / "v1-text-classification-int8"
+    strategies = ("none", "simple", "first", "average", "max")
     cases: list[tuple[Path, list[dict[str, Any]]]] = [
-        (tags, [{"aggregation_strategy": how} for how in ("none", "simple", "first", "max")]),
+        (
+            tags,
+            [
+                {"aggregation_strategy": how, "ignore_labels": ignored}
+                for how in strategies
+                for ignored in ([], ["O"], None)
+            ],
+        ),
         (classes, [{}, {"top_k": None}, {"max_length": 26}]),
     ]
     for bundle, calls in cases:
@@ -120,7 +133,39 @@ def test_answers_are_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> Non
                 assert (pipeline.tokenizer._native is None) is (switch == "0")
                 answers.append([pipeline(TEXTS, **options) for options in calls])
                 answers[-1] += [pipeline(text) for text in TEXTS]
-        assert answers[0] == answers[1]
+        if bundle == tags:
+            assert_same(*answers)
+        else:
+            assert answers[0] == answers[1]
+
+
+@pytest.mark.usefixtures("module")
+@pytest.mark.parametrize("task", TASKS)
+def test_vectors(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    """Every recorded call is answered as by the original."""
+    compiled = vectors.read_tokenizer.__wrapped__
+    monkeypatch.setattr(vectors, "read_tokenizer", cache(compiled))
+    for vector in vectors.read_vectors(task):
+        if not vector.error:
+            assert_same(ask(vector)[0], vector.answer)
+    with vectors.open_vector(vector) as pipeline:
+        assert pipeline.tokenizer._native is not None
+
+
+@pytest.mark.usefixtures("module")
+def test_only_its_own_rows_and_plain_logits_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, pure = tokenizers(TAMPERED, monkeypatch)
+    labels = ["O", "B-PER"]
+    tagger = compiled.native_tagger(labels)
+    assert tagger is not None
+    assert pure.native_tagger(labels) is None
+    ((own,),) = compiled.encode(["the cat sat"])
+    ((other,),) = pure.encode(["the cat sat"])
+    logits = np.zeros((len(own), 2), np.float32)
+    assert len(tagger.decode("the cat sat", own, logits, "none", []) or []) == 3
+    assert tagger.decode("the cat sat", other, logits, "none", []) is None
+    for wrong in (logits[1:], logits[:, :1], logits.astype(float), np.zeros((2, len(own))).T):
+        assert tagger.decode("the cat sat", own, wrong, "none", []) is None
 
 
 @pytest.mark.usefixtures("module")

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.long
 
 Call = dict[str, Any]
 
+TARGETS = ("onnxruntime", "openvino")
 LABELS = {"id2label": {0: "contradiction", 1: "neutral", 2: "Entailment"}}
 TAGS = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC"}}
 LONG = "the cat sat on the mat " * 12
@@ -204,12 +205,15 @@ TASKS: dict[str, tuple[str, dict[str, Any], list[Call]]] = {
 
 
 def ask(
-    build: Path, bundle: Path, calls: Sequence[Call | str], task: str = "", *threads: str
+    build: Path, bundle: Path, calls: Sequence[Call | str], task: str = "", *others: str
 ) -> list[tuple[int, Any]]:
-    """What ``c_calls`` writes: a status and an answer or a message, first of the opening."""
+    """What ``c_calls`` writes: a status and an answer or a message, first of the opening.
+
+    ``others`` are the threads of its pool, none where that is empty, and the target.
+    """
     lines = (call if isinstance(call, str) else json.dumps(call) for call in calls)
     done = subprocess.run(
-        [str(build / "c_calls"), str(bundle), task, *threads],
+        [str(build / "c_calls"), str(bundle), task, *others],
         input="".join(f"{line}\n" for line in lines).encode(),
         capture_output=True,
         check=False,
@@ -279,16 +283,21 @@ def assert_equal(outcome: tuple[int, Any], wanted: Any, call: Call) -> None:
         assert_close(without_bytes(answer), wanted, where)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.filterwarnings("ignore:target")
-def test_answers(plain: Path, tiny_export: Callable[..., Any], task: str) -> None:
+def test_answers(plain: Path, tiny_export: Callable[..., Any], task: str, precision: str) -> None:
+    """On the same engine; INT8 with the calls whose answers are numbers."""
+    pytest.importorskip("openvino")
     head, config, calls = TASKS[task]
-    bundle = tiny_export("text-classification" if "zero" in task else task, head, **config).path
-    opened, *found = ask(plain, bundle, calls, task)
-    assert opened == (0, task)
-    with bert_export.load(bundle, task=task, threads=1) as pipeline:
-        for outcome, call in zip(found, calls, strict=True):
-            assert_equal(outcome, expected(pipeline, call), call)
+    name = "text-classification" if "zero" in task else task
+    bundle = tiny_export(name, head, targets=TARGETS, precision=precision, **config).path
+    for target in TARGETS:
+        opened, *found = ask(plain, bundle, calls, task, "", target)
+        assert opened == (0, task)
+        with bert_export.load(bundle, task=task, target=target, threads=1) as pipeline:
+            for outcome, call in zip(found, calls, strict=True):
+                assert_equal(outcome, expected(pipeline, call), call)
 
 
 def test_a_pool_changes_no_answer(plain: Path, tiny_export: Callable[..., Any]) -> None:

@@ -32,6 +32,8 @@ FULL = "BERT_EXPORT_CPP_FULL" in os.environ
 TEXTS = 200_000 if FULL else 400
 RECORD = TokenizerRecord(file="tokenizer.json", max_length=10_000, do_lower_case=True)
 
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"')\u201d\u2019])\s+")
+
 Ask = Callable[[str, Sequence[Request]], Any]
 Differ = Callable[[str, tokenizers.Tokenizer, Iterable[str]], list[tuple[str, Any]]]
 
@@ -327,5 +329,10 @@ def test_books(differ: Differ) -> None:
     stored = SHARED_DATA / "vocab" / "bert-base-uncased" / "tokenizer.json"
     if not (stored.is_file() and books):
         pytest.skip(f"{stored} or the books are absent")
-    lines = (line for book in books for line in book.read_text(encoding="utf-8").split("\n\n"))
-    assert_equal(differ, stored.read_text(encoding="utf-8"), lines)
+    sentences = (
+        sentence
+        for book in books
+        for paragraph in book.read_text(encoding="utf-8").split("\n\n")
+        for sentence in _SENTENCE_END.split(paragraph)
+    )
+    assert_equal(differ, stored.read_text(encoding="utf-8"), sentences)

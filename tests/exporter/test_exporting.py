@@ -82,8 +82,10 @@ def test_bundle_equals_the_original(
         found = pipeline.run(feeds)
         with torch.inference_mode():
             expected = original(**dict(zip(names, inputs, strict=True)))
-        assert tuple(found) == tuple(output.name for output in TASKS[task].outputs)
-        for name, array in found.items():
+        outputs = tuple(output.name for output in TASKS[task].outputs)
+        assert tuple(name for name in found if not name.startswith("present.")) == outputs
+        for name in outputs:
+            array = found[name]
             right = expected[name].numpy()
             if task == "fill-mask":
                 right = right[[0, 1, 2, 2], [2, 0, 0, 3]]

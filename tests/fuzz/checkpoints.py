@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import save_file
 
 from bert_export.bundle import ExportRequest
@@ -18,15 +20,21 @@ from bert_export.checkpoints import load_checkpoint
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import check_request
 from bert_export.exporter.source import load_source
+from bert_export.models import load_head
 from tests.checkpoints.foreign import (
+    OBJECT_GRAPH,
     bundle_entries,
+    chunked,
     flax_arrays,
     nested,
+    object_entry,
+    object_graph,
     packed,
     table,
     tensorflow_h5_arrays,
     tensorflow_v1_arrays,
     write_h5,
+    write_index,
     write_msgpack,
 )
 from tests.fuzz.damage import ODD_FILES, damage, damage_json, damage_tokenizer
@@ -43,22 +51,34 @@ class Checkpoints(Fuzz):
     """A small checkpoint in each format, of which one file or more is damaged."""
 
     seconds = 3.0
-    memory = 256 << 20
+    memory = 64 << 20
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         torch.set_num_threads(1)
         self._formats: list[tuple[Path, Write]] = []
         for name, prepare in FORMATS.items():
+            if self.part not in (None, name):
+                continue
             place = folder / name
-            model = save_tiny(_HEAD, place, num_labels=3)
+            model = save_tiny(_HEAD, place, num_labels=3, num_hidden_layers=1)
             if prepare not in (_safetensors, _files):
                 (place / "model.safetensors").unlink()
             self._formats.append((place, prepare(place, model)))
 
     def case(self, number: int, chance: random.Random) -> None:
-        """Damage a checkpoint, and read all that an export reads."""
+        """Damage a checkpoint, and read its head; beside damaged settings, all of an export."""
         place, write = self._formats[number % len(self._formats)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if place.name == "files":
+                self._read_damaged_files(place, write, chance)
+            else:  # each case writes the weights anew
+                write(chance)
+                load_head(_HEAD, load_checkpoint(str(place)))
+
+    def _read_damaged_files(self, place: Path, write: Write, chance: random.Random) -> None:
+        """Damage a copy, of which any file may go, and read all that an export reads."""
         kept = place.with_name(f"{place.name}-kept")
         if kept.exists():  # a case before this one ended its process
             shutil.rmtree(place, ignore_errors=True)
@@ -67,18 +87,30 @@ class Checkpoints(Fuzz):
         shutil.copytree(kept, place)
         try:
             write(chance)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                request = ExportRequest(task="token-classification", model=str(place))
-                load_source(check_request(request), progress=Progress(None))
+            request = ExportRequest(task="token-classification", model=str(place))
+            load_source(check_request(request), progress=Progress(None))
         finally:
             shutil.rmtree(place)
             kept.rename(place)
 
 
 def _safetensors(folder: Path, _: Any) -> Write:
-    path = folder / "model.safetensors"
-    whole = path.read_bytes()
+    return _in_place(folder / "model.safetensors", (folder / "model.safetensors").read_bytes())
+
+
+def _safetensors_of_tensorflow(folder: Path, model: Any) -> Write:
+    arrays = {path.split("/", 2)[2]: array for path, array in tensorflow_h5_arrays(model).items()}
+    return _in_place(folder / "model.safetensors", save_arrays(arrays, {"format": "tf"}))
+
+
+def _safetensors_of_flax(folder: Path, model: Any) -> Write:
+    return _in_place(
+        folder / "model.safetensors", save_arrays(flax_arrays(model), {"format": "flax"})
+    )
+
+
+def _in_place(path: Path, whole: bytes) -> Write:
+    """Bytes of a file of safetensors damaged, or what its header says."""
     header = int.from_bytes(whole[:8], "little")
 
     def write(chance: random.Random) -> None:
@@ -164,6 +196,32 @@ def _h5(folder: Path, model: Any) -> Write:
     return lambda chance: _put(path, _damaged_metadata(whole, chance))
 
 
+def _h5_shards(folder: Path, model: Any) -> Write:
+    """Two files without the scope, of which one is damaged, or their index."""
+    index = folder / "tf_model.h5.index.json"
+    shards: dict[str, Any] = {}
+    shard_of: dict[str, str] = {}
+    for number, (path, array) in enumerate(tensorflow_h5_arrays(model).items()):
+        shard, name = f"tf_model-{number % 2}.h5", path.split("/", 2)[2]
+        shards.setdefault(shard, {})[name] = array
+        shard_of[name] = shard
+    for shard, arrays in shards.items():
+        write_h5(folder / shard, arrays)
+    write_index(index, shard_of)
+    told = json.loads(index.read_text(encoding="utf-8"))
+    contents = {folder / shard: (folder / shard).read_bytes() for shard in shards}
+
+    def write(chance: random.Random) -> None:
+        of_index = chance.random() < 0.3
+        content = damage_json(told, chance) if of_index else told
+        index.write_text(json.dumps(content), encoding="utf-8")
+        damaged = None if of_index else chance.choice(list(contents))
+        for path, whole in contents.items():
+            _put(path, _damaged_metadata(whole, chance) if path == damaged else whole)
+
+    return write
+
+
 def _damaged_metadata(whole: bytes, chance: random.Random) -> bytes:
     """HDF5's own structures damaged more often than the numbers between them."""
     if chance.random() < 0.2:
@@ -186,6 +244,28 @@ def _flax(folder: Path, model: Any) -> Write:
     write_msgpack(path, nested({key: packed(a) for key, a in flax_arrays(model).items()}))
     whole = path.read_bytes()
     return lambda chance: _put(path, damage(whole, chance, most=8))
+
+
+def _flax_state(folder: Path, model: Any) -> Write:
+    """Arrays in chunks and of half the width, below the parameters of a training state."""
+    path = folder / "flax_model.msgpack"
+    arrays = flax_arrays(model)
+    leaves: dict[str, Any] = {
+        name: packed(array.astype(np.float16)) for name, array in arrays.items()
+    }
+    words = "bert.embeddings.word_embeddings.embedding"
+    leaves[words] = chunked(arrays[words], 3)
+    moments = nested({name: packed(array) for name, array in arrays.items()})
+    write_msgpack(path, {"params": nested(leaves), "opt_state": {"0": moments}, "step": 3})
+    whole = path.read_bytes()
+
+    def write(chance: random.Random) -> None:
+        # The chunks of an array are few of the file's bytes.
+        at = chance.choice((0, whole.find(b"__msgpack_chunked"), whole.find(b"chunks")))
+        end = len(whole) if at == 0 else at + 200
+        _put(path, whole[:at] + damage(whole[at:end], chance, most=8) + whole[end:])
+
+    return write
 
 
 def _tensorflow(folder: Path, model: Any) -> Write:
@@ -234,6 +314,35 @@ def _tensorflow_entries(folder: Path, model: Any) -> Write:
     return write
 
 
+def _tensorflow_objects(folder: Path, model: Any) -> Write:
+    """The variables of a SavedModel: what stands below the checksums, and the graph of objects."""
+    index, data = (
+        folder / "variables" / f"variables.{ending}" for ending in ("index", "data-00000-of-00001")
+    )
+    arrays, names = {}, {}
+    for number, (path, array) in enumerate(tensorflow_h5_arrays(model).items()):
+        key = f"variables/{number}/.ATTRIBUTES/VARIABLE_VALUE"
+        arrays[key], names[key] = array, path.split("/", 1)[1].removesuffix(":0")
+    entries, files = bundle_entries(arrays)
+    graph = object_graph(names)
+    index.parent.mkdir()
+
+    def write(chance: random.Random) -> None:
+        changed = dict(entries)
+        damaged = damage(graph, chance) if chance.random() < 0.6 else graph
+        entry, stored = object_entry(damaged, offset=len(files[0]))
+        if damaged is graph:
+            key = chance.choice(list(changed))
+            changed[key] = damage(changed[key], chance, most=2)
+            if chance.random() < 0.5:
+                entry = damage(entry, chance, most=2)
+        changed[OBJECT_GRAPH] = entry
+        _put(index, table(sorted(changed.items())))
+        _put(data, files[0] + stored)
+
+    return write
+
+
 def _tensorflow_paths(folder: Path) -> tuple[Path, Path]:
     return folder / "model.ckpt.index", folder / "model.ckpt.data-00000-of-00001"
 
@@ -245,11 +354,18 @@ def _put(path: Path, data: bytes) -> None:
 FORMATS: dict[str, Callable[[Path, Any], Write]] = {
     "files": _files,
     "flax": _flax,
+    "flax-state": _flax_state,
     "h5": _h5,
+    "h5-shards": _h5_shards,
     "pickle": _pickle,
     "safetensors": _safetensors,
+    "safetensors-flax": _safetensors_of_flax,
+    "safetensors-tensorflow": _safetensors_of_tensorflow,
     "shards": _shards,
     "tensorflow": _tensorflow,
     "tensorflow-entries": _tensorflow_entries,
+    "tensorflow-objects": _tensorflow_objects,
 }
 """By what is damaged."""
+
+Checkpoints.parts = tuple(FORMATS)

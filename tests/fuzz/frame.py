@@ -49,6 +49,10 @@ class Fuzz(ABC):
     """Seconds of the clock after which a case is killed that does not even take the processor."""
     memory: int | None = None
     """Bytes that the process may take more than at its start; any number when ``None``."""
+    parts: tuple[str, ...] = ()
+    """Of which the cases are in turn, where there are several."""
+    part: str | None = None
+    """The only one of them that is tried; all when ``None``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -83,6 +83,10 @@ def test_fields_without_effect_are_ignored() -> None:
         ({"hidden_act": "gelu_10"}, "hidden_act has an unsupported value: expected one of gelu,"),
         ({"hidden_act": None}, "hidden_act has an unsupported value"),
         ({"position_embedding_type": "rotary"}, "got 'rotary'"),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes"}},
+            "quantization_config is not supported: .* got .bitsandbytes.",
+        ),
         ({"add_cross_attention": True}, "add_cross_attention is not supported"),
         ({"pruned_heads": {"0": [1]}}, "pruned_heads is not supported"),
         ({"problem_type": "ranking"}, "problem_type has an unsupported value"),

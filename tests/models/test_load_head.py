@@ -115,7 +115,8 @@ def test_missing_head_is_a_task_error(masked_lm: Checkpoint) -> None:
     with pytest.raises(TaskError) as raised:
         load_head("BertForSequenceClassification", _pooled(masked_lm))
     assert str(raised.value) == (
-        f"checkpoint {masked_lm.source} has no head for BertForSequenceClassification: "
+        f"checkpoint {masked_lm.source} (model.safetensors) has no head for "
+        "BertForSequenceClassification: "
         "expected tensor classifier.weight of shape (2, 16), got none of that name. "
         "Choose a task that the checkpoint was trained for."
     )

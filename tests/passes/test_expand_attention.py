@@ -121,12 +121,12 @@ def test_attention_without_a_mask_expands(tmp_path):
     assert difference(before, run_model(model, feeds, tmp_path)) < 1e-6
 
 
-def test_a_cache_is_refused():
+def test_half_a_cache_is_refused():
     model = from_text(
         f"{HEAD} agraph (float[B, S, 8] q, float[B, S, 8] k, float[B, S, 8] v,"
         " float[B, 1, S, S] m, float[B, 2, P, 4] p, float[B, 2, P, 4] w)"
         f" => (float[B, S, 8] y) {{ y = Attention<{GOOD}>(q, k, v, m, p, w) }}"
     )
     assert [refusal.reason for refusal in ExpandAttention()(model).refusals] == [
-        "it keeps keys and values of earlier calls"
+        "it keeps keys and values of earlier calls by halves"
     ]

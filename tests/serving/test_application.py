@@ -89,6 +89,7 @@ def test_nor_are_bytes(service: Any, raw: bytes, path: str) -> None:
     [
         (b'{"inputs": "a', 400, "body is no JSON"),
         (b"\xff", 400, "body is no JSON"),
+        (b'{"inputs": "\xff"}', 400, "body is no JSON"),
         (b"[" * 50_000, 422, "Expected `object`"),
         (b'{"inputs": ' + b"[" * 50_000, 400, "body is no JSON"),
         (b'{"inputs": "x \\ud800"}', 422, "body.inputs holds half a surrogate pair"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -11,7 +11,10 @@ import numpy as np
 import openai
 import pytest
 
+from bert_export.exporter import Export
+from bert_export.runtime.loading import load
 from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.serving import app
 from tests.serving.conftest import ask, read
 
 Pipelines = Mapping[str, Pipeline[Any, Any, Any]]
@@ -52,6 +55,28 @@ def test_predict_and_tokenize(service: Any, pipelines: Pipelines) -> None:
     assert ask(service, "/predict", {"inputs": [["a", "b", "c"]]}).status_code == 422
 
 
+def test_rerank(tiny_export: Callable[..., Export], service: Any) -> None:
+    bundle = tiny_export("text-classification", "BertForSequenceClassification", num_labels=1).path
+    wanted = {"query": "Who?", "texts": [*TEXTS, "another"]}
+    with load(bundle, threads=1) as own:
+        pairs = [{"text": "Who?", "text_pair": text} for text in wanted["texts"]]
+        scores = [one["score"] for one in own(pairs, function_to_apply="sigmoid")]
+    ranker = app(bundle, threads=1)
+    found = ask(ranker, "/rerank", {**wanted, "return_text": True}).json()
+    order = sorted(range(3), key=lambda index: -scores[index])
+    assert [one["index"] for one in found] == order
+    assert [one["text"] for one in found] == [wanted["texts"][index] for index in order]
+    expected = [scores[index] for index in order]
+    assert [one["score"] for one in found] == pytest.approx(expected, abs=1e-6)
+    raw = ask(ranker, "/rerank", {**wanted, "raw_scores": True}).json()
+    assert [one["index"] for one in raw] == order
+    assert 1 / (1 + np.exp(-raw[0]["score"])) == pytest.approx(expected[0], abs=1e-6)
+    assert ask(ranker, "/rerank", {"query": "Who?", "texts": []}).status_code == 422
+    assert ask(ranker, "/rerank", {"query": "Who?", "texts": ["x"] * 33}).status_code == 413
+    assert ask(service, "/rerank", wanted).status_code == 404
+    ranker.state.models[0].close()
+
+
 def test_the_client_of_openai(address: str, pipelines: Pipelines) -> None:
     own = pipelines["sentence-embedding"](TEXTS)
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
@@ -65,6 +90,16 @@ def test_the_client_of_openai(address: str, pipelines: Pipelines) -> None:
         assert reply.usage.prompt_tokens == reply.usage.total_tokens > len(TEXTS)
         short = client.embeddings.create(model="sentence-embedding", input=TEXTS[0], dimensions=3)
         assert len(short.data[0].embedding) == 3
+        ids = [pipelines["sentence-embedding"].tokenizer.encode([text])[0][0].ids for text in TEXTS]
+        for given in (ids, ids[0]):
+            spelled = client.embeddings.create(model="sentence-embedding", input=given)
+            np.testing.assert_allclose(
+                [one.embedding for one in spelled.data], own[: len(spelled.data)], rtol=0, atol=1e-6
+            )
+        assert spelled.usage.prompt_tokens == len(ids[0])
+        for broken in ([10**9], [["a"]], ["a", 1], [-1]):
+            with pytest.raises(openai.UnprocessableEntityError):
+                client.embeddings.create(model="sentence-embedding", input=broken)
         with pytest.raises(openai.UnprocessableEntityError, match="dim"):
             client.embeddings.create(model="sentence-embedding", input="x", dimensions=0)
         with pytest.raises(openai.APIStatusError, match="input hold too many items"):
@@ -109,6 +144,9 @@ def test_a_client_of_kserve(address: str, pipelines: Pipelines) -> None:
             pipelines["question-answering"](question="Who?", context=text) for text in TEXTS
         ]
         assert [one["answer"] for one in found["answer"]] == [one["answer"] for one in expected]
+        missing = {"inputs": [strings("questoin", ["Who?"])]}
+        assert http.post("/v2/models/question-answering/infer", json=missing).status_code == 422
+        assert http.post("/v2/models/sentence-embedding/infer", json=missing).status_code == 422
         embeds = KServeClient(http, "sentence-embedding").infer(strings("text", TEXTS))
         np.testing.assert_allclose(
             embeds["embedding"], pipelines["sentence-embedding"](TEXTS), atol=1e-6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,19 @@ def test_what_the_command_refuses(bundles: Mapping[str, Path], tmp_path: Path) -
         done = CliRunner().invoke(main, ["serve", *arguments])
         assert done.exit_code == 1, done.output
         assert said in done.output
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_engine_that_does_not_open(
+    bundles: Mapping[str, Path], tmp_path: Path, workers: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(bundles["text-classification"], broken)
+    (broken / "weights.data").write_bytes(b"")
+    done = CliRunner().invoke(main, ["serve", str(broken), "--port", "0", "--workers", workers])
+    assert done.exit_code == 1, done.output
+    assert done.output.startswith("error: ")
+    assert "serving" not in done.output
 
 
 def test_keys_of_a_file(tmp_path: Path) -> None:

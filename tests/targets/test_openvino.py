@@ -123,12 +123,12 @@ def test_both_targets_answer_alike_from_shared_weights(
 
 def _feeds(pipeline: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    sizes = {"batch": 3, "sequence": 9, "choices": 2, "masked": 2}
+    sizes = {"batch": 3, "sequence": 9, "choices": 2, "masked": 2, "past": 4, "total": 13}
     made = {}
     for spec in pipeline.manifest.engine("openvino").graph.inputs:
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
         high = spec.below or (27 if spec.name == "masked_positions" else 2)
-        made[spec.name] = rng.integers(0, high, shape)
+        made[spec.name] = rng.integers(0, high, shape).astype(spec.dtype)
     made["attention_mask"][..., 0] = 1
     return made
 

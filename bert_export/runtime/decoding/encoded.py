@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-__all__ = ["Encoded", "TokenLists"]
-
-TokenLists: TypeAlias = tuple[list[str], list[int], list[int], list[int], list[bool]]
-"""Words, first and last characters, positions in the row, and whether each continues a word."""
+__all__ = ["Encoded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +36,3 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def read_tokens(self, text: str, *, prefixed: bool, unk_id: int | None) -> TokenLists | None:
-        """What :func:`bert_export.runtime.decoding.entities.read_tokens` reads of an unsplit text.
-
-        Args:
-            text: What was encoded.
-            prefixed: Whether the tokenizer puts a prefix before a token that continues a word.
-            unk_id: Id of ``[UNK]``; ``None`` where the tokenizer has none.
-
-        Returns:
-            ``None`` where the fields are all that there is to read from.
-        """
-        return None

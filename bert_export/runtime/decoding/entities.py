@@ -161,16 +161,13 @@ def read_tokens(
             continues a word when no space stands before it.
         unk_id: Id of ``[UNK]``; ``None`` where the tokenizer has none.
     """
-    lists = None
-    if text.words is None:
-        lists = encoding.read_tokens(text.text, prefixed=bool(prefix), unk_id=unk_id)
-    if lists is not None:
-        words, starts, ends, plain, continues = lists
-        return Tokens(words, scores[plain], starts, ends, plain, continues)
     plain = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
     offsets, ids, tokens = encoding.offsets, encoding.ids, encoding.tokens
     word_ids = None if text.words is None else encoding.word_ids
-    own = Tokens([], scores[plain], [], [], plain, [])
+    # Special tokens stand at both ends, as a rule: a slice is had sooner than chosen rows.
+    close = len(plain) > 0 and plain[-1] - plain[0] < len(plain)
+    chosen = scores[plain[0] : plain[-1] + 1] if close else scores[plain]
+    own = Tokens([], chosen, [], [], plain, [])
     for position in plain:
         start, end = offsets[position]
         if word_ids is not None:  # places count in the word

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.runtime.decoding.softmax import softmax
 
-__all__ = ["Sampling", "added_text", "draw_token", "filter_logits", "keep_top_k", "keep_top_p"]
+__all__ = [
+    "Sampling",
+    "added_text",
+    "draw_token",
+    "filter_logits",
+    "keep_top_k",
+    "keep_top_p",
+    "settled_text",
+]
+
+_UNSETTLED = 4
+"""Tokens at the end that later ones may still join: "do n ' t" becomes "don't" at its last."""
 
 Logits = NDArray[np.float32]
 
@@ -99,3 +112,19 @@ def added_text(prompt: str, whole: str) -> str:
     prompt would end.
     """
     return whole[len(prompt) :]
+
+
+def settled_text(decode: Callable[[list[int]], str], ids: Sequence[int], *, done: bool) -> str:
+    """The beginning of a text that no later token changes.
+
+    Args:
+        decode: Ids to text.
+        ids: Of the text so far.
+        done: Whether no more follow: then it is the whole text.
+    """
+    whole = decode(list(ids))
+    if done:
+        return whole
+    begun = decode(list(ids[:-_UNSETTLED]))
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(begun, whole, strict=False))
+    return "".join(letter for letter, _ in alike)

@@ -38,6 +38,7 @@ from bert_export.runtime.sessions.session import (
     Feeds,
     Outputs,
     PaddingSession,
+    RawFeeds,
     Session,
 )
 from bert_export.runtime.text_reader import TextReader, takes_texts
@@ -278,7 +279,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             length: Tokens that rows are padded to; the longest row's when ``None``, or a few more
                 where the session prefers that.
         """
-        if length is None:
+        if length is None and self._row_multiple > 1:
             length = self._padded_length(max(map(len, rows)))
         return self.graph_feeds(pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length))
 
@@ -286,7 +287,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         """Give each row of a batch its own outputs."""
         return split_outputs(rows, outputs, per_token=self._per_token)
 
-    def run(self, feeds: Feeds | Mapping[str, Sequence[Any]]) -> Outputs:
+    def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graph: named numpy arrays in, named numpy arrays out.
 
         Texts in the place of ids, ``run({"text": ["Hello"]})``, go to the bundle's graph that takes
@@ -302,6 +303,10 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         if takes_texts(feeds):
             return self._texts.run(feeds)
         return self._session.run(cast("Feeds", feeds))
+
+    def in_turn(self, work: Callable[[], Result]) -> Result:
+        """Let the engine work for this call: at once, unless others wait in a queue."""
+        return work()
 
     def run_rows(
         self,

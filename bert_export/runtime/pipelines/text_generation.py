@@ -1,21 +1,23 @@
 """Text continued token by token by a causal BERT.
 
-Every step runs the graph over all tokens so far (there is no cache): simple, and exact. Prompts of
-like length are continued together, padded on the right, which the causal mask makes harmless.
+The graph keeps keys and values of the tokens so far, so that a step runs the new token alone. The
+graphs of older bundles keep nothing: there every step runs all tokens again. Prompts of like length
+are continued together, padded on the left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from bert_export.errors import InputError
-from bert_export.runtime.batching import Row
+from bert_export.errors import InputError, shown, suggestion
+from bert_export.runtime.batching import Row, run_in_batches
 from bert_export.runtime.checks import (
     check_flag,
     check_number,
@@ -23,19 +25,29 @@ from bert_export.runtime.checks import (
     check_whole_or_none,
     or_default,
 )
-from bert_export.runtime.decoding.sampling import (
-    Sampling,
-    added_text,
-    draw_token,
-    filter_logits,
+from bert_export.runtime.decoding.generation import (
+    Continuation,
+    Decoding,
+    EarlyStopping,
+    start_continuations,
 )
+from bert_export.runtime.decoding.sampling import Sampling, added_text, settled_text
 from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
-from bert_export.runtime.sessions.session import Outputs
+from bert_export.runtime.sessions.cache import empty_cache, keeps_cache, open_cache
+from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
+from bert_export.tasks.interface import cached_outputs
 from bert_export.tasks.text_generation import TASK, TextGenerationPostProcessing
 
-__all__ = ["TextGenerationPipeline", "TextGenerationSettings"]
+__all__ = ["GenerationOptions", "TextGenerationPipeline", "TextGenerationSettings"]
+
+_CACHED = 8
+"""How many times the token budget a batch may hold where a cache is kept: a step runs one token of
+each row, whose cost is to read the weights, however many rows share it."""
+
+_MOST_ROWS = 1024
+_ROWS = f"a whole number from 1 to {_MOST_ROWS}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +56,42 @@ class TextGenerationSettings:
 
     Args:
         max_new_tokens: Tokens that a prompt grows by at most.
-        sampling: How tokens are drawn; the likeliest is taken when ``None``.
+        max_length: Tokens that a prompt and its new ones are at most; ``None`` for the
+            tokenizer's limit.
+        decoding: How tokens are chosen.
         return_full_text: Whether the answer starts with the prompt.
         tokenization: Truncation of the prompt.
     """
 
     max_new_tokens: int
-    sampling: Sampling | None
+    max_length: int | None = None
+    decoding: Decoding
     return_full_text: bool
     tokenization: Tokenization
 
 
-class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSettings]):
+class GenerationOptions(TypedDict, total=False):
+    """How a text is continued; see :meth:`TextGenerationPipeline.__call__`."""
+
+    max_new_tokens: int | UnsetType
+    min_new_tokens: int | UnsetType
+    max_length: int | None
+    do_sample: bool | UnsetType
+    temperature: float | UnsetType
+    top_k: int | UnsetType
+    top_p: float | UnsetType
+    seed: int | None
+    num_beams: int | UnsetType
+    length_penalty: float | UnsetType
+    early_stopping: EarlyStopping | UnsetType
+    repetition_penalty: float | UnsetType
+    no_repeat_ngram_size: int | UnsetType
+    num_return_sequences: int | UnsetType
+    eos_token_id: int | Sequence[int] | None
+    return_full_text: bool | UnsetType
+
+
+class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerationSettings]):
     """Continues prompts until ``[SEP]``, ``max_new_tokens`` or the tokenizer's limit."""
 
     definition = TASK
@@ -66,11 +102,20 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         inputs: str | Iterable[str],
         *,
         max_new_tokens: int | UnsetType = UNSET,
+        min_new_tokens: int | UnsetType = UNSET,
+        max_length: int | None = None,
         do_sample: bool | UnsetType = UNSET,
         temperature: float | UnsetType = UNSET,
         top_k: int | UnsetType = UNSET,
         top_p: float | UnsetType = UNSET,
         seed: int | None = None,
+        num_beams: int | UnsetType = UNSET,
+        length_penalty: float | UnsetType = UNSET,
+        early_stopping: EarlyStopping | UnsetType = UNSET,
+        repetition_penalty: float | UnsetType = UNSET,
+        no_repeat_ngram_size: int | UnsetType = UNSET,
+        num_return_sequences: int | UnsetType = UNSET,
+        eos_token_id: int | Sequence[int] | None = None,
         return_full_text: bool | UnsetType = UNSET,
         batch_size: int | None = None,
     ) -> Any:
@@ -80,50 +125,52 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             inputs: A prompt, a list of prompts, or any other iterable of them.
             max_new_tokens: Tokens that a prompt grows by at most; the tokenizer's limit may end it
                 sooner.
+            min_new_tokens: Tokens that come before the end may.
+            max_length: Tokens that a prompt and its new ones are at most; with it alone,
+                ``max_new_tokens`` bounds nothing, and with both the smaller room holds.
             do_sample: Draw tokens at random instead of taking the likeliest; the next four matter
                 only then.
             temperature: Above 1 flattens, below 1 sharpens the distribution.
             top_k: Draw among that many of the likeliest tokens; 0 for all.
             top_p: Draw among the likeliest tokens that together reach this probability.
             seed: Makes an answer repeatable, whichever prompts surround it.
+            num_beams: Texts that a beam search keeps side by side; 1 for none.
+            length_penalty: Of a beam search: above 0 prefers longer texts, below 0 shorter ones.
+            early_stopping: Of a beam search: whether it ends with as many ended texts as beams;
+                ``"never"`` goes on as long as a better one could come.
+            repetition_penalty: Above 1 makes tokens that are in the text less likely.
+            no_repeat_ngram_size: Tokens of an n-gram that may come only once; 0 for no bound.
+            num_return_sequences: Continuations of each prompt: of a beam search the best, at most
+                as many as beams; else each is drawn by itself.
+            eos_token_id: Of the token, or tokens, that end a text; that of ``[SEP]`` when ``None``.
             return_full_text: Whether an answer starts with its prompt.
             batch_size: Prompts that are continued together at most.
 
         Returns:
-            ``[{"generated_text": ...}]`` per prompt; a list of them for a list, an iterator for
-            another iterable.
+            ``[{"generated_text": ...}]`` per prompt, one for each of its continuations; a list of
+            them for a list, an iterator for another iterable.
 
         Raises:
             InputError: A prompt is no string or leaves no room for a token, or an option is out of
                 range.
         """
-        own = self.parameters
-        longest = check_whole(
-            "max_new_tokens", or_default(max_new_tokens, own.max_new_tokens), least=1
-        )
-        drawn = Sampling(
-            temperature=check_number("temperature", or_default(temperature, own.temperature)),
-            top_k=check_whole("top_k", or_default(top_k, own.top_k), least=0),
-            top_p=check_number("top_p", or_default(top_p, own.top_p)),
-            seed=check_whole_or_none("seed", seed, least=0),
-        )
-        if drawn.temperature <= 0:
-            raise InputError(
-                "temperature is out of range",
-                expected="a number above 0",
-                got=temperature,
-                fix="Use do_sample=False for the likeliest token",
-            )
-        if not 0 <= drawn.top_p <= 1:
-            raise InputError("top_p is out of range", expected="0 to 1", got=top_p)
-        sampled = check_flag("do_sample", or_default(do_sample, own.do_sample))
-        settings = TextGenerationSettings(
-            max_new_tokens=longest,
-            sampling=drawn if sampled else None,
-            return_full_text=check_flag(
-                "return_full_text", or_default(return_full_text, own.return_full_text)
-            ),
-            tokenization=Tokenization(own.truncation),
+        settings = self._settings(
+            max_new_tokens=max_new_tokens,
+            min_new_tokens=min_new_tokens,
+            max_length=max_length,
+            do_sample=do_sample,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            num_beams=num_beams,
+            length_penalty=length_penalty,
+            early_stopping=early_stopping,
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            num_return_sequences=num_return_sequences,
+            eos_token_id=eos_token_id,
+            return_full_text=return_full_text,
         )
         single, texts = text_items(inputs)
         return self.respond(
@@ -135,21 +182,167 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
             batch_size=batch_size,
         )
 
+    def stream(self, text: str, **options: Unpack[GenerationOptions]) -> Iterator[str]:
+        """Continue one text and give what is added to it piece by piece.
+
+        Args:
+            text: The prompt.
+            options: As a call's, but for ``num_beams`` and ``num_return_sequences`` above 1,
+                ``return_full_text`` and ``batch_size``. They are checked before the first piece.
+
+        Returns:
+            An iterator of pieces that are not empty. Together they are what a call with
+            ``return_full_text=False`` answers. A piece comes once no later token can change it.
+
+        Raises:
+            InputError: As a call, or an option means nothing here.
+        """
+        for name in options:
+            if name not in GenerationOptions.__annotations__ or name == "return_full_text":
+                raise InputError(
+                    f"option {name} means nothing to stream",
+                    expected="an option of generation, such as max_new_tokens",
+                    got=name,
+                    fix=suggestion(name, GenerationOptions.__annotations__),
+                )
+        settings = self._settings(**options)
+        if settings.decoding.rows > 1:
+            raise InputError(
+                "stream gives one text",
+                expected="num_beams and num_return_sequences of 1",
+                got=f"{settings.decoding.num_beams} and {settings.decoding.num_return_sequences}",
+            )
+        ((row,),) = self.encode_items([check_text(text)], settings)
+        prompt = row.input_ids
+        room = self._longest(len(prompt), settings) - len(prompt)
+        (growing,) = start_continuations(prompt, room, settings.decoding)
+        return self._pieces(prompt, growing, settings)
+
+    def continue_ids(
+        self, prompts: Sequence[NDArray[np.int64]], tokens: int
+    ) -> list[NDArray[np.int64]]:
+        """Continue prompts of ids by exactly so many of the likeliest tokens, whatever they are.
+
+        Args:
+            prompts: int64 (S,) each.
+            tokens: How many new ones; the tokenizer's limit may end a row sooner.
+
+        Returns:
+            int64 (N,) each.
+        """
+        defaults = self.defaults
+        settings = replace(
+            defaults, max_new_tokens=tokens, max_length=None, decoding=Decoding(ends=())
+        )
+        return [answers[0] for answers in self._continue_prompts(prompts, settings)]
+
+    def _pieces(
+        self, prompt: NDArray[np.int64], growing: Continuation, settings: TextGenerationSettings
+    ) -> Iterator[str]:
+        """What is added to a prompt, piece by piece."""
+        begun, given = self.tokenizer.decode(prompt.tolist()), ""
+        for _ in self._steps([prompt], [[growing]], settings):
+            ids = [*prompt.tolist(), *growing.answers[0].tolist()]
+            added = added_text(begun, settled_text(self.tokenizer.decode, ids, done=growing.done))
+            if len(added) > len(given):
+                yield added[len(given) :]
+                given = added
+
+    def _settings(self, **options: Unpack[GenerationOptions]) -> TextGenerationSettings:
+        """The options of a call, checked; see :meth:`__call__`."""
+        own = self.parameters
+
+        def own_or(name: str, default: Any) -> Any:
+            return or_default(options.get(name, UNSET), default)
+
+        whole = check_whole_or_none("max_length", options.get("max_length"), least=1)
+        default = own.max_new_tokens if whole is None else whole
+        drawn = Sampling(
+            temperature=check_number("temperature", own_or("temperature", own.temperature)),
+            top_k=check_whole("top_k", own_or("top_k", own.top_k), least=0),
+            top_p=check_number("top_p", own_or("top_p", own.top_p)),
+            seed=check_whole_or_none("seed", options.get("seed"), least=0),
+        )
+        if drawn.temperature <= 0:
+            raise InputError(
+                "temperature is out of range",
+                expected="a number above 0",
+                got=drawn.temperature,
+                fix="Use do_sample=False for the likeliest token",
+            )
+        if not 0 <= drawn.top_p <= 1:
+            raise InputError("top_p is out of range", expected="0 to 1", got=drawn.top_p)
+        sampled = check_flag("do_sample", own_or("do_sample", own.do_sample))
+        decoding = Decoding(
+            ends=self._ends(options.get("eos_token_id")),
+            min_new_tokens=check_whole(
+                "min_new_tokens", own_or("min_new_tokens", own.min_new_tokens), least=0
+            ),
+            repetition_penalty=check_number(
+                "repetition_penalty", own_or("repetition_penalty", own.repetition_penalty)
+            ),
+            no_repeat_ngram_size=check_whole(
+                "no_repeat_ngram_size",
+                own_or("no_repeat_ngram_size", own.no_repeat_ngram_size),
+                least=0,
+            ),
+            sampling=drawn if sampled else None,
+            num_beams=check_whole(
+                "num_beams",
+                own_or("num_beams", own.num_beams),
+                least=1,
+                most=_MOST_ROWS,
+                expected=_ROWS,
+            ),
+            length_penalty=check_number(
+                "length_penalty", own_or("length_penalty", own.length_penalty)
+            ),
+            early_stopping=_check_stopping(own_or("early_stopping", own.early_stopping)),
+            num_return_sequences=check_whole(
+                "num_return_sequences",
+                own_or("num_return_sequences", own.num_return_sequences),
+                least=1,
+                most=_MOST_ROWS,
+                expected=_ROWS,
+            ),
+        )
+        _check_decoding(decoding)
+        return TextGenerationSettings(
+            max_new_tokens=check_whole(
+                "max_new_tokens", own_or("max_new_tokens", default), least=1
+            ),
+            max_length=whole,
+            decoding=decoding,
+            return_full_text=check_flag(
+                "return_full_text", own_or("return_full_text", own.return_full_text)
+            ),
+            tokenization=Tokenization(own.truncation),
+        )
+
+    def _ends(self, eos_token_id: int | Sequence[int] | None) -> tuple[int, ...]:
+        """Ids of the tokens that end a text."""
+        if eos_token_id is None:
+            return (self.tokenizer.sep_id,)
+        given = eos_token_id if isinstance(eos_token_id, list | tuple) else [eos_token_id]
+        vocabulary = self.manifest.model.vocab_size
+        return tuple(
+            check_whole(
+                "eos_token_id",
+                each,
+                least=0,
+                most=vocabulary - 1,
+                expected=f"ids from 0 to {vocabulary - 1}",
+            )
+            for each in given
+        )
+
     def item(self, record: Mapping[str, Any]) -> str:
         """The record's ``text``."""
         return check_text(field(record, "text"))
 
     def default_settings(self) -> TextGenerationSettings:
         """As the bundle says; as a rule the likeliest token each time."""
-        own = self.parameters
-        return TextGenerationSettings(
-            max_new_tokens=own.max_new_tokens,
-            sampling=Sampling(temperature=own.temperature, top_k=own.top_k, top_p=own.top_p)
-            if own.do_sample
-            else None,
-            return_full_text=own.return_full_text,
-            tokenization=Tokenization(own.truncation),
-        )
+        return self._settings()
 
     def dataset_settings(self) -> TextGenerationSettings:
         """As a call that cuts long text."""
@@ -165,24 +358,45 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         rows = encode_texts(self.tokenizer, items, settings.tokenization)
         return [[_without_last(row)] for row in rows]
 
+    def graph_feeds(self, feeds: Feeds) -> Feeds:
+        """Add an empty cache, where the graph takes one."""
+        return {**feeds, **empty_cache(self._session.inputs, len(feeds["input_ids"]))}
+
+    def run(self, feeds: RawFeeds) -> Outputs:
+        """Run the raw graph; feeds without any cache are a first call's, whose cache is empty."""
+        empty = empty_cache(self._session.inputs, 1)
+        if empty and isinstance(feeds, Mapping) and empty.keys().isdisjoint(feeds):
+            ids = feeds.get("input_ids")
+            if isinstance(ids, np.ndarray) and ids.ndim == 2:
+                feeds = self.graph_feeds(cast("Feeds", feeds))
+        return super().run(feeds)
+
+    def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
+        """Each row's own outputs, but for the cache."""
+        caches = cached_outputs(self._session.outputs)
+        scores = {name: array for name, array in outputs.items() if name not in caches}
+        return super().split_outputs(rows, scores)
+
     def reduce(
         self, row: Row, outputs: Outputs, settings: TextGenerationSettings
-    ) -> NDArray[np.int64]:
-        """The likeliest next token, int64 (1,)."""
-        return np.asarray([np.atleast_2d(outputs["logits"])[-1].argmax()], dtype=np.int64)
+    ) -> list[NDArray[np.int64]]:
+        """The likeliest next token, int64 (1,), as the only continuation."""
+        return [np.asarray([np.atleast_2d(outputs["logits"])[-1].argmax()], dtype=np.int64)]
 
     def decode(
         self,
         item: str,
         rows: Sequence[Row],
-        reduced: Sequence[NDArray[np.int64]],
+        reduced: Sequence[list[NDArray[np.int64]]],
         settings: TextGenerationSettings,
     ) -> list[dict[str, str]]:
-        """The prompt as it was written, and what the new tokens, int64 (N,), add to it."""
+        """The prompt as it was written, and what each continuation, int64 (N,), adds to it."""
         prompt = rows[0].input_ids.tolist()
         spell = self.tokenizer.decode
-        added = added_text(spell(prompt), spell(prompt + reduced[0].tolist()))
-        return [{"generated_text": f"{item}{added}" if settings.return_full_text else added}]
+        begun = spell(prompt)
+        texts = [added_text(begun, spell(prompt + new.tolist())) for new in reduced[0]]
+        before = item if settings.return_full_text else ""
+        return [{"generated_text": f"{before}{added}"} for added in texts]
 
     def complete_rows(
         self,
@@ -190,78 +404,139 @@ class TextGenerationPipeline(Pipeline[str, NDArray[np.int64], TextGenerationSett
         settings: TextGenerationSettings,
         *,
         batch_size: int | None = None,
-    ) -> list[NDArray[np.int64]]:
-        """The new tokens of each prompt: the graph runs once per new token of a batch."""
-        limit = self.tokenizer.max_length
-        return self._in_batches(
+    ) -> list[list[NDArray[np.int64]]]:
+        """The new tokens of each continuation of each prompt."""
+        each = settings.decoding.rows
+        most = self.rows_per_call(batch_size)
+        return run_in_batches(
             rows,
             lambda batch: self._continue_prompts([row.input_ids for row in batch], settings),
-            lengths=[min(len(row) + settings.max_new_tokens, limit) for row in rows],
-            max_rows=self.rows_per_call(batch_size),
+            lengths=[each * self._longest(len(row), settings) for row in rows],
+            token_budget=self._token_budget * (_CACHED if keeps_cache(self._session) else 1),
+            max_rows=None if most is None else max(1, most // each),
+            sort=self._sort,
         )
+
+    def _longest(self, begun: int, settings: TextGenerationSettings) -> int:
+        """Tokens that a prompt of so many may have in the end.
+
+        Raises:
+            InputError: ``max_length`` leaves it no room.
+        """
+        most = min(begun + settings.max_new_tokens, self.tokenizer.max_length)
+        if settings.max_length is None:
+            return most
+        if settings.max_length <= begun:
+            raise InputError(
+                "prompt is as long as max_length allows",
+                expected=f"a max_length above its {begun} tokens",
+                got=settings.max_length,
+                fix="Raise max_length, or say max_new_tokens",
+            )
+        return min(most, settings.max_length)
 
     def _continue_prompts(
         self, prompts: Sequence[NDArray[np.int64]], settings: TextGenerationSettings
-    ) -> list[NDArray[np.int64]]:
-        """The new tokens of each prompt, a final ``[SEP]`` included where there is one.
+    ) -> list[list[NDArray[np.int64]]]:
+        """The new tokens of each continuation of each prompt.
 
         Args:
             prompts: int64 (S,) each.
             settings: The call's settings.
 
         Returns:
-            int64 (N,) each.
+            int64 (N,) each, with the token that ended it where there is one.
         """
-        begun = np.asarray([len(prompt) for prompt in prompts])  # (B,)
-        room = min(settings.max_new_tokens, self.tokenizer.max_length)
-        ends = np.minimum(begun + room, self.tokenizer.max_length)
-        ids = np.full((len(prompts), ends.max()), self.tokenizer.pad_id, dtype=np.int64)
-        for row, prompt in zip(ids, prompts, strict=True):
-            row[: len(prompt)] = prompt
-        seed = settings.sampling.seed if settings.sampling is not None else None
-        generators = [np.random.default_rng(seed) for _ in prompts]
-        lengths = begun.copy()
-        active = np.arange(len(prompts))  # rows that still grow
-        while active.size:
-            own = lengths[active]  # (A,)
-            logits = self._next_logits(ids[active, : own.max()], own)  # (A, V)
-            if settings.sampling is None:
-                tokens = logits.argmax(axis=-1)
-            else:
-                numbers = [generators[index].random() for index in active]
-                tokens = np.asarray(
-                    [
-                        draw_token(filter_logits(row, settings.sampling), number)
-                        for row, number in zip(logits, numbers, strict=True)
-                    ]
-                )
-            ids[active, own] = tokens
-            lengths[active] += 1
-            active = active[(tokens != self.tokenizer.sep_id) & (own + 1 < ends[active])]
-        return [row[start:stop] for row, start, stop in zip(ids, begun, lengths, strict=True)]
+        of_prompts = [
+            start_continuations(
+                prompt, self._longest(len(prompt), settings) - len(prompt), settings.decoding
+            )
+            for prompt in prompts
+        ]
+        for _ in self._steps(prompts, of_prompts, settings):
+            pass
+        return [
+            [answer for each in continuations for answer in each.answers]
+            for continuations in of_prompts
+        ]
 
-    def _next_logits(
-        self, ids: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Logits behind each row's last token.
+    def _steps(
+        self,
+        prompts: Sequence[NDArray[np.int64]],
+        of_prompts: Sequence[Sequence[Continuation]],
+        settings: TextGenerationSettings,
+    ) -> Iterator[None]:
+        """Let prompts grow by a token each, again and again, until all are done."""
+        # The first call runs the prompts, padded on the left; its scores begin every continuation.
+        widest = max(map(len, prompts))
+        ids = np.full((len(prompts), widest), self.tokenizer.pad_id, dtype=np.int64)  # (B, S)
+        mask = np.zeros_like(ids)  # (B, T)
+        for row, prompt in enumerate(prompts):
+            ids[row, widest - len(prompt) :] = prompt
+            mask[row, widest - len(prompt) :] = 1
+        most = max(self._longest(len(prompt), settings) for prompt in prompts)
+        cache = open_cache(self._session, most, pad_id=self.tokenizer.pad_id)
+        scores = self.in_turn(partial(cache.step, ids, mask))  # (B, V)
+        growing = [each for continuations in of_prompts for each in continuations]
+        counts = [len(continuations) for continuations in of_prompts]
+        starts = np.repeat(np.arange(len(prompts)), counts)  # of each continuation, its first row
+        sizes = np.ones(len(growing), dtype=np.int64)  # rows of each
+        while True:
+            for each, start, size in zip(growing, starts, sizes, strict=True):
+                each.advance(scores[start : start + size])
+            yield
+            going = [index for index, each in enumerate(growing) if not each.done]
+            if not going:
+                return
+            parents = np.concatenate([starts[index] + growing[index].parents for index in going])
+            growing = [growing[index] for index in going]
+            # Rows that ended leave, and with them the padding that they alone needed.
+            kept = mask[parents]
+            first = int(kept.any(axis=0).argmax())
+            if len(parents) != len(mask) or (parents != np.arange(len(mask))).any():
+                cache.select(parents, first)
+                mask = kept[:, first:]
+            mask = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)  # (B, T + 1)
+            sizes = np.asarray([len(each.tokens) for each in growing])
+            starts = np.cumsum(sizes) - sizes
+            ids = np.concatenate([each.tokens for each in growing])[:, None]  # (B, 1)
+            scores = self.in_turn(partial(cache.step, ids, mask))  # (B, V)
 
-        Args:
-            ids: int64 (A, S), padded on the right.
-            lengths: int64 (A,).
 
-        Returns:
-            float32 (A, V).
-        """
-        mask = np.arange(ids.shape[1]) < lengths[:, None]  # (A, S)
-        outputs = self.run(
-            {
-                "input_ids": ids,
-                "attention_mask": mask.astype(np.int64),
-                "token_type_ids": np.zeros_like(ids),
-            }
+def _check_stopping(value: object) -> EarlyStopping:
+    if value == "never":
+        return "never"
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise InputError("early_stopping is wrong", expected="true, false or never", got=shown(value))
+
+
+def _check_decoding(decoding: Decoding) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        InputError: They do not.
+    """
+    if decoding.repetition_penalty <= 0:
+        raise InputError(
+            "repetition_penalty is out of range",
+            expected="a number above 0, where 1 changes nothing",
+            got=decoding.repetition_penalty,
         )
-        logits = outputs["logits"]  # (A, V), or (A, S, V) where every token is scored
-        return logits if logits.ndim == 2 else logits[np.arange(len(ids)), lengths - 1]
+    beams, sequences = decoding.num_beams, decoding.num_return_sequences
+    if decoding.sampling is not None and beams > 1:
+        raise InputError(
+            "do_sample and num_beams do not go together",
+            expected="num_beams of 1 where tokens are drawn",
+            got=beams,
+        )
+    if decoding.sampling is None and sequences > beams:
+        raise InputError(
+            "num_return_sequences is larger than what there is to return",
+            expected=f"at most num_beams, {beams}, where tokens are not drawn",
+            got=sequences,
+            fix="Raise num_beams, or use do_sample",
+        )
 
 
 def _without_last(row: Row) -> Row:

@@ -13,6 +13,7 @@ from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, row_from_encoding
 from bert_export.runtime.checks import check_flag, check_whole, check_word, or_default
 from bert_export.runtime.decoding.entities import TaggedText, TagTable, decode_entities
+from bert_export.runtime.native import NativeTagger
 from bert_export.runtime.pipelines.inputs import check_text, several, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Array, Outputs
@@ -93,7 +94,9 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
         else:
             settings = self._read_settings(aggregation_strategy, ignore_labels, stride)
         read: Callable[[Any], TaggedText] = _text_item
-        if check_flag("is_split_into_words", is_split_into_words):
+        if is_split_into_words is not False and check_flag(
+            "is_split_into_words", is_split_into_words
+        ):
             joined_by = check_text(own.delimiter if delimiter is None else delimiter, "delimiter")
             single, records = False, _word_lists(inputs)
             read = partial(_split_item, delimiter=joined_by)
@@ -134,21 +137,30 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
     def encode_items(
         self, items: Sequence[TaggedText], settings: TokenClassificationSettings
     ) -> list[list[Row]]:
+        if len(items) == 1:
+            return self._encode_alike(items, settings)
         rows: list[list[Row]] = [[] for _ in items]
         for split in (False, True):
             chosen = [i for i, item in enumerate(items) if (item.words is not None) is split]
-            if not chosen:
-                continue
-            encodings = self.tokenizer.encode(
-                [_source(items[index]) for index in chosen],
-                truncation=settings.truncation,
-                stride=settings.stride or 0,
-                windows=settings.stride is not None,
-                is_split_into_words=split,
-            )
-            for index, windows in zip(chosen, encodings, strict=True):
-                rows[index] = [row_from_encoding(window) for window in windows]
+            if chosen:
+                found = self._encode_alike([items[index] for index in chosen], settings)
+                for index, windows in zip(chosen, found, strict=True):
+                    rows[index] = windows
         return rows
+
+    def _encode_alike(
+        self, items: Sequence[TaggedText], settings: TokenClassificationSettings
+    ) -> list[list[Row]]:
+        """Rows of texts, at least one, all of which came in words or none."""
+        split = items[0].words is not None
+        encodings = self.tokenizer.encode(
+            [item.text if item.words is None else item.words for item in items],
+            truncation=settings.truncation,
+            stride=settings.stride or 0,
+            windows=settings.stride is not None,
+            is_split_into_words=split,
+        )
+        return [[row_from_encoding(window) for window in windows] for windows in encodings]
 
     def reduce(self, row: Row, outputs: Outputs, settings: TokenClassificationSettings) -> Array:
         return outputs["logits"]  # (S, L)
@@ -160,6 +172,16 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
         reduced: Sequence[Array],
         settings: TokenClassificationSettings,
     ) -> list[dict[str, Any]]:
+        if self._native_tagger is not None and item.words is None and len(rows) == 1:
+            entities = self._native_tagger.decode(
+                item.text,
+                rows[0].encoding,
+                reduced[0],
+                settings.aggregation,
+                settings.ignore_labels,
+            )
+            if entities is not None:
+                return entities
         return decode_entities(
             item,
             [(row.encoding, logits) for row, logits in zip(rows, reduced, strict=True)],
@@ -199,6 +221,10 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
     def _tags(self) -> TagTable:
         return TagTable.from_labels(self.labels)
 
+    @cached_property
+    def _native_tagger(self) -> NativeTagger | None:
+        return self.tokenizer.native_tagger(self.labels)
+
     def _read_stride(self, stride: int | None, aggregation: str) -> int | None:
         if stride is None:
             return None
@@ -212,10 +238,6 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
                 got="'none'",
             )
         return stride
-
-
-def _source(item: TaggedText) -> str | tuple[str, ...]:
-    return item.text if item.words is None else item.words
 
 
 def _text_item(text: object) -> TaggedText:

@@ -11,9 +11,11 @@ import onnxruntime
 from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, TargetError, one_line
 from bert_export.runtime.processor import detect_processor, saturates
+from bert_export.runtime.sessions.cache import Cache, CachingSession
 from bert_export.runtime.sessions.forking import Forkable, survive_fork
+from bert_export.runtime.sessions.onnxruntime_cache import BoundCache, graph_errors
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
-from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
+from bert_export.runtime.sessions.session import Feeds, FeedsCheck, Outputs, Session, check_threads
 from bert_export.runtime.sessions.versions import check_version
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "open_text_graph", "start_engine"]
@@ -54,7 +56,7 @@ _DTYPES = {
 }
 
 
-class OnnxRuntimeSession(Session, Forkable):
+class OnnxRuntimeSession(Session, CachingSession, Forkable):
     """A graph file opened with ONNX Runtime; on a processor, large batches run in pieces.
 
     Args:
@@ -113,26 +115,37 @@ class OnnxRuntimeSession(Session, Forkable):
         _check_started(providers, self._session.get_providers())
         self.inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
+        self._check_feeds = FeedsCheck(self.inputs)
         self._output_names = [spec.name for spec in self.outputs]
         survive_fork(self)
         self._cuts = tuple(providers) == _PROCESSOR and can_cut(self.inputs, self.outputs)
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run the graph once; see :class:`bert_export.runtime.sessions.session.Session`."""
-        session = self._session
-        if session is None:
-            raise InputError("session is closed", fix="Load the bundle again")
-        check_feeds(self.inputs, feeds, longest=self.longest)
+        session = self.engine
+        self._check_feeds(feeds, self.longest)
         pieces = cut_feeds(feeds) if self._cuts else (feeds,)
-        try:
-            arrays = [session.run(self._output_names, dict(piece)) for piece in pieces]
-        except Exception as error:  # as above; an id beyond a table's rows ends up here
-            raise InputError(
-                "feeds make the graph fail",
-                expected="ids within the vocabulary, types and positions of the model",
-                got=one_line(error),
-            ) from error
-        return join_outputs([dict(zip(self._output_names, part, strict=True)) for part in arrays])
+        names = self._output_names
+        with graph_errors():
+            parts = [
+                dict(zip(names, session.run(names, dict(piece)), strict=True)) for piece in pieces
+            ]
+        return join_outputs(parts)
+
+    def open_cache(self, most: int) -> Cache:
+        """A cache in buffers that the engine reads and writes where they lie."""
+        return BoundCache(self, most)
+
+    @property
+    def engine(self) -> onnxruntime.InferenceSession:
+        """ONNX Runtime's session.
+
+        Raises:
+            InputError: It is closed.
+        """
+        if self._session is None:
+            raise InputError("session is closed", fix="Load the bundle again")
+        return self._session
 
     def held(self) -> list[Any]:
         """The engine."""

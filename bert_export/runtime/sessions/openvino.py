@@ -18,7 +18,7 @@ import numpy as np
 from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, one_of, shown
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
-from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds, check_threads
+from bert_export.runtime.sessions.session import Feeds, FeedsCheck, Outputs, Session, check_threads
 from bert_export.runtime.sessions.versions import check_version
 from bert_export.telemetry import import_openvino
 
@@ -99,6 +99,7 @@ class OpenVinoSession(Session, Forkable):
             raise InputError(f"hint {shown(hint)} is unknown", **one_of(hint, HINTS))
         check_version("openvino", openvino.__version__)
         self.inputs, self.outputs = graph.inputs, graph.outputs
+        self._check_feeds = FeedsCheck(self.inputs)
         fixed = _check_shapes(self.inputs[0], shapes)
         self.row_multiple = _INT8_ROW_MULTIPLE if precision == "int8" else 1
         for *_, length in fixed:  # calls of just these lengths are to stay so
@@ -145,7 +146,7 @@ class OpenVinoSession(Session, Forkable):
         if engines is None:
             raise InputError("session is closed", fix="Load the bundle again")
         refuse_after_fork(self)
-        sizes = check_feeds(self.inputs, feeds, longest=self.longest)
+        sizes = self._check_feeds(feeds, self.longest)
         outputs = engines.get(feeds[self.inputs[0].name].shape, engines[_ANY]).run(feeds)
         _check_outputs(self.outputs, outputs, sizes)
         return outputs

@@ -16,7 +16,7 @@ import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks.interface import BATCH, MASKED, MASKED_POSITIONS
+from bert_export.tasks.interface import BATCH, MASKED, MASKED_POSITIONS, PAST
 
 __all__ = ["PIECE_TOKENS", "can_cut", "cut_feeds", "join_outputs"]
 
@@ -27,8 +27,12 @@ _ROWS, _MASKS = (BATCH,), (MASKED,)
 
 
 def can_cut(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
-    """Whether every first axis of a graph is the rows of a batch, or masks with their positions."""
-    if any(spec.dtype == "string" for spec in inputs):  # rows are as long as the longest text
+    """Whether every first axis of a graph is the rows of a batch, or masks with their positions.
+
+    Caches are not cut: to copy them costs more than the pieces save. Texts are not: a piece's rows
+    are as long as its longest text.
+    """
+    if any(PAST in spec.shape or spec.dtype == "string" for spec in inputs):
         return False
     return all(
         spec.shape[:1] == _ROWS or (spec.name == MASKED_POSITIONS and spec.shape == _MASKS)

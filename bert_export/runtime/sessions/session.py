@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,22 +13,24 @@ from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.closing import Closing
-from bert_export.tasks.interface import MASKED, SEQUENCE
+from bert_export.tasks.interface import MASKED, PAST, SEQUENCE, TOTAL
 
 __all__ = [
     "MAY_BE_EMPTY",
     "Array",
     "BoundedSession",
     "Feeds",
+    "FeedsCheck",
     "Outputs",
     "PaddingSession",
+    "RawFeeds",
     "Session",
     "check_feeds",
     "check_threads",
 ]
 
-MAY_BE_EMPTY = frozenset({MASKED})
-"""Axes that may have size 0: a batch of texts may have no mask."""
+MAY_BE_EMPTY = frozenset({MASKED, PAST})
+"""Axes that may have size 0: a batch of texts may have no mask, a first call has no cache."""
 
 _MOST_THREADS = 1024
 
@@ -37,6 +38,9 @@ _UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
+RawFeeds = Mapping[str, Array | Sequence[Any]]
+"""Feeds, or texts in lists for a graph that takes them."""
+
 Outputs = dict[str, Array]
 
 
@@ -91,11 +95,6 @@ class PaddingSession(Protocol):
     row_multiple: int
 
 
-@lru_cache(maxsize=64)  # to read a name takes longer than to compare
-def _dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(object if name == "string" else name)
-
-
 def check_threads(threads: object) -> int | None:
     """The option ``threads`` of a session; ``None`` leaves it to the engine.
 
@@ -112,15 +111,85 @@ def check_threads(threads: object) -> int | None:
     return number
 
 
-def check_feeds(
-    inputs: tuple[TensorSpec, ...], feeds: Feeds, *, longest: int | None = None
-) -> dict[str, int]:
-    """Compare feeds with the graph's inputs before the engine sees them.
+class FeedsCheck:
+    """Compares feeds with a graph's inputs before the engine sees them.
 
     Args:
         inputs: The graph's inputs; a ``str`` axis is dynamic and must agree between inputs.
+    """
+
+    def __init__(self, inputs: tuple[TensorSpec, ...]) -> None:
+        self._inputs = inputs
+        self._names = {spec.name for spec in inputs}
+        self._each = [
+            (
+                spec.name,
+                np.dtype(object if spec.dtype == "string" else spec.dtype),
+                spec.shape,
+                spec.below,
+                spec,
+            )
+            for spec in inputs
+        ]
+
+    def __call__(
+        self, feeds: Feeds, longest: int | None = None, held: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Check feeds; see :func:`check_feeds`."""
+        known = type(feeds) is dict or isinstance(feeds, Mapping)
+        if not known or feeds.keys() != self._names:
+            raise _misnamed(self._inputs, feeds)
+        sizes: dict[str, int] = dict(held or {})
+        axes, seen = None, None
+        for name, dtype, shape, below, spec in self._each:
+            array = feeds[name]
+            if not isinstance(array, np.ndarray) or array.dtype != dtype:
+                raise InputError(
+                    f"input {name} has the wrong dtype",
+                    expected=f"a numpy array of {spec.dtype}",
+                    got=getattr(array, "dtype", type(array).__name__),
+                )
+            if array.shape != seen or shape != axes:  # of inputs that are alike one is enough
+                axes, seen = shape, array.shape
+                _check_shape(spec, array, sizes)
+            # One comparison for both bounds: as an unsigned number, a negative one is the largest.
+            if below is not None and _highest(array) >= below:
+                raise InputError(
+                    f"input {name} holds a number that the model has no row for",
+                    expected=f"0 to {below - 1}",
+                    got=f"{array.min()} to {array.max()}",
+                )
+        tokens = sizes.get(SEQUENCE, 0) + sizes.get(PAST, 0)
+        if sizes.get(TOTAL, tokens) != tokens:
+            raise InputError(
+                "attention_mask does not fit the cache",
+                expected=f"{tokens} tokens, {sizes[PAST]} of the cache and {sizes[SEQUENCE]} of "
+                "input_ids",
+                got=sizes[TOTAL],
+            )
+        if longest is not None and tokens > longest:
+            raise InputError(
+                "rows are longer than the model takes",
+                expected=f"at most {longest} tokens, its positions",
+                got=tokens,
+            )
+        return sizes
+
+
+def check_feeds(
+    inputs: tuple[TensorSpec, ...],
+    feeds: Feeds,
+    *,
+    longest: int | None = None,
+    held: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Compare feeds with the graph's inputs, once; a session keeps a :class:`FeedsCheck`.
+
+    Args:
+        inputs: See :class:`FeedsCheck`.
         feeds: One array per input, by name.
         longest: Tokens of a row at most; see :attr:`Session.longest`.
+        held: Sizes of axes that are settled, by inputs that the session itself holds.
 
     Returns:
         The size of every dynamic axis.
@@ -128,44 +197,25 @@ def check_feeds(
     Raises:
         InputError: A name is missing or unknown, or a dtype, rank or axis does not fit.
     """
-    _check_names(inputs, feeds)
-    sizes: dict[str, int] = {}
-    for spec in inputs:
-        array = feeds[spec.name]
-        if not isinstance(array, np.ndarray) or array.dtype != _dtype(spec.dtype):
-            raise InputError(
-                f"input {spec.name} has the wrong dtype",
-                expected=f"a numpy array of {spec.dtype}",
-                got=getattr(array, "dtype", type(array).__name__),
-            )
-        fits = len(array.shape) == len(spec.shape)
-        for axis, size in zip(spec.shape, array.shape, strict=False):
-            fits &= size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
-        if not fits:
-            raise InputError(
-                f"input {spec.name} has the wrong shape",
-                expected=f"({', '.join(str(axis) for axis in spec.shape)})"
-                + (f" with {sizes}" if sizes else ""),
-                got=str(array.shape),
-            )
-        if 0 in array.shape and MAY_BE_EMPTY.isdisjoint(spec.shape):
-            raise InputError(
-                f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
-            )
-        # One comparison for both bounds: as an unsigned number, a negative one is the largest.
-        if spec.below is not None and _highest(array) >= spec.below:
-            raise InputError(
-                f"input {spec.name} holds a number that the model has no row for",
-                expected=f"0 to {spec.below - 1}",
-                got=f"{array.min()} to {array.max()}",
-            )
-    if longest is not None and sizes.get(SEQUENCE, 0) > longest:
+    return FeedsCheck(inputs)(feeds, longest, held)
+
+
+def _check_shape(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> None:
+    """Check an array's axes, and note the sizes of dynamic ones in ``sizes``."""
+    fits = len(array.shape) == len(spec.shape)
+    for axis, size in zip(spec.shape, array.shape, strict=False):
+        fits &= size == (sizes.setdefault(axis, size) if isinstance(axis, str) else axis)
+    if not fits:
         raise InputError(
-            "rows are longer than the model takes",
-            expected=f"at most {longest} tokens, its positions",
-            got=sizes[SEQUENCE],
+            f"input {spec.name} has the wrong shape",
+            expected=f"({', '.join(str(axis) for axis in spec.shape)})"
+            + (f" with {sizes}" if sizes else ""),
+            got=str(array.shape),
         )
-    return sizes
+    if 0 in array.shape and MAY_BE_EMPTY.isdisjoint(spec.shape):
+        raise InputError(
+            f"input {spec.name} is empty", expected="no axis of size 0", got=str(array.shape)
+        )
 
 
 def _highest(array: Array) -> int:
@@ -174,18 +224,16 @@ def _highest(array: Array) -> int:
     return int(np.maximum.reduce(numbers, axis=None, initial=0))
 
 
-def _check_names(inputs: tuple[TensorSpec, ...], feeds: object) -> None:
-    """Check that feeds are a mapping of exactly the inputs' names."""
-    if type(feeds) is not dict and not isinstance(feeds, Mapping):
-        raise InputError(
+def _misnamed(inputs: tuple[TensorSpec, ...], feeds: object) -> InputError:
+    """The error of feeds that are no mapping of exactly the inputs' names."""
+    if not isinstance(feeds, Mapping):
+        return InputError(
             "feeds are wrong",
             expected="a mapping of the inputs' names to numpy arrays",
             got=shown(feeds),
         )
-    assert isinstance(feeds, Mapping)
-    if len(feeds) != len(inputs) or any(spec.name not in feeds for spec in inputs):
-        raise InputError(
-            "feeds do not name the graph's inputs",
-            expected=", ".join(sorted(spec.name for spec in inputs)),
-            got=", ".join(sorted(map(str, feeds))) or "none",
-        )
+    return InputError(
+        "feeds do not name the graph's inputs",
+        expected=", ".join(sorted(spec.name for spec in inputs)),
+        got=", ".join(sorted(map(str, feeds))) or "none",
+    )

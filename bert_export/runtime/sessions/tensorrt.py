@@ -19,15 +19,15 @@ from bert_export.bundle import EngineRecord, TensorSpec
 from bert_export.errors import BundleError, InputError, MissingExtraError, TargetError, one_line
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
-    MAY_BE_EMPTY,
     Array,
     Feeds,
+    FeedsCheck,
     Outputs,
     Session,
-    check_feeds,
 )
 from bert_export.runtime.sessions.versions import check_version
 from bert_export.target_table import Target, find_target
+from bert_export.tasks.interface import MASKED
 
 __all__ = ["Runner", "TensorRtSession", "open_engine", "open_runner"]
 
@@ -90,6 +90,7 @@ class TensorRtSession(Session, Forkable):
         profiles: Sequence[Ranges],
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
+        self._check_feeds = FeedsCheck(self.inputs)
         self._profiles = tuple(profiles)
         self.max_rows = min((ranges["batch"][-1] for ranges in self._profiles), default=1)
         self._lock = threading.Lock()
@@ -123,9 +124,9 @@ class TensorRtSession(Session, Forkable):
             InputError: Also where a size is beyond all profiles.
         """
         refuse_after_fork(self)
-        sizes = check_feeds(self.inputs, feeds, longest=self.longest)
-        empty = {axis for axis in MAY_BE_EMPTY if sizes.get(axis) == 0}
-        if empty:  # an engine's axes begin at 1: one row is asked for, and taken off again
+        sizes = self._check_feeds(feeds, self.longest)
+        empty = {MASKED} if sizes.get(MASKED) == 0 else set()
+        if empty:  # the engine's axis begins at 1: one row is asked for, and taken off again
             feeds = {
                 spec.name: np.zeros(1, spec.dtype) if spec.shape[0] in empty else feeds[spec.name]
                 for spec in self.inputs

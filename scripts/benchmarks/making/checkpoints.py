@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import bert_export
 from bert_export.measuring.child import call_apart
@@ -16,6 +17,7 @@ from scripts.benchmarks.common.places import WORKERS
 __all__ = [
     "ARCHITECTURES",
     "BASE_DEMO",
+    "CAUSAL",
     "base_folder",
     "demo_bundle",
     "demo_checkpoint",
@@ -37,6 +39,9 @@ ARCHITECTURES = {
     "fill-mask": "BertForMaskedLM",
 }
 """Classes of ``transformers`` by task."""
+
+CAUSAL = "BertLMHeadModel"
+"""The class whose tokens see only those before them."""
 
 _CLASSIFIER_LABELS = 7
 _CARD = "card.json"
@@ -88,7 +93,9 @@ def random_checkpoint(architecture: str, work: Path, *, threads: int) -> Path:
     """
     folder = work / "checkpoints" / f"bert-base-{architecture}"
     if not (folder / _WEIGHTS).is_file():
-        request = {"architecture": architecture, "folder": str(folder)}
+        request: dict[str, Any] = {"architecture": architecture, "folder": str(folder)}
+        if architecture == CAUSAL:
+            request["config"] = {"is_decoder": True}
         call_apart(_WORKER, "write_random", request, threads=threads)
     return folder
 

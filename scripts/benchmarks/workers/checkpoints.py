@@ -91,7 +91,8 @@ def write_random(request: Mapping[str, Any]) -> dict[str, Any]:
     """Write a model of BERT-base size, random but for its vocabulary.
 
     Args:
-        request: ``folder``; ``architecture``, a class of ``transformers``.
+        request: ``folder``; ``architecture``, a class of ``transformers``; ``config``, further
+            fields of its configuration, where there are some.
     """
     import transformers
 
@@ -103,6 +104,7 @@ def write_random(request: Mapping[str, Any]) -> dict[str, Any]:
     config = transformers.BertConfig(  # type: ignore[no-untyped-call]
         vocab_size=len(vocabulary),
         initializer_range=_INITIALIZER_RANGE,
+        **request.get("config", {}),
     )
     model = getattr(transformers, architecture)(config)
     with torch.no_grad():

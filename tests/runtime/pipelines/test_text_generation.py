@@ -45,15 +45,15 @@ class Oracle:
             "text-generation", model=self.model, tokenizer=self.tokenizer, device="cpu"
         )
 
-    def __call__(self, text: str, max_new_tokens: int) -> list[dict[str, str]]:
+    def __call__(self, text: str, max_new_tokens: int, **options: Any) -> list[dict[str, str]]:
         ids = self.tokenizer(text, return_tensors="pt")["input_ids"][:, :-1]
         sequence = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
             max_length=min(ids.shape[1] + max_new_tokens, LIMIT),
-            eos_token_id=self.tokenizer.sep_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
+            **({"eos_token_id": self.tokenizer.sep_token_id} | options),
         )
         answer: list[dict[str, str]] = self.pipeline.postprocess(
             {"generated_sequence": sequence[None], "input_ids": ids, "prompt_text": text}
@@ -97,7 +97,7 @@ def test_a_prompt_ends_at_its_separator_or_the_limit(tmp_path: Path) -> None:
             assert row.input_ids[0] == pipeline.tokenizer.cls_id
             assert pipeline.tokenizer.sep_id not in row.input_ids
             assert len(row.input_ids) == len(row.token_type_ids)
-            (new,) = pipeline._continue_prompts([row.input_ids], settings)
+            ((new,),) = pipeline._continue_prompts([row.input_ids], settings)
             assert pipeline.tokenizer.sep_id not in new[:-1]
             assert new[-1] == pipeline.tokenizer.sep_id or len(row) + len(new) == LIMIT
             lengths.add(len(row) + len(new))
@@ -136,7 +136,7 @@ def test_the_separator_stops_a_row_while_others_go_on(pipeline: TextGenerationPi
     scripted = TextGenerationPipeline(pipeline.manifest, pipeline.tokenizer, session)
     prompts = [np.array([6]), np.array([3, 7]), np.array([9, 7, 7]), np.array([2, 7])]
     added = scripted._continue_prompts(prompts, scripted.default_settings())
-    assert [new.tolist() for new in added] == [[9] * 5 + [sep], [9, sep], [9] * 6 + [sep], [sep]]
+    assert [new.tolist() for (new,) in added] == [[9] * 5 + [sep], [9, sep], [9] * 6 + [sep], [sep]]
     assert session.rows == [4, 3, 2, 2, 2, 2, 1]
 
 

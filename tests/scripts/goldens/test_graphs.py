@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -56,7 +57,7 @@ def test_graphs_are_as_reviewed(task: str) -> None:
 
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
-    axes = {"batch": 2, "choices": 3, "sequence": 5, "masked": 4}
+    axes = {"batch": 2, "choices": 3, "sequence": 5, "masked": 4, "past": 3, "total": 8}
     for target, precision in distinct_recipes():
         path = tmp_path / f"{target}.{precision}.onnx"
         ir.save(tiny_trace(task).emitted(target, precision), path)
@@ -84,13 +85,14 @@ def test_a_session_with_default_options_answers_bit_for_bit(
         assert np.array_equal(kept, optimized)
 
 
-def _padded_rows(nodes: list[onnxruntime.NodeArg]) -> dict[str, NDArray[np.int64]]:
-    """Two rows of six tokens, of which the last two are padding."""
-    random, axes = np.random.default_rng(0), {"batch": 2, "choices": 3}
-    feeds = {}
+def _padded_rows(nodes: list[onnxruntime.NodeArg]) -> dict[str, NDArray[Any]]:
+    """Two rows of six tokens, of which the last two are padding; behind three where it can be."""
+    random, axes = np.random.default_rng(0), {"batch": 2, "choices": 3, "past": 3, "total": 9}
+    feeds: dict[str, NDArray[Any]] = {}
     for node in nodes:
         shape = [axis if isinstance(axis, int) else axes.get(axis, 6) for axis in node.shape]
-        feeds[node.name] = np.zeros(shape, np.int64)
+        whole = node.type == "tensor(int64)"
+        feeds[node.name] = np.zeros(shape, np.int64) if whole else random.random(shape, np.float32)
     feeds["input_ids"] = random.integers(SIZES["vocab_size"], size=feeds["input_ids"].shape)
     feeds["attention_mask"][..., :-2] = 1
     return feeds

@@ -1,7 +1,8 @@
-// The module bert_export.runtime._native: the C++ tokenizer for Python.
+// The module bert_export.runtime._native: the C++ tokenizer and decoding for Python, and the programs
+// of the native target.
 //
-// It gives what the Python package's own tokenizer gives. What it cannot do it refuses with a
-// ValueError, and the caller takes the other path.
+// Tokenizer and decoding give what the Python package's own parts give. What they cannot do they refuse
+// with a ValueError or answer with None, and the caller takes the other path.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -15,6 +16,8 @@
 
 #include "bert_export/errors.hpp"
 #include "bert_export/tokenizer.hpp"
+#include "decoding/entities.hpp"
+#include "native/program.hpp"
 
 namespace {
 
@@ -25,12 +28,16 @@ using bert_export::Span;
 using bert_export::Text;
 using bert_export::Tokenizer;
 using bert_export::TokenizerRecord;
+using bert_export::decoding::Matrix;
+namespace decoding = bert_export::decoding;
+using bert_export::native::name_of;
+using bert_export::native::Program;
 
-using Array = py::array_t<std::int64_t>;
+using Array = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
 
-// A copy of numbers, int64 (1, S).
+// A copy of numbers, int64 (S,).
 Array row_of(const std::vector<std::int64_t>& numbers) {
-  Array array({py::ssize_t{1}, static_cast<py::ssize_t>(numbers.size())});
+  Array array(static_cast<py::ssize_t>(numbers.size()));
   std::memcpy(array.mutable_data(), numbers.data(), numbers.size() * sizeof(std::int64_t));
   return array;
 }
@@ -44,43 +51,88 @@ py::list optional_numbers(const std::vector<std::int32_t>& numbers) {
   return list;
 }
 
-std::size_t code_points(std::string_view text) {
-  std::size_t count = 0;
-  for (const char byte : text) count += (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U ? 1 : 0;
-  return count;
+// The names in answers. They live as long as the process: no destructor may run after Python's end.
+struct Keys {
+  py::str entity{"entity"};
+  py::str entity_group{"entity_group"};
+  py::str score{"score"};
+  py::str index{"index"};
+  py::str word{"word"};
+  py::str start{"start"};
+  py::str end{"end"};
+};
+
+const Keys& keys() {
+  static const Keys* const made = new Keys();
+  return *made;
 }
 
-// The tokens of a row that stand for text: what they are called, where they lie, and whether each
-// continues a word; see read_tokens of the Python package's decoding.
-py::tuple read_tokens(const Encoded& row, const std::string& text, bool prefixed,
-                      std::int64_t unknown_id) {
-  py::list words;
-  py::list starts;
-  py::list ends;
-  py::list places;
-  py::list continues;
-  for (std::size_t index = 0; index < row.size(); ++index) {
-    if (row.special_tokens_mask[index] != 0) continue;
-    const Span place = row.offsets[index];
-    const Span bytes = row.byte_offsets[index];
-    const std::string_view source =
-        std::string_view(text).substr(bytes.begin, bytes.end - bytes.begin);
-    const std::string& token = row.tokens[index];
-    const bool unknown = row.ids[index] == unknown_id;
-    bool joined = false;
-    if (prefixed) {
-      joined = code_points(token) != place.end - place.begin;
-    } else if (place.begin > 0) {
-      joined = text[bytes.begin - 1] != ' ' && text.compare(bytes.begin, 1, " ") != 0;
-    }
-    words.append(unknown ? py::str(source.data(), source.size()) : py::str(token));
-    starts.append(place.begin);
-    ends.append(place.end);
-    places.append(index);
-    continues.append(joined && !unknown);
-  }
-  return py::make_tuple(words, starts, ends, places, continues);
+void put(py::dict& fields, const py::str& key, const py::object& value) {
+  if (PyDict_SetItem(fields.ptr(), key.ptr(), value.ptr()) != 0) throw py::error_already_set();
 }
+
+// Whether an array is float32 of so many axes, as it lies in C.
+bool is_plain(const py::array& array, py::ssize_t axes) {
+  return array.ndim() == axes && array.dtype().num() == py::dtype::of<float>().num() &&
+         (array.flags() & py::array::c_style) != 0;
+}
+
+Matrix matrix_of(const py::array& array) {
+  return {static_cast<const float*>(array.data()), static_cast<std::size_t>(array.shape(0)),
+          static_cast<std::size_t>(array.shape(1))};
+}
+
+decoding::Aggregation read_aggregation(std::string_view name) {
+  using decoding::Aggregation;
+  if (name == "none") return Aggregation::none;
+  if (name == "simple") return Aggregation::simple;
+  if (name == "first") return Aggregation::first;
+  if (name == "average") return Aggregation::average;
+  if (name == "max") return Aggregation::max;
+  throw py::value_error("aggregation is unknown");
+}
+
+// Tags the tokens of texts; the tokenizer outlives it.
+class Tagger {
+ public:
+  Tagger(const Tokenizer& tokenizer, const std::vector<std::string>& labels)
+      : tokenizer_(tokenizer), table_(decoding::TagTable::from_labels(labels)) {}
+
+  // The tagged tokens or the entities of a text that one row holds, with logits float32 (S, L).
+  py::object decode(const std::string& text, const Encoded& row, const py::array& logits,
+                    const std::string& aggregation, const std::vector<std::string>& ignored) const {
+    if (!is_plain(logits, 2)) return py::none();
+    const Matrix numbers = matrix_of(logits);
+    if (numbers.rows != row.size() || numbers.columns != table_.names.size()) return py::none();
+    decoding::TaggingOptions options;
+    options.aggregation = read_aggregation(aggregation);
+    options.ignore_labels = ignored;
+    options.prefix = tokenizer_.continuing_prefix();
+    options.unk_id = tokenizer_.unk_id();
+    const auto join = [this](const std::vector<std::string>& tokens) {
+      return tokenizer_.join(tokens);
+    };
+    const bool grouped = options.aggregation != decoding::Aggregation::none;
+    const Keys& names = keys();
+    py::list answer;
+    for (const bert_export::Entity& entity :
+         decoding::decode_entities({text, {}, {}, false}, {{&row, numbers}}, table_, options, join)) {
+      py::dict fields;
+      put(fields, grouped ? names.entity_group : names.entity, py::str(entity.entity));
+      put(fields, names.score, py::float_(entity.score));
+      if (!grouped) put(fields, names.index, py::int_(entity.index));
+      put(fields, names.word, py::str(entity.word));
+      put(fields, names.start, py::int_(entity.offsets.begin));
+      put(fields, names.end, py::int_(entity.offsets.end));
+      answer.append(std::move(fields));
+    }
+    return answer;
+  }
+
+ private:
+  const Tokenizer& tokenizer_;
+  decoding::TagTable table_;
+};
 
 TokenizerRecord read_record(const py::dict& fields) {
   TokenizerRecord record;
@@ -119,9 +171,108 @@ std::vector<std::shared_ptr<Encoded>> encode(const Tokenizer& tokenizer,
     }
     return rows;
   };
-  if (texts.size() == 1) return encode_all();  // sooner done than the lock is given away
   const py::gil_scoped_release unlocked;
   return encode_all();
+}
+
+// The row of one text: sooner done than lists are made, and than the lock is given away.
+std::shared_ptr<Encoded> encode_text(const Tokenizer& tokenizer, const std::string& text,
+                                     std::int64_t max_length, bool add_special_tokens) {
+  EncodeOptions options;
+  options.max_length = max_length;
+  options.add_special_tokens = add_special_tokens;
+  return std::make_shared<Encoded>(std::move(tokenizer.encode(Text(text), options).front()));
+}
+
+// A program for Python, which may be closed.
+class OpenProgram {
+ public:
+  OpenProgram(const std::string& program, const std::string& weights, std::size_t threads,
+              const std::string& isa)
+      : program_(Program::open(program, weights, {threads, isa})),
+        isa_(name_of(program_->set())),
+        threads_(program_->threads()) {}
+
+  const std::string& isa() const { return isa_; }
+  std::size_t threads() const { return threads_; }
+
+  // A run that goes on elsewhere keeps the program until it ends.
+  void close() { program_.reset(); }
+
+  py::dict run(const Array& input_ids, const Array& token_type_ids, const Array& lengths,
+               const py::dict& further) const {
+    const std::shared_ptr<const Program> program = program_;
+    if (program == nullptr) throw py::value_error("the program is closed");
+    bert_export::native::Batch batch;
+    batch.tokens = size_of("input_ids", input_ids);
+    batch.texts = size_of("lengths", lengths);
+    batch.input_ids = input_ids.data();
+    batch.lengths = lengths.data();
+    batch.token_type_ids = per_token("token_type_ids", token_type_ids, batch.tokens);
+    std::vector<Array> kept;
+    for (const auto& [key, given] : further) {
+      const auto name = key.cast<std::string>();
+      kept.push_back(given.cast<Array>());
+      const Array& array = kept.back();
+      if (name == "position_ids") {
+        batch.position_ids = per_token("position_ids", array, batch.tokens);
+      } else if (name == "pooling_mask") {
+        batch.pooling_mask = per_token("pooling_mask", array, batch.tokens);
+      } else if (name == "masked_positions") {
+        static const std::int64_t none_masked = 0;
+        batch.masks = size_of("masked_positions", array);
+        batch.masked_positions = batch.masks == 0 ? &none_masked : array.data();
+      } else {
+        throw py::value_error("input " + name + " is unknown");
+      }
+    }
+    std::vector<bert_export::native::Result> results;
+    {
+      const py::gil_scoped_release unlocked;
+      results = program->run(batch);
+    }
+    py::dict outputs;
+    for (bert_export::native::Result& result : results) outputs[result.name.c_str()] = to_array(result);
+    return outputs;
+  }
+
+ private:
+  static std::size_t size_of(const std::string& name, const Array& array) {
+    if (array.ndim() == 1) return static_cast<std::size_t>(array.shape(0));
+    throw py::value_error("input " + name + " has the wrong shape: expected one axis, got " +
+                          std::to_string(array.ndim()));
+  }
+  static const std::int64_t* per_token(const std::string& name, const Array& array,
+                                       std::size_t tokens) {
+    const std::size_t size = size_of(name, array);
+    if (size == tokens) return array.data();
+    throw py::value_error("input " + name + " has the wrong shape: expected (" +
+                          std::to_string(tokens) + ",), got (" + std::to_string(size) + ",)");
+  }
+  // The numbers become the array's, without a copy.
+  static py::array to_array(bert_export::native::Result& result) {
+    auto* const numbers = new std::vector<float>(std::move(result.numbers));
+    const py::capsule owner(numbers, [](void* memory) {
+      delete static_cast<std::vector<float>*>(memory);
+    });
+    std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(result.rows)};
+    if (!result.column) shape.push_back(static_cast<py::ssize_t>(result.width));
+    return py::array_t<float>(shape, numbers->data(), owner);
+  }
+
+  std::shared_ptr<const Program> program_;
+  std::string isa_;
+  std::size_t threads_;
+};
+
+// The sets of kernels that this machine runs, the fastest first, from BERT_EXPORT_ISA on.
+std::vector<std::string> native_isas() {
+  const auto chosen = bert_export::native::chosen_set();
+  std::vector<std::string> names;
+  for (const auto set : bert_export::native::available_sets()) {
+    if (set <= chosen) names.insert(names.begin(), name_of(set));
+  }
+  return names;
 }
 
 }  // namespace
@@ -141,9 +292,8 @@ PYBIND11_MODULE(_native, module) {
       .def("__len__", &Encoded::size)
       .def_property_readonly("ids", [](const Encoded& row) { return row.ids; })
       .def_property_readonly("type_ids", [](const Encoded& row) { return row.type_ids; })
-      .def_property_readonly("input_ids", [](const Encoded& row) { return row_of(row.ids); })
-      .def_property_readonly("token_type_ids",
-                             [](const Encoded& row) { return row_of(row.type_ids); })
+      .def("numbers",
+           [](const Encoded& row) { return py::make_tuple(row_of(row.ids), row_of(row.type_ids)); })
       .def_property_readonly("tokens", [](const Encoded& row) { return row.tokens; })
       .def_property_readonly("offsets",
                              [](const Encoded& row) {
@@ -165,15 +315,32 @@ PYBIND11_MODULE(_native, module) {
                                  list[index] = py::int_(int{row.special_tokens_mask[index]});
                                }
                                return list;
-                             })
-      .def("read_tokens", &read_tokens, py::arg("text"), py::arg("prefixed"),
-           py::arg("unknown_id"));
+                             });
 
   py::class_<Tokenizer>(module, "Tokenizer")
       .def(py::init([](const std::string& json, const py::dict& record) {
              return std::make_unique<Tokenizer>(Tokenizer::from_json(json, read_record(record)));
            }),
            py::arg("json"), py::arg("record"))
+      .def("encode_text", &encode_text, py::arg("text"), py::arg("max_length"),
+           py::arg("add_special_tokens"))
       .def("encode", &encode, py::arg("texts"), py::arg("seconds"), py::arg("max_length"),
            py::arg("add_special_tokens"));
+
+  py::class_<Tagger>(module, "Tagger")
+      .def(py::init<const Tokenizer&, const std::vector<std::string>&>(), py::arg("tokenizer"),
+           py::arg("labels"), py::keep_alive<1, 2>())
+      .def("decode", &Tagger::decode, py::arg("text"), py::arg("row"), py::arg("logits"),
+           py::arg("aggregation"), py::arg("ignored"));
+  module.def("native_isas", &native_isas);
+  module.def("native_left_out", &bert_export::native::left_out);
+  py::class_<OpenProgram>(module, "Program")
+      .def(py::init<const std::string&, const std::string&, std::size_t, const std::string&>(),
+           py::arg("program"), py::arg("weights"), py::kw_only(), py::arg("threads") = 0,
+           py::arg("isa") = "", py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("isa", &OpenProgram::isa)
+      .def_property_readonly("threads", &OpenProgram::threads)
+      .def("run", &OpenProgram::run, py::arg("input_ids"), py::arg("token_type_ids"),
+           py::arg("lengths"), py::arg("further"))
+      .def("close", &OpenProgram::close);
 }

@@ -10,22 +10,51 @@
 namespace bert_export::decoding {
 namespace {
 
+bool is_in(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 // A token of a window that is not special, or a word made of several.
 struct Tagged {
   std::string word;
-  // Probability of each label, (L,).
-  std::vector<float> scores;
   Span offsets;
   Span byte_offsets;
   std::int32_t index;
   // Whether it belongs to the word before it.
   bool continues;
-
-  std::size_t best() const { return argmax(scores.data(), scores.size()); }
-  float sureness() const { return scores[best()]; }
 };
 
-using TaggedTokens = std::vector<Tagged>;
+// The T tokens or words of a window and the probability of each of their L labels.
+class TaggedTokens {
+ public:
+  TaggedTokens(std::size_t most, std::size_t labels) : labels_(labels) {
+    tokens_.reserve(most);
+    best_.reserve(most);
+    scores_.reserve(most * labels);
+  }
+
+  // `scores` is (L,).
+  void add(Tagged token, const std::vector<float>& scores) {
+    tokens_.push_back(std::move(token));
+    best_.push_back(argmax(scores.data(), labels_));
+    scores_.insert(scores_.end(), scores.begin(), scores.end());
+  }
+
+  std::size_t size() const { return tokens_.size(); }
+  std::size_t labels() const { return labels_; }
+  const Tagged& operator[](std::size_t index) const { return tokens_[index]; }
+  Vector scores(std::size_t index) const { return {scores_.data() + index * labels_, labels_}; }
+  // The likeliest label, and its probability.
+  std::size_t best(std::size_t index) const { return best_[index]; }
+  float sureness(std::size_t index) const { return scores(index)[best(index)]; }
+
+ private:
+  std::size_t labels_;
+  std::vector<Tagged> tokens_;
+  std::vector<std::size_t> best_;
+  // (T, L).
+  std::vector<float> scores_;
+};
 
 Span moved(Span span, std::uint32_t by) { return {span.begin + by, span.end + by}; }
 
@@ -41,7 +70,8 @@ bool is_at_space(const std::string& text, std::size_t byte) {
 TaggedTokens read_tokens(const TaggedText& text, const TaggedWindow& window,
                          const TaggingOptions& options) {
   const Encoded& encoding = *window.encoding;
-  TaggedTokens tokens;
+  TaggedTokens tokens(encoding.size(), window.logits.columns);
+  std::vector<float> scores(window.logits.columns);
   for (std::size_t place = 0; place < encoding.size(); ++place) {
     if (encoding.special_tokens_mask[place] != 0) continue;
     Span offsets = encoding.offsets[place];
@@ -55,21 +85,25 @@ TaggedTokens read_tokens(const TaggedText& text, const TaggedWindow& window,
     const bool joined = options.prefix.empty()
                             ? offsets.begin > 0 && !is_at_space(text.text, bytes.begin)
                             : text::length(spelled) != offsets.end - offsets.begin;
-    tokens.push_back({unknown ? text.text.substr(bytes.begin, bytes.end - bytes.begin) : spelled,
-                      softmax(window.logits.row(place), window.logits.columns), offsets, bytes,
-                      static_cast<std::int32_t>(place), joined && !unknown});
+    softmax(window.logits.row(place), window.logits.columns, scores.data());
+    tokens.add({unknown ? text.text.substr(bytes.begin, bytes.end - bytes.begin) : spelled, offsets,
+                bytes, static_cast<std::int32_t>(place), joined && !unknown},
+               scores);
   }
   return tokens;
 }
 
-// Every token with its likeliest label: the answer without aggregation.
-std::vector<Entity> list_tokens(const TaggedTokens& tokens, const TagTable& table) {
-  std::vector<Entity> entries;
-  for (const Tagged& token : tokens) {
-    entries.push_back({table.names[token.best()], token.sureness(), token.index, token.word,
-                       token.offsets, token.byte_offsets});
+// Appends every token with its likeliest label, but for labels that are ignored: the answer without
+// aggregation.
+void list_tokens(const TaggedTokens& tokens, const TagTable& table,
+                 const std::vector<std::string>& ignored, std::vector<Entity>& entities) {
+  for (std::size_t index = 0; index < tokens.size(); ++index) {
+    const std::string& name = table.names[tokens.best(index)];
+    if (is_in(ignored, name)) continue;
+    const Tagged& token = tokens[index];
+    entities.push_back({name, tokens.sureness(index), token.index, token.word, token.offsets,
+                        token.byte_offsets});
   }
-  return entries;
 }
 
 // Calls `visit` with the first token of each run and the one behind its last; `opens` says of a
@@ -95,18 +129,22 @@ std::string join_words(const TaggedTokens& tokens, std::size_t first, std::size_
 // surest of its label (the first of equals).
 std::vector<float> merge_scores(const TaggedTokens& tokens, std::size_t first, std::size_t end,
                                 Aggregation how) {
-  if (how == Aggregation::first) return tokens[first].scores;
+  const auto copy = [&](std::size_t index) {
+    const Vector own = tokens.scores(index);
+    return std::vector<float>(own.begin(), own.end());
+  };
+  if (how == Aggregation::first) return copy(first);
   if (how == Aggregation::max) {
     std::size_t surest = first;
     for (std::size_t index = first + 1; index < end; ++index) {
-      if (tokens[index].sureness() > tokens[surest].sureness()) surest = index;
+      if (tokens.sureness(index) > tokens.sureness(surest)) surest = index;
     }
-    return tokens[surest].scores;
+    return copy(surest);
   }
-  std::vector<float> scores = tokens[first].scores;
+  std::vector<float> scores = copy(first);
   for (std::size_t index = first + 1; index < end; ++index) {
     for (std::size_t label = 0; label < scores.size(); ++label) {
-      scores[label] += tokens[index].scores[label];
+      scores[label] += tokens.scores(index)[label];
     }
   }
   for (float& score : scores) score /= static_cast<float>(end - first);
@@ -114,14 +152,16 @@ std::vector<float> merge_scores(const TaggedTokens& tokens, std::size_t first, s
 }
 
 TaggedTokens merge_words(const TaggedTokens& tokens, Aggregation how, const Join& join) {
-  TaggedTokens words;
+  TaggedTokens words(tokens.size(), tokens.labels());
   const auto opens = [&](std::size_t index) { return !tokens[index].continues; };
   for_each_run(tokens, opens, [&](std::size_t first, std::size_t end) {
     const Tagged& last = tokens[end - 1];
-    words.push_back({join_words(tokens, first, end, join), merge_scores(tokens, first, end, how),
-                     {tokens[first].offsets.begin, last.offsets.end},
-                     {tokens[first].byte_offsets.begin, last.byte_offsets.end},
-                     tokens[first].index, false});
+    words.add({join_words(tokens, first, end, join),
+               {tokens[first].offsets.begin, last.offsets.end},
+               {tokens[first].byte_offsets.begin, last.byte_offsets.end},
+               tokens[first].index,
+               false},
+              merge_scores(tokens, first, end, how));
   });
   return words;
 }
@@ -130,18 +170,16 @@ TaggedTokens merge_words(const TaggedTokens& tokens, Aggregation how, const Join
 // members' highest.
 std::vector<Entity> group_entities(const TaggedTokens& tokens, const TagTable& table,
                                    const Join& join) {
-  std::vector<std::size_t> labels;
-  for (const Tagged& token : tokens) labels.push_back(token.best());
   std::vector<Entity> entities;
   const auto opens = [&](std::size_t index) {
-    return table.begins[labels[index]] ||
-           table.tags[labels[index]] != table.tags[labels[index - 1]];
+    return table.begins[tokens.best(index)] ||
+           table.tags[tokens.best(index)] != table.tags[tokens.best(index - 1)];
   };
   for_each_run(tokens, opens, [&](std::size_t first, std::size_t end) {
     double sum = 0;
-    for (std::size_t index = first; index < end; ++index) sum += tokens[index].sureness();
+    for (std::size_t index = first; index < end; ++index) sum += tokens.sureness(index);
     const Tagged& last = tokens[end - 1];
-    entities.push_back({table.groups[labels[first]], sum / static_cast<double>(end - first), none,
+    entities.push_back({table.groups[tokens.best(first)], sum / static_cast<double>(end - first), none,
                         join_words(tokens, first, end, join),
                         {tokens[first].offsets.begin, last.offsets.end},
                         {tokens[first].byte_offsets.begin, last.byte_offsets.end}});
@@ -196,20 +234,15 @@ std::vector<Entity> decode_entities(const TaggedText& text, const std::vector<Ta
   std::vector<Entity> entities;
   for (const TaggedWindow& window : windows) {
     TaggedTokens tokens = read_tokens(text, window, options);
-    std::vector<Entity> entries;
     if (options.aggregation == Aggregation::none) {
-      entries = list_tokens(tokens, table);
-    } else {
-      if (options.aggregation != Aggregation::simple) {
-        tokens = merge_words(tokens, options.aggregation, join);
-      }
-      entries = group_entities(tokens, table, join);
+      list_tokens(tokens, table, options.ignore_labels, entities);
+      continue;
     }
-    for (Entity& entry : entries) {
-      const auto& ignored = options.ignore_labels;
-      if (std::find(ignored.begin(), ignored.end(), entry.entity) == ignored.end()) {
-        entities.push_back(std::move(entry));
-      }
+    if (options.aggregation != Aggregation::simple) {
+      tokens = merge_words(tokens, options.aggregation, join);
+    }
+    for (Entity& entity : group_entities(tokens, table, join)) {
+      if (!is_in(options.ignore_labels, entity.entity)) entities.push_back(std::move(entity));
     }
   }
   return windows.size() > 1 ? merge_windows(std::move(entities)) : entities;

@@ -72,9 +72,7 @@ struct TextClassification::Parts {
     if (text.kind == Text::Kind::words) {
       throw InputError("text is of the wrong type", {"a text or a pair of texts", "words"});
     }
-    // Upstream takes an empty second text for none.
-    const bool alone = text.kind == Text::Kind::pair && text.parts[1].empty();
-    return pipelines::encode_text(bundle.tokenizer(), alone ? Text(text.parts[0]) : text, how,
+    return pipelines::encode_text(bundle.tokenizer(), text, how,
                                   bundle.manifest().max_position_embeddings);
   }
 
@@ -104,7 +102,12 @@ struct TextClassification::Parts {
       return decoding::rank_labels(decoding::score_labels(logits, function),
                                    bundle.manifest().labels, reported);
     };
-    return answer(texts, tokenization(options), several, options.batch_size, rank);
+    // Upstream's pipeline takes an empty second text for none; its cross-encoder does not.
+    std::vector<Text> read = texts;
+    for (Text& text : read) {
+      if (text.kind == Text::Kind::pair && text.parts[1].empty()) text = Text(text.parts[0]);
+    }
+    return answer(read, tokenization(options), several, options.batch_size, rank);
   }
 
   // What predict applies to the logits: as asked, as the checkpoint says, or as usual.

@@ -4,11 +4,13 @@
 
 #include "decoding/sampling.hpp"
 #include "pipelines/answering.hpp"
+#include "pipelines/key_value_cache.hpp"
 #include "pipelines/random.hpp"
 #include "text/printing.hpp"
 
 namespace bert_export {
 
+using pipelines::KeyValueCache;
 using pipelines::OpenedBundle;
 using pipelines::Parameters;
 using pipelines::Row;
@@ -47,7 +49,20 @@ struct TextGeneration::Parts {
     top_k = own.size("top_k", 50, 0);
     top_p = own.number("top_p", 1.0);
     return_full_text = own.flag("return_full_text", true);
+    // What this runtime does not do must not be silently left out.
+    refuse_other(own.size("num_beams", 1, 1) == 1, "num_beams", "1");
+    refuse_other(own.size("num_return_sequences", 1, 1) == 1, "num_return_sequences", "1");
+    refuse_other(own.size("no_repeat_ngram_size", 0, 0) == 0, "no_repeat_ngram_size", "0");
+    refuse_other(own.size("min_new_tokens", 0, 0) == 0, "min_new_tokens", "0");
+    refuse_other(own.number("repetition_penalty", 1.0) == 1.0, "repetition_penalty", "1");
     encoding.truncation = own.truncation("truncation", Truncation::none);
+  }
+
+  static void refuse_other(bool same, const char* name, const char* wanted) {
+    if (same) return;
+    throw BundleError(std::string("bundle's postprocessing says a ") + name +
+                          " that the C++ runtime does not have",
+                      {wanted, "another", "Load the bundle in Python"});
   }
 
   Settings settings(const TextGenerationOptions& options) const {
@@ -93,15 +108,26 @@ struct TextGeneration::Parts {
     }
     std::vector<Growing*> active;
     for (Growing& row : rows) active.push_back(&row);
+    std::optional<KeyValueCache> cache;
+    if (KeyValueCache::fits(bundle.graph())) {
+      cache.emplace(bundle.graph(), bundle.tokenizer().pad_id());
+    }
+    bool begun = false;
     while (!active.empty()) {
-      const std::vector<std::int64_t> tokens = next_tokens(active, chosen);
+      const std::vector<std::int64_t> tokens =
+          cache ? next_tokens(*cache, active, begun, chosen) : next_tokens(active, chosen);
+      begun = true;
       std::vector<Growing*> still;
+      std::vector<std::size_t> kept;
       for (std::size_t place = 0; place < active.size(); ++place) {
         active[place]->ids.push_back(tokens[place]);
         const bool ended = tokens[place] == bundle.tokenizer().sep_id();
         const bool grows = !ended && active[place]->ids.size() < active[place]->end;
-        if (grows) still.push_back(active[place]);
+        if (!grows) continue;
+        still.push_back(active[place]);
+        kept.push_back(place);
       }
+      if (cache && !kept.empty() && kept.size() < active.size()) cache->select(kept);
       active = std::move(still);
     }
     std::vector<Ids> added;
@@ -111,6 +137,24 @@ struct TextGeneration::Parts {
     return added;
   }
 
+  // With a cache the graph runs the prompts once, then each row's last token alone.
+  std::vector<std::int64_t> next_tokens(KeyValueCache& cache, const std::vector<Growing*>& rows,
+                                        bool begun, const Settings& chosen) const {
+    std::vector<Ids> inputs;
+    for (const Growing* const row : rows) {
+      inputs.push_back(begun ? Ids{row->ids.back()} : row->ids);
+    }
+    const sessions::Output logits = cache.step(*bundle.session(), inputs);  // (A, V)
+    const std::size_t vocabulary = logits.numbers.size() / rows.size();
+    std::vector<std::int64_t> tokens;
+    for (std::size_t place = 0; place < rows.size(); ++place) {
+      const decoding::Vector own(logits.numbers.data() + place * vocabulary, vocabulary);
+      tokens.push_back(static_cast<std::int64_t>(choose_token(own, *rows[place], chosen)));
+    }
+    return tokens;
+  }
+
+  // Graphs of older bundles keep nothing: all tokens are run again.
   std::vector<std::int64_t> next_tokens(const std::vector<Growing*>& rows,
                                         const Settings& chosen) const {
     std::vector<Row> inputs(rows.size());

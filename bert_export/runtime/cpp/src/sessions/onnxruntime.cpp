@@ -56,7 +56,7 @@ class OnnxRuntimeSession : public Session {
     std::vector<const char*> input_names;
     std::vector<const Value*> inputs;
     for (const bundle::TensorSpec& spec : graph_.inputs) {
-      values.push_back(wrap(feeds.at(spec.name)));
+      values.push_back(wrap(feeds.at(spec.name), is_cache(spec)));
       input_names.push_back(spec.name.c_str());
       inputs.push_back(values.back().get());
     }
@@ -139,12 +139,15 @@ class OnnxRuntimeSession : public Session {
   }
 
   // The engine reads the feed's own memory, which outlives the run.
-  OwnedValue wrap(const Feed& feed) const {
+  OwnedValue wrap(const Feed& feed, bool cache) const {
     OwnedValue value(library_);
-    auto* const data = const_cast<std::int64_t*>(feed.numbers.data());
+    void* const data = cache ? static_cast<void*>(const_cast<float*>(feed.floats.data()))
+                             : static_cast<void*>(const_cast<std::int64_t*>(feed.numbers.data()));
+    const std::size_t bytes =
+        cache ? feed.floats.size() * sizeof(float) : feed.numbers.size() * sizeof(std::int64_t);
     const Failure failure = library_.call<CreateTensorWithDataAsOrtValue>(
-        memory_.get(), static_cast<void*>(data), feed.numbers.size() * sizeof(std::int64_t),
-        feed.shape.data(), feed.shape.size(), ElementType::int64, value.out());
+        memory_.get(), data, bytes, feed.shape.data(), feed.shape.size(),
+        cache ? ElementType::float32 : ElementType::int64, value.out());
     if (failure) throw InputError("feeds are wrong", {"", failure.text});
     return value;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "bert_export/errors.hpp"
+#include "sessions/native.hpp"
 #include "sessions/onnxruntime.hpp"
 #include "sessions/openvino.hpp"
 
@@ -21,6 +22,7 @@ struct Opener {
 
 const std::vector<Opener>& openers() {
   static const std::vector<Opener> all{
+      {"native", open_native, {}},
       {"onnxruntime", open_onnxruntime, {"spinning", "shrink_arena"}},
       {"openvino", open_openvino, {"hint", "cache", "shapes"}},
   };

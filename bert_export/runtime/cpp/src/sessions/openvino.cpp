@@ -277,10 +277,14 @@ class OpenVinoSession : public Session {
       const Feed& feed = feeds.at(spec.name);
       const Sizes sizes{static_cast<std::int64_t>(feed.shape.size()),
                         const_cast<std::int64_t*>(feed.shape.data())};
-      void* const data = const_cast<std::int64_t*>(feed.numbers.data());
+      const bool cache = is_cache(spec);
+      void* data = cache ? static_cast<void*>(const_cast<float*>(feed.floats.data()))
+                         : static_cast<void*>(const_cast<std::int64_t*>(feed.numbers.data()));
+      float none = 0;
+      if (data == nullptr) data = &none;  // of an empty tensor, which the library reads nothing of
       OwnedTensor tensor(library_);
       failure = library_.failure_of(library_->ov_tensor_create_from_host_ptr(
-          ElementType::int64, sizes, data, tensor.out()));
+          cache ? ElementType::float32 : ElementType::int64, sizes, data, tensor.out()));
       if (!failure) {
         failure = library_.failure_of(library_->ov_infer_request_set_tensor(
             request, spec.name.c_str(), tensor.get()));

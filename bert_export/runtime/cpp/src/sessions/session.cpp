@@ -10,6 +10,9 @@ namespace {
 // The axis of a batch's masks, which may have none.
 constexpr const char* masked_axis = "masked";
 constexpr const char* sequence_axis = "sequence";
+// The tokens of earlier calls, of which there may be none, and those with this call's.
+constexpr const char* past_axis = "past";
+constexpr const char* total_axis = "total";
 constexpr int most_threads = 1024;
 
 std::string joined(std::vector<std::string> names) {
@@ -39,11 +42,13 @@ void check_shape(const bundle::TensorSpec& spec, const Feed& feed,
     const auto* const name = std::get_if<std::string>(&spec.shape[axis]);
     const std::int64_t bound = name != nullptr ? sizes.emplace(*name, size).first->second
                                                : std::get<std::int64_t>(spec.shape[axis]);
-    may_be_empty = may_be_empty || (name != nullptr && *name == masked_axis);
+    may_be_empty =
+        may_be_empty || (name != nullptr && (*name == masked_axis || *name == past_axis));
     fits = size == bound && size >= 0;
     count *= size;
   }
-  if (!fits || count != static_cast<std::int64_t>(feed.numbers.size())) {
+  const std::size_t held = is_cache(spec) ? feed.floats.size() : feed.numbers.size();
+  if (!fits || count != static_cast<std::int64_t>(held)) {
     throw InputError("input " + spec.name + " has the wrong shape",
                      {axes_of(spec), shown(feed.shape)});
   }
@@ -73,22 +78,41 @@ std::map<std::string, std::int64_t> check_feeds(const std::vector<bundle::Tensor
     check_shape(spec, feed, sizes);
     check_numbers(spec, feed);
   }
-  const auto tokens = sizes.find(sequence_axis);
-  if (longest && tokens != sizes.end() && tokens->second > *longest) {
+  const auto size_of = [&](const char* axis) {
+    const auto found = sizes.find(axis);
+    return found == sizes.end() ? 0 : found->second;
+  };
+  const std::int64_t tokens = size_of(sequence_axis) + size_of(past_axis);
+  if (sizes.count(total_axis) != 0 && size_of(total_axis) != tokens) {
+    throw InputError("attention_mask does not fit the cache",
+                     {std::to_string(tokens) + " tokens, " + std::to_string(size_of(past_axis)) +
+                          " of the cache and " + std::to_string(size_of(sequence_axis)) +
+                          " of input_ids",
+                      std::to_string(size_of(total_axis))});
+  }
+  if (longest && tokens > *longest) {
     throw InputError("rows are longer than the model takes",
                      {"at most " + std::to_string(*longest) + " tokens, its positions",
-                      std::to_string(tokens->second)});
+                      std::to_string(tokens)});
   }
   return sizes;
+}
+
+bool is_cache(const bundle::TensorSpec& spec) {
+  return std::any_of(spec.shape.begin(), spec.shape.end(), [](const auto& axis) {
+    const auto* const name = std::get_if<std::string>(&axis);
+    return name != nullptr && *name == past_axis;
+  });
 }
 
 void check_types(const std::string& path, const bundle::GraphRecord& graph) {
   for (const auto& [specs, dtype] :
        {std::pair(&graph.inputs, "int64"), std::pair(&graph.outputs, "float32")}) {
     for (const bundle::TensorSpec& spec : *specs) {
-      if (spec.dtype == dtype) continue;
+      const std::string wanted = is_cache(spec) ? "float32" : dtype;
+      if (spec.dtype == wanted) continue;
       throw BundleError("graph " + path + " has a tensor " + spec.name + " of an unsupported type",
-                        {dtype, spec.dtype});
+                        {wanted, spec.dtype});
     }
   }
 }

@@ -13,10 +13,11 @@ namespace bert_export::sessions {
 
 using Shape = std::vector<std::int64_t>;
 
-// An input of int64 numbers, row by row.
+// An input, row by row: int64 numbers, or float32 ones where it is a cache.
 struct Feed {
   Shape shape;
   std::vector<std::int64_t> numbers;
+  std::vector<float> floats = {};
 };
 
 // An output of float32 numbers, row by row.
@@ -79,7 +80,11 @@ std::map<std::string, std::int64_t> check_feeds(const std::vector<bundle::Tensor
                                                 const Feeds& feeds,
                                                 std::optional<std::int64_t> longest = std::nullopt);
 
-// Refuses a graph whose inputs are no int64 or whose outputs are no float32. Throws BundleError.
+// Whether an input holds keys or values of earlier calls.
+bool is_cache(const bundle::TensorSpec& spec);
+
+// Refuses a graph whose inputs are no int64, or float32 where they are a cache, or whose outputs are
+// no float32. Throws BundleError.
 void check_types(const std::string& path, const bundle::GraphRecord& graph);
 
 // The option `threads` of an engine; 0 leaves it to the engine. Throws InputError.

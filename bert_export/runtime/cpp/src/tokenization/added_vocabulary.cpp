@@ -100,12 +100,12 @@ void AddedVocabulary::split(Slice characters, const Patterns& patterns,
     // The longest token that starts here.
     std::uint32_t found = Trie::no_value;
     std::size_t end = place + 1;
-    Trie::Node node = Trie::root;
+    Trie::Node node = patterns.trie.root();
     for (std::size_t next = place; next < size; ++next) {
       node = patterns.trie.step(node, characters[next].code);
       if (node == Trie::nowhere) break;
-      if (patterns.trie.value(node) == Trie::no_value) continue;
-      found = patterns.trie.value(node);
+      if (node.value == Trie::no_value) continue;
+      found = node.value;
       end = next + 1;
     }
     if (found == Trie::no_value) {

@@ -9,21 +9,18 @@ constexpr std::size_t first_slots = 64;
 
 }  // namespace
 
-Trie::Trie() : edges_(first_slots, Edge{unused, nowhere}), values_{no_value}, mask_(first_slots - 1) {}
+Trie::Trie() : edges_(first_slots, Edge{unused, nowhere}), mask_(first_slots - 1) {}
 
 void Trie::insert(std::string_view key, std::uint32_t value) {
-  Node node = root;
+  // No more than half of the slots are in use.
+  while (2 * (std::size_t{nodes_} + key.size()) > edges_.size()) grow();
+  Node* node = &root_;
   for (const char byte : key) {
-    Node next = step(node, byte);
-    if (next == nowhere) {
-      if (2 * values_.size() > edges_.size()) grow();
-      next = static_cast<Node>(values_.size());
-      values_.push_back(no_value);
-      place({edge_of(node, byte), next});
-    }
-    node = next;
+    Edge& edge = find(edge_of(*node, byte));
+    if (edge.key == unused) edge = {edge_of(*node, byte), {nodes_++, no_value}};
+    node = &edge.end;
   }
-  if (values_[node] == no_value) values_[node] = value;
+  if (node->value == no_value) node->value = value;
 }
 
 Trie::Node Trie::step(Node node, char32_t code) const noexcept {
@@ -36,10 +33,11 @@ Trie::Node Trie::step(Node node, char32_t code) const noexcept {
   return node;
 }
 
-void Trie::place(Edge edge) {
-  std::size_t slot = slot_of(edge.key);
-  while (edges_[slot].key != unused) slot = (slot + 1) & mask_;
-  edges_[slot] = edge;
+// The edge of a key, or the slot where it belongs.
+Trie::Edge& Trie::find(std::uint64_t key) noexcept {
+  std::size_t slot = slot_of(key);
+  while (edges_[slot].key != key && edges_[slot].key != unused) slot = (slot + 1) & mask_;
+  return edges_[slot];
 }
 
 void Trie::grow() {
@@ -47,7 +45,7 @@ void Trie::grow() {
   old.swap(edges_);
   mask_ = edges_.size() - 1;
   for (const Edge& edge : old) {
-    if (edge.key != unused) place(edge);
+    if (edge.key != unused) find(edge.key) = edge;
   }
 }
 

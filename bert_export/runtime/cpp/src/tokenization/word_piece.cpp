@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "text/utf8.hpp"
 #include "tokenization/unsupported.hpp"
 
 namespace bert_export::tokenization {
@@ -10,7 +11,7 @@ namespace {
 constexpr std::int64_t highest_id = std::numeric_limits<std::uint32_t>::max();
 
 Trie::Node follow(const Trie& trie, std::string_view key) {
-  Trie::Node node = Trie::root;
+  Trie::Node node = trie.root();
   for (const char byte : key) {
     if (node == Trie::nowhere) break;
     node = trie.step(node, byte);
@@ -43,25 +44,25 @@ WordPiece WordPiece::from_json(const text::Json& json) {
 
 void WordPiece::read_vocabulary(const text::Json& vocabulary) {
   const text::JsonObject& members = vocabulary.object("vocab");
-  tokens_.reserve(members.size());
-  ids_.reserve(members.size());
+  entries_.reserve(members.size());
   entries_by_id_.reserve(members.size());
+  words_ = WordTable(members.size());
   for (const auto& [token, value] : members) {
     const std::int64_t id = value.integer("an id of the vocabulary");
     if (id < 0 || id > highest_id) throw text::JsonError("an id of the vocabulary is out of range");
-    const auto entry = static_cast<std::uint32_t>(tokens_.size());
+    const auto entry = static_cast<std::uint32_t>(entries_.size());
     if (!entries_by_id_.emplace(id, entry).second) {
       throw text::JsonError("the id " + std::to_string(id) + " is that of two tokens");
     }
-    tokens_.push_back(token);
-    ids_.push_back(id);
+    entries_.push_back({token, id});
     trie_.insert(token, entry);
+    words_.insert(token, entry);
   }
   const Trie::Node unknown = follow(trie_, unk_token_);
-  if (unknown == Trie::nowhere || trie_.value(unknown) == Trie::no_value) {
+  if (unknown.value == Trie::no_value) {
     throw text::JsonError("the vocabulary lacks " + unk_token_);
   }
-  unk_entry_ = trie_.value(unknown);
+  unk_entry_ = unknown.value;
   continuing_ = follow(trie_, continuing_prefix_);
 }
 
@@ -72,15 +73,19 @@ void WordPiece::tokenize(Slice word, std::vector<Piece>& pieces) const {
     pieces.push_back({unk_entry_, 0, word.size()});
   };
   if (word.size() > max_characters_) return give_up();
+  if (const std::uint32_t whole = find_whole(word); whole != WordTable::no_entry) {
+    pieces.push_back({whole, 0, word.size()});
+    return;
+  }
   for (std::size_t begin = 0; begin < word.size();) {
     // The longest entry that starts here.
     std::uint32_t found = Trie::no_value;
     std::size_t end = begin;
-    Trie::Node node = begin == 0 ? Trie::root : continuing_;
+    Trie::Node node = begin == 0 ? trie_.root() : continuing_;
     for (std::size_t place = begin; place < word.size() && node != Trie::nowhere; ++place) {
       node = trie_.step(node, word[place].code);
-      if (node != Trie::nowhere && trie_.value(node) != Trie::no_value) {
-        found = trie_.value(node);
+      if (node.value != Trie::no_value) {
+        found = node.value;
         end = place + 1;
       }
     }
@@ -90,15 +95,26 @@ void WordPiece::tokenize(Slice word, std::vector<Piece>& pieces) const {
   }
 }
 
+std::uint32_t WordPiece::find_whole(Slice word) const {
+  char bytes[4 * longest_whole];
+  std::size_t count = 0;
+  if (word.size() > longest_whole) return WordTable::no_entry;
+  for (const Character& character : word) {
+    count += text::encode_to(character.code, bytes + count);
+  }
+  const std::string_view spelled(bytes, count);
+  return words_.find(spelled, [&](std::uint32_t entry) { return token(entry) == spelled; });
+}
+
 std::optional<std::int64_t> WordPiece::token_to_id(std::string_view token) const {
   const Trie::Node node = follow(trie_, token);
-  if (node == Trie::nowhere || trie_.value(node) == Trie::no_value) return std::nullopt;
-  return ids_[trie_.value(node)];
+  if (node.value == Trie::no_value) return std::nullopt;
+  return entries_[node.value].id;
 }
 
 const std::string* WordPiece::id_to_token(std::int64_t id) const {
   const auto found = entries_by_id_.find(id);
-  return found == entries_by_id_.end() ? nullptr : &tokens_[found->second];
+  return found == entries_by_id_.end() ? nullptr : &entries_[found->second].token;
 }
 
 }  // namespace bert_export::tokenization

@@ -11,6 +11,7 @@
 #include "text/json.hpp"
 #include "tokenization/characters.hpp"
 #include "tokenization/trie.hpp"
+#include "tokenization/word_table.hpp"
 
 namespace bert_export::tokenization {
 
@@ -35,22 +36,32 @@ class WordPiece {
   // nullptr where no token has that id.
   const std::string* id_to_token(std::int64_t id) const;
 
-  const std::string& token(std::uint32_t entry) const { return tokens_[entry]; }
-  std::int64_t id(std::uint32_t entry) const { return ids_[entry]; }
-  std::size_t size() const { return tokens_.size(); }
+  const std::string& token(std::uint32_t entry) const { return entries_[entry].token; }
+  std::int64_t id(std::uint32_t entry) const { return entries_[entry].id; }
+  std::size_t size() const { return entries_.size(); }
   const std::string& unk_token() const { return unk_token_; }
   const std::string& continuing_prefix() const { return continuing_prefix_; }
 
  private:
+  struct Entry {
+    std::string token;
+    std::int64_t id;
+  };
+
+  // Characters of the longest word that is looked up whole.
+  static constexpr std::size_t longest_whole = 32;
+
   void read_vocabulary(const text::Json& vocabulary);
+  // The entry that a word is as a whole, or WordTable::no_entry.
+  std::uint32_t find_whole(Slice word) const;
 
   std::string unk_token_;
   std::string continuing_prefix_;
   std::size_t max_characters_ = 0;
-  // By entry, in the order of the file.
-  std::vector<std::string> tokens_;
-  std::vector<std::int64_t> ids_;
+  // In the order of the file.
+  std::vector<Entry> entries_;
   std::unordered_map<std::int64_t, std::uint32_t> entries_by_id_;
+  WordTable words_;
   Trie trie_;
   // Where tokens that continue a word start.
   Trie::Node continuing_ = Trie::nowhere;

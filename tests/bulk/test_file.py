@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from bert_export import bulk
-from bert_export.bulk import Answers, answer_parquet
+from bert_export.bulk import Answers, answer_file
 from bert_export.cli import main
 from bert_export.errors import DatasetError, InputError
 from bert_export.exporter import Export
@@ -84,8 +83,8 @@ def test_what_does_not_fit(answers: Answers, bundle: Path) -> None:
 def test_a_file_goes_on_where_it_was_left(
     bundle: Path, source: Path, expected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "PART_ROWS", 8)
-    output, asked = source.with_name("out.parquet"), {"fields": {"text": "review"}, "threads": 1}
+    output = source.with_name("out.parquet")
+    asked = {"fields": {"text": "review"}, "threads": 1, "part_rows": 8}
 
     class Stopped(Exception):  # noqa: N818 - as a signal
         pass
@@ -95,7 +94,7 @@ def test_a_file_goes_on_where_it_was_left(
             raise Stopped
 
     with pytest.raises(Stopped):
-        answer_parquet(source, output, bundle, advance=stops, **asked)  # type: ignore[arg-type]
+        answer_file(source, output, bundle, advance=stops, **asked)  # type: ignore[arg-type]
     assert not output.exists()
     runs: list[int] = []
     call = Answers.__call__
@@ -106,7 +105,7 @@ def test_a_file_goes_on_where_it_was_left(
 
     monkeypatch.setattr(Answers, "__call__", counted)
     heard: list[tuple[int, int]] = []
-    rows = answer_parquet(
+    rows = answer_file(
         source,
         output,
         bundle,
@@ -126,13 +125,34 @@ def test_another_call_starts_anew(bundle: Path, source: Path) -> None:
     parts.mkdir()
     (parts / "precious").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is in the way"):
-        answer_parquet(source, output, bundle, fields={"text": "review"})
+        answer_file(source, output, bundle, fields={"text": "review"})
     (parts / "call").write_text("another", encoding="utf-8")
-    assert answer_parquet(source, output, bundle, fields={"text": "review"}, threads=1) == 50
+    assert answer_file(source, output, bundle, fields={"text": "review"}, threads=1) == 50
     with pytest.raises(InputError, match="output is the input"):
-        answer_parquet(source, source, bundle)
+        answer_file(source, source, bundle)
     with pytest.raises(DatasetError, match="cannot be read"):
-        answer_parquet(bundle / "manifest.json", output, bundle)
+        answer_file(bundle / "manifest.json", output, bundle)
+    with pytest.raises(InputError, match=r"engine rey is unknown.*'ray'"):
+        answer_file(source, output, bundle, engine="rey")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="do not go with the engine local"):
+        answer_file(source, output, bundle, workers=2)
+
+
+def test_a_row_that_does_not_fit_is_named(bundle: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"text": [*TEXTS[:20], None, *TEXTS[21:]]}), source)
+    with pytest.raises(InputError, match=r"rows from 16: .*item 4"):
+        answer_file(source, tmp_path / "out.parquet", bundle, threads=1, part_rows=8)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_lines_of_a_text(bundle: Path, expected: list[Any], tmp_path: Path) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out.parquet"
+    source.write_text("".join(f"{text}\n" for text in TEXTS), encoding="utf-8")
+    assert answer_file(source, output, bundle, threads=1, part_rows=16) == len(TEXTS)
+    table = pq.read_table(output)
+    assert table["text"].to_pylist() == TEXTS
+    assert_same(table["answer"].to_pylist(), expected)
 
 
 def test_the_command(bundle: Path, source: Path, expected: list[Any]) -> None:
@@ -141,6 +161,14 @@ def test_the_command(bundle: Path, source: Path, expected: list[Any]) -> None:
     refused = CliRunner().invoke(main, command)
     assert refused.exit_code == 2
     assert "--output FILE" in refused.output
+    for options, said in (
+        (["--output", str(output), "--workers", "2"], "workers are of the engine ray"),
+        (["--output", str(output), "--engine", "spark"], "spark"),
+    ):
+        refused = CliRunner().invoke(main, [*command, *options])
+        assert (refused.exit_code, said in refused.output) == (2, True), refused.output
+    refused = CliRunner().invoke(main, ["run", str(bundle), "a text", "--engine", "ray"])
+    assert (refused.exit_code, "--input FILE" in refused.output) == (2, True)
     done = CliRunner().invoke(main, [*command, "--output", str(output), "--threads", "1"])
     assert done.exit_code == 0, done.output
     assert_same(pq.read_table(output)["answer"].to_pylist(), expected)

@@ -1,0 +1,162 @@
+#include "sessions/native.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "bert_export/errors.hpp"
+#include "bundle/files.hpp"
+#include "native/program.hpp"
+#include "text/printing.hpp"
+
+namespace bert_export::sessions {
+namespace {
+
+using native::Rows;
+
+// The tokens of a padded batch that are none of its padding, row behind row.
+struct Unpadded {
+  std::vector<std::size_t> places;  // among the padded tokens
+  std::vector<std::int64_t> lengths;
+  std::vector<std::int64_t> positions;  // columns
+
+  Unpadded(const Feed& mask, std::size_t columns) {
+    for (std::size_t row = 0; row < mask.numbers.size() / columns; ++row) {
+      const std::size_t before = places.size();
+      for (std::size_t column = 0; column < columns; ++column) {
+        const std::size_t place = row * columns + column;
+        if (mask.numbers[place] == 0) continue;
+        places.push_back(place);
+        positions.push_back(static_cast<std::int64_t>(column));
+      }
+      lengths.push_back(static_cast<std::int64_t>(places.size() - before));
+      if (lengths.back() == 0) {
+        throw InputError("input attention_mask hides all of row " + std::to_string(row),
+                         {"a token that is seen", "none"});
+      }
+    }
+  }
+
+  std::vector<std::int64_t> of(const Feed& feed) const {
+    std::vector<std::int64_t> numbers;
+    numbers.reserve(places.size());
+    for (const std::size_t place : places) numbers.push_back(feed.numbers[place]);
+    return numbers;
+  }
+};
+
+class NativeSession : public Session {
+ public:
+  NativeSession(const std::string& folder, const bundle::EngineRecord& engine,
+                const SessionOptions& options)
+      : graph_(engine.graph),
+        longest_(options.longest),
+        program_(native::Program::open(folder + "/" + engine.graph.file,
+                                       folder + "/" + bundle::weights_file,
+                                       {static_cast<std::size_t>(options.threads), ""})) {
+    const auto& outputs = program_->file().outputs;
+    const bool same = std::equal(outputs.begin(), outputs.end(), graph_.outputs.begin(),
+                                 graph_.outputs.end(),
+                                 [](const auto& a, const auto& b) { return a.name == b.name; });
+    if (same) return;
+    throw BundleError("program " + engine.graph.file + " is not the one of the manifest",
+                      {"the manifest's outputs", "others", "Export the bundle again"});
+  }
+
+  Outputs run(const Feeds& feeds) const override {
+    check_feeds(graph_.inputs, feeds, longest_);
+    const Feed& ids = feeds.at("input_ids");
+    const auto columns = static_cast<std::size_t>(ids.shape.back());
+    const Unpadded tokens(feeds.at("attention_mask"), columns);
+
+    native::Batch batch;
+    const std::vector<std::int64_t> input_ids = tokens.of(ids);
+    const auto types = feeds.find("token_type_ids");
+    const std::vector<std::int64_t> token_types =
+        types == feeds.end() ? std::vector<std::int64_t>(input_ids.size(), 0)
+                             : tokens.of(types->second);
+    batch.input_ids = input_ids.data();
+    batch.token_type_ids = token_types.data();
+    batch.tokens = input_ids.size();
+    batch.lengths = tokens.lengths.data();
+    batch.texts = tokens.lengths.size();
+    batch.position_ids = tokens.positions.data();
+    std::vector<std::int64_t> masked;
+    if (program_->file().masked_positions) {
+      masked = find_masked(feeds.at("masked_positions"), tokens);
+      batch.masks = masked.size();
+      batch.masked_positions = masked.data();
+    }
+    std::vector<std::int64_t> pooled;
+    if (program_->file().pooling_mask) {
+      pooled = tokens.of(feeds.at("pooling_mask"));
+      batch.pooling_mask = pooled.data();
+    }
+
+    Outputs outputs;
+    std::vector<native::Result> results = program_->run(batch);
+    for (std::size_t index = 0; index < results.size(); ++index) {
+      native::Result& result = results[index];
+      const auto& own = program_->file().outputs[index];
+      outputs.emplace(result.name, shaped(result, program_->file().values[own.value].rows,
+                                          ids.shape, tokens));
+    }
+    return outputs;
+  }
+
+ private:
+  // Places of masks among the tokens that are left.
+  static std::vector<std::int64_t> find_masked(const Feed& feed, const Unpadded& tokens) {
+    std::vector<std::int64_t> masked;
+    masked.reserve(feed.numbers.size() + 1);  // given, though there be none
+    for (const std::int64_t place : feed.numbers) {
+      const auto found = std::lower_bound(tokens.places.begin(), tokens.places.end(),
+                                          static_cast<std::size_t>(place));
+      if (place < 0 || found == tokens.places.end() ||
+          *found != static_cast<std::size_t>(place)) {
+        throw InputError("input masked_positions names a token that is not seen",
+                         {"places where attention_mask is 1", std::to_string(place)});
+      }
+      masked.push_back(found - tokens.places.begin());
+    }
+    return masked;
+  }
+
+  // Results in the shape of the padded batch; 0 where it is padded.
+  static Output shaped(native::Result& result, Rows rows, const Shape& ids, const Unpadded& tokens) {
+    Output output;
+    output.shape = rows == Rows::masks ? Shape{static_cast<std::int64_t>(result.rows)} : ids;
+    if (rows == Rows::texts) output.shape.pop_back();
+    if (!result.column) output.shape.push_back(static_cast<std::int64_t>(result.width));
+    const std::size_t padded = std::accumulate(
+        ids.begin(), ids.end(), std::size_t{1},
+        [](std::size_t all, std::int64_t size) { return all * static_cast<std::size_t>(size); });
+    if (rows != Rows::tokens || tokens.places.size() == padded) {
+      output.numbers = std::move(result.numbers);
+      return output;
+    }
+    output.numbers.assign(padded * result.width, 0.0F);
+    for (std::size_t row = 0; row < tokens.places.size(); ++row) {
+      std::copy_n(result.numbers.begin() + static_cast<std::ptrdiff_t>(row * result.width),
+                  result.width,
+                  output.numbers.begin() +
+                      static_cast<std::ptrdiff_t>(tokens.places[row] * result.width));
+    }
+    return output;
+  }
+
+  bundle::GraphRecord graph_;
+  std::optional<std::int64_t> longest_;
+  std::unique_ptr<native::Program> program_;
+};
+
+}  // namespace
+
+std::unique_ptr<Session> open_native(const std::string& folder, const bundle::EngineRecord& engine,
+                                     const SessionOptions& options) {
+  check_threads(options.threads);
+  check_types(folder + "/" + engine.graph.file, engine.graph);
+  return std::make_unique<NativeSession>(folder, engine, options);
+}
+
+}  // namespace bert_export::sessions

@@ -1,0 +1,142 @@
+"""New tokens a second of a causal BERT of base size.
+
+Usage::
+
+    python scripts/benchmarks/generation.py                 # 64 tokens behind 64
+    python scripts/benchmarks/generation.py --tokens 128 --new 32
+
+Contenders: our INT8 and FP32 bundles, the INT8 graph without its cache, which runs all tokens again
+for each new one, and the original's ``generate`` in FP32 with its cache. Weights are random, which
+changes no speed. One prompt, and eight at once.
+
+A step of one text reads every weight once and uses it once, so memory bounds it: INT8 reads a
+quarter of the bytes. With eight texts a weight is used eight times, and computing counts more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from bert_export.measuring.machine import describe_machine, installed_versions
+from bert_export.measuring.timing import Contender, Listener, Measured
+from bert_export.measuring.workloads import Workload
+from scripts.benchmarks.common.bounds import Bound
+from scripts.benchmarks.common.comparison import Comparison, named_failures
+from scripts.benchmarks.common.options import Common, benchmark
+from scripts.benchmarks.common.places import WORKERS
+from scripts.benchmarks.common.report import Cell, Report, Section
+from scripts.benchmarks.making.checkpoints import CAUSAL, export_bundle, random_checkpoint
+
+TASK = "text-generation"
+INT8, FP32 = "ours INT8", "ours FP32"
+RECOMPUTE, ORIGINAL = "ours INT8, no cache", "transformers FP32"
+ROWS = (1, 8)
+LEAST = {(1, ORIGINAL): 6.0, (1, RECOMPUTE): 8.0, (8, ORIGINAL): 4.0}
+_MEGABYTE = 1e6
+
+
+@benchmark("scripts/benchmarks/generation.py", seconds=20.0)
+@click.option("--tokens", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--new", type=click.IntRange(min=1), default=64, show_default=True)
+def main(common: Common, listener: Listener, *, tokens: int, new: int) -> Report:
+    """New tokens per second, with and without a cache, and of the original."""
+    new = min(new, 4) if common.quick else new
+    comparison = _contenders(common, listener)
+    workloads = [
+        Workload(
+            label=_label(rows),
+            rows=rows * new,
+            request={"rows": rows, "tokens": tokens, "new": new},
+        )
+        for rows in ROWS
+    ]
+    comparison.time(workloads, listener)
+    return Report(
+        benchmark="generation",
+        machine=describe_machine(),
+        versions=installed_versions(),
+        settings=common.settings | {"tokens": tokens, "new tokens": new},
+        sections=[_section(comparison, rows) for rows in ROWS],
+        figures={TASK: comparison.results},
+        bounds=bounds(comparison),
+        notes=[*named_failures({TASK: comparison}), _agreement(comparison, workloads[1].request)],
+    )
+
+
+def _label(rows: int) -> str:
+    return "one text" if rows == 1 else f"{rows} texts"
+
+
+def _contenders(common: Common, listener: Listener) -> Comparison:
+    listener.begin("checkpoint and bundles", done=0, total=1)
+    model = random_checkpoint(CAUSAL, common.work, threads=common.threads)
+    folders = {}
+    for precision in ("int8", "fp32"):
+        folders[precision] = common.work / "bundles" / f"{TASK}-base-{precision}"
+        if not (common.reuse and folders[precision].is_dir()):
+            export_bundle(
+                TASK, model, folders[precision], precision=precision, threads=common.threads
+            )
+    requests = {
+        INT8: {"kind": "bundle", "path": str(folders["int8"])},
+        FP32: {"kind": "bundle", "path": str(folders["fp32"])},
+        RECOMPUTE: {"kind": "recompute", "path": str(folders["int8"])},
+        ORIGINAL: {"kind": "transformers", "path": str(model)},
+    }
+    comparison = Comparison(common.under)
+    for name, request in requests.items():
+        comparison.results[name] = Measured()
+        comparison.contenders[name] = Contender(
+            name=name, worker=WORKERS / "generate.py", request=request
+        )
+    return comparison
+
+
+def _agreement(comparison: Comparison, request: dict[str, Any]) -> str:
+    """Whether FP32 gives the original's tokens."""
+    ours, theirs = (comparison.ask(name, "tokens", request) for name in (FP32, ORIGINAL))
+    if ours is None or theirs is None:
+        return "The tokens of FP32 and of the original are not compared."
+    same = np.mean(np.asarray(ours["tokens"]) == np.asarray(theirs["tokens"]))
+    return f"{100 * same:.2f} % of the tokens of FP32 are the original's."
+
+
+def _section(comparison: Comparison, rows: int) -> Section:
+    label, cells = _label(rows), list[list[Cell]]()
+    for name, result in comparison.results.items():
+        timing, size = result.timings.get(label), result.peak_bytes
+        cells.append(
+            [
+                name,
+                None if timing is None else timing.rows_per_second,
+                None if size is None else size / _MEGABYTE,
+                None if name == INT8 else comparison.ratio(INT8, name, label),
+            ]
+        )
+    return Section(
+        part=label,
+        title=f"{label}: medians, and how many times as fast INT8 is",
+        header=("contender", "new tokens/s", "peak, MB", "INT8, times as fast"),
+        rows=cells,
+    )
+
+
+def bounds(comparison: Comparison) -> list[Bound]:
+    """What must hold."""
+    return [
+        Bound(
+            f"{_label(rows)}, INT8 over {name}",
+            comparison.ratio(INT8, name, _label(rows)),
+            least,
+            "at least",
+            "x",
+        )
+        for (rows, name), least in LEAST.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()

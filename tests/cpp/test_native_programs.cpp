@@ -1,0 +1,201 @@
+// Programs of the native target: which are refused, and that neighbours, threads and sets of kernels
+// change no answer.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cmath>
+#include <random>
+#include <thread>
+
+#include "bert_export/errors.hpp"
+#include "check.hpp"
+#include "native/program.hpp"
+#include "native_programs.hpp"
+
+using namespace bert_export::native;  // NOLINT
+using bert_export::BundleError;
+using bert_export::InputError;
+using tests::Choose;
+
+namespace {
+
+Choose choices(unsigned seed) {
+  return [engine = std::mt19937(seed)](std::uint32_t below) mutable {
+    return static_cast<std::uint32_t>(engine() % below);
+  };
+}
+
+std::string replaced(std::string text, const std::string& old, const std::string& with) {
+  const std::size_t place = text.find(old);
+  if (place == text.npos) tests::fail(__FILE__, __LINE__, "nothing to replace: " + old);
+  return text.replace(place, old.size(), with);
+}
+
+// A program of every kind of operation but those of masks.
+const char* const small_json = R"({"schema":1,"weights":"weights.data","interface":{},
+"inputs":["input_ids","token_type_ids"],
+"tensors":{"word":{"dtype":"float32","shape":[5,4],"offset":0},
+"type":{"dtype":"float32","shape":[2,4],"offset":128},
+"w":{"dtype":"int8","shape":[4,6],"offset":192},
+"row":{"dtype":"float32","shape":[4],"offset":256},
+"scale":{"dtype":"float32","shape":[6],"offset":320}},
+"values":{"e":{"rows":"tokens","width":4,"dtype":"float32"},
+"q":{"rows":"tokens","width":4,"dtype":"uint8","scale":0.5,"zero_point":7},
+"y":{"rows":"tokens","width":6,"dtype":"float32"}},
+"operations":[{"kind":"embed","outputs":["e","q"],"word":"word","word_scale":null,
+"token_type":"type","position":"word","gamma":"row","beta":"row","epsilon":1e-12},
+{"kind":"linear","outputs":["y"],"x":"q","weight":"w","weight_scale":"scale","transposed":false,
+"bias":null,"activation":"relu","residual":null}],
+"outputs":[{"name":"y","value":"y","column":null}]})";
+
+std::string small_weights() {
+  const std::vector<float> ones(96, 1.0F);
+  return {reinterpret_cast<const char*>(ones.data()), ones.size() * sizeof(float)};
+}
+
+}  // namespace
+
+TEST(programs_that_are_not_legal_are_refused) {
+  tests::ProgramFiles(small_json, small_weights()).open("reference");
+  const std::vector<std::array<std::string, 3>> cases{
+      {R"("schema":1)", R"("schema":2)", "expected schema 1, got 2"},
+      {R"("schema":1)", R"("schema":1,"more":0)", "got field 'more'"},
+      {R"("offset":192)", R"("offset":191)", "in whole 64 bytes"},
+      {R"("offset":192)", R"("offset":384)", "inside the weights file"},
+      {R"("offset":192)", R"("offset":9223372036854775744)", "inside the weights file"},
+      {R"("offset":192)", R"("offset":-64)", "offset of tensor 'w' from 0"},
+      {R"("shape":[4,6])", R"("shape":[4,2147483647])", "of less than 2^31 numbers"},
+      {R"("shape":[4,6])", R"("shape":[])", "one or two axes"},
+      {R"("shape":[4,6])", R"("shape":[6,4])", "as int8 (4, 6)"},
+      {R"("shape":[4,6])", R"("shape":[0,6])", "size of tensor 'w' from 1"},
+      {R"("dtype":"int8")", R"("dtype":"int4")", "one of float32, int8"},
+      {R"("scale":0.5)", R"("scale":0)", "finite and above 0"},
+      {R"("scale":0.5)", R"("scale":1e300)", "finite and above 0"},
+      {R"("zero_point":7)", R"("zero_point":256)", "from 0 to 255"},
+      {R"("width":6)", R"("width":65536)", "from 1 to 65535"},
+      {R"("width":6)", R"("width":7)", "expected linear operation 1's weight"},
+      {R"("rows":"tokens","width":6)", R"("rows":"texts","width":6)", "of other rows"},
+      {R"("rows":"tokens","width":6,"dtype":"float32"})",
+       R"("rows":"tokens","width":6,"dtype":"float32","scale":1.0})", "of uint8 alone"},
+      {R"("outputs":["y"])", R"("outputs":["q"])", "one operation that writes value 'q'"},
+      {R"("outputs":["y"])", R"("outputs":[])", "at least one output"},
+      {R"("outputs":["e","q"])", R"("outputs":["e"])", "written by an operation before it"},
+      {R"("x":"q")", R"("x":"y")", "written by an operation before it"},
+      {R"("weight_scale":"scale")", R"("weight_scale":null)", "weight_scale"},
+      {R"("residual":null)", R"("residual":"q")", "in float32"},
+      {R"("residual":null)", R"("residual":"e")", "of width 6"},
+      {R"("activation":"relu")", R"("activation":"elu")", "activation that is one of"},
+      {R"("transposed":false,)", "", "transposed is missing"},
+      {R"("epsilon":1e-12)", R"("epsilon":0)", "epsilon that is finite and above 0"},
+      {R"("kind":"linear")", R"("kind":"conv")", "an operation of schema 1"},
+      {R"("value":"y")", R"("value":"q")", "in float32"},
+      {R"("column":null)", R"("column":6)", "column from 0 to 5"},
+      {R"("token_type_ids"])", R"("token_type_ids","pooling_mask"])", "named exactly where"},
+      {R"(["input_ids",)", R"(["ids",)", "inputs input_ids, token_type_ids"},
+      {R"("schema":1,)", R"("schema":1)", "the JSON of a program"},
+  };
+  for (const auto& [old, with, said] : cases) {
+    const tests::ProgramFiles files(replaced(small_json, old, with), small_weights());
+    const std::string message = tests::message_of<BundleError>([&] { files.open("reference"); });
+    if (message.find(said) == message.npos || message.find("is not legal") == message.npos) {
+      tests::fail(__FILE__, __LINE__, with + " gave: " + message);
+    }
+  }
+}
+
+TEST(weights_that_are_short_or_no_numbers_are_refused) {
+  const tests::ProgramFiles cut(small_json, small_weights().substr(0, 340));
+  CHECK(tests::message_of<BundleError>([&] { cut.open(""); }).find("inside the weights file") !=
+        std::string::npos);
+  std::string weights = small_weights();
+  const float none = NAN;
+  weights.replace(324, sizeof(none), reinterpret_cast<const char*>(&none), sizeof(none));
+  const tests::ProgramFiles wrong(small_json, weights);
+  CHECK(tests::message_of<BundleError>([&] { wrong.open(""); }).find("scales of weights") !=
+        std::string::npos);
+}
+
+TEST(inputs_that_have_no_row_are_refused) {
+  const tests::ProgramFiles files(small_json, small_weights());
+  const auto program = files.open("");
+  const auto message = [&](std::vector<std::int64_t> ids, std::vector<std::int64_t> types,
+                           std::vector<std::int64_t> lengths) {
+    tests::DrawnBatch batch{std::move(ids), std::move(types), std::move(lengths), {}, {}};
+    return tests::message_of<InputError>([&] { program->run(batch.view()); });
+  };
+  CHECK(message({5}, {0}, {1}).find("input input_ids holds") == 0);
+  CHECK(message({-1}, {0}, {1}).find("input input_ids holds") == 0);
+  CHECK(message({1}, {2}, {1}).find("input token_type_ids holds") == 0);
+  CHECK(message({1, 1}, {0, 0}, {1}).find("lengths do not add up") == 0);
+  CHECK(message({1, 1}, {0, 0}, {2, 0}).find("input lengths holds") == 0);
+  CHECK(message(std::vector<std::int64_t>(6, 1), std::vector<std::int64_t>(6, 0), {6})
+            .find("input lengths holds") == 0);
+  CHECK(message({}, {}, {}).find("a batch is of the wrong size") == 0);
+  tests::DrawnBatch masked{{1}, {0}, {1}, {0}, {}};
+  CHECK(tests::message_of<InputError>([&] { program->run(masked.view()); })
+            .find("input masked_positions is not of the program") == 0);
+  CHECK(tests::message_of<InputError>([&] { files.open("sse9"); }).find("isa is none") == 0);
+}
+
+TEST(every_set_of_kernels_gives_the_reference_s_answers) {
+  for (unsigned seed = 0; seed < 16; ++seed) {
+    const Choose choose = choices(seed);
+    const tests::DrawnProgram drawn = tests::draw_program(choose, 100, 16);
+    const tests::DrawnBatch batch = tests::draw_batch(drawn, choose, 6, 40);
+    const tests::ProgramFiles files(drawn);
+    const auto wanted = files.open("reference")->run(batch.view());
+    for (const InstructionSet set : available_sets()) {
+      const auto got = files.open(name_of(set))->run(batch.view());
+      // A number that is rounded the other way moves what follows; a wrong one moves it far.
+      CHECK(tests::furthest(wanted, got) < 0.05F);
+    }
+  }
+}
+
+TEST(a_text_s_answer_depends_on_no_neighbour_and_on_no_thread) {
+  for (unsigned seed = 100; seed < 106; ++seed) {
+    const Choose choose = choices(seed);
+    const tests::DrawnProgram drawn = tests::draw_program(choose, 70, 4);
+    const tests::DrawnBatch batch = tests::draw_batch(drawn, choose, 40, 60);
+    const tests::ProgramFiles files(drawn);
+    const auto alone = files.open("", 1);
+    const auto together = alone->run(batch.view());
+    CHECK_EQUAL(tests::furthest(together, files.open("", 3)->run(batch.view())), 0.0F);
+    std::vector<std::size_t> places(together.size(), 0);
+    for (std::size_t text = 0; text < batch.lengths.size() && batch.masks.empty(); ++text) {
+      const auto own = alone->run(batch.text(text).view());
+      for (std::size_t index = 0; index < own.size(); ++index) {
+        for (const float number : own[index].numbers) {
+          CHECK_EQUAL(number, together[index].numbers[places[index]++]);
+        }
+      }
+    }
+  }
+}
+
+TEST(a_program_serves_several_threads_and_a_child) {
+  const Choose choose = choices(7);
+  const tests::DrawnProgram drawn = tests::draw_program(choose, 64, 4);
+  const tests::DrawnBatch batch = tests::draw_batch(drawn, choose, 20, 40);
+  const tests::ProgramFiles files(drawn);
+  const auto program = files.open("", 3);
+  const auto wanted = program->run(batch.view());
+  std::vector<std::thread> callers;
+  std::vector<float> away(4, 1.0F);
+  for (float& own : away) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 20; ++round) own = tests::furthest(wanted, program->run(batch.view()));
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const float own : away) CHECK_EQUAL(own, 0.0F);
+#if !defined(__SANITIZE_THREAD__)
+  // A child has none of its parent's threads, and starts its own.
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(tests::furthest(wanted, program->run(batch.view())) == 0.0F ? 0 : 1);
+  int status = 1;
+  CHECK_EQUAL(::waitpid(child, &status, 0), child);
+  CHECK_EQUAL(status, 0);
+#endif
+}

@@ -1,0 +1,27 @@
+"""Generation: what is compared, and what must hold."""
+
+from __future__ import annotations
+
+from scripts.benchmarks import generation
+from scripts.benchmarks.common.report import cell_text
+from tests.scripts.benchmarks.support import compared
+
+
+def test_speeds_are_over_int8() -> None:
+    times = {
+        generation.INT8: 100.0,
+        generation.FP32: 300.0,
+        generation.RECOMPUTE: 700.0,
+        generation.ORIGINAL: 650.0,
+    }
+    labels = ("one text", "8 texts")
+    comparison = compared(
+        {name: dict.fromkeys(labels, time) for name, time in times.items()}, rows=64
+    )
+    section = generation._section(comparison, 1)
+    assert [cell_text(row[3]) for row in section.rows[1:]] == [
+        "3.00 (3.00 to 3.00)",
+        "7.00 (7.00 to 7.00)",
+        "6.50 (6.50 to 6.50)",
+    ]
+    assert [bound.verdict for bound in generation.bounds(comparison)] == ["PASS", "MISS", "PASS"]
