@@ -23,6 +23,7 @@ from bert_export.bundle import (
 from bert_export.cli import main
 from bert_export.exporter import Export
 from bert_export.targets.weights import WEIGHTS_FILE
+from bert_export.text_input import check
 
 pytest.importorskip("openvino")
 
@@ -202,3 +203,38 @@ def int8_of(path: Path) -> set[bytes]:
         for tensor in tensors
         if tensor is not None and tensor.dtype == ir.DataType.INT8 and tensor.size > 1
     }
+
+
+class TestTextInput:
+    def test_alone_it_needs_no_target(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(check, "every_code_point", lambda: iter(["a \u00e9"]))
+        done = run(bundle, "--text-input")
+        assert done.exit_code == 0, done.stderr
+        manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
+        assert manifest.request is not None
+        assert manifest.request.text_input == "single"
+        with bert_export.load(bundle) as pipeline:
+            assert pipeline.run({"text": ["a", "b c"]})["logits"].shape == (2, 3)
+        shown = CliRunner().invoke(main, ["inspect", str(bundle)])
+        assert "onnxruntime.text.onnx" in shown.stdout
+        # Another target comes later: what is there stays, and the request is kept.
+        assert run(bundle, "--target", "openvino").exit_code == 0
+        again = read_manifest(bundle)
+        verify_files(bundle, again)
+        assert [engine.text is None for engine in again.engines] == [False, True]
+        assert again.request == manifest.request
+
+    def test_neither(self, bundle: Path) -> None:
+        done = run(bundle)
+        assert done.exit_code == 2
+        assert "target is not given" in done.stderr
+
+    def test_a_form_that_the_task_has_not(self, tiny_export, tmp_path: Path) -> None:
+        done = tiny_export("token-classification", "BertForTokenClassification", **LABELS)
+        folder = copied(done, tmp_path)
+        before = content(folder)
+        done = run(folder, "--text-pair-input")
+        assert done.exit_code == 1
+        assert "text input does not fit the task token-classification" in done.stderr
+        assert content(folder) == before
