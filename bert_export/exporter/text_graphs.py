@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from bert_export.bundle import EngineRecord, Manifest, TextCheckRecord, TextGraphRecord
+from bert_export.datasets.samples import find_sample, sample_names
 from bert_export.errors import VerificationError, shown
 from bert_export.exporter.manifest_records import graph_record
 from bert_export.exporter.progress import Progress
@@ -37,6 +39,9 @@ _TEXTS = (
     "The harbour froze twice that winter, [MASK] the ships stayed where they were.",
     "don't (stop) 3.5%",
 )
+_PER_SAMPLE = 40
+"""Records of a demonstration's sample whose texts are compared."""
+
 _TRIED, _SHORT, _TOGETHER = 40, 12, 3
 """Texts that are tried, characters that they are shorter than, and rows of a batch: a session runs
 larger batches in pieces."""
@@ -84,7 +89,7 @@ def write_text_graphs(
             plan,
             text,
             pairs=form != "single",
-            texts=_TEXTS,
+            texts=(*_TEXTS, *_sample_texts()),
             hostile=hostile,
             code_points=code_points,
             seed=_SEED,
@@ -111,6 +116,15 @@ def write_text_graphs(
                 record = msgspec.structs.replace(record, check=_check_record(compared, answered))
                 records.append(msgspec.structs.replace(engine, text=record))
     return tuple(records)
+
+
+def _sample_texts() -> Iterator[str]:
+    """Real texts: the first of each demonstration's sample."""
+    for name in sample_names():
+        path = find_sample(name)
+        assert path is not None, "the name is a sample's"
+        for line in path.read_text(encoding="utf-8").splitlines()[:_PER_SAMPLE]:
+            yield from (value for value in json.loads(line).values() if isinstance(value, str))
 
 
 def _lacks_texts(engine: EngineRecord) -> bool:
