@@ -39,7 +39,7 @@ _TEXTS = (
     "The harbour froze twice that winter, [MASK] the ships stayed where they were.",
     "don't (stop) 3.5%",
 )
-_PER_SAMPLE = 40
+_PER_SAMPLE = 10
 """Records of a demonstration's sample whose texts are compared."""
 
 _TRIED, _SHORT, _TOGETHER = 40, 12, 3

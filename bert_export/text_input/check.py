@@ -34,7 +34,7 @@ __all__ = [
 MAX_LENGTHS = (3, 4, 16, 63, 64, 512)
 """Tokens per row that are tried besides the bundle's own."""
 
-HOSTILE = 4_000
+HOSTILE = 1_000
 """Texts that an export puts together at random, per length of rows."""
 
 _BATCH = 256
