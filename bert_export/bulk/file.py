@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,15 +11,13 @@ from bert_export.bulk.ray_engine import answer_with_ray
 from bert_export.bulk.source import open_source
 from bert_export.bulk.work import PART_ROWS, Work, Worker
 from bert_export.errors import InputError, one_of
+from bert_export.runtime.batching import Advance
 from bert_export.runtime.checks import check_whole, check_whole_or_none
 
 __all__ = ["Engine", "answer_file"]
 
 Engine = Literal["local", "ray"]
 """Who answers a file: this process, or actors of a Ray cluster."""
-
-Advance = Callable[[int, int], None]
-"""Hears (rows done, rows in all)."""
 
 
 def answer_file(

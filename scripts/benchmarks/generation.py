@@ -27,7 +27,7 @@ from scripts.benchmarks.common.bounds import Bound
 from scripts.benchmarks.common.comparison import Comparison, named_failures
 from scripts.benchmarks.common.options import Common, benchmark
 from scripts.benchmarks.common.places import WORKERS
-from scripts.benchmarks.common.report import Cell, Report, Section
+from scripts.benchmarks.common.report import Report, Section
 from scripts.benchmarks.making.checkpoints import CAUSAL, export_bundle, random_checkpoint
 
 TASK = "text-generation"
@@ -35,7 +35,6 @@ INT8, FP32 = "ours INT8", "ours FP32"
 RECOMPUTE, ORIGINAL = "ours INT8, no cache", "transformers FP32"
 ROWS = (1, 8)
 LEAST = {(1, ORIGINAL): 6.0, (1, RECOMPUTE): 8.0, (8, ORIGINAL): 4.0}
-_MEGABYTE = 1e6
 
 
 @benchmark("scripts/benchmarks/generation.py", seconds=20.0)
@@ -105,22 +104,12 @@ def _agreement(comparison: Comparison, request: dict[str, Any]) -> str:
 
 
 def _section(comparison: Comparison, rows: int) -> Section:
-    label, cells = _label(rows), list[list[Cell]]()
-    for name, result in comparison.results.items():
-        timing, size = result.timings.get(label), result.peak_bytes
-        cells.append(
-            [
-                name,
-                None if timing is None else timing.rows_per_second,
-                None if size is None else size / _MEGABYTE,
-                None if name == INT8 else comparison.ratio(INT8, name, label),
-            ]
-        )
+    label = _label(rows)
     return Section(
         part=label,
         title=f"{label}: medians, and how many times as fast INT8 is",
         header=("contender", "new tokens/s", "peak, MB", "INT8, times as fast"),
-        rows=cells,
+        rows=comparison.rates_table(INT8, label),
     )
 
 

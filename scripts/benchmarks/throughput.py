@@ -27,7 +27,7 @@ from bert_export.measuring.workloads import Workload
 from scripts.benchmarks.common.bounds import Bound
 from scripts.benchmarks.common.comparison import Comparison, named_failures
 from scripts.benchmarks.common.options import Common, benchmark
-from scripts.benchmarks.common.report import Cell, Report, Section
+from scripts.benchmarks.common.report import Report, Section
 from scripts.benchmarks.making.checkpoints import demo_bundle, demo_of, upstream_folder
 from scripts.benchmarks.making.texts import read_texts
 
@@ -41,7 +41,6 @@ FP32, BF16 = "sentence-transformers FP32", "sentence-transformers BF16"
 LEAST_OVER = {FP32: 6.0, BF16: 2.5}
 TEXTS = "texts"
 _EACH = 256
-_MEGABYTE = 1e6
 
 
 @benchmark("scripts/benchmarks/throughput.py", seconds=10.0)
@@ -202,22 +201,11 @@ def _essence(answer: Any) -> Any:
 
 
 def _section(task: str, comparison: Comparison, note: str) -> Section:
-    rows: list[list[Cell]] = []
-    for name, result in comparison.results.items():
-        timing, size = result.timings.get(TEXTS), result.peak_bytes
-        rows.append(
-            [
-                name,
-                None if timing is None else timing.rows_per_second,
-                None if size is None else size / _MEGABYTE,
-                None if name == SORTED else comparison.ratio(SORTED, name, TEXTS),
-            ]
-        )
     return Section(
         part=task,
         title=f"{task}: medians, and how many times as fast ours is",
         header=("contender", "texts/s", "peak, MB", "ours, times as fast"),
-        rows=rows,
+        rows=comparison.rates_table(SORTED, TEXTS),
         notes=[note],
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.runtime.decoding.logits import block_ngrams, block_tokens, penalize_repetition
+from bert_export.runtime.decoding.ranking import largest
 from bert_export.runtime.decoding.sampling import Sampling, draw_token, filter_logits
 
 __all__ = [
@@ -191,14 +192,14 @@ class BeamSearch(Continuation):
             ]
         )
         total = (logs + self._scores[:, None]).reshape(-1)  # (beams * V,)
-        chosen = _largest(total, self._candidates)
+        chosen = largest(total, self._candidates)
         best, parents, tokens = total[chosen], *np.divmod(chosen, logs.shape[1])
         texts = self._running[parents]
         texts[:, length] = tokens
         stopped = np.isin(tokens, decoding.ends) | (length + 1 == self._begun + self._most)
         # Those that go on.
         running = best + np.where(stopped, _NEVER, np.float32(0))
-        on = _largest(running, beams)
+        on = largest(running, beams)
         self._running, self._scores = texts[on], running[on]
         self.tokens, self.parents = tokens[on], parents[on]
         # Those that ended, among the best that ended before.
@@ -207,7 +208,7 @@ class BeamSearch(Continuation):
         final = (best / np.float32((new + 1) ** decoding.length_penalty)).astype(np.float32)
         final += (int(full) + int(not self._improves) + ~just_ended) * _NEVER
         merged = np.concatenate([self._ended_scores, final])
-        kept = _largest(merged, beams)
+        kept = largest(merged, beams)
         self._ended_scores = merged[kept]
         self._ended = np.concatenate([self._ended, texts])[kept]
         self._ended_lengths = np.concatenate(
@@ -263,12 +264,3 @@ def _log_softmax(logits: Scores) -> Scores:
     """Along the last axis."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), np.float32)
-
-
-def _largest(scores: Scores, count: int) -> Ids:
-    """Places of the largest scores, in order; of equal ones the first comes first."""
-    if count < len(scores):
-        bound = np.partition(scores, -count)[-count]
-        places = np.flatnonzero(scores >= bound)
-        return places[np.argsort(-scores[places], kind="stable")][:count]
-    return np.argsort(-scores, kind="stable")

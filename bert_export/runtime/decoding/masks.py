@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.errors import InputError
+from bert_export.runtime.decoding.ranking import largest
 from bert_export.runtime.decoding.softmax import softmax
 
 __all__ = ["Candidates", "Spell", "best_candidates", "describe_candidates", "find_candidates"]
@@ -67,7 +68,8 @@ def best_candidates(
         top_k = min(top_k, len(allowed))
     if top_k > len(allowed):
         raise InputError("top_k is too large", expected=f"at most {len(allowed)}", got=top_k)
-    order = _largest(probabilities, top_k)  # (M, K)
+    ranked = [largest(own, top_k) for own in probabilities]
+    order = np.array(ranked, np.intp).reshape(len(probabilities), top_k)  # (M, K)
     return allowed[order], np.take_along_axis(probabilities, order, axis=-1)
 
 
@@ -92,18 +94,6 @@ def find_candidates(
     if len(logits) != len(positions):
         logits = logits[positions]  # (M, V)
     return Candidates(positions, *best_candidates(logits, top_k=top_k, targets=targets))
-
-
-def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Indices of the ``count`` largest values of each row, largest first, ties by index."""
-    if count == 0:
-        return np.empty((len(values), 0), dtype=np.intp)
-    least = np.partition(values, -count, axis=-1)[:, -count, None]  # (M, 1)
-    order = np.empty((len(values), count), dtype=np.intp)
-    for row, (own, bound) in enumerate(zip(values, least, strict=True)):
-        kept = np.flatnonzero(own >= bound)
-        order[row] = kept[np.argsort(-own[kept], kind="stable")[:count]]
-    return order
 
 
 def describe_candidates(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.runtime.decoding.encoded import Encoded
+from bert_export.runtime.decoding.ranking import largest
 from bert_export.runtime.decoding.softmax import softmax
 
 __all__ = [
@@ -86,11 +87,7 @@ def best_spans(
     allowed = context[:, np.newaxis] & np.concatenate([context, beyond])[last]
     ends = np.concatenate([end, beyond.astype(end.dtype)])[last]
     scores = np.where(allowed, start[:, np.newaxis] * ends, -1).ravel()
-    kept = min(top_k, int(allowed.sum()))
-    if kept == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, scores.dtype)
-    chosen = np.flatnonzero(scores >= np.partition(scores, -kept)[-kept])
-    chosen = chosen[np.argsort(-scores[chosen], kind="stable")][:kept]
+    chosen = largest(scores, min(top_k, int(allowed.sum())))
     first, length = np.divmod(chosen, width)
     return first, first + length, scores[chosen]
 

@@ -28,6 +28,7 @@ from scripts.benchmarks.common.report import Cell
 __all__ = ["Comparison", "announcer", "compare_outputs", "named_failures"]
 
 _TAIL = 300
+_MEGABYTE = 1e6
 
 
 @dataclass(slots=True)
@@ -143,6 +144,26 @@ class Comparison:
     def table(self, labels: Sequence[str]) -> list[list[Cell]]:
         """Milliseconds of a call, the median and the 95th percentile: a row per contender."""
         return [[name, *(self._times(name, label) for label in labels)] for name in self.results]
+
+    def rates_table(self, ours: str, label: str) -> list[list[Cell]]:
+        """Table rows: contender, rows a second, peak in MB, and how many times as fast ours is.
+
+        Args:
+            ours: The contender that the others are compared with.
+            label: Of the workload.
+        """
+        table: list[list[Cell]] = []
+        for name, result in self.results.items():
+            timing, size = result.timings.get(label), result.peak_bytes
+            table.append(
+                [
+                    name,
+                    None if timing is None else timing.rows_per_second,
+                    None if size is None else size / _MEGABYTE,
+                    None if name == ours else self.ratio(ours, name, label),
+                ]
+            )
+        return table
 
     @property
     def failures(self) -> list[str]:
