@@ -438,7 +438,7 @@ class TextCheckRecord(Record, frozen=True, kw_only=True):
 
     Args:
         library: What was compared with, such as ``tokenizers 0.22.2``.
-        max_lengths: Tokens per row that were tried; all texts and pairs were tried with each.
+        max_lengths: Tokens per row that were tried: real texts with each, others with one of them.
         code_points: Characters, each alone, between letters and after an accent.
         texts: Real ones.
         hostile: Texts that were put together at random.

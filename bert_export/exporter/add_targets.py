@@ -56,7 +56,7 @@ from bert_export.exporter.progress import Listener, Progress
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import check_request, find_form, find_targets
 from bert_export.exporter.source import Source, load_source
-from bert_export.exporter.text_graphs import write_text_graphs
+from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
 from bert_export.target_table import TARGETS, find_target
@@ -123,7 +123,7 @@ def build(
     """
     folder = Path(path)
     targets = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-    manifest = read_bundle(folder)
+    manifest = before = read_bundle(folder)
     if not targets and text_input is False:
         raise InputError("targets is empty", expected="at least one", got="none")
     new_precision = precision or manifest.engine().precision
@@ -137,6 +137,7 @@ def build(
     if engines is not None:
         check_engines(targets, engines)
         find_profiles(engines, manifest.tokenizer.max_length)
+    manifest = _ask_for_texts(folder, manifest, text_input, new=missing)
     request = _request_for(manifest, missing, new_precision)
     request = msgspec.structs.replace(
         request,
@@ -154,10 +155,7 @@ def build(
     with replace_folder(folder, force=True) as new:
         _copy_files(folder, new, manifest, dropped=missing)
         added = _add(folder, new, manifest, request, given, progress) if missing else manifest
-        if text_input is not False and not missing and WEIGHTS_FILE not in manifest.files:
-            graphs = [file for engine in manifest.engines for file in engine.graph_files]
-            _lay_down_again(folder, new, manifest, graphs)
-        added = _add_texts(new, added, text_input, progress)
+        added = _add_texts(folder, new, added, progress)
         if engines is not None:
             built = build_engines(
                 [engine for engine in added.engines if engine.target in targets],
@@ -172,32 +170,63 @@ def build(
             added = msgspec.structs.replace(added, engines=tuple(by_target.values()))
         written = msgspec.structs.replace(added, files=hash_files(new))
         write_manifest(new, written)
-        check_unchanged(folder, manifest, f"built for {', '.join(targets)}")
+        check_unchanged(folder, before, f"built for {', '.join(targets) or 'texts'}")
     return Export(folder, written, tuple(progress.stages))
 
 
-def _add_texts(
-    new: Path,
+def _ask_for_texts(
+    folder: Path,
     manifest: Manifest,
     asked: bool | TextForm,  # noqa: FBT001 - as the request has it
-    progress: Progress,
+    *,
+    new: Sequence[str],
 ) -> Manifest:
-    """Give the engines their graphs that take texts, where those are asked for now or were."""
-    if asked is not False:
-        form = find_form(find_task(manifest.task), asked) or False
-        request = msgspec.structs.replace(request_of(manifest), text_input=form)
-        manifest = msgspec.structs.replace(manifest, request=request)
-    if manifest.request is None or manifest.request.text_input is False:
+    """The manifest with a request for graphs that take texts, where it is asked for.
+
+    Args:
+        folder: Of the bundle.
+        manifest: As it is.
+        asked: As :class:`bert_export.bundle.ExportRequest` has it.
+        new: Targets that are made anew.
+
+    Raises:
+        InputError: The task or no target has such graphs, or there are some already.
+        TokenizerError: The tokenizer has no exact form in a graph.
+    """
+    form = find_form(find_task(manifest.task), asked)
+    if form is None:
         return manifest
-    engines = write_text_graphs(new, manifest, manifest.engines, progress=progress)
-    if asked is not False and all(engine.text is None for engine in engines):
-        able = [name for name, target in TARGETS.items() if target.text_session is not None]
+    stay = [engine for engine in manifest.engines if engine.target not in new]
+    able = [name for name, target in TARGETS.items() if target.text_session is not None]
+    served = [*(engine.target for engine in stay), *new]
+    if not any(name in able for name in served):
         raise InputError(
             "bundle serves no target that has a graph that takes texts",
             expected=" or ".join(able),
-            got=", ".join(engine.target for engine in engines),
+            got=", ".join(served),
             fix=f"Add --target {able[0]}",
         )
+    for engine in stay:
+        if engine.text is not None:
+            raise InputError(
+                f"bundle {folder} has a graph that takes texts already",
+                expected="none",
+                got=engine.text.graph.file,
+                fix=f"Leave --text-input out, or add --target {engine.target} --force",
+            )
+    request = msgspec.structs.replace(request_of(manifest), text_input=form)
+    plan_texts(folder, manifest)
+    return msgspec.structs.replace(manifest, request=request)
+
+
+def _add_texts(old: Path, new: Path, manifest: Manifest, progress: Progress) -> Manifest:
+    """Write the graphs that take texts, where the bundle's request asks for them."""
+    if manifest.request is None or manifest.request.text_input is False:
+        return manifest
+    if not (new / WEIGHTS_FILE).exists():
+        graphs = [file for engine in manifest.engines for file in engine.graph_files]
+        _lay_down_again(old, new, manifest, graphs)
+    engines = write_text_graphs(new, manifest, manifest.engines, progress=progress)
     return msgspec.structs.replace(manifest, engines=engines)
 
 

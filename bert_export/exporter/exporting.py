@@ -52,10 +52,11 @@ from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import check_request, find_targets
 from bert_export.exporter.source import Source, load_source
-from bert_export.exporter.text_graphs import write_text_graphs
+from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.target_table import DEFAULT_TARGET
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
 from bert_export.tasks import TextForm
+from bert_export.text_input.model import check_inputs
 
 __all__ = ["Export", "export", "export_request", "hash_files"]
 
@@ -186,6 +187,10 @@ def export_request(
     _check_sizes(source)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
+        _write_tokenizer(folder, source)
+        if source.request.text_input is not False:  # or it is said before the trace
+            check_inputs(tensor.name for tensor in source.task.interface(source.facts).inputs)
+            plan_texts(folder, source.manifest)
         float_graph = make_float_graph(source, progress=progress)
         calibrated = calibrate(
             float_graph,
@@ -203,7 +208,6 @@ def export_request(
             written, reference, folder=folder, progress=progress, refusals=refusals
         )
         records = tuple(engine.record for engine in engines)
-        _write_tokenizer(folder, source)
         if source.request.text_input is not False:
             records = write_text_graphs(folder, source.manifest, records, progress=progress)
         if request.engines is not None:

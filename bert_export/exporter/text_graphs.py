@@ -25,11 +25,12 @@ from bert_export.targets import TARGETS
 from bert_export.targets.weights import WeightStore
 from bert_export.tasks import find_task
 from bert_export.tasks.interface import MASKED_POSITIONS, TEXT, TEXT_PAIR, TextForm
-from bert_export.text_input.check import HOSTILE, Compared, check_tokenizer, hostile_texts
+from bert_export.text_input.check import Compared, check_tokenizer, hostile_texts
+from bert_export.text_input.graph import TokenizerPlan
 from bert_export.text_input.model import MOST_BYTES, put_tokenizer
 from bert_export.text_input.plan import make_plan
 
-__all__ = ["write_text_graphs"]
+__all__ = ["plan_texts", "write_text_graphs"]
 
 _SEED = 0
 _TEXTS = (
@@ -53,8 +54,6 @@ def write_text_graphs(
     engines: Sequence[EngineRecord],
     *,
     progress: Progress,
-    hostile: int = HOSTILE,
-    code_points: bool = True,
 ) -> tuple[EngineRecord, ...]:
     """Write a graph that takes texts for every engine that can have one.
 
@@ -64,9 +63,6 @@ def write_text_graphs(
         engines: The bundle's entries; those that have such a graph, or whose targets have none,
             come back as they are.
         progress: Hears of the stage ``text``.
-        hostile: Texts that are put together at random, see
-            :func:`bert_export.text_input.check.check_tokenizer`.
-        code_points: Whether every character is compared.
 
     Returns:
         The entries, each with its text graph.
@@ -78,20 +74,18 @@ def write_text_graphs(
     """
     if not any(_lacks_texts(engine) for engine in engines):
         return tuple(engines)
-    text = read_regular_text(folder / manifest.tokenizer.file, most=MOST_BYTES)
     task = find_task(manifest.task)
     assert manifest.request is not None, "whoever asks for text graphs has a request"
     form = find_form(task, manifest.request.text_input)
     assert form is not None, "the request asks for them"
     with progress.stage("text") as facts:
-        plan = make_plan(text, manifest.tokenizer, offsets=task.text_offsets)
+        plan = plan_texts(folder, manifest)
+        text = _tokenizer_text(folder, manifest)
         compared = check_tokenizer(
             plan,
             text,
             pairs=form != "single",
             texts=(*_TEXTS, *_sample_texts()),
-            hostile=hostile,
-            code_points=code_points,
             seed=_SEED,
         )
         facts["characters"] = compared.code_points
@@ -116,6 +110,24 @@ def write_text_graphs(
                 record = msgspec.structs.replace(record, check=_check_record(compared, answered))
                 records.append(msgspec.structs.replace(engine, text=record))
     return tuple(records)
+
+
+def plan_texts(folder: Path, manifest: Manifest) -> TokenizerPlan:
+    """The plan of a bundle's tokenizer in a graph; it is kept for whoever asks again.
+
+    Args:
+        folder: Of the bundle, with the tokenizer.
+        manifest: What it says of it and of the task.
+
+    Raises:
+        TokenizerError: The tokenizer has no exact form in a graph.
+    """
+    offsets = find_task(manifest.task).text_offsets
+    return make_plan(_tokenizer_text(folder, manifest), manifest.tokenizer, offsets=offsets)
+
+
+def _tokenizer_text(folder: Path, manifest: Manifest) -> str:
+    return read_regular_text(folder / manifest.tokenizer.file, most=MOST_BYTES)
 
 
 def _sample_texts() -> Iterator[str]:

@@ -16,6 +16,7 @@ __all__ = [
     "SEQUENCE",
     "TEXT",
     "TEXT_PAIR",
+    "TOKEN_INPUTS",
     "TOTAL",
     "Axes",
     "GraphInterface",
@@ -61,7 +62,8 @@ ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 ``masks``: those that :data:`MASKED_POSITIONS` names; the graph's outputs are (masked, ...).
 """
 
-_TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""BERT's graph inputs, int64 (B, S)."""
 
 Axes = tuple[str | int, ...]
 """One entry per axis: a dynamic axis, a size, or a name for a size that the checkpoint fixes
@@ -107,7 +109,7 @@ class GraphInterface:
 
 def token_inputs(*further: str, axes: Axes = (BATCH, SEQUENCE)) -> tuple[GraphTensor, ...]:
     """BERT's three inputs, and further ones of the same axes, int64."""
-    return tuple(GraphTensor(name, axes, "int64") for name in (*_TOKEN_INPUTS, *further))
+    return tuple(GraphTensor(name, axes, "int64") for name in (*TOKEN_INPUTS, *further))
 
 
 def cached_interface(
@@ -187,13 +189,13 @@ def text_interface(
     """
     ids = interface.inputs[0]
     positions = {MASKED_POSITIONS}
-    if {tensor.name for tensor in interface.inputs} - positions != set(_TOKEN_INPUTS):
+    if {tensor.name for tensor in interface.inputs} - positions != set(TOKEN_INPUTS):
         return None
     texts = [GraphTensor(TEXT, (BATCH,), "string")]
     if form != "single":
         axes = (BATCH, CHOICES) if form == "choices" else (BATCH,)
         texts.append(GraphTensor(TEXT_PAIR, axes, "string"))
-    told = [GraphTensor(name, ids.shape, "int64") for name in _TOKEN_INPUTS[:2]]
+    told = [GraphTensor(name, ids.shape, "int64") for name in TOKEN_INPUTS[:2]]
     if offsets:
         told.append(GraphTensor(OFFSETS, (*ids.shape, 2), "int64"))
     return GraphInterface(tuple(texts), (*interface.outputs, *told))

@@ -34,8 +34,8 @@ __all__ = [
 MAX_LENGTHS = (3, 4, 16, 63, 64, 512)
 """Tokens per row that are tried besides the bundle's own."""
 
-HOSTILE = 1_000
-"""Texts that an export puts together at random, per length of rows."""
+HOSTILE = 100_000
+"""Texts that are put together at random: each length of rows gets its share of them."""
 
 _BATCH = 256
 _CHARACTERS_PER_TEXT = 64
@@ -58,8 +58,8 @@ class Compared(NamedTuple):
         code_points: Characters, each alone, between letters and after an accent.
         texts: Those that were given.
         hostile: Put together at random.
-        pairs: In all relations of their lengths.
-        max_lengths: Tokens per row; texts and pairs were compared with each.
+        pairs: In all relations of their lengths; and of the texts above, where rows are pairs.
+        max_lengths: Tokens per row. Given texts were compared with each, others with one of them.
     """
 
     code_points: int
@@ -87,7 +87,7 @@ def check_tokenizer(
         text: The ``tokenizer.json`` that it was made of.
         pairs: Whether the graph takes pairs.
         texts: Real ones, which are compared too.
-        hostile: How many texts are put together at random per length.
+        hostile: How many texts are put together at random, over all lengths.
         max_lengths: Tokens per row that are tried besides the plan's own.
         code_points: Whether every character is compared, without truncation.
         seed: Of the random choices.
@@ -102,21 +102,22 @@ def check_tokenizer(
         graph = _Graph(plan, text, max_length=_MOST_TOKENS, pairs=pairs)
         points = sum(1 for _ in characters())
         graph.compare_rows(_in_pairs(every_code_point()) if pairs else every_code_point())
-    made = list(hostile_texts(hostile, seed=seed))
+    made = hostile_texts(hostile, seed=seed)
     words = _words(plan, text)
     compared = 0
-    for length in lengths:
+    for number, length in enumerate(lengths):
+        share = list(islice(made, len(range(number, hostile, len(lengths)))))
         graph = _Graph(plan, text, max_length=length, pairs=pairs)
         if pairs:
             rows = [
                 *pairs_of_lengths(words, length - 3),
-                *zip(made, reversed(made), strict=True),
+                *zip(share, reversed(share), strict=True),
                 *zip(texts, reversed(texts), strict=True),
             ]
             compared += len(rows)
             graph.compare_rows(rows)
         else:
-            graph.compare_rows([*texts, *made])
+            graph.compare_rows([*texts, *share])
     return Compared(points, len(texts), hostile, compared, lengths)
 
 

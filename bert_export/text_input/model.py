@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -19,6 +19,7 @@ from bert_export.tasks.interface import (
     SEQUENCE,
     TEXT,
     TEXT_PAIR,
+    TOKEN_INPUTS,
     TextForm,
 )
 from bert_export.text_input.check import check_tokenizer
@@ -26,7 +27,7 @@ from bert_export.text_input.graph import TokenizerPlan, write_tokenizer
 from bert_export.text_input.plan import make_plan
 from bert_export.text_input.writer import Writer
 
-__all__ = ["MOST_BYTES", "put_tokenizer", "tokenizer_graph", "tokenizer_model"]
+__all__ = ["MOST_BYTES", "check_inputs", "put_tokenizer", "tokenizer_graph", "tokenizer_model"]
 
 MOST_BYTES = 1 << 28
 """That a tokenizer.json may have."""
@@ -104,6 +105,7 @@ def put_tokenizer(
         TargetError: The graph has an input that no text says, or is of an older opset.
     """
     graph = model.graph
+    check_inputs(str(value.name) for value in graph.inputs)
     if graph.opset_imports[""] < _DOMAINS[""]:
         raise TargetError(
             "graph cannot take texts",
@@ -118,14 +120,7 @@ def put_tokenizer(
     if any(value.name == MASKED_POSITIONS for value in graph.inputs):
         made[MASKED_POSITIONS] = _masked_positions(writer, made["input_ids"], mask_id)
     for value in tuple(graph.inputs):
-        if value.name not in made:
-            raise TargetError(
-                f"graph cannot take texts: it has the input {value.name}",
-                expected=", ".join(made),
-                got=value.name,
-                fix="Export without --text-input",
-            )
-        ir.convenience.replace_all_uses_with(value, made[value.name])
+        ir.convenience.replace_all_uses_with(value, made[str(value.name)])
     graph.inputs[:] = texts
     graph.insert_before(graph[0], writer.nodes)
     for value in writer.initializers:
@@ -135,7 +130,23 @@ def put_tokenizer(
     graph.opset_imports.update({name: _DOMAINS[name] for name in _DOMAINS if name})
 
 
-_TOLD = ("input_ids", "attention_mask")
+def check_inputs(names: Iterable[str]) -> None:
+    """Refuse a graph with an input that no text says.
+
+    Raises:
+        TargetError: There is one, such as the part of a prompt that is not pooled.
+    """
+    for name in names:
+        if name not in (*TOKEN_INPUTS, MASKED_POSITIONS):
+            raise TargetError(
+                f"graph cannot take texts: it has the input {name}",
+                expected=", ".join(TOKEN_INPUTS),
+                got=name,
+                fix="Export without --text-input",
+            )
+
+
+_TOLD = TOKEN_INPUTS[:2]
 
 
 def _write(

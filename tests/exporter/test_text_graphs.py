@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,6 @@ from bert_export.bundle import (
     EngineRecord,
     ExportRequest,
     Manifest,
-    TokenizerRecord,
     check_graph,
     hash_file,
     read_manifest,
@@ -25,20 +26,22 @@ from bert_export.bundle import (
     write_manifest,
 )
 from bert_export.errors import BundleError, InputError, TargetError, TokenizerError
-from bert_export.exporter import Export
+from bert_export.exporter import Export, export, exporting, text_graphs
 from bert_export.exporter.exporting import hash_files
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import check_request, find_form
-from bert_export.exporter.text_graphs import write_text_graphs
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.targets.weights import WEIGHTS_FILE
-from bert_export.tasks import TASKS
+from bert_export.tasks import TASKS, CheckpointFacts, SentenceFacts
 from bert_export.tasks.fill_mask import TASK as FILL_MASK
 from bert_export.tasks.multiple_choice import TASK as MULTIPLE_CHOICE
 from bert_export.tasks.question_answering import TASK as QUESTION_ANSWERING
+from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
 from bert_export.tasks.text_generation import TASK as TEXT_GENERATION
 from bert_export.tasks.token_classification import TASK as TOKEN_CLASSIFICATION
+from bert_export.text_input.check import check_tokenizer
+from bert_export.text_input.model import check_inputs
 
 TEXT_FILE = "onnxruntime.text.onnx"
 LABELS = {"num_labels": 3}
@@ -52,14 +55,22 @@ HEADS = {
 TEXTS = ["The cat sat on the [MASK].", "", "caf\u00e9 \u4e2d\u6587", "dogs"]
 
 
+def write_quickly(
+    folder: Path, manifest: Manifest, engines: Sequence[EngineRecord]
+) -> tuple[EngineRecord, ...]:
+    """Write text graphs, comparing less than an export does."""
+    few = partial(check_tokenizer, hostile=20, max_lengths=(4,), code_points=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_graphs, "check_tokenizer", few)
+        return text_graphs.write_text_graphs(folder, manifest, engines, progress=Progress())
+
+
 def with_texts(folder: Path, form: bool | str = True) -> Manifest:
-    """Add text graphs to a bundle's folder, comparing less than an export does."""
+    """Add text graphs to a bundle's folder."""
     manifest = read_manifest(folder)
     request = msgspec.structs.replace(manifest.request, text_input=form)
     manifest = msgspec.structs.replace(manifest, request=request)
-    engines = write_text_graphs(
-        folder, manifest, manifest.engines, progress=Progress(), hostile=20, code_points=False
-    )
+    engines = write_quickly(folder, manifest, manifest.engines)
     manifest = msgspec.structs.replace(manifest, engines=engines, files=hash_files(folder))
     write_manifest(folder, manifest)
     return manifest
@@ -182,7 +193,8 @@ def test_the_manifest_says_what_was_compared(bundles) -> None:
         "attention_mask",
         "offsets",
     ]
-    assert text.check.pairs > 7 * 20
+    assert (text.check.hostile, text.check.max_lengths) == (20, (4, 32))
+    assert text.check.pairs > 20 + 2 * text.check.texts
     assert text.check.answered > 4
     assert manifest.engine().files == ("onnxruntime.onnx", TEXT_FILE)
 
@@ -272,37 +284,28 @@ def test_every_task_has_its_usual_form() -> None:
     assert find_form(TASKS[TEXT_CLASSIFICATION.name], asked=False) is None
 
 
-def test_a_tokenizer_without_an_exact_form_leaves_nothing(bundles, tmp_path: Path) -> None:
-    folder = shutil.copytree(bundles(TEXT_CLASSIFICATION.name), tmp_path / "bundle")
-    (folder / TEXT_FILE).unlink()
-    manifest = read_manifest(folder)
-    left = TokenizerRecord(
-        **(msgspec.structs.asdict(manifest.tokenizer) | {"truncation_side": "left"})
-    )
-    engines = [msgspec.structs.replace(engine, text=None) for engine in manifest.engines]
+def test_a_tokenizer_without_an_exact_form_is_refused_before_the_trace(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(tiny(TEXT_CLASSIFICATION.head, **LABELS), tmp_path / "checkpoint")
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"truncation_side": "left"}))
+    monkeypatch.setattr(exporting, "make_float_graph", None)
     with pytest.raises(TokenizerError, match="truncation side cannot be put into a graph"):
-        write_text_graphs(
-            folder,
-            msgspec.structs.replace(manifest, tokenizer=left),
-            engines,
-            progress=Progress(),
+        export(
+            task=TEXT_CLASSIFICATION.name,
+            model=folder,
+            text_input=True,
+            output=tmp_path / "bundle",
         )
-    assert not (folder / TEXT_FILE).exists()
+    assert not (tmp_path / "bundle").exists()
 
 
-def test_an_input_that_no_text_says_is_refused(bundles, tmp_path: Path) -> None:
-    folder = shutil.copytree(bundles(TEXT_CLASSIFICATION.name), tmp_path / "bundle")
-    model = ir.load(folder / "onnxruntime.onnx")
-    model.graph.inputs.append(
-        ir.Value(name="pooling_mask", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["b"]))
-    )
-    ir.save(model, folder / "onnxruntime.onnx")
-    manifest = read_manifest(folder)
-    engines = [msgspec.structs.replace(engine, text=None) for engine in manifest.engines]
+def test_an_input_that_no_text_says_is_refused() -> None:
+    facts = CheckpointFacts(sentence=SentenceFacts(include_prompt=False))
+    inputs = SENTENCE_EMBEDDING.interface(facts).inputs
     with pytest.raises(TargetError, match="has the input pooling_mask"):
-        write_text_graphs(
-            folder, manifest, engines, progress=Progress(), hostile=1, code_points=False
-        )
+        check_inputs(tensor.name for tensor in inputs)
 
 
 def test_the_tokenizer_of_the_bundle_is_the_one_that_was_put_in(bundles) -> None:

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from bert_export.text_input.model import tokenizer_model
-from tests.text_input.test_text_input import NAMED, UNCASED, plan_of
+from tests.text_input.examples import NAMED, UNCASED, plan_of
 
 SCRIPT = """
 const ort = require("onnxruntime-node");
