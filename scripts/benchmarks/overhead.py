@@ -22,7 +22,7 @@ import click
 from bert_export import load
 from bert_export.errors import TargetError
 from bert_export.runtime.sessions.onnxruntime import start_engine
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Outputs, RawFeeds
 from bert_export.tasks import find_task
 
 WARM_UP = 50
@@ -55,10 +55,10 @@ def measure(bundle: Path, calls: int) -> Overhead:
         engine = pipeline.engine
         if engine is None:
             raise TargetError(f"bundle {bundle} has no engine", expected=TARGET)
-        recorded: list[Feeds] = []
+        recorded: list[RawFeeds] = []
         run = pipeline.run
 
-        def record(feeds: Feeds) -> Outputs:
+        def record(feeds: RawFeeds) -> Outputs:
             recorded.append(dict(feeds))
             return run(feeds)
 
