@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import click
 
 from bert_export import load
 from bert_export.errors import TargetError
 from bert_export.runtime.sessions.onnxruntime import start_engine
-from bert_export.runtime.sessions.session import Outputs, RawFeeds
+from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
 from bert_export.tasks import find_task
 
 WARM_UP = 50
@@ -55,11 +56,11 @@ def measure(bundle: Path, calls: int) -> Overhead:
         engine = pipeline.engine
         if engine is None:
             raise TargetError(f"bundle {bundle} has no engine", expected=TARGET)
-        recorded: list[RawFeeds] = []
+        recorded: list[Feeds] = []
         run = pipeline.run
 
         def record(feeds: RawFeeds) -> Outputs:
-            recorded.append(dict(feeds))
+            recorded.append(cast("Feeds", dict(feeds)))
             return run(feeds)
 
         pipeline.run = record  # type: ignore[method-assign]
