@@ -58,6 +58,7 @@ class Target:
         module: With its recipes, number formats and checks, imported when it is first used; see
             :class:`bert_export.targets.target_module.TargetModule`.
         session: ``module:function`` below :mod:`bert_export.runtime.sessions` that opens an engine.
+        text_session: The same for its graph that takes texts; ``None`` where it can have none.
         session_options: Options of that function, see
             :class:`bert_export.runtime.sessions.SessionOptions`.
         builder: Of its engine file; ``None`` where the engine reads the graph file itself.
@@ -72,6 +73,7 @@ class Target:
     device: Device
     module: str
     session: str
+    text_session: str | None = None
     session_options: tuple[str, ...] = ()
     builder: Builder | None = None
     extra: str | None = None
@@ -86,6 +88,11 @@ class Target:
     def graph_file(self) -> str:
         """Name of its graph in a bundle."""
         return f"{self.name}.onnx"
+
+    @property
+    def text_graph_file(self) -> str:
+        """Name in a bundle of its graph that takes texts."""
+        return f"{self.name}.text.onnx"
 
     @property
     def engine_file(self) -> str:
@@ -104,6 +111,7 @@ TARGETS: Mapping[str, Target] = {
             device="cpu",
             module="bert_export.targets.onnxruntime",
             session="onnxruntime:open_engine",
+            text_session="onnxruntime:open_text_graph",
             session_options=("threads", "providers"),
             packages=("onnxruntime",),
         ),

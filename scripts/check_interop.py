@@ -1,13 +1,15 @@
 """Whether other tools, in environments without this package, answer from folders made for them.
 
 ``python scripts/check_interop.py --write``: exports every head's demonstration in FP32 and INT8,
-makes an environment per tool (pip, and npm where there is Node), hands every bundle over, lets the
-tool answer, and puts the table into ``scripts/NUMBERS.md``.
+and sentence embeddings with prompts; makes an environment per tool (pip, and npm where there is
+Node), hands every bundle over, lets the tool answer, and puts the table into
+``scripts/NUMBERS.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -15,16 +17,20 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from bert_export import export
+from bert_export.checkpoints.demo import find_base
 from bert_export.errors import BertExportError
 from bert_export.hand_over import CONSUMERS, hand_over
+from bert_export.hand_over.sentence_transformers import SENTENCE_TRANSFORMERS
+from bert_export.tasks.sentence_embedding import TASK as EMBEDDING
 from bert_export.tracing import CACHE_VARIABLE
 from scripts.benchmarks.common.numbers_page import Place, replace_section
+from scripts.benchmarks.making.checkpoints import BASE_DEMO
 
 __all__ = ["main"]
 
@@ -42,13 +48,29 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "sentence-transformers": _TRANSFORMERS,
     "fastembed": ("fastembed>=0.7",),
 }
-_TASKS = tuple(dict.fromkeys(task for tool in _PACKAGES for task in CONSUMERS[tool].tasks))
+_PROMPTS = {"query": "Represent this question: ", "passage": "Represent this passage: "}
+
+
+class Head(NamedTuple):
+    """A head whose bundles are handed over.
+
+    Args:
+        name: In the table.
+        task: Of its bundles.
+        tools: That read them.
+        model: Makes the checkpoint below a folder; the task's demonstration when ``None``.
+    """
+
+    name: str
+    task: str
+    tools: Collection[str]
+    model: Callable[[Path], Path] | None = None
 
 
 class Outcome(NamedTuple):
     """What one tool made of one bundle."""
 
-    task: str
+    head: str
     precision: str
     tool: str
     opset: int | None
@@ -110,25 +132,43 @@ def _make_environments(folder: Path) -> dict[str, Path | None]:
     return interpreters
 
 
+def _heads() -> Iterator[Head]:
+    for task in dict.fromkeys(task for tool in _PACKAGES for task in CONSUMERS[tool].tasks):
+        yield Head(task, task, [name for name in CONSUMERS if task in CONSUMERS[name].tasks])
+    tools = (SENTENCE_TRANSFORMERS.name,)
+    yield Head(f"{EMBEDDING.name}-prompts", EMBEDDING.name, tools, _with_prompts)
+
+
+def _with_prompts(folder: Path) -> Path:
+    """The base model as people train it who write prompts before their sentences."""
+    made = folder / "prompts"
+    if not made.exists():
+        shutil.copytree(find_base(BASE_DEMO), made)
+        settings = {"prompts": _PROMPTS, "default_prompt_name": next(iter(_PROMPTS))}
+        (made / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    return made
+
+
 def _outcomes(folder: Path, interpreters: Mapping[str, Path | None]) -> Iterator[Outcome]:
-    for task in _TASKS:
+    for head in _heads():
         for precision in ("fp32", "int8"):
-            bundle = folder / f"{task}-{precision}"
+            bundle = folder / f"{head.name}-{precision}"
             if not bundle.exists():
-                export(task=task, output=bundle, precision=precision)
+                model = "demo" if head.model is None else head.model(folder)
+                export(task=head.task, model=model, output=bundle, precision=precision)
             for tool, python in interpreters.items():
-                if task in CONSUMERS[tool].tasks:
-                    yield _hand_over(bundle, task, precision, tool, python)
+                if tool in head.tools:
+                    yield _hand_over(bundle, head.name, precision, tool, python)
 
 
-def _hand_over(bundle: Path, task: str, precision: str, tool: str, python: Path | None) -> Outcome:
+def _hand_over(bundle: Path, head: str, precision: str, tool: str, python: Path | None) -> Outcome:
     with tempfile.TemporaryDirectory() as place:
         try:
             done = hand_over(bundle, tool, Path(place) / "model", python=python)
         except BertExportError as error:
-            return Outcome(task, precision, tool, None, None, str(error), failed=True)
+            return Outcome(head, precision, tool, None, None, str(error), failed=True)
     return Outcome(
-        task,
+        head,
         precision,
         tool,
         done.opset,
@@ -152,7 +192,7 @@ def _table(outcomes: list[Outcome]) -> str:
         opset = "–" if one.opset is None else one.opset
         said = one.said.replace("|", "\\|")
         lines.append(
-            f"| {one.task} | {one.precision} | {one.tool} | {opset} | {difference} | {said} |"
+            f"| {one.head} | {one.precision} | {one.tool} | {opset} | {difference} | {said} |"
         )
     return "\n".join(lines)
 
