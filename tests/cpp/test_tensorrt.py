@@ -134,7 +134,8 @@ def test_what_the_engine_says_goes_into_the_error(
             (SMALL,),
             (
                 "engine cannot start: expected an NVIDIA GPU that it was built for, and the "
-                "release that built it, got The engine plan file is not compatible with this version."
+                "release that built it, got The engine plan file is not compatible with this "
+                "version."
             ),
         ),
         (
