@@ -17,6 +17,7 @@ from bert_export.bundle import (
     SearchRecord,
     read_bundle,
 )
+from bert_export.bundle.program import PROGRAM_SUFFIX
 from bert_export.cli import values
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
@@ -187,7 +188,8 @@ def _texts_in(engine: EngineRecord) -> Iterator[Table]:
 
 
 def _graph(graph: GraphRecord, what: str) -> Table:
-    title = f"\n{what}: {graph.file}, opset {graph.opset}"
+    form = "a program" if graph.file.endswith(PROGRAM_SUFFIX) else f"opset {graph.opset}"
+    title = f"\n{what}: {graph.file}, {form}"
     table = table_of(title, "tensor", "name", "dtype", "shape")
     for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
         for spec in specs:

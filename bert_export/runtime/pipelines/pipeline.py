@@ -25,6 +25,7 @@ from bert_export.runtime.batching import (
     Advance,
     Row,
     answer_items,
+    join_rows,
     pad_rows,
     run_in_batches,
     split_outputs,
@@ -38,6 +39,7 @@ from bert_export.runtime.sessions.session import (
     Feeds,
     Outputs,
     PaddingSession,
+    RaggedSession,
     RawFeeds,
     Session,
 )
@@ -101,6 +103,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         self._texts = TextReader(open_texts)
         self._max_rows = session.max_rows if isinstance(session, BoundedSession) else None
         self._row_multiple = session.row_multiple if isinstance(session, PaddingSession) else 1
+        self._ragged = session if isinstance(session, RaggedSession) else None
         self._per_token = outputs_per_token(session.outputs)
         self._token_budget = (
             TOKEN_BUDGET
@@ -283,9 +286,13 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             length = self._padded_length(max(map(len, rows)))
         return self.graph_feeds(pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length))
 
+    def ragged_feeds(self, rows: Sequence[Row]) -> Feeds:
+        """The inputs of a session that takes rows as they are; see :class:`RaggedSession`."""
+        return join_rows(rows)
+
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Give each row of a batch its own outputs."""
-        return split_outputs(rows, outputs, per_token=self._per_token)
+        return split_outputs(rows, outputs, per_token=self._per_token, padded=self._ragged is None)
 
     def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graph: named numpy arrays in, named numpy arrays out.
@@ -409,6 +416,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             token_budget=self._token_budget,
             max_rows=max_rows,
             sort=self._sort,
+            padded=self._ragged is None,
             advance=advance,
         )
 
@@ -424,7 +432,11 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             _LOGGER.debug(
                 "graph call of %d rows, longest %d tokens", len(rows), max(map(len, rows))
             )
-        return self.split_outputs(rows, self.run(self.feeds(rows)))
+        if self._ragged is not None:
+            outputs = self._ragged.run_ragged(self.ragged_feeds(rows))
+        else:
+            outputs = self.run(self.feeds(rows))
+        return self.split_outputs(rows, outputs)
 
     def _reduce_batch(self, rows: Sequence[Row], *, settings: Settings) -> list[Reduced]:
         return [

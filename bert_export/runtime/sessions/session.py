@@ -23,6 +23,7 @@ __all__ = [
     "FeedsCheck",
     "Outputs",
     "PaddingSession",
+    "RaggedSession",
     "RawFeeds",
     "Session",
     "check_feeds",
@@ -93,6 +94,29 @@ class PaddingSession(Protocol):
     """
 
     row_multiple: int
+
+
+@runtime_checkable
+class RaggedSession(Protocol):
+    """A session that runs rows of unequal length as they are, without padding."""
+
+    @abstractmethod
+    def run_ragged(self, feeds: Feeds) -> Outputs:
+        """Run the graph once over rows that are not padded.
+
+        Args:
+            feeds: ``lengths`` (B,) of the rows; every other input of the graph but the attention
+                mask, the rows one behind the other (T,); positions of masks count in all of them.
+                All int64.
+
+        Returns:
+            Float32 arrays by name: (T, ...) of outputs per token, else as the graph gives them.
+
+        Raises:
+            InputError: A feed is missing or unknown, of another shape or dtype, or outside of what
+                the model has rows for.
+        """
+        ...
 
 
 def check_threads(threads: object) -> int | None:

@@ -101,6 +101,7 @@ EngineRecord read_engine(const Json& json, std::string target) {
   engine.target = std::move(target);
   engine.precision = json.at("precision").string("a precision");
   engine.graph = read_graph(json.at("graph"));
+  engine.verified = find_present(json, "parity") != nullptr;
   if (const Json* const plan = find_present(json, "quantization")) {
     engine.processor = optional_string(*plan, "processor");
   }
@@ -123,6 +124,7 @@ void read_engines(const Json& json, Manifest& manifest) {
     return;
   }
   manifest.default_target = json.at("default_target").string("default_target");
+  manifest.timed = find_present(json, "auto_target") != nullptr;
   for (const Json& engine : json.at("engines").array("engines")) {
     manifest.engines.push_back(read_engine(engine, engine.at("target").string("a target")));
   }

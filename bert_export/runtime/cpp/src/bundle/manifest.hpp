@@ -56,6 +56,8 @@ struct EngineRecord {
   GraphRecord graph;
   // The kind of processor that an INT8 graph was made for.
   std::optional<std::string> processor;
+  // Whether it was seen to answer as the checkpoint does.
+  bool verified;
   // None where the engine reads the graph itself, or none was built.
   std::optional<BuiltRecord> built;
 };
@@ -75,6 +77,8 @@ struct Manifest {
   // The task's parameters; what is not named has the task's default.
   text::Json postprocessing;
   std::string default_target;
+  // Whether the default was found by timing.
+  bool timed;
   std::vector<EngineRecord> engines;
   // Every other file of the bundle by name, in the manifest's order.
   std::vector<std::pair<std::string, FileRecord>> files;
