@@ -2,8 +2,8 @@
 
 ``python scripts/check_interop.py --write``: exports every head's demonstration in FP32 and INT8,
 and sentence embeddings with prompts; makes an environment per tool (pip, and npm where there is
-Node), hands every bundle over, lets the tool answer, and puts the table into
-``scripts/NUMBERS.md``.
+Node), hands every bundle over, lets the tool answer, and puts a table per head into
+``scripts/NUMBERS.md``, each when it is done.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from bert_export import export
+from bert_export.bundle import write_whole
 from bert_export.checkpoints.demo import find_base
 from bert_export.errors import BertExportError
 from bert_export.hand_over import CONSUMERS, hand_over
@@ -36,7 +37,6 @@ __all__ = ["main"]
 
 _NUMBERS = Path(__file__).with_name("NUMBERS.md")
 _COMMAND = "python scripts/check_interop.py --write"
-_PLACE = Place("interop", "answers", "any")
 _TRANSFORMERS = (
     "torch==2.13.0",
     "transformers>=4.57,<5",
@@ -81,23 +81,29 @@ class Outcome(NamedTuple):
 
 def main() -> None:
     """Hand over, let answer, print a line each; leaves with 1 where one differs."""
+    heads = {head.name: head for head in _heads()}
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, help="Bundles and environments are kept in it.")
-    parser.add_argument("--write", action="store_true", help="Put the table into NUMBERS.md.")
+    parser.add_argument("--only", choices=heads, action="append", help="May be repeated.")
+    parser.add_argument("--write", action="store_true", help="Put tables into NUMBERS.md.")
     options = parser.parse_args()
+    failed = False
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault(CACHE_VARIABLE, str(folder / "traces"))
         interpreters = _make_environments(folder)
-        outcomes = []
-        for outcome in _outcomes(folder, interpreters):
-            outcomes.append(outcome)
-            print(*outcome, flush=True)
-    if options.write:
-        text = _NUMBERS.read_text(encoding="utf-8")
-        _NUMBERS.write_text(replace_section(text, _PLACE, _table(outcomes)), encoding="utf-8")
-    sys.exit(any(outcome.failed for outcome in outcomes))
+        for name in options.only or heads:
+            outcomes = []
+            for outcome in _outcomes(heads[name], folder, interpreters):
+                outcomes.append(outcome)
+                print(*outcome, flush=True)
+            failed |= any(outcome.failed for outcome in outcomes)
+            if options.write:
+                text = _NUMBERS.read_text(encoding="utf-8")
+                text = replace_section(text, Place("interop", name, "any"), _table(outcomes))
+                write_whole(_NUMBERS, text.encode())
+    sys.exit(failed)
 
 
 def _make_environments(folder: Path) -> dict[str, Path | None]:
@@ -149,16 +155,17 @@ def _with_prompts(folder: Path) -> Path:
     return made
 
 
-def _outcomes(folder: Path, interpreters: Mapping[str, Path | None]) -> Iterator[Outcome]:
-    for head in _heads():
-        for precision in ("fp32", "int8"):
-            bundle = folder / f"{head.name}-{precision}"
-            if not bundle.exists():
-                model = "demo" if head.model is None else head.model(folder)
-                export(task=head.task, model=model, output=bundle, precision=precision)
-            for tool, python in interpreters.items():
-                if tool in head.tools:
-                    yield _hand_over(bundle, head.name, precision, tool, python)
+def _outcomes(
+    head: Head, folder: Path, interpreters: Mapping[str, Path | None]
+) -> Iterator[Outcome]:
+    for precision in ("fp32", "int8"):
+        bundle = folder / f"{head.name}-{precision}"
+        if not bundle.exists():
+            model = "demo" if head.model is None else head.model(folder)
+            export(task=head.task, model=model, output=bundle, precision=precision)
+        for tool, python in interpreters.items():
+            if tool in head.tools:
+                yield _hand_over(bundle, head.name, precision, tool, python)
 
 
 def _hand_over(bundle: Path, head: str, precision: str, tool: str, python: Path | None) -> Outcome:
@@ -178,22 +185,20 @@ def _hand_over(bundle: Path, head: str, precision: str, tool: str, python: Path 
     )
 
 
-def _table(outcomes: list[Outcome]) -> str:
+def _table(outcomes: Sequence[Outcome]) -> str:
     lines = [
-        "### answers",
+        f"### interop: {outcomes[0].head}",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}. `{_COMMAND}`",
         "",
-        "| head | precision | tool | opset | default session | answers |",
-        "|---|---|---|---:|---:|---|",
+        "| precision | tool | opset | default session | answers |",
+        "|---|---|---:|---:|---|",
     ]
     for one in outcomes:
         difference = "–" if one.difference is None else f"{one.difference:.1e}"
         opset = "–" if one.opset is None else one.opset
         said = one.said.replace("|", "\\|")
-        lines.append(
-            f"| {one.head} | {one.precision} | {one.tool} | {opset} | {difference} | {said} |"
-        )
+        lines.append(f"| {one.precision} | {one.tool} | {opset} | {difference} | {said} |")
     return "\n".join(lines)
 
 
