@@ -20,6 +20,7 @@ from bert_export.targets.native.meanings import (
     Size,
     TokenIndex,
     Visible,
+    Weighted,
 )
 from bert_export.targets.native.walk import ATTENTION_MASK, NoMeaningError, Reader, Walk
 from bert_export.tasks.interface import MASKED_POSITIONS
@@ -83,15 +84,21 @@ def _gather_tokens(walk: Walk, node: ir.Node) -> Meaning:
         raise NoMeaningError("its index is not that of a first or last token")
     if isinstance(what, Result):
         return _select(walk, node, what, index.index)
-    if isinstance(what, Visible) and not what.causal and not what.inverted:
-        pooled = what.mask != ATTENTION_MASK
-        if pooled == index.index.endswith("_pooled") and not what.ordinal:
-            return OneAtIndex()
+    if isinstance(what, Visible) and _sees(what, index):
+        return OneAtIndex()
+    if isinstance(what, Weighted) and _sees(what.visible, index):
+        return _select(walk, node, what.result, index.index)
     if isinstance(what, AttentionMask):
         if not what.causal or index.index == "last":  # the last token sees all
             return AttentionMask(causal=False)
         raise NoMeaningError("a token other than the last reads through a causal mask")
     raise NoMeaningError("what it takes a token out of is no result")
+
+
+def _sees(visible: Visible, index: TokenIndex) -> bool:
+    """Whether a mask is 1 at the token of an index that was looked for in the same mask."""
+    pooled = index.index.endswith("_pooled")
+    return visible == Visible(visible.mask) and pooled == (visible.mask != ATTENTION_MASK)
 
 
 def _arg_max(walk: Walk, node: ir.Node) -> Meaning:
