@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -56,22 +57,24 @@ HEADS = {
 TEXTS = ["The cat sat on the [MASK].", "", "caf\u00e9 \u4e2d\u6587", "dogs"]
 
 
-def write_quickly(
-    folder: Path, manifest: Manifest, engines: Sequence[EngineRecord]
-) -> tuple[EngineRecord, ...]:
-    """Write text graphs, comparing less than an export does."""
+@contextmanager
+def compared_quickly() -> Iterator[None]:
+    """Less is compared than an export compares."""
     few = partial(check_tokenizer, hostile=20, max_lengths=(4,), code_points=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_graphs, "check_tokenizer", few)
-        return text_graphs.write_text_graphs(folder, manifest, engines, progress=Progress())
+        yield
 
 
-def with_texts(folder: Path, form: bool | str = True) -> Manifest:
+def with_texts(folder: Path) -> Manifest:
     """Add text graphs to a bundle's folder."""
     manifest = read_manifest(folder)
-    request = msgspec.structs.replace(manifest.request, text_input=form)
+    request = msgspec.structs.replace(manifest.request, text_input=True)
     manifest = msgspec.structs.replace(manifest, request=request)
-    engines = write_quickly(folder, manifest, manifest.engines)
+    with compared_quickly():
+        engines = text_graphs.write_text_graphs(
+            folder, manifest, manifest.engines, progress=Progress()
+        )
     manifest = msgspec.structs.replace(manifest, engines=engines, files=hash_files(folder))
     write_manifest(folder, manifest)
     return manifest
@@ -81,17 +84,16 @@ def with_texts(folder: Path, form: bool | str = True) -> Manifest:
 def bundles(
     tiny_export: Callable[..., Export], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Bundles with text graphs, one per task and form."""
-    made: dict[tuple[str, bool | str], Path] = {}
+    """Bundles with text graphs, one per task."""
+    made: dict[str, Path] = {}
 
-    def make(task: str, form: bool | str = True) -> Path:
-        key = (task, form)
-        if key not in made:
+    def make(task: str) -> Path:
+        if task not in made:
             done = tiny_export(task, TASKS[task].head, **HEADS[task])
-            made[key] = tmp_path_factory.mktemp("texts") / task
-            shutil.copytree(done.path, made[key])
-            with_texts(made[key], form)
-        return made[key]
+            made[task] = tmp_path_factory.mktemp("texts") / task
+            shutil.copytree(done.path, made[task])
+            with_texts(made[task])
+        return made[task]
 
     return make
 
@@ -231,9 +233,19 @@ def test_a_form_that_the_task_has_not_is_refused(bundles) -> None:
         check_graph(folder, manifest, msgspec.structs.replace(engine, text=text))
 
 
-def test_a_task_with_either_takes_pairs_where_that_is_asked_for(bundles) -> None:
-    folder = bundles(TEXT_CLASSIFICATION.name, "pair")
-    with bert_export.load(folder) as pipeline:
+def test_an_export_for_pairs_where_the_task_takes_either(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    with compared_quickly():
+        done = export(
+            task=TEXT_CLASSIFICATION.name,
+            model=tiny(TEXT_CLASSIFICATION.head, **LABELS),
+            text_input="pair",
+            output=tmp_path / "bundle",
+        )
+    verify_files(done.path, read_manifest(done.path))
+    assert "text" in [stage.name for stage in done.stages]
+    with bert_export.load(done.path) as pipeline:
         made = pipeline.run({"text": ["the cat"], "text_pair": ["the dog"]})
         (row,) = pipeline.tokenizer.encode([("the cat", "the dog")])
         assert made["input_ids"].tolist() == [list(row[0].ids)]
