@@ -58,6 +58,7 @@ class Target:
         module: With its recipes, number formats and checks, imported when it is first used; see
             :class:`bert_export.targets.target_module.TargetModule`.
         session: ``module:function`` below :mod:`bert_export.runtime.sessions` that opens an engine.
+        text_session: The same for its graph that takes texts; ``None`` where it can have none.
         session_options: Options of that function, see
             :class:`bert_export.runtime.sessions.SessionOptions`.
         standing: ``module:function`` likewise, that says how it stands on this machine beside other
@@ -77,6 +78,7 @@ class Target:
     device: Device
     module: str
     session: str
+    text_session: str | None = None
     session_options: tuple[str, ...] = ()
     standing: str | None = None
     builder: Builder | None = None
@@ -95,6 +97,11 @@ class Target:
         return f"{self.name}{self.suffix}"
 
     @property
+    def text_graph_file(self) -> str:
+        """Name in a bundle of its graph that takes texts."""
+        return f"{self.name}.text.onnx"
+
+    @property
     def engine_file(self) -> str:
         """Name in a bundle of the engine that its builder makes of the graph."""
         return f"{self.name}.engine"
@@ -111,6 +118,7 @@ TARGETS: Mapping[str, Target] = {
             device="cpu",
             module="bert_export.targets.onnxruntime",
             session="onnxruntime:open_engine",
+            text_session="onnxruntime:open_text_graph",
             session_options=("threads", "providers"),
             packages=("onnxruntime",),
         ),

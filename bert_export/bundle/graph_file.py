@@ -56,7 +56,7 @@ _DTYPES = {
     5: "int16",
     6: "int32",
     7: "int64",
-    8: "object",
+    8: "string",
     9: "bool",
     10: "float16",
     11: "float64",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from bert_export.bundle import (
     EngineRecord,
+    GraphRecord,
     LayerPlan,
     Manifest,
     SearchRecord,
@@ -58,7 +60,13 @@ def inspect_command(
         print_table(_summary(manifest))
         print_auto_target(manifest)
         for engine in engines:
-            found = [_interface(engine), _plan(engine), _parity(engine), _texts(engine)]
+            found = [
+                _interface(engine),
+                *_texts_in(engine),
+                _plan(engine),
+                _parity(engine),
+                _texts(engine),
+            ]
             if layers:
                 found.append(_layers(engine))
             for table in found:
@@ -159,9 +167,29 @@ def _summary(manifest: Manifest) -> Table:
 
 
 def _interface(engine: EngineRecord) -> Table:
-    graph = engine.graph
+    return _graph(engine.graph, f"{engine.target} {engine.precision}")
+
+
+def _texts_in(engine: EngineRecord) -> Iterator[Table]:
+    """The graph that takes texts, where there is one, and what was compared of it."""
+    if engine.text is None:
+        return
+    check = engine.text.check
+    yield _graph(engine.text.graph, f"{engine.target} {engine.precision}, texts in")
+    yield facts_table(
+        f"\nids equal those of {check.library}",
+        {
+            "characters": f"{check.code_points:,}, each alone, between letters, after an accent",
+            "texts": f"{check.texts} real, {check.hostile:,} put together, {check.pairs:,} pairs",
+            "tokens per row": ", ".join(map(str, check.max_lengths)),
+            "outputs": f"of {check.answered} rows, bit for bit those of {engine.graph.file}",
+        },
+    )
+
+
+def _graph(graph: GraphRecord, what: str) -> Table:
     form = "a program" if graph.file.endswith(PROGRAM_SUFFIX) else f"opset {graph.opset}"
-    title = f"\n{engine.target} {engine.precision}: {graph.file}, {form}"
+    title = f"\n{what}: {graph.file}, {form}"
     table = table_of(title, "tensor", "name", "dtype", "shape")
     for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
         for spec in specs:

@@ -11,14 +11,26 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
+from bert_export.bundle import (
+    Manifest,
+    check_graph,
+    check_unchanged,
+    read_manifest,
+    read_steadily,
+    verify_files,
+)
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.engine_choice import choose_engine
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
-from bert_export.runtime.sessions import SessionOptions, has_option, open_session
+from bert_export.runtime.sessions import (
+    SessionOptions,
+    has_option,
+    open_session,
+    open_text_session,
+)
 from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
@@ -119,6 +131,11 @@ def load(
             longest=manifest.model.max_position_embeddings,
             **options,
         )
+
+        def read_texts() -> Session:
+            check_unchanged(folder, manifest, "in use")
+            return open_text_session(folder, engine, threads=threads, providers=providers)
+
         return open_pipeline(
             wanted,
             manifest,
@@ -128,6 +145,9 @@ def load(
             sort=sort,
             engine=engine,
             reopen=reopen,
+            open_texts=lambda: read_steadily(
+                folder, read_texts, discard=lambda session: session.close()
+            ),
         )
 
     pipeline = read_steadily(folder, open_bundle, discard=lambda pipeline: pipeline.close())

@@ -20,7 +20,7 @@ def tensor_spec(value: ir.Value) -> TensorSpec:
     assert value.dtype is not None, "tracing declared it"
     return TensorSpec(
         name=str(value.name),
-        dtype=str(value.dtype.numpy()),
+        dtype="string" if value.dtype == ir.DataType.STRING else str(value.dtype.numpy()),
         shape=tuple(axis if isinstance(axis, int) else str(axis.value) for axis in value.shape),
         below=min(_table_rows(value), default=None) if value.is_graph_input() else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "Outputs",
     "PaddingSession",
     "RaggedSession",
+    "RawFeeds",
     "Session",
     "check_feeds",
     "check_threads",
@@ -38,6 +39,9 @@ _UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
+RawFeeds = Mapping[str, Array | Sequence[Any]]
+"""Feeds, or texts in lists for a graph that takes them."""
+
 Outputs = dict[str, Array]
 
 
@@ -142,7 +146,14 @@ class FeedsCheck:
         self._inputs = inputs
         self._names = {spec.name for spec in inputs}
         self._each = [
-            (spec.name, np.dtype(spec.dtype), spec.shape, spec.below, spec) for spec in inputs
+            (
+                spec.name,
+                np.dtype(object if spec.dtype == "string" else spec.dtype),
+                spec.shape,
+                spec.below,
+                spec,
+            )
+            for spec in inputs
         ]
 
     def __call__(

@@ -77,6 +77,25 @@ GraphRecord read_graph(const Json& json) {
   return graph;
 }
 
+// The least, usual and largest size of an axis.
+Range read_range(const Json& json) {
+  const std::vector<Json>& sizes = json.array("an axis's sizes");
+  if (sizes.size() != 3) throw JsonError("an axis has other sizes than three");
+  return {sizes.front().integer("a size"), sizes.back().integer("a size")};
+}
+
+BuiltRecord read_built(const Json& json) {
+  BuiltRecord built;
+  built.file = json.at("file").string("an engine's file");
+  for (const Json& profile : json.at("profiles").array("profiles")) {
+    Profile& ranges = built.profiles.emplace_back();
+    for (const auto& [axis, sizes] : profile.object("a profile")) {
+      ranges.emplace(axis, read_range(sizes));
+    }
+  }
+  return built;
+}
+
 EngineRecord read_engine(const Json& json, std::string target) {
   EngineRecord engine;
   engine.target = std::move(target);
@@ -88,7 +107,7 @@ EngineRecord read_engine(const Json& json, std::string target) {
   }
   if (const Json* const build = find_present(json, "build")) {
     if (const Json* const built = find_present(*build, "engine")) {
-      engine.built_file = built->at("file").string("an engine's file");
+      engine.built = read_built(*built);
     }
   }
   return engine;
@@ -239,7 +258,7 @@ Manifest parse_manifest(const std::string& folder, const std::string& text) {
   check_name(folder, manifest.tokenizer.file);
   for (const EngineRecord& engine : manifest.engines) {
     check_name(folder, engine.graph.file);
-    if (engine.built_file) check_name(folder, *engine.built_file);
+    if (engine.built) check_name(folder, engine.built->file);
   }
   for (const auto& [name, file] : manifest.files) check_name(folder, name);
   manifest.engine();

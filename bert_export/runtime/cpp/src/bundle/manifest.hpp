@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,6 +34,21 @@ struct GraphRecord {
   std::vector<TensorSpec> outputs;
 };
 
+// Sizes of an axis.
+struct Range {
+  std::int64_t least;
+  std::int64_t most;
+};
+
+// Sizes that an engine was built for, by dynamic axis.
+using Profile = std::map<std::string, Range>;
+
+// The engine that a target's own builder made of the graph.
+struct BuiltRecord {
+  std::string file;
+  std::vector<Profile> profiles;
+};
+
 // The bundle's graph for one target.
 struct EngineRecord {
   std::string target;
@@ -42,8 +58,8 @@ struct EngineRecord {
   std::optional<std::string> processor;
   // Whether it was seen to answer as the checkpoint does.
   bool verified;
-  // The file that a target's own builder made of the graph, where there is one.
-  std::optional<std::string> built_file;
+  // None where the engine reads the graph itself, or none was built.
+  std::optional<BuiltRecord> built;
 };
 
 struct FileRecord {

@@ -7,6 +7,9 @@
 #include "sessions/native.hpp"
 #include "sessions/onnxruntime.hpp"
 #include "sessions/openvino.hpp"
+#ifdef BERT_EXPORT_WITH_TENSORRT
+#include "sessions/tensorrt.hpp"
+#endif
 
 namespace bert_export::sessions {
 namespace {
@@ -16,9 +19,9 @@ using Open = std::unique_ptr<Session> (*)(const std::string&, const bundle::Engi
 
 // A target that can be opened.
 struct Opener {
-  const char* target;
+  std::string target;
   Open open;
-  // What means something to it besides threads.
+  // What means something to it.
   std::vector<const char*> options;
   // Whether it was measured ahead of all others on machines like this one.
   bool (*ahead)() = [] { return false; };
@@ -26,9 +29,12 @@ struct Opener {
 
 const std::vector<Opener>& openers() {
   static const std::vector<Opener> all{
-      {"native", open_native, {}, native_is_ahead},
-      {"onnxruntime", open_onnxruntime, {"spinning", "shrink_arena"}},
-      {"openvino", open_openvino, {"hint", "cache", "shapes"}},
+      {"native", open_native, {"threads"}, native_is_ahead},
+      {"onnxruntime", open_onnxruntime, {"threads", "spinning", "shrink_arena"}},
+      {"openvino", open_openvino, {"threads", "hint", "cache", "shapes"}},
+#ifdef BERT_EXPORT_WITH_TENSORRT
+      {tensorrt_target(), open_tensorrt, {}},
+#endif
   };
   return all;
 }
@@ -43,6 +49,7 @@ const Opener* find_opener(const std::string& target) {
 std::vector<const char*> given_options(const SessionOptions& options) {
   const SessionOptions plain;
   std::vector<const char*> given;
+  if (options.threads != plain.threads) given.push_back("threads");
   if (options.spinning != plain.spinning) given.push_back("spinning");
   if (options.shrink_arena != plain.shrink_arena) given.push_back("shrink_arena");
   if (options.hint != plain.hint) given.push_back("hint");
@@ -79,18 +86,23 @@ std::unique_ptr<Session> open_session(const std::string& folder, const bundle::E
                                       const SessionOptions& options) {
   std::string known;
   for (const Opener& opener : openers()) {
-    known += (known.empty() ? "" : " or ") + std::string(opener.target);
+    known += (known.empty() ? "" : " or ") + opener.target;
     if (engine.target != opener.target) continue;
-    std::string meant = "threads";
-    for (const char* const option : opener.options) meant += std::string(", ") + option;
+    std::string meant;
+    for (const char* const option : opener.options) {
+      meant += (meant.empty() ? "some of " : ", ") + std::string(option);
+    }
     if (const char* const option = foreign_option(opener, options)) {
       throw InputError(std::string("option ") + option + " means nothing to target " + engine.target,
-                       {"some of " + meant, option});
+                       {meant.empty() ? "no option" : meant, option});
     }
     return opener.open(folder, engine, options);
   }
+  const bool built = engine.target.rfind("tensorrt", 0) == 0;
   throw TargetError("target " + engine.target + " cannot be run",
-                    {known, engine.target, "Export the bundle with --target onnxruntime"});
+                    {known, engine.target,
+                     built ? "Build the library with -DBERT_EXPORT_TENSORRT=ON and that product's headers"
+                           : "Export the bundle with --target onnxruntime"});
 }
 
 }  // namespace bert_export::sessions
