@@ -1,7 +1,8 @@
 """Which of a bundle's engines answers on this machine.
 
 Where a target is named, that one. Else the bundle's default, with two exceptions between engines
-for the processor, of the default's precision, that were verified and have the options of the call:
+for the processor, of the default's precision, that were verified, have the options of the call and,
+where the default has it, a graph that takes texts:
 
 - one that was measured ahead of the others on this kind of machine answers instead, unless
   the default was itself found by measurement (``--target auto``);
@@ -69,6 +70,7 @@ def _replaces(engine: EngineRecord, default: EngineRecord, options: Collection[s
         _on_processor(engine)
         and engine.precision == default.precision
         and engine.parity is not None
+        and (engine.text is not None or default.text is None)
         and set(options) <= set(TARGETS[engine.target].session_options)
     )
 

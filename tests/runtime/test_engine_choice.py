@@ -73,6 +73,14 @@ def test_what_is_no_equal_does_not_answer(manifest, stands, change):
     assert choose_engine(changed, None).target == "onnxruntime"
 
 
+def test_a_default_whose_graph_takes_texts_stays(manifest, stands):
+    stands("ahead")
+    first, *others = manifest.engines
+    first = msgspec.structs.replace(first, text=first.graph)
+    taking = msgspec.structs.replace(manifest, engines=(first, *others))
+    assert choose_engine(taking, None).target == "onnxruntime"
+
+
 def test_where_the_default_cannot_run_the_next_answers(tmp_path, stands, caplog):
     bundle = served(tmp_path, "native", "onnxruntime")
     stands("absent")
