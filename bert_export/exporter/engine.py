@@ -41,7 +41,7 @@ from bert_export.targets import Target, load_target
 from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
-from bert_export.tasks.interface import cached_outputs, outputs_per_token
+from bert_export.tasks.interface import cached_outputs, inner_outputs, outputs_per_token
 
 __all__ = [
     "Engine",
@@ -204,8 +204,9 @@ def answer_reference(
             Case("calibration", batch) for batch in text_batches(some, feeds=pipeline.feeds)
         ]
     answers: list[tuple[Case, Outputs]] = []
-    interface = source.task.interface(source.facts)
+    interface = source.interface
     caches = cached_outputs(interface.outputs)
+    beside = caches | inner_outputs(interface.outputs)
 
     def answer(feeds: Feeds) -> Outputs:
         return run_head(
@@ -218,16 +219,17 @@ def answer_reference(
     def scored(case: Case, outputs: Outputs, left_out: frozenset[str]) -> tuple[Case, Outputs]:
         return case, {
             name: scored_part(array, case.feeds, source.task.scored_positions)
-            if name not in caches
+            if name not in beside
             else array
             for name, array in outputs.items()
             if name not in left_out
         }
 
     with progress.stage("reference") as facts:
-        for case in (*compared, *calibrating):
-            # Of real text no cache is kept: a token's is as large as a thousand of its ids.
-            answers.append(scored(case, answer(case.feeds), caches))
+        # No cache is kept, and of few batches inner values: a token's are as large as thousands of
+        # its ids.
+        for case, is_whole in (*_with_inner(compared), *((case, False) for case in calibrating)):
+            answers.append(scored(case, answer(case.feeds), caches if is_whole else beside))
             progress.advance(len(answers), len(compared) + len(calibrating))
         if caches:
             following = cached_cases(
@@ -257,6 +259,15 @@ def answer_reference(
             )
             warnings += (doubt,)
     return Reference(source, tuple(answers[: len(compared)]), warnings)
+
+
+def _with_inner(cases: Sequence[Case]) -> Iterator[tuple[Case, bool]]:
+    """Each case, and whether inner values are compared on it: one batch of each text is enough."""
+    texts: set[str] = set()
+    for case in cases:
+        yield case, case.text is None or case.text.source not in texts
+        if case.text is not None:
+            texts.add(case.text.source)
 
 
 def verify_engines(
@@ -340,7 +351,7 @@ def build_engines(
 def copy_graphs(folder: Path, names: Sequence[str], store: WeightStore) -> None:
     """Write graphs of a bundle's folder once more, with their weights, into a store."""
     for name in names:
-        store.save(ir.load(folder / name), name)
+        store.copy(folder, name)
 
 
 def _quantize(
@@ -386,6 +397,7 @@ def _verify_engine(
             tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
             labels=source.manifest.labels,
             caches=cached_outputs(record.graph.outputs),
+            inner=inner_outputs(record.graph.outputs),
             advance=progress.advance,
         )
         parity = msgspec.structs.replace(parity, warnings=reference.warnings + parity.warnings)

@@ -13,7 +13,7 @@ from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, one_line
 from bert_export.runtime.sessions.cache import Cache
 from bert_export.runtime.sessions.session import Array, FeedsCheck
-from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL
+from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL, cached_outputs
 
 if TYPE_CHECKING:  # imports this module
     from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
@@ -35,7 +35,8 @@ class BoundCache(Cache):
     def __init__(self, session: OnnxRuntimeSession, most: int) -> None:
         self._session, self._most = session, most
         self._pasts = [spec for spec in session.inputs if PAST in spec.shape]
-        self._presents = [spec for spec in session.outputs if TOTAL in spec.shape]
+        caches = cached_outputs(session.outputs)
+        self._presents = [spec for spec in session.outputs if spec.name in caches]
         self._check = FeedsCheck(tuple(spec for spec in session.inputs if PAST not in spec.shape))
         self._binding = session.engine.io_binding()
         self._rows = self._tokens = 0
