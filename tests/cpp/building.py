@@ -28,6 +28,9 @@ _OPTIONS = {
     SANITIZERS: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0 -g1"),
 }
 
+_TARGETS = {"": "all", THREAD_SANITIZER: "stress", SANITIZERS: "sanitized_programs"}
+"""What is built: under sanitizers the programs that run so."""
+
 
 def missing_tool() -> str | None:
     """Which program is absent without which nothing is compiled."""
@@ -58,7 +61,8 @@ def build(folder: Path, sanitize: str = "") -> Path:
                 *_OPTIONS[sanitize],
                 *([] if sanitize else _module_options()),
             )
-            _run("cmake", "--build", str(own), "--parallel", str(os.cpu_count() or 1))
+            jobs = str(os.cpu_count() or 1)
+            _run("cmake", "--build", str(own), "--parallel", jobs, "--target", _TARGETS[sanitize])
             finished.touch()
     return own
 

@@ -54,6 +54,16 @@ def installed(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.move(folder / "first", folder / "moved here"))
 
 
+@pytest.fixture(scope="module")
+def programs(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, built as a project somewhere else that finds the library."""
+    project = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("programs") / "my service")
+    build = Path(project) / "build"
+    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
+    run("cmake", "--build", build)
+    return build
+
+
 def check_tags(program: Path, **environment: str) -> None:
     """The example prints what Python answers."""
     lines = run(program, TAMPERED, text=TEXT, **environment).splitlines()
@@ -68,13 +78,10 @@ def check_tags(program: Path, **environment: str) -> None:
     assert wanted
 
 
-def test_find_package(project: Path, installed: Path, tmp_path: Path) -> None:
-    build = project / "build"
-    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
-    run("cmake", "--build", build)
-    check_tags(build / "tag_lines")
+def test_find_package(programs: Path, tmp_path: Path) -> None:
+    check_tags(programs / "tag_lines")
     (refused,) = subprocess.run(
-        [build / "embed_lines", TAMPERED, tmp_path / "vectors.npy"],
+        [programs / "embed_lines", TAMPERED, tmp_path / "vectors.npy"],
         input="",
         capture_output=True,
         text=True,
@@ -84,15 +91,10 @@ def test_find_package(project: Path, installed: Path, tmp_path: Path) -> None:
     assert list(tmp_path.glob("vectors*")) == []
 
 
-def test_embedding_to_a_file(
-    project: Path, installed: Path, embedding: Path, tmp_path: Path
-) -> None:
-    build = project / "build"
-    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
-    run("cmake", "--build", build, "--target", "embed_lines")
+def test_embedding_to_a_file(programs: Path, embedding: Path, tmp_path: Path) -> None:
     for texts in (["a b c", "", "b"], []):
         path = tmp_path / f"{len(texts)}.npy"
-        run(build / "embed_lines", embedding, path, text="".join(f"{one}\n" for one in texts))
+        run(programs / "embed_lines", embedding, path, text="".join(f"{one}\n" for one in texts))
         vectors = np.load(path)
         with bert_export.load(embedding) as pipeline:
             wanted = pipeline(texts) if texts else np.empty((0, vectors.shape[1]), np.float32)
@@ -101,17 +103,15 @@ def test_embedding_to_a_file(
 
 
 def test_answering_from_standard_input(
-    project: Path, installed: Path, tiny_export: Callable[..., Export], tmp_path: Path
+    programs: Path, tiny_export: Callable[..., Export], tmp_path: Path
 ) -> None:
-    build = project / "build"
-    run("cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
-    run("cmake", "--build", build, "--target", "answer_questions")
     bundle = tiny_export("question-answering", "BertForQuestionAnswering").path
     questions, context = ["a b", "who?"], "b é a\nc b a"
     path = tmp_path / "text.txt"
     path.write_text(context, encoding="utf-8")
-    program = build / "answer_questions"
-    lines = run(program, bundle, path, text="".join(f"{q}\n" for q in questions)).split("\n")
+    lines = run(
+        programs / "answer_questions", bundle, path, text="".join(f"{q}\n" for q in questions)
+    ).split("\n")
     found = [line.split("\t") for line in lines if "\t" in line]
     with bert_export.load(bundle) as pipeline:
         wanted = [pipeline(question=one, context=context) for one in questions]

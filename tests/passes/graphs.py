@@ -21,6 +21,7 @@ from bert_export.runtime.sessions.onnxruntime import start_engine
 from bert_export.tasks import TASKS
 from bert_export.tasks.interface import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
+from tests.oracle import WORDS
 
 __all__ = [
     "LAYERS",
@@ -39,13 +40,13 @@ __all__ = [
 
 Arrays = dict[str, NDArray[Any]]
 
-LAYERS, VOCABULARY = 2, 37
+LAYERS, VOCABULARY = 2, len(set(WORDS))
 LENGTHS = (7, 3, 1)
 """Tokens of each text of a padded batch."""
 
 
 def config_of(**fields: Any) -> BertConfig:
-    """A tiny configuration."""
+    """A tiny configuration, that of :func:`tests.oracle.save_tiny`: a run traces a head once."""
     return BertConfig.from_dict(
         {
             "vocab_size": VOCABULARY,
@@ -53,7 +54,8 @@ def config_of(**fields: Any) -> BertConfig:
             "num_hidden_layers": LAYERS,
             "num_attention_heads": 4,
             "intermediate_size": 24,
-            "max_position_embeddings": 16,
+            "max_position_embeddings": 32,
+            "id2label": {0: "a", 1: "b", 2: "c"},
             **fields,
         }
     )
@@ -76,8 +78,8 @@ def _traced(task: str, pooling: tuple[str, ...], opset: int, fields: tuple[Any, 
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(0.3 * noise + (1.0 if name.endswith("LayerNorm.weight") else 0.0))
         if "cls.predictions.decoder.weight" in head.state_dict():
-            decoder = head.get_parameter("cls.predictions.decoder.weight")
-            decoder.copy_(head.bert.embeddings.word_embeddings.weight)
+            decoder = head.get_submodule("cls.predictions.decoder")
+            decoder.weight = head.bert.embeddings.word_embeddings.weight
     axes = ("batch", "sequence")
     if task == "multiple-choice":
         axes = ("batch", "choices", "sequence")

@@ -11,6 +11,7 @@ from bert_export.passes.fuse_attention import FuseAttention, is_relative
 from bert_export.tracing import trace
 from tests.passes.graphs import (
     LAYERS,
+    VOCABULARY,
     copy_model,
     difference,
     feeds_for,
@@ -52,7 +53,7 @@ class Sdpa(nn.Module):
 
     def __init__(self, *, boolean: bool, masked: bool = True) -> None:
         super().__init__()
-        self.table = nn.Embedding(37, 8)
+        self.table = nn.Embedding(VOCABULARY + 1, 8)
         self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
         self.boolean, self.masked = boolean, masked
 

@@ -15,16 +15,6 @@ using pipelines::RowOutputs;
 
 namespace {
 
-// How a call cuts the context and decodes its answers.
-struct Settings {
-  std::int64_t length;
-  std::int64_t stride;
-  std::size_t max_question_len;
-  bool as_squad;
-  decoding::AnswerOptions answers;
-  decoding::SquadOptions squad;
-};
-
 // A row's logits of starts and ends, (S,) each.
 struct Logits {
   std::vector<float> start;
@@ -36,6 +26,16 @@ std::vector<float> copy(decoding::Vector numbers) { return {numbers.begin(), num
 }  // namespace
 
 struct QuestionAnswering::Parts {
+  // How a call cuts the context and decodes its answers.
+  struct Settings {
+    std::int64_t length;
+    std::int64_t stride;
+    std::size_t max_question_len;
+    bool as_squad;
+    decoding::AnswerOptions answers;
+    decoding::SquadOptions squad;
+  };
+
   Parts(const std::string& path, const OpenOptions& options)
       : bundle(path, "question-answering", options),
         special_tokens(bundle.tokenizer()

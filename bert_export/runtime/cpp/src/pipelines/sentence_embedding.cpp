@@ -17,16 +17,16 @@ namespace {
 
 constexpr const char* output_name = "sentence_embedding";
 
-// A call's choices.
-struct Settings {
-  std::string prompt;
-  std::optional<std::size_t> truncate_dim;
-  bool normalize;
-};
-
 }  // namespace
 
 struct SentenceEmbedding::Parts {
+  // A call's choices.
+  struct Settings {
+    std::string prompt;
+    std::optional<std::size_t> truncate_dim;
+    bool normalize;
+  };
+
   Parts(const std::string& path, const OpenOptions& options)
       : bundle(path, "sentence-embedding", options) {
     const Parameters own(bundle);

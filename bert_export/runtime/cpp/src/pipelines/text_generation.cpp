@@ -20,14 +20,6 @@ namespace {
 
 using Ids = std::vector<std::int64_t>;
 
-struct Settings {
-  std::size_t max_new_tokens;
-  bool do_sample;
-  decoding::Sampling sampling;
-  std::optional<std::uint64_t> seed;
-  bool return_full_text;
-};
-
 // A prompt that grows.
 struct Growing {
   Ids ids;
@@ -40,6 +32,14 @@ struct Growing {
 }  // namespace
 
 struct TextGeneration::Parts {
+  struct Settings {
+    std::size_t max_new_tokens;
+    bool do_sample;
+    decoding::Sampling sampling;
+    std::optional<std::uint64_t> seed;
+    bool return_full_text;
+  };
+
   Parts(const std::string& path, const OpenOptions& options)
       : bundle(path, "text-generation", options) {
     const Parameters own(bundle);

@@ -25,13 +25,6 @@ Aggregation read_aggregation(const std::string& asked) {
   return name == "max" ? Aggregation::max : Aggregation::none;
 }
 
-// How a call groups and cuts.
-struct Settings {
-  decoding::TaggingOptions tagging;
-  std::string delimiter;
-  EncodeOptions encoding;
-};
-
 TaggedText tagged_text(const Text& text, const std::string& delimiter) {
   if (text.kind == Text::Kind::single) return {std::string(text.parts[0]), {}, {}, false};
   return TaggedText::from_words({text.parts.begin(), text.parts.end()}, delimiter);
@@ -45,6 +38,13 @@ void check_kind(const Text& text) {
 }  // namespace
 
 struct TokenClassification::Parts {
+  // How a call groups and cuts.
+  struct Settings {
+    decoding::TaggingOptions tagging;
+    std::string delimiter;
+    EncodeOptions encoding;
+  };
+
   Parts(const std::string& path, const OpenOptions& options)
       : bundle(path, "token-classification", options),
         table(decoding::TagTable::from_labels(bundle.manifest().labels)) {

@@ -8,9 +8,8 @@
 #include "sessions/processor.hpp"
 
 namespace bert_export::sessions {
+namespace onnxruntime {
 namespace {
-
-using namespace onnxruntime;  // NOLINT: its names are those of the library that is wrapped
 
 // Fusions of ONNX Runtime's extended level, which would undo the graph's form.
 constexpr const char* fusions =
@@ -198,12 +197,14 @@ class OnnxRuntimeSession : public Session {
 };
 
 }  // namespace
+}  // namespace onnxruntime
 
 std::unique_ptr<Session> open_onnxruntime(const std::string& folder,
                                           const bundle::EngineRecord& engine,
                                           const SessionOptions& options) {
   check_threads(options.threads);
-  return std::make_unique<OnnxRuntimeSession>(folder + "/" + engine.graph.file, engine, options);
+  return std::make_unique<onnxruntime::OnnxRuntimeSession>(folder + "/" + engine.graph.file, engine,
+                                                           options);
 }
 
 }  // namespace bert_export::sessions

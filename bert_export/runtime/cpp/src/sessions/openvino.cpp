@@ -16,9 +16,8 @@
 #include "text/printing.hpp"
 
 namespace bert_export::sessions {
+namespace openvino {
 namespace {
-
-using namespace openvino;  // NOLINT: its names are those of the library that is wrapped
 
 constexpr const char* device = "CPU";
 
@@ -360,6 +359,7 @@ class OpenVinoSession : public Session {
 };
 
 }  // namespace
+}  // namespace openvino
 
 std::unique_ptr<Session> open_openvino(const std::string& folder,
                                        const bundle::EngineRecord& engine,
@@ -371,7 +371,7 @@ std::unique_ptr<Session> open_openvino(const std::string& folder,
   }
   const std::string path = folder + "/" + engine.graph.file;
   check_types(path, engine.graph);
-  return std::make_unique<OpenVinoSession>(path, engine, options);
+  return std::make_unique<openvino::OpenVinoSession>(path, engine, options);
 }
 
 }  // namespace bert_export::sessions
