@@ -90,7 +90,7 @@ def _beginnings(row: Row) -> Sequence[Row]:
 @click.command()
 @click.argument("ours", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("theirs", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--data", default=f"demo:{TASK.demo}", show_default=True, help="Texts.")
+@click.option("--data", default=TASK.unseen[0], show_default=True, help="Texts.")
 def main(ours: Path, theirs: Path, data: str) -> None:
     """Compare OURS, in INT8, with THEIRS, in FP32; leaves with 1 below 95 %."""
     try:
