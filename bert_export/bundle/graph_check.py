@@ -5,7 +5,7 @@ edited. Every engine would answer something, most of them without a word. So who
 engine compares first, in one place for all engines:
 
 - the task is one that the traced head serves;
-- the graph file's inputs and outputs are those of its record, name by name and axis by axis;
+- inputs and outputs of its graph files are those of their records, name by name, axis by axis;
 - they are the task's, with as many labels as the manifest names;
 - every file that the graph reads weights from is listed with its hash.
 """
@@ -16,10 +16,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bert_export.bundle.graph_file import read_graph_file
-from bert_export.bundle.schema import EngineRecord, Manifest, TensorSpec
+from bert_export.bundle.schema import EngineRecord, GraphRecord, Manifest, TensorSpec
 from bert_export.errors import BundleError, shown
 from bert_export.tasks import Task, find_task
-from bert_export.tasks.interface import GraphTensor, is_inner_output, with_inner_outputs
+from bert_export.tasks.interface import (
+    GraphInterface,
+    GraphTensor,
+    is_inner_output,
+    text_interface,
+    with_inner_outputs,
+)
 
 __all__ = ["check_graph"]
 
@@ -46,11 +52,19 @@ def check_graph(folder: Path, manifest: Manifest, engine: EngineRecord) -> None:
             got=f"{task.name}, of {task.head}",
             fix=_AGAIN,
         )
-    path = folder / engine.graph.file
+    _check_file(folder, manifest, engine.graph)
+    _check_task(folder, task, manifest, engine)
+    if engine.text is not None:
+        _check_file(folder, manifest, engine.text.graph)
+
+
+def _check_file(folder: Path, manifest: Manifest, record: GraphRecord) -> None:
+    """Compare a graph file with its record."""
+    path = folder / record.file
     graph = read_graph_file(path)
     for what, declared, present in (
-        ("inputs", engine.graph.inputs, graph.inputs),
-        ("outputs", engine.graph.outputs, graph.outputs),
+        ("inputs", record.inputs, graph.inputs),
+        ("outputs", record.outputs, graph.outputs),
     ):
         if list(map(_interface, declared)) != list(map(_interface, present)):
             raise BundleError(
@@ -67,11 +81,10 @@ def check_graph(folder: Path, manifest: Manifest, engine: EngineRecord) -> None:
             got=shown(unlisted[0]),
             fix=_AGAIN,
         )
-    _check_task(folder, task, manifest, engine)
 
 
 def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineRecord) -> None:
-    """Compare a record's interface with those that graphs of its task may have."""
+    """Compare a record's interfaces with those that graphs of its task may have."""
     model = manifest.model
     sizes = {
         "labels": len(manifest.labels),
@@ -85,13 +98,14 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
             got=f"{len(manifest.labels)} labels",
             fix=_AGAIN,
         )
-    graph = engine.graph
     interfaces = task.graph_interfaces(
         layers=model.num_hidden_layers,
         heads=model.num_attention_heads,
         head_size=model.hidden_size // model.num_attention_heads,
     )
-    asked = {spec.name.partition(".")[0] for spec in graph.outputs if is_inner_output(spec.name)}
+    asked = {
+        spec.name.partition(".")[0] for spec in engine.graph.outputs if is_inner_output(spec.name)
+    }
     if asked:
         interfaces = tuple(
             with_inner_outputs(
@@ -102,20 +116,43 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
             )
             for interface in interfaces
         )
+    fits = _check_interface(
+        f"bundle {folder} has a graph for {engine.target} that does not fit its task {task.name}",
+        engine.graph,
+        interfaces,
+        sizes,
+    )
+    if engine.text is not None:
+        form, offsets = engine.text.form, task.text_offsets
+        texts = text_interface(fits, form, offsets=offsets) if form in task.text_forms else None
+        _check_interface(
+            f"bundle {folder} has a text graph for {engine.target} that does not fit its task "
+            f"{task.name}",
+            engine.text.graph,
+            () if texts is None else (texts,),
+            sizes,
+        )
+
+
+def _check_interface(
+    what: str, graph: GraphRecord, interfaces: Sequence[GraphInterface], sizes: Mapping[str, int]
+) -> GraphInterface:
+    """The one of some interfaces that a graph has."""
     for interface in interfaces:
         if _fits(graph.inputs, interface.inputs, {}) and _fits(
             graph.outputs, interface.outputs, sizes
         ):
-            return
+            return interface
     raise BundleError(
-        f"bundle {folder} has a graph for {engine.target} that does not fit its task {task.name}",
+        what,
         expected=" or ".join(
             dict.fromkeys(
                 f"({_listed(_sized(interface.inputs, {}))}) => "
                 f"({_listed(_sized(interface.outputs, sizes))})"
                 for interface in interfaces
             )
-        ),
+        )
+        or "none",
         got=f"({_listed(graph.inputs)}) => ({_listed(graph.outputs)})",
         fix=_AGAIN,
     )

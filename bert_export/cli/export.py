@@ -88,6 +88,18 @@ _running = option_group("Running and printing")
     f"measurement.  [default: {DEFAULT_TARGET}]",
 )
 @_output("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
+@_output(
+    "--text-input",
+    "text_input",
+    flag_value="task",
+    help="A second graph beside each target's, which takes texts: without a tokenizer beside it.",
+)
+@_output(
+    "--text-pair-input",
+    "text_input",
+    flag_value="pair",
+    help="The same for pairs of texts, where the task takes either.",
+)
 @_output("--opset", type=values.OPSET, help=f"ONNX opset of the graph.  [default: {DEFAULT_OPSET}]")
 @_output(
     "--outputs",
@@ -162,6 +174,7 @@ def export_command(
     opset: int | None,
     outputs: str | None,
     pooled_layers: int | None,
+    text_input: str | None,
     force: bool,
     calibration: str | None,
     calibration_method: str | None,
@@ -201,6 +214,7 @@ def export_command(
             "targets": targets or None,
             "shapes": shapes,
             "opset": opset,
+            "text_input": True if text_input == "task" else text_input,
             "calibration": calibration,
             "quantization": _quantization(int8_mode, calibration_method, base.quantization),
             "cpu": cpu,

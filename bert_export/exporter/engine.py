@@ -351,7 +351,7 @@ def build_engines(
 def copy_graphs(folder: Path, names: Sequence[str], store: WeightStore) -> None:
     """Write graphs of a bundle's folder once more, with their weights, into a store."""
     for name in names:
-        store.save(ir.load(folder / name), name)
+        store.copy(folder, name)
 
 
 def _quantize(

@@ -52,9 +52,12 @@ from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import check_request, find_targets
 from bert_export.exporter.source import Source, load_source
+from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.target_table import DEFAULT_TARGET
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
+from bert_export.tasks import TextForm
 from bert_export.tasks.interface import named_outputs
+from bert_export.text_input.model import check_inputs
 
 __all__ = ["Export", "export", "export_request", "hash_files"]
 
@@ -82,6 +85,7 @@ def export(
     cpu: str | None = None,
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
+    text_input: bool | TextForm = False,
     threads: int | None = None,
     outputs: str | Sequence[str] = (),
     pooled_layers: int | None = None,
@@ -117,6 +121,7 @@ def export(
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shapes=shapes,
         opset=opset,
+        text_input=text_input,
         calibration=source_name(calibration),
         quantization=quantization,
         cpu=cpu,
@@ -187,6 +192,10 @@ def export_request(
     _check_sizes(source)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
+        _write_tokenizer(folder, source)
+        if source.request.text_input is not False:  # or it is said before the trace
+            check_inputs(tensor.name for tensor in source.task.interface(source.facts).inputs)
+            plan_texts(folder, source.manifest)
         float_graph = make_float_graph(source, progress=progress)
         calibrated = calibrate(
             float_graph,
@@ -204,6 +213,8 @@ def export_request(
             written, reference, folder=folder, progress=progress, refusals=refusals
         )
         records = tuple(engine.record for engine in engines)
+        if source.request.text_input is not False:
+            records = write_text_graphs(folder, source.manifest, records, progress=progress)
         if request.engines is not None:
             records = build_engines(
                 records,
@@ -240,11 +251,14 @@ def _check_sizes(source: Source) -> None:
         find_profiles(request.engines, source.max_length)
 
 
+def _write_tokenizer(folder: Path, source: Source) -> None:
+    (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
+
+
 def _write_bundle(
     folder: Path, records: tuple[EngineRecord, ...], source: Source, progress: Progress
 ) -> Manifest:
-    """Write what stands beside graphs and weights: the tokenizer and the manifest."""
-    (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
+    """Write what stands beside graphs, weights and tokenizer: the manifest."""
     manifest = msgspec.structs.replace(
         source.manifest,
         default_target=records[0].target,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bert_export.bundle import ExportRequest, check_opset
+from bert_export.bundle import AUTO, ExportRequest, check_opset
 from bert_export.demonstration_table import check_demonstration_name
 from bert_export.errors import InputError, TaskError, one_of, shown
 from bert_export.quantization.options import check_quantization
@@ -14,7 +14,7 @@ from bert_export.runtime.checks import check_number, check_whole, check_whole_or
 from bert_export.runtime.processor import PROCESSORS
 from bert_export.target_table import check_precision
 from bert_export.targets import TARGETS, Target, find_target, load_target
-from bert_export.tasks import TASKS, Task, find_task
+from bert_export.tasks import TASKS, Task, TextForm, find_task
 from bert_export.tasks.interface import INNER_OUTPUTS
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_labels_used",
     "check_pooled_layers",
     "check_request",
+    "find_form",
     "find_targets",
     "request_record",
 ]
@@ -59,6 +60,7 @@ def check_request(request: ExportRequest) -> ExportRequest:
     check_opset(request.opset)
     _check_budget(request)
     _check_columns(request)
+    _check_text_input(request)
     # What is imported for these takes time, so what is typed wrong is said before.
     _check_targets(request)
     if request.engines is not None:
@@ -77,7 +79,7 @@ def find_targets(request: ExportRequest) -> tuple[Target, ...]:
     if request.is_auto:
         from bert_export.exporter.auto_target import candidates
 
-        return candidates(request.precision)
+        return candidates(request.precision, texts=request.text_input is not False)
     return tuple(find_target(name, request.precision) for name in request.targets)
 
 
@@ -249,6 +251,47 @@ def _check_targets(request: ExportRequest) -> None:
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in targets:
         load_target(target).check_installed()
+
+
+def _check_text_input(request: ExportRequest) -> None:
+    """Graphs that take texts are for tasks and targets that have them."""
+    if request.text_input is False:
+        return
+    if request.task is not None:
+        find_form(find_task(request.task), request.text_input)
+    able = [name for name, target in TARGETS.items() if target.text_session is not None]
+    for name in request.targets:
+        if name not in (*able, AUTO):
+            raise InputError(
+                f"target {name} has no graph that takes texts",
+                expected=f"target {' or '.join(able)}: the operator that splits texts into "
+                "characters is ONNX Runtime's",
+                got=name,
+                fix="Leave --text-input out, or the target",
+            )
+
+
+def find_form(task: Task, asked: bool | TextForm) -> TextForm | None:  # noqa: FBT001 - as typed
+    """The form of the texts of a task's graph; ``None`` where none is asked for.
+
+    Args:
+        task: Whose graph it is.
+        asked: As :class:`bert_export.bundle.ExportRequest` has it.
+
+    Raises:
+        InputError: The task's graph takes no texts, or not in that form.
+    """
+    if asked is False:
+        return None
+    forms = task.text_forms
+    if not forms or (asked is not True and asked not in forms):
+        raise InputError(
+            f"text input does not fit the task {task.name}",
+            expected=" or ".join(forms) or "a task whose texts are rows as they stand",
+            got="text input" if asked is True else shown(asked),
+            fix="Pass --text-input alone" if forms else "Export without --text-input",
+        )
+    return forms[0] if asked is True else asked
 
 
 def _check_columns(request: ExportRequest) -> None:

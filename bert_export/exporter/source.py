@@ -25,6 +25,7 @@ from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import (
     check_labels_used,
     check_pooled_layers,
+    find_form,
     request_record,
 )
 from bert_export.models import BertConfig, BertHead, load_head
@@ -116,6 +117,7 @@ def load_source(
         checkpoint, assumptions = settle(checkpoint, request.checkpoint or CheckpointOptions())
         task = named or _task_of(checkpoint)
         check_labels_used(request, task)
+        find_form(task, request.text_input)
         config = BertConfig.from_dict(checkpoint.config)
         if request.pooled_layers is not None:
             check_pooled_layers(request, task, config.num_hidden_layers)
@@ -188,7 +190,13 @@ def _settled(request: ExportRequest, task: Task, max_length: int) -> ExportReque
     cpu = request.cpu
     if request.precision == "int8" and cpu is None:
         cpu = detect_processor()
-    return msgspec.structs.replace(request, task=task.name, max_length=max_length, cpu=cpu)
+    return msgspec.structs.replace(
+        request,
+        task=task.name,
+        max_length=max_length,
+        cpu=cpu,
+        text_input=find_form(task, request.text_input) or False,
+    )
 
 
 def _task_of(checkpoint: Checkpoint) -> Task:

@@ -14,13 +14,18 @@ __all__ = [
     "INNER_OUTPUTS",
     "MASKED",
     "MASKED_POSITIONS",
+    "OFFSETS",
     "PAST",
     "SEQUENCE",
+    "TEXT",
+    "TEXT_PAIR",
+    "TOKEN_INPUTS",
     "TOTAL",
     "Axes",
     "GraphInterface",
     "GraphTensor",
     "ScoredPositions",
+    "TextForm",
     "cached_interface",
     "cached_outputs",
     "inner_outputs",
@@ -28,6 +33,7 @@ __all__ = [
     "named_outputs",
     "outputs_per_token",
     "pruned_interface",
+    "text_interface",
     "token_inputs",
     "with_inner_outputs",
 ]
@@ -46,6 +52,19 @@ HIDDEN_STATES, ATTENTIONS = "hidden_states", "attentions"
 INNER_OUTPUTS = (HIDDEN_STATES, ATTENTIONS)
 """What an export may ask of a head beside its answers: ``hidden_states.<i>``, the states before the
 first layer (0) and behind layer ``i``, and ``attentions.<i>``, layer ``i``'s weights, from 0 on."""
+TEXT, TEXT_PAIR = "text", "text_pair"
+"""Graph inputs, where the graph tokenizes: strings (B,)."""
+
+OFFSETS = "offsets"
+"""Graph output, where the graph tokenizes and tokens are answers: int64 (B, S, 2), the characters
+of its own text that a token stands for; zeros for special tokens and padding."""
+
+TextForm = Literal["single", "pair", "choices"]
+"""The strings of a graph that tokenizes.
+
+``single``: ``text`` (B,). ``pair``: ``text_pair`` (B,) too. ``choices``: ``text_pair`` (B, C), the
+continuations of each text.
+"""
 
 ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 """The tokens whose states a head reads.
@@ -54,6 +73,9 @@ ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 ``last_token``: the last that the attention mask keeps; the graph's outputs lose the sequence axis.
 ``masks``: those that :data:`MASKED_POSITIONS` names; the graph's outputs are (masked, ...).
 """
+
+TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""BERT's graph inputs, int64 (B, S)."""
 
 Axes = tuple[str | int, ...]
 """One entry per axis: a dynamic axis, a size, or a name for a size that the checkpoint fixes
@@ -99,8 +121,7 @@ class GraphInterface:
 
 def token_inputs(*further: str, axes: Axes = (BATCH, SEQUENCE)) -> tuple[GraphTensor, ...]:
     """BERT's three inputs, and further ones of the same axes, int64."""
-    names = ("input_ids", "attention_mask", "token_type_ids", *further)
-    return tuple(GraphTensor(name, axes, "int64") for name in names)
+    return tuple(GraphTensor(name, axes, "int64") for name in (*TOKEN_INPUTS, *further))
 
 
 def cached_interface(
@@ -163,6 +184,33 @@ def pruned_interface(interface: GraphInterface, scored: ScoredPositions) -> Grap
         for tensor in interface.outputs
     )
     return GraphInterface((*interface.inputs, *positions), outputs)
+
+
+def text_interface(
+    interface: GraphInterface, form: TextForm, *, offsets: bool
+) -> GraphInterface | None:
+    """The interface of a graph that makes the ids of its texts itself.
+
+    Args:
+        interface: Of the graph that takes ids.
+        form: Of the texts.
+        offsets: Whether the characters of each token are told.
+
+    Returns:
+        ``None`` where the graph has an input that no text says.
+    """
+    ids = interface.inputs[0]
+    positions = {MASKED_POSITIONS}
+    if {tensor.name for tensor in interface.inputs} - positions != set(TOKEN_INPUTS):
+        return None
+    texts = [GraphTensor(TEXT, (BATCH,), "string")]
+    if form != "single":
+        axes = (BATCH, CHOICES) if form == "choices" else (BATCH,)
+        texts.append(GraphTensor(TEXT_PAIR, axes, "string"))
+    told = [GraphTensor(name, ids.shape, "int64") for name in TOKEN_INPUTS[:2]]
+    if offsets:
+        told.append(GraphTensor(OFFSETS, (*ids.shape, 2), "int64"))
+    return GraphInterface(tuple(texts), (*interface.outputs, *told))
 
 
 class _Named(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -36,7 +36,7 @@ from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
 from bert_export.runtime.sessions.cache import empty_cache, keeps_cache, open_cache
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
 from bert_export.tasks.text_generation import TASK, TextGenerationPostProcessing
 
 __all__ = ["GenerationOptions", "TextGenerationPipeline", "TextGenerationSettings"]
@@ -362,13 +362,13 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
         """Add an empty cache, where the graph takes one."""
         return {**feeds, **empty_cache(self._session.inputs, len(feeds["input_ids"]))}
 
-    def run(self, feeds: Feeds) -> Outputs:
+    def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graph; feeds without any cache are a first call's, whose cache is empty."""
         empty = empty_cache(self._session.inputs, 1)
         if empty and isinstance(feeds, Mapping) and empty.keys().isdisjoint(feeds):
             ids = feeds.get("input_ids")
             if isinstance(ids, np.ndarray) and ids.ndim == 2:
-                feeds = self.graph_feeds(feeds)
+                feeds = self.graph_feeds(cast("Feeds", feeds))
         return super().run(feeds)
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
