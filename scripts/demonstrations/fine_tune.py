@@ -32,7 +32,7 @@ from bert_export.errors import BertExportError
 from bert_export.measuring.machine import describe_machine
 from bert_export.models import BertHead, load_head
 from scripts.demonstrations.data import READERS, Splits
-from scripts.demonstrations.objectives import OBJECTIVES, Objective, Pretraining
+from scripts.demonstrations.objectives import OBJECTIVES, NextWord, Objective, Pretraining
 from scripts.demonstrations.train import RECIPES, Recipe, config_of, initial_head, stream
 
 _RATE, _HEAD_RATE = 1e-4, 5e-4
@@ -84,7 +84,7 @@ def _train(
 ) -> None:
     """Train every parameter; leaves the head in evaluation mode."""
     rows = objective.encode([*splits.train, *splits.dev])
-    if isinstance(objective, Pretraining):
+    if isinstance(objective, Pretraining | NextWord):
         objective.start_from_frequencies(head, rows)
     for parameter in head.parameters():
         parameter.data = parameter.data.clone()

@@ -7,6 +7,7 @@ batch of them, ``score`` gives a test set's figures with the metrics libraries o
 from __future__ import annotations
 
 import collections
+import math
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +28,15 @@ from torch.nn import functional
 from bert_export.models import BertHead
 from scripts.demonstrations.data import Record
 
-__all__ = ["OBJECTIVES", "Objective", "Pretraining", "Row", "batches"]
+__all__ = ["OBJECTIVES", "NextWord", "Objective", "Pretraining", "Row", "batches"]
 
 IGNORED = -100
 _PER_BATCH = 64
+_FITTED_ROWS = 320  # that a start in closed form reads
+_RIDGE = 0.2
+_TRIED_TOKENS = 250
+_LINEAR = 6.0  # where GELU gives what it gets, of numbers whose spread is 1
+_OTHER_WORDS = 2048  # that a step of next words scores beside its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,13 +499,10 @@ class Pretraining:
 
         Few steps would move a bias per word only a little; this way they learn from context.
         """
-        counts = torch.ones(self.tokenizer.get_vocab_size())
-        for row in rows:
-            counts += torch.bincount(torch.tensor(row.parts[0]), minlength=len(counts))
-        for name in ("[CLS]", "[SEP]"):
-            counts[self.tokenizer.token_to_id(name)] = 1
-        bias = head.get_parameter("cls.predictions.decoder.bias")
-        bias.data.copy_((counts / counts.sum()).log())
+        special = {self.tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]")}
+        _start_from_frequencies(
+            head, [[token for token in row.parts[0] if token not in special] for row in rows]
+        )
 
     def _hide(
         self, ids: Tensor, mask: Tensor, dice: torch.Generator | None
@@ -512,6 +515,118 @@ class Pretraining:
         others = torch.randint(1000, self.tokenizer.get_vocab_size(), ids.shape, generator=dice)
         shown = torch.where(hidden & (fate < 0.8), self.tokenizer.token_to_id("[MASK]"), ids)
         return hidden, torch.where(hidden & (fate >= 0.9), others, shown)
+
+
+def _ridge(covariance: Tensor) -> Tensor:
+    """A covariance (H, H) with a share of its mean variance added to each."""
+    return covariance + _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+
+
+def _start_from_frequencies(head: BertHead, texts: Sequence[Sequence[int]]) -> None:
+    """Set the bias of every word to the log of its share of the texts, counted once more."""
+    bias = head.get_parameter("cls.predictions.decoder.bias")
+    counts = torch.ones(len(bias))
+    for ids in texts:
+        counts += torch.bincount(torch.tensor(ids), minlength=len(counts))
+    bias.data.copy_((counts / counts.sum()).log())
+
+
+@dataclass(frozen=True)
+class NextWord:
+    """The token behind every token of a text (Radford 2018, section 3.1).
+
+    A training step scores the words that come in its batch and a sample of all others, which stands
+    for all of them: most of a step would go into words that nobody writes.
+    """
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are the ids without the first; the last of them is ``[SEP]``."""
+        rows = _text_rows(self.tokenizer, records, lambda _: None)
+        return [Row((row.parts[0][:-1],), (row.types[0][:-1],), row.parts[0][1:]) for row in rows]
+
+    def loss(self, head: Any, rows: Sequence[Row]) -> Tensor:
+        """Mean cross entropy of the next tokens, the sum over all words estimated."""
+        states, wanted = self._next(head, rows)  # (M, H), (M,)
+        words, decoder = head.cls.predictions, head.cls.predictions.decoder
+        own = torch.zeros(len(decoder.bias), dtype=torch.bool)
+        own[wanted] = True
+        others = torch.randperm(len(own))[:_OTHER_WORDS]
+        chosen = torch.unique(torch.cat([wanted, others]))  # (W,), in order
+        drawn = ~own[chosen]
+        each = torch.log((~own).sum() / drawn.sum().clamp(min=1))  # stand behind a drawn one
+        logits = functional.linear(
+            words.transform(states), decoder.weight[chosen], decoder.bias[chosen]
+        )  # (M, W)
+        logits = logits.float() + torch.where(drawn, each, 0.0)
+        return functional.cross_entropy(logits, torch.searchsorted(chosen, wanted))
+
+    def score(self, head: Any, records: Sequence[Record]) -> dict[str, float]:
+        """Share of next tokens guessed right, and the perplexity."""
+        rows = self.encode(records)
+        right, total, seen = 0, 0.0, 0
+        with torch.inference_mode():
+            for chosen in batches(rows, _PER_BATCH // 4):
+                states, wanted = self._next(head, [rows[index] for index in chosen])
+                words = head.cls.predictions(states)  # (M, V)
+                right += int((words.argmax(dim=1) == wanted).sum())
+                total += float(functional.cross_entropy(words.float(), wanted, reduction="sum"))
+                seen += len(wanted)
+        return {
+            "next-token accuracy": right / seen,
+            "perplexity": math.exp(total / seen),
+            "tokens": float(seen),
+        }
+
+    def start_from_frequencies(self, head: Any, rows: Sequence[Row]) -> None:
+        """Set the biases to the words' frequencies and the transform to a fit in closed form.
+
+        To first order in the scores, the best log-linear ones are ``log p(w) + e_w . A (s - mean)``
+        with ``A = cov(e)^-1 cov(e_next, s) cov(s)^-1`` of the states s and the words' vectors e,
+        which one pass over some text gives. The transform's norm keeps the direction of ``A s``;
+        how long it is, is tried.
+        """
+        _start_from_frequencies(head, [row.target for row in rows])
+        words = head.cls.predictions
+        table = words.decoder.weight.detach()  # (V, H)
+        share = torch.softmax(words.decoder.bias.detach(), dim=0)  # (V,)
+        vectors = table - share @ table  # (V, H)
+        with torch.no_grad():
+            parts = [
+                self._next(head, rows[start : start + _PER_BATCH // 4])
+                for start in range(0, min(len(rows), _FITTED_ROWS), _PER_BATCH // 4)
+            ]
+            states = torch.cat([found for found, _ in parts])  # (M, H)
+            wanted = torch.cat([ids for _, ids in parts])  # (M,)
+            mean, next_ = states.mean(dim=0), vectors[wanted]
+            spread = _ridge(torch.cov(states.T, correction=0))
+            shared = (next_ - next_.mean(dim=0)).T @ (states - mean) / len(wanted)
+            fit = torch.linalg.solve(_ridge((vectors * share[:, None]).T @ vectors), shared)
+            fit = torch.linalg.solve(spread, fit.T).T  # (H, H)
+            size = ((fit @ spread) * fit).sum(dim=1).mean().sqrt()  # of A s, per number
+            words.transform.dense.weight.data.copy_(fit / size)
+            words.transform.dense.bias.data.copy_(_LINEAR - fit @ mean / size)
+            # The length that tells most of some text.
+            some = slice(0, None, max(1, len(wanted) // _TRIED_TOKENS))
+            losses = {}
+            for length in torch.logspace(-2.5, 0.5, 16).tolist():
+                words.transform.LayerNorm.weight.data.fill_(length)
+                losses[length] = float(
+                    functional.cross_entropy(words(states[some]).float(), wanted[some])
+                )
+        best = min(losses, key=lambda length: losses[length])
+        words.transform.LayerNorm.weight.data.fill_(best)
+
+    def _next(self, head: BertHead, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """States (M, H) of every token, and the ids (M,) that came next."""
+        learns = any(parameter.requires_grad for parameter in head.bert.parameters())
+        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+            states = head.encode(*_pad(rows))  # (B, S, H)
+        behind = torch.cat([states[index, : row.length] for index, row in enumerate(rows)])
+        wanted = torch.tensor([token for row in rows for token in row.target])
+        return behind, wanted
 
 
 def _both(head: Any, inputs: Inputs, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -528,4 +643,5 @@ OBJECTIVES: Mapping[str, Callable[[Tokenizer, Sequence[str]], Objective]] = {
     "extraction": Extraction,
     "choice": Choice,
     "pretraining": Pretraining,
+    "next word": NextWord,
 }

@@ -55,6 +55,15 @@ def test_base_is_a_sentence_checkpoint(base: Checkpoint) -> None:
     assert load_checkpoint("demo", demo="minilm").hash_tensors() == base.hash_tensors()
 
 
+def test_an_adapter_may_have_the_first_layers_alone(base: Checkpoint, tmp_path: Path) -> None:
+    card = {**CARD_FIELDS, "config": {"num_hidden_layers": 2}}
+    save_adapter(tmp_path / "short", {"classifier.bias": torch.zeros(3)}, card)
+    short = load_adapter("short", demonstrations=tmp_path)
+    layers = {name.split(".")[3] for name in short.tensors if ".encoder.layer." in name}
+    assert layers == {"0", "1"}
+    assert short.tensors.keys() - base.tensors.keys() == {"classifier.bias"}
+
+
 def test_adapter_is_added_to_the_base(base: Checkpoint, tmp_path: Path) -> None:
     tensors = _tensors()
     save_adapter(tmp_path / "yes", tensors, CARD_FIELDS)

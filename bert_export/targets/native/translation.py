@@ -25,7 +25,7 @@ from bert_export.targets.native import arithmetic, layers, masks, pooling, quant
 from bert_export.targets.native.builder import ProgramBuilder, Result, StoredTensor
 from bert_export.targets.native.meanings import Column, Ids, Meaning, Visible
 from bert_export.targets.native.walk import ATTENTION_MASK, NoMeaningError, Reader, Walk
-from bert_export.tasks.interface import MASKED_POSITIONS
+from bert_export.tasks.interface import ATTENTIONS, MASKED_POSITIONS
 
 __all__ = ["Translation", "translate"]
 
@@ -79,6 +79,9 @@ def translate(model: ir.Model) -> Translation:
             got="a term of the scores for the distance of tokens",
             fix=_OTHERWISE,
         )
+    for value in model.graph.outputs:
+        if str(value.name).partition(".")[0] == ATTENTIONS:
+            raise _no_output(value, "a result of an operation", "weights inside one")
     walk = Walk(model.graph)
     for value in model.graph.inputs:
         walk.meanings[value] = _input(str(value.name))

@@ -104,6 +104,13 @@ def test_what_a_program_cannot_hold_is_refused_by_name(fields, reason):
         translate(lowered("token-classification", "fp32", **fields))
 
 
+def test_weights_of_attention_are_refused_by_name():
+    model = lowered("token-classification", "fp32")
+    model.graph.outputs[0].name = "attentions.0"
+    with pytest.raises(TargetError, match=r"output attentions\.0 cannot be held by a program"):
+        translate(model)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
