@@ -88,6 +88,11 @@ class Target:
         return f"{self.name}.onnx"
 
     @property
+    def encoder_file(self) -> str:
+        """Name in a bundle of the graph that encodes the text which :attr:`graph_file` reads."""
+        return f"{self.name}-encoder.onnx"
+
+    @property
     def engine_file(self) -> str:
         """Name in a bundle of the engine that its builder makes of the graph."""
         return f"{self.name}.engine"

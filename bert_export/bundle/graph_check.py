@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bert_export.bundle.graph_file import read_graph_file
-from bert_export.bundle.schema import EngineRecord, Manifest, TensorSpec
+from bert_export.bundle.schema import EngineRecord, GraphRecord, Manifest, TensorSpec
 from bert_export.errors import BundleError, shown
 from bert_export.tasks import Task, find_task
-from bert_export.tasks.interface import GraphTensor
+from bert_export.tasks.interface import GraphTensor, has_source, split_interface
 
 __all__ = ["check_graph"]
 
@@ -46,11 +46,18 @@ def check_graph(folder: Path, manifest: Manifest, engine: EngineRecord) -> None:
             got=f"{task.name}, of {task.head}",
             fix=_AGAIN,
         )
-    path = folder / engine.graph.file
+    for record in engine.graph.graphs:
+        _check_file(folder, manifest, record)
+    _check_task(folder, task, manifest, engine)
+
+
+def _check_file(folder: Path, manifest: Manifest, record: GraphRecord) -> None:
+    """Compare a graph file with its record, and its weights with the manifest's files."""
+    path = folder / record.file
     graph = read_graph_file(path)
     for what, declared, present in (
-        ("inputs", engine.graph.inputs, graph.inputs),
-        ("outputs", engine.graph.outputs, graph.outputs),
+        ("inputs", record.inputs, graph.inputs),
+        ("outputs", record.outputs, graph.outputs),
     ):
         if list(map(_interface, declared)) != list(map(_interface, present)):
             raise BundleError(
@@ -67,7 +74,6 @@ def check_graph(folder: Path, manifest: Manifest, engine: EngineRecord) -> None:
             got=shown(unlisted[0]),
             fix=_AGAIN,
         )
-    _check_task(folder, task, manifest, engine)
 
 
 def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineRecord) -> None:
@@ -92,8 +98,11 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
         head_size=model.hidden_size // model.num_attention_heads,
     )
     for interface in interfaces:
-        if _fits(graph.inputs, interface.inputs, {}) and _fits(
-            graph.outputs, interface.outputs, sizes
+        # An encoder-decoder's whole interface is that of two graphs.
+        parts = split_interface(interface) if has_source(interface.inputs) else (interface,)
+        if len(parts) == len(graph.graphs) and all(
+            _fits(own.inputs, part.inputs, {}) and _fits(own.outputs, part.outputs, sizes)
+            for own, part in zip(graph.graphs, parts, strict=True)
         ):
             return
     raise BundleError(

@@ -96,13 +96,28 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     attribution: str | None = None
 
 
-class GraphRecord(Record, frozen=True, kw_only=True):
-    """The graph file, its opset and its interface."""
+class GraphRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The graph file, its opset and its interface.
+
+    Args:
+        longest: Tokens of a row at most, where that is another number than the model's
+            ``max_position_embeddings``: a decoder has positions of its own.
+        encoder: Of a decoder, the graph that runs once per text: its outputs are
+            ``present.<layer>.encoder.*``, and this graph's inputs of them
+            ``past_key_values.<layer>.encoder.*``.
+    """
 
     file: str
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    longest: int | None = None
+    encoder: GraphRecord | None = None
+
+    @property
+    def graphs(self) -> tuple[GraphRecord, ...]:
+        """All graphs of an engine, in the order in which they run."""
+        return (self,) if self.encoder is None else (self.encoder, self)
 
 
 class TokenizerRecord(Record, frozen=True, kw_only=True):

@@ -165,6 +165,34 @@ class NextWordScorer(Scorer):
         return {self.metric: accuracy(*zip(*pairs, strict=True))}
 
 
+class AnswerWordScorer(NextWordScorer):
+    """The next token of an answer: every summary is cut at one place, drawn with the seed.
+
+    Where a set has no summaries, the beginnings of its texts take their place, and what the
+    engines say to them can only be compared.
+    """
+
+    needs = "the field summary in every record"
+
+    def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
+        items, settings = read_items(pipeline, data), self.settings(pipeline, data)
+        rng = np.random.default_rng(seed)
+        summaries = [record.get("summary") for record in data.records]
+        rows, gold = [], []
+        for (row,), summary in zip(pipeline.encode_items(items, settings), summaries, strict=True):
+            told = isinstance(summary, str)
+            ids = (
+                pipeline.encode_items([summary], settings)[0][0].input_ids
+                if told
+                else row.input_ids
+            )[1:]  # behind [CLS]
+            place = int(rng.integers(0, max(1, len(ids))))
+            gold.append(int(ids[place]) if told and place < len(ids) else _UNKNOWN)
+            rows.append((pipeline.teach(row, ids[:place]),))
+        labelled = any(isinstance(summary, str) for summary in summaries)
+        return Examples(data, tuple(items), tuple(rows), settings, gold if labelled else None)
+
+
 def _hide(rows: Sequence[Row], tokenizer: Tokenizer, seed: int) -> tuple[list[Row], list[Ids]]:
     """Rows with masks, and the ids behind each row's masks."""
     mask_id = tokenizer.required_mask_id

@@ -290,7 +290,7 @@ def _add(
     if plan is not None and plan.search is not None:
         calibrated = keep_known_layers(calibrated, plan.search, folder=new, progress=progress)
     others = [engine for engine in manifest.engines if engine.target not in request.targets]
-    graphs = [engine.graph.file for engine in others]
+    graphs = [graph.file for engine in others for graph in engine.graph.graphs]
     if len(others) < len(manifest.engines) or WEIGHTS_FILE not in manifest.files:
         _lay_down_again(old, new, manifest, graphs)
     written = write_engines(
@@ -423,4 +423,5 @@ def _opset(manifest: Manifest) -> int:
 def _files(engine: EngineRecord) -> tuple[str, ...]:
     """An entry's own files."""
     built = engine.build.engine
-    return (engine.graph.file,) if built is None else (engine.graph.file, built.file)
+    graphs = tuple(graph.file for graph in engine.graph.graphs)
+    return graphs if built is None else (*graphs, built.file)

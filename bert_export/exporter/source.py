@@ -10,7 +10,7 @@ import msgspec
 from bert_export.bundle import SCHEMA_VERSION, CheckpointOptions, ExportRequest, Manifest
 from bert_export.checkpoints import Checkpoint, load_checkpoint, settle
 from bert_export.datasets import DataSet, Records, read_dataset
-from bert_export.errors import TaskError
+from bert_export.errors import TargetError, TaskError
 from bert_export.evaluation.scorers import check_labels, scorer_for
 from bert_export.exporter.drop import check_enough
 from bert_export.exporter.manifest_records import (
@@ -25,9 +25,11 @@ from bert_export.exporter.request import check_labels_used, request_record
 from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
+from bert_export.target_table import TARGETS, Target
 from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
+from bert_export.tasks.interface import has_source
 
-__all__ = ["Source", "load_source"]
+__all__ = ["Source", "check_target", "load_source"]
 
 _TOOLS = ("bert-export", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
 
@@ -65,7 +67,7 @@ class Source:
     @property
     def is_built_in(self) -> bool:
         """Whether the task's own built-in set calibrates."""
-        return self.calibration.source == self.task.name
+        return self.calibration.source == self.task.built_in_set
 
 
 def load_source(
@@ -121,7 +123,7 @@ def load_source(
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )
-    built_in = calibration.source == task.name
+    built_in = calibration.source == task.built_in_set
     unseen = read_unseen(task) if built_in else (read_calibration(task),)
     max_length = longest_row(task, config, checkpoint, request.max_length)
     request = _settled(request, task, max_length)
@@ -156,6 +158,22 @@ def load_source(
         unseen=unseen,
         eval_data=eval_data,
     )
+
+
+def check_target(source: Source, target: Target) -> None:
+    """Refuse an encoder-decoder on a target whose engine is one graph.
+
+    Raises:
+        TargetError: Names the target.
+    """
+    if target.gpu and has_source(source.task.interface(source.facts).inputs):
+        raise TargetError(
+            f"target {target.name} does not take {source.task.name}",
+            expected="one of "
+            + ", ".join(name for name, other in TARGETS.items() if not other.gpu)
+            + ", which run an encoder and a decoder as two graphs",
+            got=target.name,
+        )
 
 
 def _settled(request: ExportRequest, task: Task, max_length: int) -> ExportRequest:
