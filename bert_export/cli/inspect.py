@@ -158,12 +158,16 @@ def _summary(manifest: Manifest) -> Table:
 
 
 def _interface(engine: EngineRecord) -> Table:
-    graph = engine.graph
-    title = f"\n{engine.target} {engine.precision}: {graph.file}, opset {graph.opset}"
+    last = engine.graph
+    files = " and ".join(graph.file for graph in last.graphs)
+    title = f"\n{engine.target} {engine.precision}: {files}, opset {last.opset}"
     table = table_of(title, "tensor", "name", "dtype", "shape")
-    for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
-        for spec in specs:
-            table.add_row(kind, spec.name, spec.dtype, f"({', '.join(map(str, spec.shape))})")
+    for graph in last.graphs:
+        half = "" if last.encoder is None else "encoder " if graph is last.encoder else "decoder "
+        for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
+            for spec in specs:
+                axes = f"({', '.join(map(str, spec.shape))})"
+                table.add_row(f"{half}{kind}", spec.name, spec.dtype, axes)
     return table
 
 

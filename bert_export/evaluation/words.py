@@ -23,6 +23,7 @@ from bert_export.evaluation.scorer import (
     accuracy,
 )
 from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.text2text_generation import TextToTextPipeline
 from bert_export.runtime.tokenization import Tokenizer
 
 __all__ = ["MaskedWordScorer", "NextWordScorer", "PretrainingGold", "PretrainingScorer"]
@@ -175,6 +176,7 @@ class AnswerWordScorer(NextWordScorer):
     needs = "the field summary in every record"
 
     def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
+        assert isinstance(pipeline, TextToTextPipeline), "the task's file names both"
         items, settings = read_items(pipeline, data), self.settings(pipeline, data)
         rng = np.random.default_rng(seed)
         summaries = [record.get("summary") for record in data.records]

@@ -27,7 +27,6 @@ from bert_export.quantization.calibration.rows import read_calibration, read_uns
 from bert_export.runtime.processor import detect_processor
 from bert_export.target_table import TARGETS, Target
 from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
-from bert_export.tasks.interface import has_source
 
 __all__ = ["Source", "check_target", "load_source"]
 
@@ -166,7 +165,7 @@ def check_target(source: Source, target: Target) -> None:
     Raises:
         TargetError: Names the target.
     """
-    if target.gpu and has_source(source.task.interface(source.facts).inputs):
+    if target.gpu and source.task.has_encoder:
         raise TargetError(
             f"target {target.name} does not take {source.task.name}",
             expected="one of "

@@ -76,7 +76,7 @@ def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
         for key in parameters:
             if key.endswith(_DECODER):
                 table = head.get_parameter(key.removesuffix(_DECODER) + _WORDS)
-                head.get_submodule(key.removesuffix(".weight")).weight = table  # type: ignore[assignment]
+                head.get_submodule(key.removesuffix(".weight")).weight = table
     return head.eval().requires_grad_(requires_grad=False)
 
 

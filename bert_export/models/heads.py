@@ -7,13 +7,14 @@ float32: a tensor if there is one, a tuple if there are several.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bert_export.checkpoints.sentence_transformers import SentenceModules
-from bert_export.models.bert import Bert, KeysValues, activate
+from bert_export.models.bert import Bert, BertCrossAttention, BertLayer, KeysValues, activate
 from bert_export.models.config import BertConfig
 
 __all__ = [
@@ -384,8 +385,11 @@ class EncoderDecoderModel(BertHead):
         states = self.encoder(input_ids, attention_mask, None)  # (B, E, encoder's H)
         if self.enc_to_dec_proj is not None:
             states = self.enc_to_dec_proj(states)  # (B, E, H)
-        layers = self.decoder.bert.encoder.layer
-        projected = [layer.crossattention.self.project(states) for layer in layers]
+        layers = (cast("BertLayer", layer) for layer in self.decoder.bert.encoder.layer)
+        projected = [
+            cast("BertCrossAttention", layer.crossattention).self.project(states)
+            for layer in layers
+        ]
         mask = self.encoder.additive(attention_mask)  # (B, 1, 1, E)
         states, presents = self.decoder.bert.forward_cached(
             decoder_input_ids,

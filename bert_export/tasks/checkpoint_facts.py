@@ -51,8 +51,8 @@ class CheckpointFacts:
         sentence: Where sentence-transformers wrote the checkpoint.
         generation: How an encoder-decoder generates its answers, by the names of transformers'
             generation config; ``None`` for other models.
-        layers: Of the encoder, or of a decoder where there is one; 0 where a reader asks of the head
-            alone, without a cache.
+        layers: Of the encoder, or of the decoder where there is one; 0 where a reader asks of the
+            head alone, without a cache.
         heads: Of each layer.
         head_size: Width of each head.
     """

@@ -11,6 +11,7 @@ from bert_export.tasks.interface import (
     GraphInterface,
     GraphTensor,
     ScoredPositions,
+    has_source,
     pruned_interface,
 )
 from bert_export.tasks.postprocessing import PostProcessing
@@ -144,6 +145,11 @@ class Task:
         exact = [self.interface(each) for each in facts]
         pruned = [pruned_interface(each, self.scored_positions) for each in exact]
         return tuple(dict.fromkeys((*exact, *pruned)))
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether a decoder attends to a text that an encoder's graph read before."""
+        return has_source(self.interface(CheckpointFacts()).inputs)
 
     @property
     def has_labels(self) -> bool:

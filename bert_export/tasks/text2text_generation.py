@@ -20,8 +20,26 @@ _MAX_NEW_TOKENS, _NUM_BEAMS = 256, 4
 """Of transformers' pipelines, whatever the checkpoint says; a checkpoint's ``max_length`` takes the
 place of the first, and its parameters of the task the place of both."""
 
-_MAX_LENGTH = 20
+_DEFAULTS: Mapping[str, object] = {
+    "early_stopping": False,
+    "eos_token_id": None,
+    "length_penalty": 1.0,
+    "max_length": 20,
+    "max_new_tokens": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "no_repeat_ngram_size": 0,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+}
 """Of transformers' generation config: what a checkpoint says that says nothing."""
+
+_REFILLS_SINCE = (4, 50)
+"""Transformers' version since which checkpoints fill in what equals a default once more."""
 
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "bad_words_ids": (),
@@ -115,9 +133,13 @@ class TextToTextPostProcessing(PostProcessing, frozen=True, kw_only=True):
         # The order of transformers' pipeline: its own defaults, a length of the checkpoint's, and
         # what the checkpoint says of the task.
         settled = given | {"num_beams": _NUM_BEAMS, "max_new_tokens": _MAX_NEW_TOKENS}
-        if given.get("max_length", _MAX_LENGTH) != _MAX_LENGTH:
-            settled["max_new_tokens"] = given.get("max_new_tokens")
+        if given.get("max_length", _DEFAULTS["max_length"]) != _DEFAULTS["max_length"]:
+            settled["max_new_tokens"] = None
         settled |= of_task
+        if _refills(given.get("transformers_version")):
+            for name, default in _DEFAULTS.items():
+                if settled.get(name, default) == default and name in given:
+                    settled[name] = given[name]
         for name, neutral in _NEUTRAL.items():
             value = settled.get(name)
             if value is not None and value not in neutral:
@@ -161,6 +183,14 @@ class SummarizationPostProcessing(TextToTextPostProcessing, frozen=True, kw_only
     def from_checkpoint(cls, facts: CheckpointFacts) -> Self:
         """See :meth:`TextToTextPostProcessing.from_checkpoint`."""
         return cls._generating(facts, SUMMARIZATION.name)
+
+
+def _refills(version: object) -> bool:
+    """Whether ``generate`` takes the checkpoint's values where a call's equal the defaults."""
+    if not isinstance(version, str):
+        return True
+    numbers = version.split(".")[:2]
+    return not all(map(str.isdecimal, numbers)) or tuple(map(int, numbers)) >= _REFILLS_SINCE
 
 
 def _new_tokens(fields: Mapping[str, Any], bound: str) -> Any:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from bert_export.explanation import STAGES
 from bert_export.explanation.stages import price_stages
-from bert_export.tasks import TASKS
 from scripts.goldens.folder import (
     GRAPHS,
     UPDATE,
@@ -28,6 +27,7 @@ from scripts.goldens.recipes import distinct_recipes
 from scripts.goldens.text import graph_text
 from scripts.goldens.tiny import SIZES, TinyTrace
 from scripts.goldens.update_graphs import main
+from tests.support import ONE_GRAPH
 
 pytestmark = pytest.mark.long
 
@@ -35,10 +35,10 @@ pytestmark = pytest.mark.long
 @cache
 def tiny_trace(task: str) -> TinyTrace:
     """Traced once for all tests of a process."""
-    return TinyTrace(TASKS[task])
+    return TinyTrace(ONE_GRAPH[task])
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(ONE_GRAPH))
 def test_graphs_are_as_reviewed(task: str) -> None:
     changes = []
     for name, new in expected_files(tiny_trace(task)):
@@ -55,7 +55,7 @@ def test_graphs_are_as_reviewed(task: str) -> None:
         )
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(ONE_GRAPH))
 def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
     axes = {"batch": 2, "choices": 3, "sequence": 5, "masked": 4, "past": 3, "total": 8}
     for target, precision in distinct_recipes():
@@ -71,7 +71,7 @@ def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(ONE_GRAPH))
 def test_a_session_with_default_options_answers_bit_for_bit(
     task: str, precision: str, tmp_path: Path
 ) -> None:
@@ -106,7 +106,7 @@ def test_every_form_has_a_graph_of_every_task() -> None:
     files = {path.name for path in GRAPHS.glob("*.onnx.txt")}
     assert files == {
         f"{task}.{target}.{precision}.onnx.txt"
-        for task in TASKS
+        for task in ONE_GRAPH
         for target, precision in distinct_recipes()
     }
 
