@@ -26,7 +26,13 @@ from bert_export.runtime.batching import Row
 from bert_export.runtime.pipelines.text2text_generation import TextToTextPipeline
 from bert_export.runtime.tokenization import Tokenizer
 
-__all__ = ["MaskedWordScorer", "NextWordScorer", "PretrainingGold", "PretrainingScorer"]
+__all__ = [
+    "AnswerWordScorer",
+    "MaskedWordScorer",
+    "NextWordScorer",
+    "PretrainingGold",
+    "PretrainingScorer",
+]
 
 _UNKNOWN = -1  # in the place of an id that the text does not tell
 Ids = NDArray[np.int64]
@@ -182,12 +188,10 @@ class AnswerWordScorer(NextWordScorer):
         summaries = [record.get("summary") for record in data.records]
         rows, gold = [], []
         for (row,), summary in zip(pipeline.encode_items(items, settings), summaries, strict=True):
-            told = isinstance(summary, str)
-            ids = (
-                pipeline.encode_items([summary], settings)[0][0].input_ids
-                if told
-                else row.input_ids
-            )[1:]  # behind [CLS]
+            ids, told = row.input_ids[1:], False  # behind [CLS]
+            if isinstance(summary, str):
+                ((answer,),) = pipeline.encode_items([summary], settings)
+                ids, told = answer.input_ids[1:], True
             place = int(rng.integers(0, max(1, len(ids))))
             gold.append(int(ids[place]) if told and place < len(ids) else _UNKNOWN)
             rows.append((pipeline.teach(row, ids[:place]),))

@@ -13,7 +13,9 @@ import transformers
 
 import bert_export
 from bert_export.bundle import read_manifest
+from bert_export.datasets import DataSet
 from bert_export.errors import BundleError, InputError, TargetError, TaskError
+from bert_export.evaluation.words import AnswerWordScorer
 from bert_export.exporter import Export
 from bert_export.runtime.pipelines.text2text_generation import TextToTextPipeline
 from bert_export.runtime.sessions.encoder_decoder import EncoderDecoderSession, open_text_cache
@@ -229,6 +231,29 @@ def test_the_raw_graphs_check_what_they_are_given(pipeline: TextToTextPipeline) 
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             pipeline.run(wrong)
+
+
+def test_summaries_are_scored_word_by_word(pipeline: TextToTextPipeline, checkpoint: Path) -> None:
+    model = transformers.EncoderDecoderModel.from_pretrained(checkpoint)
+    pairs = [(text, TEXTS[index - 1]) for index, text in enumerate(TEXTS)] * 4
+    rows = tuple({"text": text, "summary": summary} for text, summary in pairs)
+    places = tuple(f"line {number}" for number in range(1, len(rows) + 1))
+    data = DataSet("summaries.jsonl", "0" * 64, rows, places)
+    examples = AnswerWordScorer("next-token accuracy").prepare(pipeline, data, 0)
+    right = []
+    for (row,), gold in zip(examples.rows, examples.gold or (), strict=True):
+        taught = (row.extra or {})["decoder_input_ids"]
+        with torch.inference_mode():
+            logits = model(
+                input_ids=torch.from_numpy(row.input_ids)[None],
+                decoder_input_ids=torch.from_numpy(taught)[None],
+                use_cache=False,
+            ).logits[0, -1]
+        right.append(int(logits.argmax()) == gold)
+    scored = bert_export.evaluate(pipeline, data, against=pipeline)
+    assert scored.scores["next-token accuracy"] == pytest.approx(sum(right) / len(right))
+    assert scored.reference is not None
+    assert scored.reference.agreement == pytest.approx(1.0)
 
 
 def test_int8_agrees_on_both_halves(
