@@ -287,12 +287,17 @@ class MissingExtraError(BertExportError, ImportError):
     Args:
         feature: What the user asked for.
         extra: The extra of this package that brings the dependency.
+        needs: What it needs and why that is not there, where there is more to say of it.
+        build: The command that builds it once the extra is there.
     """
 
-    def __init__(self, feature: str, *, extra: str) -> None:
+    def __init__(
+        self, feature: str, *, extra: str, needs: str | None = None, build: str | None = None
+    ) -> None:
+        commands = [f"pip install 'bert-export[{extra}]'"] + ([build] if build else [])
         super().__init__(
-            f"{feature} needs an optional dependency that is not installed",
-            fix=f"Run: pip install 'bert-export[{extra}]'",
+            f"{feature} needs {needs or 'an optional dependency that is not installed'}",
+            fix=f"Run: {' && '.join(commands)}",
         )
 
 

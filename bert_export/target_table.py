@@ -58,9 +58,16 @@ class Target:
         module: With its recipes, number formats and checks, imported when it is first used; see
             :class:`bert_export.targets.target_module.TargetModule`.
         session: ``module:function`` below :mod:`bert_export.runtime.sessions` that opens an engine.
+        text_session: The same for its graph that takes texts; ``None`` where it can have none.
+        takes_halves: Whether its engine may be two graphs, an encoder's and a decoder's.
         session_options: Options of that function, see
             :class:`bert_export.runtime.sessions.SessionOptions`.
+        standing: ``module:function`` likewise, that says how it stands on this machine beside other
+            targets, see :data:`bert_export.runtime.engine_choice.Standing`; ``None`` where it is
+            taken to be able to run.
         builder: Of its engine file; ``None`` where the engine reads the graph file itself.
+        suffix: Of its graph's file: ``.json`` where that is a program
+            (:mod:`bert_export.bundle.program`) and no ONNX graph.
         extra: Of this package that it needs; ``None`` where the package itself is enough.
         packages: Distributions whose versions decide how it answers and how fast.
     """
@@ -72,8 +79,12 @@ class Target:
     device: Device
     module: str
     session: str
+    takes_halves: bool = False
+    text_session: str | None = None
     session_options: tuple[str, ...] = ()
+    standing: str | None = None
     builder: Builder | None = None
+    suffix: str = ".onnx"
     extra: str | None = None
     packages: tuple[str, ...]
 
@@ -85,7 +96,12 @@ class Target:
     @property
     def graph_file(self) -> str:
         """Name of its graph in a bundle."""
-        return f"{self.name}.onnx"
+        return f"{self.name}{self.suffix}"
+
+    @property
+    def text_graph_file(self) -> str:
+        """Name in a bundle of its graph that takes texts."""
+        return f"{self.name}.text.onnx"
 
     @property
     def encoder_file(self) -> str:
@@ -109,6 +125,8 @@ TARGETS: Mapping[str, Target] = {
             device="cpu",
             module="bert_export.targets.onnxruntime",
             session="onnxruntime:open_engine",
+            takes_halves=True,
+            text_session="onnxruntime:open_text_graph",
             session_options=("threads", "providers"),
             packages=("onnxruntime",),
         ),
@@ -119,9 +137,23 @@ TARGETS: Mapping[str, Target] = {
             device="cpu",
             module="bert_export.targets.openvino",
             session="openvino:open_engine",
+            takes_halves=True,
             session_options=("threads", "hint", "cache", "shapes"),
             extra="openvino",
             packages=("openvino",),
+        ),
+        Target(
+            name="native",
+            summary="this package's own kernels, on rows that are not padded",
+            precisions=("fp32", "bf16", "int8"),
+            device="cpu",
+            module="bert_export.targets.native",
+            session="native:open_engine",
+            session_options=("threads",),
+            standing="native:standing",
+            suffix=".json",
+            extra="native",
+            packages=("bert-export",),
         ),
         Target(
             name="onnxruntime-cuda",

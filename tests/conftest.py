@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import functools
 import os
 import signal
 
@@ -13,7 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Workers of a parallel run are told of a terminal of 80 columns; what is printed here has none.
 os.environ.pop("COLUMNS", None)
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,23 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def traces(run_folder: Path) -> None:
     """Every graph is traced once in a run: workers and the commands that they start share it."""
     os.environ.setdefault(CACHE_VARIABLE, str(run_folder / "traces"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def translations() -> Iterator[None]:
+    """The exporter reads its table of translations once, and not for every graph anew."""
+    export = torch.onnx.export
+
+    def export_with_one_table(*arguments: Any, **options: Any) -> Any:
+        with contextlib.suppress(ImportError, AttributeError):  # another release of torch
+            table = import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+            if not hasattr(table.from_torchlib, "cache_info"):
+                table.from_torchlib = staticmethod(functools.cache(table.from_torchlib))
+        return export(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export_with_one_table)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,40 @@ def run(command: Sequence[str], home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def isolated() -> list[str]:
+def isolated() -> list[str] | None:
     """The command that runs another in a network of its own, which leads nowhere."""
     if shutil.which("unshare") is not None:
         for options in (["-n"], ["-r", "-n"]):
             command = ["unshare", *options, sys.executable, "-c", "pass"]
             if subprocess.run(command, capture_output=True, check=False).returncode == 0:
                 return command[:-2]
-    pytest.skip("this machine lets no process have a network of its own (unshare -n)")
+    return None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines(
+    bundle: Export, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Both engines at once, for as long as the slower of them waits before it asks for its host.
+
+    They answer before the first test of this file and are heard by its last: the wait is long.
+    """
+    python = isolated()
+    program = f"{ASKED}{ANSWER}time.sleep({PATIENCE})\nprint(asked())"
+    children = [
+        subprocess.Popen(
+            [*python, "-c", program, str(bundle.path), engine.target],
+            stdout=subprocess.PIPE,
+            env=environment(tmp_path_factory.mktemp("home")),
+            text=True,
+        )
+        for engine in bundle.manifest.engines
+        if python is not None
+    ]
+    yield children
+    for child in children:
+        child.kill()
+        child.communicate()
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
@@ -97,27 +123,6 @@ def test_a_home_that_cannot_be_written_to_is_quiet(bundle: Export, tmp_path: Pat
     command = [sys.executable, "-m", "bert_export.cli", "run", str(bundle.path), "Ada Lovelace"]
     done = run(command, home)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_no_host_is_looked_up(bundle: Export, tmp_path: Path) -> None:
-    """Both engines at once, for as long as the slower of them waits before it asks."""
-    python = isolated()
-    lookup = "import socket\ntry: socket.getaddrinfo('example.org', 80)\nexcept OSError: pass\n"
-    control = run([*python, "-c", f"{ASKED}{lookup}print(asked())"], tmp_path)
-    assert int(control.stdout) > 0, "a look-up is seen here"
-    program = f"{ASKED}{ANSWER}time.sleep({PATIENCE})\nprint(asked())"
-    children = [
-        subprocess.Popen(
-            [*python, "-c", program, str(bundle.path), engine.target],
-            stdout=subprocess.PIPE,
-            env=environment(tmp_path),
-            text=True,
-        )
-        for engine in bundle.manifest.engines
-    ]
-    assert [child.communicate(timeout=120)[0].strip() for child in children] == ["0"] * len(
-        children
-    )
 
 
 def test_who_wants_telemetry_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +192,15 @@ def offences(log: Path) -> tuple[list[str], list[str]]:
         ):
             writes.append(line)
     return sockets, writes
+
+
+def test_no_host_is_looked_up(engines: list[subprocess.Popen[str]], tmp_path: Path) -> None:
+    """The last of this file: see the fixture."""
+    python = isolated()
+    if python is None:
+        pytest.skip("this machine lets no process have a network of its own (unshare -n)")
+    lookup = "import socket\ntry: socket.getaddrinfo('example.org', 80)\nexcept OSError: pass\n"
+    control = run([*python, "-c", f"{ASKED}{lookup}print(asked())"], tmp_path)
+    assert int(control.stdout) > 0, "a look-up is seen here"
+    assert engines
+    assert {child.communicate(timeout=120)[0].strip() for child in engines} == {"0"}

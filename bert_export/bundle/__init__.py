@@ -64,6 +64,8 @@ from bert_export.bundle.schema import (
     RefusalRecord,
     SearchRecord,
     TensorSpec,
+    TextCheckRecord,
+    TextGraphRecord,
     TokenizerRecord,
 )
 from bert_export.bundle.whole_files import whole_file, write_whole
@@ -104,6 +106,8 @@ __all__ = [
     "RefusalRecord",
     "SearchRecord",
     "TensorSpec",
+    "TextCheckRecord",
+    "TextGraphRecord",
     "TokenizerRecord",
     "check_graph",
     "check_opset",

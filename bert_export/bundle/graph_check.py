@@ -5,7 +5,7 @@ edited. Every engine would answer something, most of them without a word. So who
 engine compares first, in one place for all engines:
 
 - the task is one that the traced head serves;
-- the graph file's inputs and outputs are those of its record, name by name and axis by axis;
+- inputs and outputs of its graph files are those of their records, name by name, axis by axis;
 - they are the task's, with as many labels as the manifest names;
 - every file that the graph reads weights from is listed with its hash.
 """
@@ -19,7 +19,15 @@ from bert_export.bundle.graph_file import read_graph_file
 from bert_export.bundle.schema import EngineRecord, GraphRecord, Manifest, TensorSpec
 from bert_export.errors import BundleError, shown
 from bert_export.tasks import Task, find_task
-from bert_export.tasks.interface import GraphTensor, has_source, split_interface
+from bert_export.tasks.interface import (
+    GraphInterface,
+    GraphTensor,
+    has_source,
+    is_inner_output,
+    split_interface,
+    text_interface,
+    with_inner_outputs,
+)
 
 __all__ = ["check_graph"]
 
@@ -49,6 +57,8 @@ def check_graph(folder: Path, manifest: Manifest, engine: EngineRecord) -> None:
     for record in engine.graph.graphs:
         _check_file(folder, manifest, record)
     _check_task(folder, task, manifest, engine)
+    if engine.text is not None:
+        _check_file(folder, manifest, engine.text.graph)
 
 
 def _check_file(folder: Path, manifest: Manifest, record: GraphRecord) -> None:
@@ -77,7 +87,7 @@ def _check_file(folder: Path, manifest: Manifest, record: GraphRecord) -> None:
 
 
 def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineRecord) -> None:
-    """Compare a record's interface with those that graphs of its task may have."""
+    """Compare a record's interfaces with those that graphs of its task may have."""
     model = manifest.model
     sizes = {
         "labels": len(manifest.labels),
@@ -91,12 +101,46 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
             got=f"{len(manifest.labels)} labels",
             fix=_AGAIN,
         )
-    graph = engine.graph
     interfaces = task.graph_interfaces(
         layers=model.num_hidden_layers,
         heads=model.num_attention_heads,
         head_size=model.hidden_size // model.num_attention_heads,
     )
+    asked = {
+        spec.name.partition(".")[0] for spec in engine.graph.outputs if is_inner_output(spec.name)
+    }
+    if asked:
+        interfaces = tuple(
+            with_inner_outputs(
+                interface,
+                asked,
+                layers=model.num_hidden_layers,
+                heads=model.num_attention_heads,
+            )
+            for interface in interfaces
+        )
+    fits = _check_interface(
+        f"bundle {folder} has a graph for {engine.target} that does not fit its task {task.name}",
+        engine.graph,
+        interfaces,
+        sizes,
+    )
+    if engine.text is not None:
+        form, offsets = engine.text.form, task.text_offsets
+        texts = text_interface(fits, form, offsets=offsets) if form in task.text_forms else None
+        _check_interface(
+            f"bundle {folder} has a text graph for {engine.target} that does not fit its task "
+            f"{task.name}",
+            engine.text.graph,
+            () if texts is None else (texts,),
+            sizes,
+        )
+
+
+def _check_interface(
+    what: str, graph: GraphRecord, interfaces: Sequence[GraphInterface], sizes: Mapping[str, int]
+) -> GraphInterface:
+    """The one of some interfaces that a graph has."""
     for interface in interfaces:
         # An encoder-decoder's whole interface is that of two graphs.
         parts = split_interface(interface) if has_source(interface.inputs) else (interface,)
@@ -104,16 +148,17 @@ def _check_task(folder: Path, task: Task, manifest: Manifest, engine: EngineReco
             _fits(own.inputs, part.inputs, {}) and _fits(own.outputs, part.outputs, sizes)
             for own, part in zip(graph.graphs, parts, strict=True)
         ):
-            return
+            return interface
     raise BundleError(
-        f"bundle {folder} has a graph for {engine.target} that does not fit its task {task.name}",
+        what,
         expected=" or ".join(
             dict.fromkeys(
                 f"({_listed(_sized(interface.inputs, {}))}) => "
                 f"({_listed(_sized(interface.outputs, sizes))})"
                 for interface in interfaces
             )
-        ),
+        )
+        or "none",
         got=f"({_listed(graph.inputs)}) => ({_listed(graph.outputs)})",
         fix=_AGAIN,
     )

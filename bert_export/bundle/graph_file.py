@@ -1,9 +1,9 @@
 """What a graph file says of itself: its inputs, its outputs and the files that its weights lie in.
 
-An ONNX file is one protocol buffer, a ``ModelProto``. Services have no ``onnx`` package, and need
-three things of it only, so this file reads the wire format: a message is a row of fields, each a
-number with its wire type, and a value. Weights lie beside the graph, so that a graph file is small
-and takes about a millisecond.
+A program says so in its own words (:mod:`bert_export.bundle.program`). An ONNX file is one protocol
+buffer, a ``ModelProto``. Services have no ``onnx`` package, and need three things of it only, so
+this file reads the wire format: a message is a row of fields, each a number with its wire type, and
+a value. Weights lie beside the graph, so that a graph file is small and takes about a millisecond.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bert_export.bundle.program import PROGRAM_SUFFIX, read_program
 from bert_export.bundle.schema import TensorSpec
 from bert_export.errors import BundleError, one_line
 from bert_export.regular_files import read_regular
@@ -55,7 +56,7 @@ _DTYPES = {
     5: "int16",
     6: "int32",
     7: "int64",
-    8: "object",
+    8: "string",
     9: "bool",
     10: "float16",
     11: "float64",
@@ -90,8 +91,12 @@ def read_graph_file(path: Path) -> GraphFile:
     """Read a graph file's interface and the names of its weight files.
 
     Raises:
-        BundleError: The file is missing, unreadable or no ONNX graph.
+        BundleError: The file is missing, unreadable or neither an ONNX graph nor a program.
     """
+    if path.suffix == PROGRAM_SUFFIX:
+        program = read_program(path)
+        interface = program.interface
+        return GraphFile(interface.inputs, interface.outputs, frozenset((program.weights,)))
     try:
         return _graph_file(memoryview(read_regular(path, most=_MOST_BYTES)))
     except (OSError, ValueError) as error:

@@ -157,9 +157,7 @@ def _named_files(manifest: Manifest) -> Iterator[str]:
     """Files that an entry of the manifest reads by name."""
     yield manifest.tokenizer.file
     for engine in manifest.engines:
-        yield from (graph.file for graph in engine.graph.graphs)
-        if engine.build.engine is not None:
-            yield engine.build.engine.file
+        yield from engine.files
 
 
 def verify_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from bert_export.errors import TracingError
 from bert_export.target_table import DEFAULT_TARGET
+from bert_export.tasks.interface import TextForm
 
 __all__ = [
     "AUTO",
@@ -146,6 +147,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         shapes: Rows x tokens that :data:`AUTO` measures, such as ``1x16,8x128``; when ``None``, the
             usual ones as far as the checkpoint's rows reach.
         opset: ONNX opset.
+        text_input: Whether each target gets a second graph, which takes texts; or the form of its
+            texts, where the task has several.
         calibration: Name of a built-in set, or a file as
             :func:`bert_export.datasets.read_dataset` takes it; the task's own set when ``None``.
         quantization: How INT8 is done; the defaults when ``None``.
@@ -162,6 +165,10 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         engines: For which GPUs and shapes targets with a builder of their own get their engine;
             they get their graph alone when ``None``.
         threads: Threads inside an operator while calibrating, verifying and timing.
+        outputs: Inner values that graphs give beside the head's answers, of
+            :data:`bert_export.tasks.interface.INNER_OUTPUTS`.
+        pooled_layers: A sentence's vector is pooled from the mean of the last so many layers'
+            states; from the last layer's alone when ``None``.
     """
 
     task: str | None = None
@@ -172,6 +179,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     targets: tuple[str, ...] = (DEFAULT_TARGET,)
     shapes: str | None = None
     opset: int = DEFAULT_OPSET
+    text_input: bool | TextForm = False
     calibration: str | None = None
     quantization: QuantizationOptions | None = None
     cpu: str | None = None
@@ -182,6 +190,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     label_map: dict[str, str] = {}
     engines: EngineOptions | None = None
     threads: int | None = None
+    outputs: tuple[str, ...] = ()
+    pooled_layers: int | None = None
 
     @property
     def is_auto(self) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from bert_export.bundle.request import ExportRequest
 from bert_export.errors import BundleError
+from bert_export.tasks.interface import TextForm
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -38,6 +39,8 @@ __all__ = [
     "RefusalRecord",
     "SearchRecord",
     "TensorSpec",
+    "TextCheckRecord",
+    "TextGraphRecord",
     "TokenizerRecord",
 ]
 
@@ -53,7 +56,7 @@ class TensorSpec(Record, frozen=True, kw_only=True):
 
     Args:
         name: The ONNX name.
-        dtype: numpy's name for it, such as ``int64``.
+        dtype: numpy's name for it, such as ``int64``; ``string`` for texts.
         shape: One entry per axis: a size, or the name of a dynamic axis.
         below: Values are at least 0 and less than this, the rows of the table that they are looked
             up in; ``None`` where nothing bounds them. Engines differ in what they do beyond it.
@@ -445,6 +448,44 @@ class BuildRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     engine: BuiltRecord | None = None
 
 
+class TextCheckRecord(Record, frozen=True, kw_only=True):
+    """How a graph's ids were compared with the tokenizer's; not one differs.
+
+    Args:
+        library: What was compared with, such as ``tokenizers 0.22.2``.
+        max_lengths: Tokens per row that were tried: real texts with each, others with one of them.
+        code_points: Characters, each alone, between letters and after an accent.
+        texts: Real ones.
+        hostile: Texts that were put together at random.
+        pairs: Of texts, in all relations of their lengths.
+        seed: Of what was put together.
+        answered: Rows whose outputs are, bit for bit, those of the graph that takes ids.
+    """
+
+    library: str
+    max_lengths: tuple[int, ...]
+    code_points: int
+    texts: int
+    hostile: int
+    pairs: int
+    seed: int
+    answered: int
+
+
+class TextGraphRecord(Record, frozen=True, kw_only=True):
+    """A graph that takes texts, makes their ids itself and answers as the engine's own graph does.
+
+    Args:
+        form: Of the texts.
+        graph: The file and its interface.
+        check: What was compared before it was written.
+    """
+
+    form: TextForm
+    graph: GraphRecord
+    check: TextCheckRecord
+
+
 class EngineRecord(Record, frozen=True, kw_only=True):
     """The bundle's graph for one target, how it came about and what was proved of it.
 
@@ -455,6 +496,7 @@ class EngineRecord(Record, frozen=True, kw_only=True):
         quantization: Every choice behind an INT8 graph.
         parity: The parity check's figures.
         build: Of targets with a builder of their own.
+        text: The graph that takes texts, where there is one.
     """
 
     target: str
@@ -464,6 +506,19 @@ class EngineRecord(Record, frozen=True, kw_only=True):
     quantization: QuantizationPlan | None = None
     parity: ParityRecord | None = None
     build: BuildRecord = BuildRecord()
+    text: TextGraphRecord | None = None
+
+    @property
+    def graph_files(self) -> tuple[str, ...]:
+        """Its graphs, whose weights lie in the bundle's file of them."""
+        own = tuple(graph.file for graph in self.graph.graphs)
+        return own if self.text is None else (*own, self.text.graph.file)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The entry's own files: its graphs, and the engine that was built."""
+        built = self.build.engine
+        return self.graph_files if built is None else (*self.graph_files, built.file)
 
 
 class CandidateRecord(Record, frozen=True, kw_only=True):

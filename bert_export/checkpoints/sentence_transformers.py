@@ -86,6 +86,7 @@ class SentenceModules:
 
     Args:
         pooling: Modes of :data:`POOLING_MODES`; their vectors are concatenated in this order.
+        pooled_layers: A token's vector is the mean of its states behind the last so many layers.
         include_prompt: Whether a prompt's tokens are pooled too.
         dense: Linear layers after the pooling.
         normalize: Whether the result is scaled to length 1.
@@ -99,6 +100,7 @@ class SentenceModules:
     """
 
     pooling: tuple[str, ...] = ("mean",)
+    pooled_layers: int = 1
     include_prompt: bool = True
     dense: tuple[Dense, ...] = ()
     normalize: bool = False

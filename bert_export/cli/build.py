@@ -12,7 +12,9 @@ from bert_export.cli.doubts import print_doubts
 from bert_export.cli.engine_options import engine_options, read_engine_options
 from bert_export.cli.extras import export_extra
 from bert_export.cli.option_groups import Command, option_group
+from bert_export.errors import InputError
 from bert_export.target_table import TARGETS, find_target
+from bert_export.tasks import TextForm
 
 if TYPE_CHECKING:  # building needs PyTorch, the help does not
     from bert_export.exporter import Export
@@ -31,11 +33,22 @@ _running = option_group("Running and printing")
     "targets",
     type=values.TARGET,
     multiple=True,
-    required=True,
     help=f"May be repeated: {', '.join(TARGETS)}.",
 )
 @_output(
     "--precision", type=values.PRECISION, help="Of the targets.  [default: the default engine's]"
+)
+@_output(
+    "--text-input",
+    "text_input",
+    flag_value="task",
+    help="A second graph for each target that can have one, which takes texts.",
+)
+@_output(
+    "--text-pair-input",
+    "text_input",
+    flag_value="pair",
+    help="The same for pairs of texts, where the task takes either.",
 )
 @_output("--force", is_flag=True, help="Make targets anew that BUNDLE serves already.")
 @_input("--model", type=values.MODEL, help="Where the checkpoint is now.  [default: where it was]")
@@ -60,6 +73,7 @@ def build_command(
     *,
     targets: tuple[str, ...],
     precision: str | None,
+    text_input: str | None,
     force: bool,
     model: str | None,
     calibration: str | None,
@@ -78,12 +92,16 @@ def build_command(
     The options are those that the bundle's manifest keeps, so that INT8 weights come out the same
     and are stored once; an accuracy budget holds for the new engines too. The bundle is replaced
     when everything is verified, and untouched before. A target that BUNDLE has the graph of already
-    gets its engine, for the GPUs and shapes that are named.
+    gets its engine, for the GPUs and shapes that are named. Text input alone needs no checkpoint.
     """
     from bert_export.cli.search import broken_budget_shown
     from bert_export.cli.stages import DrawnStages
 
     with usage_errors():
+        if not targets and text_input is None:
+            raise InputError(
+                "target is not given", expected=f"--target, one of {', '.join(TARGETS)}", got="none"
+            )
         for target in targets:
             find_target(target, precision)
         engines = read_engine_options(
@@ -109,6 +127,7 @@ def build_command(
                 threads=threads,
                 engines=engines,
                 engine_cache=engine_cache,
+                text_input=_form(text_input),
                 force=force,
                 listener=listener,
             )
@@ -120,6 +139,13 @@ def build_command(
             )
             print_doubts([engine for engine in done.manifest.engines if engine.target in targets])
             stdout.print(f"{done.path} serves {served}")
+
+
+def _form(typed: str | None) -> bool | TextForm:
+    """The text input that was typed in one of its forms."""
+    if typed is None:
+        return False
+    return "pair" if typed == "pair" else True
 
 
 def _told(done: Export) -> dict[str, object]:

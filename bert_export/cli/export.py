@@ -28,6 +28,7 @@ from bert_export.cli.option_groups import Command, option_group
 from bert_export.errors import InputError, shown
 from bert_export.target_table import DEFAULT_TARGET, TARGETS
 from bert_export.tasks import TASKS, find_task
+from bert_export.tasks.interface import INNER_OUTPUTS, named_outputs
 
 if TYPE_CHECKING:  # the export needs PyTorch, the help does not
     from bert_export.explanation import Explanation
@@ -87,7 +88,30 @@ _running = option_group("Running and printing")
     f"measurement.  [default: {DEFAULT_TARGET}]",
 )
 @_output("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
+@_output(
+    "--text-input",
+    "text_input",
+    flag_value="task",
+    help="A second graph beside each target's, which takes texts: without a tokenizer beside it.",
+)
+@_output(
+    "--text-pair-input",
+    "text_input",
+    flag_value="pair",
+    help="The same for pairs of texts, where the task takes either.",
+)
 @_output("--opset", type=values.OPSET, help=f"ONNX opset of the graph.  [default: {DEFAULT_OPSET}]")
+@_output(
+    "--outputs",
+    metavar="NAMES",
+    help=f"Inner values beside the answers, by commas: {', '.join(INNER_OUTPUTS)}.",
+)
+@_output(
+    "--pooled-layers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Sentence vectors from the mean of the last N layers' states.  [default: 1]",
+)
 @_output("--force", is_flag=True, help="Replace a bundle that exists, atomically.")
 @_int8(
     "--calibration",
@@ -148,6 +172,9 @@ def export_command(
     targets: tuple[str, ...],
     shapes: str | None,
     opset: int | None,
+    outputs: str | None,
+    pooled_layers: int | None,
+    text_input: str | None,
     force: bool,
     calibration: str | None,
     calibration_method: str | None,
@@ -187,6 +214,7 @@ def export_command(
             "targets": targets or None,
             "shapes": shapes,
             "opset": opset,
+            "text_input": True if text_input == "task" else text_input,
             "calibration": calibration,
             "quantization": _quantization(int8_mode, calibration_method, base.quantization),
             "cpu": cpu,
@@ -205,6 +233,8 @@ def export_command(
                 base=base.engines,
             ),
             "threads": threads,
+            "outputs": None if outputs is None else named_outputs(outputs),
+            "pooled_layers": pooled_layers,
         }
         given = {name: value for name, value in typed.items() if value is not None}
         request = msgspec.structs.replace(base, **given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,11 +11,13 @@ from rich.table import Table
 
 from bert_export.bundle import (
     EngineRecord,
+    GraphRecord,
     LayerPlan,
     Manifest,
     SearchRecord,
     read_bundle,
 )
+from bert_export.bundle.program import PROGRAM_SUFFIX
 from bert_export.cli import values
 from bert_export.cli.auto_target import print_auto_target
 from bert_export.cli.console import errors_on_one_line, print_json, size_text, stdout
@@ -57,7 +60,13 @@ def inspect_command(
         print_table(_summary(manifest))
         print_auto_target(manifest)
         for engine in engines:
-            found = [_interface(engine), _plan(engine), _parity(engine), _texts(engine)]
+            found = [
+                _interface(engine),
+                *_texts_in(engine),
+                _plan(engine),
+                _parity(engine),
+                _texts(engine),
+            ]
             if layers:
                 found.append(_layers(engine))
             for table in found:
@@ -158,13 +167,34 @@ def _summary(manifest: Manifest) -> Table:
 
 
 def _interface(engine: EngineRecord) -> Table:
-    last = engine.graph
-    files = " and ".join(graph.file for graph in last.graphs)
-    title = f"\n{engine.target} {engine.precision}: {files}, opset {last.opset}"
+    return _graph(engine.graph, f"{engine.target} {engine.precision}")
+
+
+def _texts_in(engine: EngineRecord) -> Iterator[Table]:
+    """The graph that takes texts, where there is one, and what was compared of it."""
+    if engine.text is None:
+        return
+    check = engine.text.check
+    yield _graph(engine.text.graph, f"{engine.target} {engine.precision}, texts in")
+    yield facts_table(
+        f"\nids equal those of {check.library}",
+        {
+            "characters": f"{check.code_points:,}, each alone, between letters, after an accent",
+            "texts": f"{check.texts} real, {check.hostile:,} put together, {check.pairs:,} pairs",
+            "tokens per row": ", ".join(map(str, check.max_lengths)),
+            "outputs": f"of {check.answered} rows, bit for bit those of {engine.graph.file}",
+        },
+    )
+
+
+def _graph(graph: GraphRecord, what: str) -> Table:
+    form = "a program" if graph.file.endswith(PROGRAM_SUFFIX) else f"opset {graph.opset}"
+    files = " and ".join(part.file for part in graph.graphs)
+    title = f"\n{what}: {files}, {form}"
     table = table_of(title, "tensor", "name", "dtype", "shape")
-    for graph in last.graphs:
-        half = "" if last.encoder is None else "encoder " if graph is last.encoder else "decoder "
-        for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
+    for part in graph.graphs:
+        half = "" if graph.encoder is None else "encoder " if part is graph.encoder else "decoder "
+        for kind, specs in (("input", part.inputs), ("output", part.outputs)):
             for spec in specs:
                 axes = f"({', '.join(map(str, spec.shape))})"
                 table.add_row(f"{half}{kind}", spec.name, spec.dtype, axes)

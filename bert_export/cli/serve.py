@@ -46,6 +46,7 @@ __all__ = ["serve_command"]
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), help="Tokens of a request.  [default: 16384]"
 )
+@click.option("--max-characters", type=click.IntRange(min=1), help="Of a text.  [default: 100000]")
 @click.option(
     "--api-key-file",
     metavar="FILE",
@@ -65,6 +66,7 @@ def serve_command(
     queue: int | None,
     max_items: int | None,
     max_tokens: int | None,
+    max_characters: int | None,
     api_key_file: str | None,
     ssl_certfile: str | None,
     ssl_keyfile: str | None,
@@ -82,7 +84,12 @@ def serve_command(
             from bert_export.serving.limits import Limits
             from bert_export.serving.server import Service, serve
 
-        given = {"queue": queue, "items": max_items, "tokens": max_tokens}
+        given = {
+            "queue": queue,
+            "items": max_items,
+            "tokens": max_tokens,
+            "characters": max_characters,
+        }
         named = {name: value for name, value in given.items() if value is not None}
         serve(
             Service(

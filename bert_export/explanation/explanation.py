@@ -16,8 +16,10 @@ from bert_export.bundle import (
     read_manifest,
     read_steadily,
 )
+from bert_export.bundle.program import PROGRAM_SUFFIX
 from bert_export.errors import InputError, MissingExtraError, TaskError
 from bert_export.explanation.cost import STAGES, Cost
+from bert_export.explanation.programs import price_program
 
 __all__ = ["Explanation", "PassChanges", "explain"]
 
@@ -105,13 +107,7 @@ def _explain(folder: Path, target: str | None, shape: tuple[int, ...] | None) ->
             got="an encoder's and a decoder's graph",
         )
     axes = _axes(manifest, engine.graph, shape)
-    try:
-        from bert_export.explanation.stages import price_stages
-    except ImportError as error:
-        raise MissingExtraError(f"explain ({error.name})", extra="export") from error
-    priced = price_stages(
-        folder / engine.graph.file, axes=axes, layers=manifest.model.num_hidden_layers
-    )
+    priced = _priced(folder / engine.graph.file, axes=axes, layers=manifest.model.num_hidden_layers)
     summed = {
         stage: reduce(add, (cost for (_, other), cost in priced.items() if other == stage), Cost())
         for stage in STAGES
@@ -129,6 +125,19 @@ def _explain(folder: Path, target: str | None, shape: tuple[int, ...] | None) ->
         ),
         total=reduce(add, summed.values(), Cost()),
     )
+
+
+def _priced(
+    path: Path, *, axes: Mapping[str, int], layers: int
+) -> dict[tuple[int | None, str], Cost]:
+    """The costs of a graph file or a program."""
+    if path.suffix == PROGRAM_SUFFIX:
+        return price_program(path, axes=axes, layers=layers)
+    try:
+        from bert_export.explanation.stages import price_stages
+    except ImportError as error:
+        raise MissingExtraError(f"explain ({error.name})", extra="export") from error
+    return price_stages(path, axes=axes, layers=layers)
 
 
 def _axes(manifest: Manifest, graph: GraphRecord, shape: tuple[int, ...] | None) -> dict[str, int]:

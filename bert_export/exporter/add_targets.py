@@ -54,11 +54,12 @@ from bert_export.exporter.exporting import Export, hash_files
 from bert_export.exporter.float_graph import make_float_graph
 from bert_export.exporter.progress import Listener, Progress
 from bert_export.exporter.refusal import Refusals
-from bert_export.exporter.request import check_request, find_targets
+from bert_export.exporter.request import check_request, find_form, find_targets
 from bert_export.exporter.source import Source, load_source
+from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.passes.lower_opset import LowerOpset
 from bert_export.quantization.linear_layers import QUANTIZED_PREFIXES
-from bert_export.target_table import find_target
+from bert_export.target_table import TARGETS, find_target
 from bert_export.targets.engines import (
     EngineBuilder,
     build_into,
@@ -66,14 +67,14 @@ from bert_export.targets.engines import (
     find_profiles,
 )
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
-from bert_export.tasks import PostProcessing, find_task
+from bert_export.tasks import PostProcessing, TextForm, find_task
 
 __all__ = ["build", "request_of"]
 
 
 def build(
     path: str | Path,
-    targets: str | Sequence[str],
+    targets: str | Sequence[str] = (),
     *,
     precision: str | None = None,
     model: str | Path | None = None,
@@ -82,6 +83,7 @@ def build(
     threads: int | None = None,
     engines: EngineOptions | None = None,
     engine_cache: str | Path | None = None,
+    text_input: bool | TextForm = False,
     force: bool = False,
     build_engine: EngineBuilder = build_into,
     listener: Listener | None = None,
@@ -101,6 +103,8 @@ def build(
             that the bundle serves already is then not exported again but built.
         engine_cache: Folder of engines that were built before; see
             :func:`bert_export.targets.engines.build_into`.
+        text_input: Whether the engines get graphs that take texts too, see
+            :class:`bert_export.bundle.ExportRequest`; as the bundle was exported when false.
         force: Make targets anew that the bundle serves already.
         build_engine: Builds the engines.
         listener: Hears how the export proceeds.
@@ -109,8 +113,8 @@ def build(
         The bundle's path, its new manifest and the stages of the export.
 
     Raises:
-        InputError: No target is named, or the bundle serves one already, or serves the one that
-            is to be built in another precision.
+        InputError: Neither a target nor text input is named, or the bundle serves one already, or
+            serves the one that is to be built in another precision.
         TargetError: There is nothing to do but build an engine, and nothing says for which GPU.
         CheckpointError: The checkpoint is not the one that the bundle was made of.
         DatasetError: The data of the bundle's accuracy budget is gone or another.
@@ -119,8 +123,8 @@ def build(
     """
     folder = Path(path)
     targets = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-    manifest = read_bundle(folder)
-    if not targets:
+    manifest = before = read_bundle(folder)
+    if not targets and text_input is False:
         raise InputError("targets is empty", expected="at least one", got="none")
     new_precision = precision or manifest.engine().precision
     for name in targets:
@@ -133,6 +137,7 @@ def build(
     if engines is not None:
         check_engines(targets, engines)
         find_profiles(engines, manifest.tokenizer.max_length)
+    manifest = _ask_for_texts(folder, manifest, text_input, new=missing)
     request = _request_for(manifest, missing, new_precision)
     request = msgspec.structs.replace(
         request,
@@ -150,6 +155,7 @@ def build(
     with replace_folder(folder, force=True) as new:
         _copy_files(folder, new, manifest, dropped=missing)
         added = _add(folder, new, manifest, request, given, progress) if missing else manifest
+        added = _add_texts(folder, new, added, progress)
         if engines is not None:
             built = build_engines(
                 [engine for engine in added.engines if engine.target in targets],
@@ -164,8 +170,64 @@ def build(
             added = msgspec.structs.replace(added, engines=tuple(by_target.values()))
         written = msgspec.structs.replace(added, files=hash_files(new))
         write_manifest(new, written)
-        check_unchanged(folder, manifest, f"built for {', '.join(targets)}")
+        check_unchanged(folder, before, f"built for {', '.join(targets) or 'texts'}")
     return Export(folder, written, tuple(progress.stages))
+
+
+def _ask_for_texts(
+    folder: Path,
+    manifest: Manifest,
+    asked: bool | TextForm,  # noqa: FBT001 - as the request has it
+    *,
+    new: Sequence[str],
+) -> Manifest:
+    """The manifest with a request for graphs that take texts, where it is asked for.
+
+    Args:
+        folder: Of the bundle.
+        manifest: As it is.
+        asked: As :class:`bert_export.bundle.ExportRequest` has it.
+        new: Targets that are made anew.
+
+    Raises:
+        InputError: The task or no target has such graphs, or there are some already.
+        TokenizerError: The tokenizer has no exact form in a graph.
+    """
+    form = find_form(find_task(manifest.task), asked)
+    if form is None:
+        return manifest
+    stay = [engine for engine in manifest.engines if engine.target not in new]
+    able = [name for name, target in TARGETS.items() if target.text_session is not None]
+    served = [*(engine.target for engine in stay), *new]
+    if not any(name in able for name in served):
+        raise InputError(
+            "bundle serves no target that has a graph that takes texts",
+            expected=" or ".join(able),
+            got=", ".join(served),
+            fix=f"Add --target {able[0]}",
+        )
+    for engine in stay:
+        if engine.text is not None:
+            raise InputError(
+                f"bundle {folder} has a graph that takes texts already",
+                expected="none",
+                got=engine.text.graph.file,
+                fix=f"Leave --text-input out, or add --target {engine.target} --force",
+            )
+    request = msgspec.structs.replace(request_of(manifest), text_input=form)
+    plan_texts(folder, manifest)
+    return msgspec.structs.replace(manifest, request=request)
+
+
+def _add_texts(old: Path, new: Path, manifest: Manifest, progress: Progress) -> Manifest:
+    """Write the graphs that take texts, where the bundle's request asks for them."""
+    if manifest.request is None or manifest.request.text_input is False:
+        return manifest
+    if not (new / WEIGHTS_FILE).exists():
+        graphs = [file for engine in manifest.engines for file in engine.graph_files]
+        _lay_down_again(old, new, manifest, graphs)
+    engines = write_text_graphs(new, manifest, manifest.engines, progress=progress)
+    return msgspec.structs.replace(manifest, engines=engines)
 
 
 def request_of(manifest: Manifest) -> ExportRequest:
@@ -193,7 +255,8 @@ def _request_for(manifest: Manifest, targets: Sequence[str], precision: str) -> 
     if plan is not None and request.precision != "int8":
         request = _with_plan(request, plan)
     request = request.for_targets(targets, precision)
-    return msgspec.structs.replace(request, engines=None)
+    # Not every target has graphs that take texts; those that have get theirs at the end.
+    return msgspec.structs.replace(request, engines=None, text_input=False)
 
 
 def _with_plan(request: ExportRequest, plan: QuantizationPlan) -> ExportRequest:
@@ -255,7 +318,7 @@ def _check_eval_data(folder: Path, request: ExportRequest) -> None:
 def _copy_files(folder: Path, new: Path, manifest: Manifest, *, dropped: Sequence[str]) -> None:
     """Copy the bundle's files but for those of the engines that are made anew."""
     dead = {
-        name for engine in manifest.engines if engine.target in dropped for name in _files(engine)
+        name for engine in manifest.engines if engine.target in dropped for name in engine.files
     }
     for name in manifest.files.keys() - dead:
         shutil.copyfile(folder / name, new / name)
@@ -290,7 +353,7 @@ def _add(
     if plan is not None and plan.search is not None:
         calibrated = keep_known_layers(calibrated, plan.search, folder=new, progress=progress)
     others = [engine for engine in manifest.engines if engine.target not in request.targets]
-    graphs = [graph.file for engine in others for graph in engine.graph.graphs]
+    graphs = [file for engine in others for file in engine.graph_files]
     if len(others) < len(manifest.engines) or WEIGHTS_FILE not in manifest.files:
         _lay_down_again(old, new, manifest, graphs)
     written = write_engines(
@@ -317,7 +380,7 @@ def _lay_down_again(old: Path, new: Path, manifest: Manifest, graphs: Sequence[s
     with WeightStore(new) as store:
         copy_graphs(old, graphs, store)
     named = {manifest.tokenizer.file, WEIGHTS_FILE}
-    named |= {name for engine in manifest.engines for name in _files(engine)}
+    named |= {name for engine in manifest.engines for name in engine.files}
     for name in manifest.files.keys() - named:
         (new / name).unlink()
 
@@ -418,10 +481,3 @@ def _opset(manifest: Manifest) -> int:
         if not any(step.name == LowerOpset.name and step.rewritten for step in engine.passes)
     ]
     return max(traced, default=DEFAULT_OPSET)
-
-
-def _files(engine: EngineRecord) -> tuple[str, ...]:
-    """An entry's own files."""
-    built = engine.build.engine
-    graphs = tuple(graph.file for graph in engine.graph.graphs)
-    return graphs if built is None else (*graphs, built.file)

@@ -60,7 +60,7 @@ def check_auto(request: ExportRequest) -> None:
             f"target {AUTO} is given beside others", expected=AUTO, got=", ".join(request.targets)
         )
     _conditions(find_shapes(request.shapes, request.max_length), request.threads, DEFAULT_SECONDS)
-    if not candidates(request.precision):
+    if not candidates(request.precision, texts=request.text_input is not False):
         able = [
             target.name for target in TARGETS.values() if request.precision in target.precisions
         ]
@@ -71,12 +71,19 @@ def check_auto(request: ExportRequest) -> None:
         )
 
 
-def candidates(precision: str) -> tuple[Target, ...]:
-    """Targets that have the precision, whose packages are installed and whose processor is here."""
+def candidates(precision: str, *, texts: bool = False) -> tuple[Target, ...]:
+    """Targets that have the precision, whose packages are installed and whose processor is here.
+
+    Args:
+        precision: Such as ``int8``.
+        texts: Whether they must have graphs that take texts.
+    """
     able = []
     gpu = find_gpu() is not None
     for target in TARGETS.values():
         if precision not in target.precisions or (target.gpu and not gpu):
+            continue
+        if texts and target.text_session is None:
             continue
         try:
             load_target(target).check_installed()

@@ -17,7 +17,7 @@ from bert_export.runtime.batching import Row, batches_of, row_from_encoding
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, GraphInterface, ScoredPositions
-from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL
+from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL, cached_outputs
 
 __all__ = ["Case", "MakeFeeds", "cached_cases", "make_cases", "scored_part", "text_batches"]
 
@@ -131,7 +131,8 @@ def cached_cases(
         seed: Of the random ids.
     """
     pasts = [tensor.name for tensor in interface.inputs if PAST in tensor.shape]
-    presents = [tensor.name for tensor in interface.outputs if TOTAL in tensor.shape]
+    caches = cached_outputs(interface.outputs)
+    presents = [tensor.name for tensor in interface.outputs if tensor.name in caches]
     rng = np.random.default_rng(seed)
     most, longest = min(tokenizer.vocab_size, vocab_size), tokenizer.max_length
     (mask,) = (tensor.name for tensor in interface.inputs if tensor.shape == (BATCH, TOTAL))

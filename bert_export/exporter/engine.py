@@ -49,7 +49,7 @@ from bert_export.targets import Target, find_target, load_target
 from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
-from bert_export.tasks.interface import cached_outputs, outputs_per_token
+from bert_export.tasks.interface import inner_outputs, kept_outputs, outputs_per_token
 
 __all__ = [
     "Engine",
@@ -227,8 +227,9 @@ def answer_reference(
             Case("calibration", batch) for batch in text_batches(some, feeds=pipeline.feeds)
         ]
     answers: list[tuple[Case, Outputs]] = []
-    interface = source.task.interface(source.facts)
-    caches = cached_outputs(interface.outputs)
+    interface = source.interface
+    caches = kept_outputs(interface.outputs)
+    beside = caches | inner_outputs(interface.outputs)
 
     def answer(feeds: Feeds) -> Outputs:
         return run_head(
@@ -241,16 +242,17 @@ def answer_reference(
     def scored(case: Case, outputs: Outputs, left_out: frozenset[str]) -> tuple[Case, Outputs]:
         return case, {
             name: scored_part(array, case.feeds, source.task.scored_positions)
-            if name not in caches
+            if name not in beside
             else array
             for name, array in outputs.items()
             if name not in left_out
         }
 
     with progress.stage("reference") as facts:
-        for case in (*compared, *calibrating):
-            # Of real text no cache is kept: a token's is as large as a thousand of its ids.
-            answers.append(scored(case, answer(case.feeds), caches))
+        # No cache is kept, and of few batches inner values: a token's are as large as thousands of
+        # its ids.
+        for case, is_whole in (*_with_inner(compared), *((case, False) for case in calibrating)):
+            answers.append(scored(case, answer(case.feeds), caches if is_whole else beside))
             progress.advance(len(answers), len(compared) + len(calibrating))
         if caches:
             following = cached_cases(
@@ -281,6 +283,15 @@ def answer_reference(
             )
             warnings += (doubt,)
     return Reference(source, tuple(answers[: len(compared)]), warnings)
+
+
+def _with_inner(cases: Sequence[Case]) -> Iterator[tuple[Case, bool]]:
+    """Each case, and whether inner values are compared on it: one batch of each text is enough."""
+    texts: set[str] = set()
+    for case in cases:
+        yield case, case.text is None or case.text.source not in texts
+        if case.text is not None:
+            texts.add(case.text.source)
 
 
 def verify_engines(
@@ -376,7 +387,7 @@ def build_engines(
 def copy_graphs(folder: Path, names: Sequence[str], store: WeightStore) -> None:
     """Write graphs of a bundle's folder once more, with their weights, into a store."""
     for name in names:
-        store.save(ir.load(folder / name), name)
+        store.copy(folder, name)
 
 
 def _quantize(
@@ -419,7 +430,8 @@ def _verify_engine(
             per_token=outputs_per_token(session.outputs),
             tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
             labels=source.manifest.labels,
-            caches=cached_outputs(session.outputs),
+            caches=kept_outputs(session.outputs),
+            inner=inner_outputs(session.outputs),
             advance=progress.advance,
         )
         parity = msgspec.structs.replace(parity, warnings=reference.warnings + parity.warnings)

@@ -52,8 +52,12 @@ from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import check_request, find_targets
 from bert_export.exporter.source import Source, check_target, load_source
+from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.target_table import DEFAULT_TARGET
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
+from bert_export.tasks import TextForm
+from bert_export.tasks.interface import named_outputs
+from bert_export.text_input.model import check_inputs
 
 __all__ = ["Export", "export", "export_request", "hash_files"]
 
@@ -81,7 +85,10 @@ def export(
     cpu: str | None = None,
     max_length: int | None = None,
     opset: int = DEFAULT_OPSET,
+    text_input: bool | TextForm = False,
     threads: int | None = None,
+    outputs: str | Sequence[str] = (),
+    pooled_layers: int | None = None,
     max_drop: float | None = None,
     eval_data: str | Path | Records | None = None,
     keep_best: bool = False,
@@ -96,8 +103,8 @@ def export(
 
     ``output``, ``force``, ``engine_cache`` and ``listener`` are that function's; the other options
     are the fields of :class:`bert_export.bundle.ExportRequest`, where a single target may be a
-    string, ``calibration`` and ``eval_data`` may be records in memory (see
-    :func:`bert_export.datasets.read_dataset`), and ``label_map`` may be a file.
+    string, as may ``outputs`` with commas, ``calibration`` and ``eval_data`` may be records in
+    memory (see :func:`bert_export.datasets.read_dataset`), and ``label_map`` may be a file.
 
     Returns:
         Path, manifest and stages of the bundle.
@@ -114,6 +121,7 @@ def export(
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shapes=shapes,
         opset=opset,
+        text_input=text_input,
         calibration=source_name(calibration),
         quantization=quantization,
         cpu=cpu,
@@ -124,6 +132,8 @@ def export(
         label_map=plain_label_map(label_map),
         engines=engines,
         threads=threads,
+        outputs=named_outputs(outputs),
+        pooled_layers=pooled_layers,
     )
     return export_request(
         request,
@@ -185,6 +195,10 @@ def export_request(
             check_target(source, target)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
+        _write_tokenizer(folder, source)
+        if source.request.text_input is not False:  # or it is said before the trace
+            check_inputs(tensor.name for tensor in source.task.interface(source.facts).inputs)
+            plan_texts(folder, source.manifest)
         float_graph = make_float_graph(source, progress=progress)
         calibrated = calibrate(
             float_graph,
@@ -202,6 +216,8 @@ def export_request(
             written, reference, folder=folder, progress=progress, refusals=refusals
         )
         records = tuple(engine.record for engine in engines)
+        if source.request.text_input is not False:
+            records = write_text_graphs(folder, source.manifest, records, progress=progress)
         if request.engines is not None:
             records = build_engines(
                 records,
@@ -238,11 +254,14 @@ def _check_sizes(source: Source) -> None:
         find_profiles(request.engines, source.max_length)
 
 
+def _write_tokenizer(folder: Path, source: Source) -> None:
+    (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
+
+
 def _write_bundle(
     folder: Path, records: tuple[EngineRecord, ...], source: Source, progress: Progress
 ) -> Manifest:
-    """Write what stands beside graphs and weights: the tokenizer and the manifest."""
-    (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
+    """Write what stands beside graphs, weights and tokenizer: the manifest."""
     manifest = msgspec.structs.replace(
         source.manifest,
         default_target=records[0].target,

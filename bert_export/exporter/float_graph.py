@@ -87,7 +87,7 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
         CalibrationError: A record of the calibration text does not fit the task.
     """
     request, task = source.request, source.task
-    interface = task.interface(source.facts)
+    interface = source.interface
     # The text comes first: it may be refused, and the trace takes time.
     tokenizer = Tokenizer.from_json(source.checkpoint.tokenizer.json, source.manifest.tokenizer)
     text_pipeline = open_pipeline(task, source.manifest, tokenizer, _UnopenedSession((), ()))

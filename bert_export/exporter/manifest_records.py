@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx_ir as ir
 
 from bert_export.bundle import (
@@ -11,14 +9,13 @@ from bert_export.bundle import (
     ModelRecord,
     PassRecord,
     RefusalRecord,
-    TensorSpec,
     TokenizerRecord,
 )
 from bert_export.checkpoints import Checkpoint
 from bert_export.errors import CheckpointError, InputError
 from bert_export.models import BertConfig, BertHead, entailment_id, has_pooler
-from bert_export.passes.editing import attribute, constant
 from bert_export.passes.graph_pass import Outcome
+from bert_export.targets.graph_interface import tensor_spec
 from bert_export.tasks import CheckpointFacts, SentenceFacts, Task
 
 __all__ = [
@@ -33,7 +30,6 @@ __all__ = [
 ]
 
 TOKENIZER_FILE = "tokenizer.json"
-_RESHAPING = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def checkpoint_facts(config: BertConfig, checkpoint: Checkpoint) -> CheckpointFacts:
@@ -142,34 +138,11 @@ def graph_record(
     return GraphRecord(
         file=file,
         opset=opset,
-        inputs=tuple(map(_tensor_spec, model.graph.inputs)),
-        outputs=tuple(map(_tensor_spec, model.graph.outputs)),
+        inputs=tuple(map(tensor_spec, model.graph.inputs)),
+        outputs=tuple(map(tensor_spec, model.graph.outputs)),
         longest=longest,
         encoder=encoder,
     )
-
-
-def _tensor_spec(value: ir.Value) -> TensorSpec:
-    assert value.shape is not None, "tracing declared it"
-    assert value.dtype is not None, "tracing declared it"
-    return TensorSpec(
-        name=str(value.name),
-        dtype=str(value.dtype.numpy()),
-        shape=tuple(axis if isinstance(axis, int) else str(axis.value) for axis in value.shape),
-        below=min(_table_rows(value), default=None) if value.is_graph_input() else None,
-    )
-
-
-def _table_rows(value: ir.Value) -> Iterator[int]:
-    """Rows of the stored tables that values are looked up in, other shapes of them included."""
-    for use in value.uses():
-        node = use.node
-        if node.op_type in _RESHAPING and use.idx == 0:
-            yield from _table_rows(node.outputs[0])
-        elif node.op_type == "Gather" and use.idx == 1 and attribute(node, "axis", 0) == 0:
-            table = constant(node.inputs[0])
-            if table is not None:
-                yield len(table)
 
 
 def labels_of(task: Task, config: BertConfig) -> tuple[str, ...]:

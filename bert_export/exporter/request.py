@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bert_export.bundle import ExportRequest, check_opset
+from bert_export.bundle import AUTO, ExportRequest, check_opset
 from bert_export.demonstration_table import check_demonstration_name
 from bert_export.errors import InputError, TaskError, one_of, shown
 from bert_export.quantization.options import check_quantization
@@ -14,12 +14,15 @@ from bert_export.runtime.checks import check_number, check_whole, check_whole_or
 from bert_export.runtime.processor import PROCESSORS
 from bert_export.target_table import check_precision
 from bert_export.targets import TARGETS, Target, find_target, load_target
-from bert_export.tasks import TASKS, Task, find_task
+from bert_export.tasks import TASKS, Task, TextForm, find_task
+from bert_export.tasks.interface import INNER_OUTPUTS
 
 __all__ = [
     "check_demonstration",
     "check_labels_used",
+    "check_pooled_layers",
     "check_request",
+    "find_form",
     "find_targets",
     "request_record",
 ]
@@ -53,9 +56,11 @@ def check_request(request: ExportRequest) -> ExportRequest:
     check_demonstration(request.task, request.model)
     _check_checkpoint(request)
     _check_precision(request)
+    _check_outputs(request)
     check_opset(request.opset)
     _check_budget(request)
     _check_columns(request)
+    _check_text_input(request)
     # What is imported for these takes time, so what is typed wrong is said before.
     _check_targets(request)
     if request.engines is not None:
@@ -74,7 +79,7 @@ def find_targets(request: ExportRequest) -> tuple[Target, ...]:
     if request.is_auto:
         from bert_export.exporter.auto_target import candidates
 
-        return candidates(request.precision)
+        return candidates(request.precision, texts=request.text_input is not False)
     return tuple(find_target(name, request.precision) for name in request.targets)
 
 
@@ -130,6 +135,45 @@ def check_labels_used(request: ExportRequest, task: Task) -> None:
             got=", ".join(map(repr, request.checkpoint.labels[:4])),
             fix="Leave --labels out",
         )
+
+
+def check_pooled_layers(request: ExportRequest, task: Task, layers: int | None = None) -> None:
+    """Refuse layers to pool for a task that pools none, or of which the checkpoint has fewer.
+
+    Args:
+        request: That names them, or does not.
+        task: What is exported.
+        layers: Of the encoder; ``None`` where that is not known yet.
+
+    Raises:
+        InputError: They have no use, or are not there.
+    """
+    asked = request.pooled_layers
+    if asked is None:
+        return
+    if not task.sentence_modules:
+        raise InputError(
+            f"pooled_layers has no use for task {task.name}",
+            expected=", ".join(name for name, each in TASKS.items() if each.sentence_modules),
+            got=task.name,
+            fix="Leave it out, or ask for --outputs hidden_states",
+        )
+    most = asked if layers is None else layers
+    if not 1 <= asked <= most:
+        raise InputError(
+            "pooled_layers is out of range",
+            expected="1 or more" if layers is None else f"1 to {layers}, the checkpoint's layers",
+            got=asked,
+        )
+
+
+def _check_outputs(request: ExportRequest) -> None:
+    """Refuse inner values that do not exist, and layers to pool that are not there."""
+    if request.task is not None:
+        check_pooled_layers(request, find_task(request.task))
+    for name in request.outputs:
+        if name not in INNER_OUTPUTS:
+            raise InputError(f"output {shown(name)} is unknown", **one_of(name, INNER_OUTPUTS))
 
 
 def _check_checkpoint(request: ExportRequest) -> None:
@@ -207,6 +251,47 @@ def _check_targets(request: ExportRequest) -> None:
         raise InputError("targets is empty", expected="at least one", got="none")
     for target in targets:
         load_target(target).check_installed()
+
+
+def _check_text_input(request: ExportRequest) -> None:
+    """Graphs that take texts are for tasks and targets that have them."""
+    if request.text_input is False:
+        return
+    if request.task is not None:
+        find_form(find_task(request.task), request.text_input)
+    able = [name for name, target in TARGETS.items() if target.text_session is not None]
+    for name in request.targets:
+        if name not in (*able, AUTO):
+            raise InputError(
+                f"target {name} has no graph that takes texts",
+                expected=f"target {' or '.join(able)}: the operator that splits texts into "
+                "characters is ONNX Runtime's",
+                got=name,
+                fix="Leave --text-input out, or the target",
+            )
+
+
+def find_form(task: Task, asked: bool | TextForm) -> TextForm | None:  # noqa: FBT001 - as typed
+    """The form of the texts of a task's graph; ``None`` where none is asked for.
+
+    Args:
+        task: Whose graph it is.
+        asked: As :class:`bert_export.bundle.ExportRequest` has it.
+
+    Raises:
+        InputError: The task's graph takes no texts, or not in that form.
+    """
+    if asked is False:
+        return None
+    forms = task.text_forms
+    if not forms or (asked is not True and asked not in forms):
+        raise InputError(
+            f"text input does not fit the task {task.name}",
+            expected=" or ".join(forms) or "a task whose texts are rows as they stand",
+            got="text input" if asked is True else shown(asked),
+            fix="Pass --text-input alone" if forms else "Export without --text-input",
+        )
+    return forms[0] if asked is True else asked
 
 
 def _check_columns(request: ExportRequest) -> None:

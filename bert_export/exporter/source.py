@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import msgspec
 
 from bert_export.bundle import SCHEMA_VERSION, CheckpointOptions, ExportRequest, Manifest
 from bert_export.checkpoints import Checkpoint, load_checkpoint, settle
+from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.datasets import DataSet, Records, read_dataset
-from bert_export.errors import TargetError, TaskError
+from bert_export.errors import InputError, TargetError, TaskError
 from bert_export.evaluation.scorers import check_labels, scorer_for
 from bert_export.exporter.drop import check_enough
 from bert_export.exporter.manifest_records import (
@@ -21,12 +22,19 @@ from bert_export.exporter.manifest_records import (
     tokenizer_record,
 )
 from bert_export.exporter.progress import Progress
-from bert_export.exporter.request import check_labels_used, request_record
+from bert_export.exporter.request import (
+    check_labels_used,
+    check_pooled_layers,
+    find_form,
+    request_record,
+)
 from bert_export.models import BertConfig, BertHead, load_head
+from bert_export.models.inner_outputs import expose_inner
 from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
 from bert_export.target_table import TARGETS, Target
-from bert_export.tasks import CheckpointFacts, Task, default_task, find_task
+from bert_export.tasks import CheckpointFacts, GraphInterface, Task, default_task, find_task
+from bert_export.tasks.interface import with_inner_outputs
 
 __all__ = ["Source", "check_target", "load_source"]
 
@@ -62,6 +70,16 @@ class Source:
     calibration: DataSet
     unseen: tuple[DataSet, ...]
     eval_data: DataSet | None
+
+    @property
+    def interface(self) -> GraphInterface:
+        """Inputs and outputs of the head, with the inner values that are asked for."""
+        return with_inner_outputs(
+            self.task.interface(self.facts),
+            self.request.outputs,
+            layers=self.config.num_hidden_layers,
+            heads=self.config.num_attention_heads,
+        )
 
     @property
     def is_built_in(self) -> bool:
@@ -100,8 +118,24 @@ def load_source(
         checkpoint, assumptions = settle(checkpoint, request.checkpoint or CheckpointOptions())
         task = named or _task_of(checkpoint)
         check_labels_used(request, task)
+        find_form(task, request.text_input)
+        if request.outputs and task.has_encoder:
+            raise InputError(
+                f"outputs {', '.join(request.outputs)} are not there for task {task.name}",
+                expected="none: its graphs give scores, keys and values alone",
+                got=", ".join(request.outputs),
+                fix="Leave --outputs out",
+            )
         config = BertConfig.from_dict(checkpoint.config)
+        if request.pooled_layers is not None:
+            check_pooled_layers(request, task, config.num_hidden_layers)
+            # A checkpoint that does not say how to pool is pooled by the mean of its tokens.
+            modules = checkpoint.sentence or SentenceModules()
+            checkpoint = replace(
+                checkpoint, sentence=replace(modules, pooled_layers=request.pooled_layers)
+            )
         head = load_head(task.head, checkpoint)
+        expose_inner(head, request.outputs)
         told["model"] = checkpoint.source
         told["parameters"] = sum(parameter.numel() for parameter in head.parameters())
         facts = checkpoint_facts(config, checkpoint)
@@ -165,11 +199,11 @@ def check_target(source: Source, target: Target) -> None:
     Raises:
         TargetError: Names the target.
     """
-    if target.gpu and source.task.has_encoder:
+    if source.task.has_encoder and not target.takes_halves:
         raise TargetError(
             f"target {target.name} does not take {source.task.name}",
             expected="one of "
-            + ", ".join(name for name, other in TARGETS.items() if not other.gpu)
+            + ", ".join(name for name, other in TARGETS.items() if other.takes_halves)
             + ", which run an encoder and a decoder as two graphs",
             got=target.name,
         )
@@ -180,7 +214,13 @@ def _settled(request: ExportRequest, task: Task, max_length: int) -> ExportReque
     cpu = request.cpu
     if request.precision == "int8" and cpu is None:
         cpu = detect_processor()
-    return msgspec.structs.replace(request, task=task.name, max_length=max_length, cpu=cpu)
+    return msgspec.structs.replace(
+        request,
+        task=task.name,
+        max_length=max_length,
+        cpu=cpu,
+        text_input=find_form(task, request.text_input) or False,
+    )
 
 
 def _task_of(checkpoint: Checkpoint) -> Task:

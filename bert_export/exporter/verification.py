@@ -66,6 +66,7 @@ def verify(
     tolerance: float | None,
     labels: Sequence[str] = (),
     caches: frozenset[str] = frozenset(),
+    inner: frozenset[str] = frozenset(),
     advance: Callable[[int, int], None] | None = None,
 ) -> ParityRecord:
     """Compare a graph with the head it came from.
@@ -80,6 +81,8 @@ def verify(
         labels: Of the head, in id order; empty where it has none.
         caches: Outputs that are no answer but kept for the next call: they must be as exact where
             there is a tolerance, and say nothing about agreement.
+        inner: Outputs that are inner values. Where there is no tolerance, each must point where the
+            head's does, by their mean cosine on real text.
         advance: Called with (cases done, cases in all).
 
     Returns:
@@ -91,6 +94,7 @@ def verify(
     """
     worst: dict[str, tuple[int, float]] = {}
     compared: dict[str, _Compared] = {}
+    states: list[Pair] = []
     for done, (case, expected) in enumerate(answers, 1):
         mask = case.feeds["attention_mask"].astype(bool)  # (B, S) or (B, C, S)
         found = run(case.feeds)
@@ -98,14 +102,15 @@ def verify(
         if case.text is not None:
             compared.setdefault(case.text.source, _Compared(case.text)).rows += mask.shape[0]
         for name, right in expected.items():
-            kept = mask if name in per_token else np.ones(right.shape[:1], dtype=bool)
+            kept = _unpadded(mask, right) if name in per_token else _all_rows(right)
             left = found[name]
             _check_finite(name, case, left, right, kept)
-            if name not in caches or tolerance is not None:
+            if tolerance is not None or name not in caches | inner:
                 apart = float(np.abs(left[kept] - right[kept]).max(initial=0.0))
                 difference = max(difference, apart)
             if case.text is not None and name not in caches:
-                compared[case.text.source].pairs.append((name, left, right, kept))
+                pairs = states if name in inner else compared[case.text.source].pairs
+                pairs.append((name, left, right, kept))
         worst[case.name] = rows + mask.shape[0], difference
         if advance is not None:
             advance(done, len(answers))
@@ -136,6 +141,8 @@ def verify(
         ),
     )
     _check(parity, others)
+    if tolerance is None:
+        _check_inner(states)
     rare = rare_agreement(kind, [pair for one in counting for pair in one.pairs])
     if rare is not None and rare < MIN_RARE_AGREEMENT:
         raise VerificationError(
@@ -159,9 +166,18 @@ def answers_of(
     for case, arrays in answers:
         mask = case.feeds["attention_mask"].astype(bool)  # (B, S) or (B, C, S)
         for name, array in arrays.items():
-            kept = mask if name in per_token else np.ones(array.shape[:1], dtype=bool)
+            kept = _unpadded(mask, array) if name in per_token else _all_rows(array)
             outputs.append((name, array, kept))
     return answers_given(kind, outputs, labels)
+
+
+def _unpadded(mask: NDArray[np.bool_], array: Array) -> NDArray[np.bool_]:
+    """Which tokens of this call are no padding, (B, S), of a mask (B, T) over a cache's too."""
+    return mask[:, -array.shape[1] :]
+
+
+def _all_rows(array: Array) -> NDArray[np.bool_]:
+    return np.ones(array.shape[:1], dtype=bool)
 
 
 def describe_texts(parity: ParityRecord) -> str:
@@ -220,6 +236,19 @@ def _answer_warnings(
             f"the head gives {len(given.never)} of its {len(labels)} labels to none of the {rows} "
             "rows that were compared"
         )
+
+
+def _check_inner(states: Sequence[Pair]) -> None:
+    """Inner values of real text point where the head's do."""
+    for name in dict.fromkeys(name for name, *_ in states):
+        alike = agreement("cosine", [pair for pair in states if pair[0] == name])
+        if alike < MIN_AGREEMENT["cosine"]:
+            raise VerificationError(
+                f"output {name} is not the PyTorch head's in this precision",
+                expected=f"a mean cosine of at least {MIN_AGREEMENT['cosine']}",
+                got=f"{alike:.4g}",
+                fix="No bundle was written; export with --fp32, or leave it out of --outputs",
+            )
 
 
 def _check_finite(

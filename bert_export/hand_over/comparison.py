@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bert_export.errors import VerificationError
-from bert_export.exporter.cases import make_cases
+from bert_export.exporter.cases import Case, cached_cases, make_cases
 from bert_export.exporter.unseen_text import UnseenText, spread
 from bert_export.hand_over.consumer import Bundle
 from bert_export.quantization.calibration.rows import encode_text, read_calibration, unknown_share
 from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks import MASKED_POSITIONS, find_task
+from bert_export.tasks import MASKED_POSITIONS, CheckpointFacts, find_task
+from bert_export.tasks.interface import cached_outputs
 
 __all__ = ["compare_graph"]
 
@@ -42,12 +43,7 @@ def compare_graph(bundle: Bundle, graph: Path) -> float:
     names = [value.name for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
     largest = 0.0
-    for case in make_cases(
-        bundle.pipeline.tokenizer,
-        (_text(bundle),),
-        feeds=bundle.pipeline.feeds,
-        vocab_size=bundle.manifest.model.vocab_size,
-    ):
+    for case in _cases(bundle):
         feeds = case.feeds
         ours = bundle.pipeline.run(feeds)
         given = {name: feeds[name] for name in names}
@@ -63,6 +59,30 @@ def compare_graph(bundle: Bundle, graph: Path) -> float:
                 )
             largest = max(largest, difference)
     return largest
+
+
+def _cases(bundle: Bundle) -> Iterator[Case]:
+    """Real text and awkward shapes, and where the graph keeps a cache calls that follow others."""
+    pipeline, model, text = bundle.pipeline, bundle.manifest.model, _text(bundle)
+    yield from make_cases(
+        pipeline.tokenizer, (text,), feeds=pipeline.feeds, vocab_size=model.vocab_size
+    )
+    if not cached_outputs(bundle.engine.graph.outputs):
+        return
+    facts = CheckpointFacts(
+        layers=model.num_hidden_layers,
+        heads=model.num_attention_heads,
+        head_size=model.hidden_size // model.num_attention_heads,
+    )
+    following = cached_cases(
+        pipeline.run,
+        pipeline.tokenizer,
+        text.rows[0],
+        feeds=pipeline.feeds,
+        interface=find_task(bundle.manifest.task).interface(facts),
+        vocab_size=model.vocab_size,
+    )
+    yield from (case for case, _ in following)
 
 
 def _text(bundle: Bundle) -> UnseenText:

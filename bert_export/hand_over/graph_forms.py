@@ -23,12 +23,14 @@ from bert_export.passes.fused_attention import read_attention
 from bert_export.passes.graph_pass import Refusal, remove_unused
 from bert_export.passes.keep_residuals import KeepResiduals
 from bert_export.passes.lower_opset import lower_as_far_as_legal
-from bert_export.tasks.interface import BATCH, MASKED_POSITIONS, SEQUENCE
+from bert_export.tasks.interface import BATCH, MASKED_POSITIONS, PAST, SEQUENCE
 from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
+from bert_export.tasks.text_generation import TASK as TEXT_GENERATION
 
 __all__ = [
     "load_model",
     "lower_to",
+    "make_decoder",
     "put_one_token",
     "save_model",
     "score_every_position",
@@ -66,7 +68,13 @@ def write_graph(
     """
     model = load_model(bundle.graph)
     score_every_position(model)
-    strange = [value.name for value in model.graph.inputs if value.name not in _USUAL]
+    if bundle.manifest.task == TEXT_GENERATION.name:
+        make_decoder(model)
+    strange = [
+        value.name
+        for value in model.graph.inputs
+        if value.name not in _USUAL and not _is_cache(value)
+    ]
     if strange:
         raise TargetError(
             f"graph {bundle.graph.name} has an input {strange[0]}",
@@ -151,6 +159,58 @@ def put_one_token(model: ir.Model) -> None:
     batch, width = vector.shape
     axis = new_constant(graph, "token.axis", np.array([1], np.int64))
     _replace_output(graph, 0, "Unsqueeze", [vector, axis], [batch, 1, width], name=_STATES)
+
+
+def make_decoder(model: ir.Model) -> None:
+    """Give a graph with a cache the interface of other decoders, in place.
+
+    Before::
+
+        input_ids, attention_mask, token_type_ids, past keys and values -> logits (B, V)
+
+    After::
+
+        input_ids, attention_mask, past keys and values -> logits (B, 1, V)
+
+    Whoever takes the last token's logits then has them. Types are those of a single text, 0.
+
+    Raises:
+        TargetError: The graph keeps no cache, as those of older bundles do not.
+    """
+    graph = model.graph
+    if not any(map(_is_cache, graph.inputs)):
+        raise TargetError(
+            "graph keeps no keys and values from one call to the next",
+            expected="inputs past_key_values.<layer>.key and .value",
+            got=", ".join(str(value.name) for value in graph.inputs),
+            fix="Export the bundle again",
+        )
+    ids, types = _input(graph, "input_ids"), _input(graph, "token_type_ids")
+    assert ids is not None, "the task's interface has it"
+    assert types is not None, "the task's interface has it"
+    zeros = insert_node(
+        graph,
+        graph[0],
+        "Sub",
+        [ids, ids],
+        name="token_types.zeros",
+        shape=types.shape,
+        dtype=ir.DataType.INT64,
+    )
+    ir.convenience.replace_all_uses_with(types, zeros)
+    graph.inputs.remove(types)
+    index, logits = next(
+        (index, value) for index, value in enumerate(graph.outputs) if value.name == "logits"
+    )
+    assert logits.shape is not None, "the manifest names every axis"
+    batch, width = logits.shape
+    axis = new_constant(graph, "token.axis", np.array([1], np.int64))
+    _replace_output(graph, index, "Unsqueeze", [logits, axis], [batch, 1, width])
+
+
+def _is_cache(value: ir.Value) -> bool:
+    """Whether an input holds keys or values of earlier calls."""
+    return any(str(getattr(axis, "value", axis)) == PAST for axis in value.shape or ())
 
 
 def lower_to(model: ir.Model, most: int | None) -> int:

@@ -30,7 +30,8 @@ options = {"backend": "onnx", "model_kwargs": {"file_name": "onnx/model.onnx"}}
 if task == "sentence-embedding":
     model = sentence_transformers.SentenceTransformer(folder, **options)
     answers = model.encode(inputs, prompt="").tolist()
-    for name in sorted(model.prompts):
+    own = json.load(open(folder + "/config_sentence_transformers.json"))["prompts"]
+    for name in sorted(own):  # the library adds empty ones
         answers += model.encode(inputs, prompt_name=name).tolist()
 else:
     model = sentence_transformers.CrossEncoder(folder, **options)

@@ -141,6 +141,7 @@ class BertSelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.position_embedding_type = config.position_embedding_type
         self.max_position_embeddings = config.max_position_embeddings
+        self.softmax = nn.Softmax(dim=-1)
         if config.position_embedding_type != "absolute":
             distances = 2 * config.max_position_embeddings - 1
             self.distance_embedding = _table(distances, config.head_size)
@@ -169,7 +170,7 @@ class BertSelfAttention(nn.Module):
             earlier = None if past is None else past[0].size(2)
             scores = scores + self._relative_scores(query, key, earlier)  # (B, N, S, T)
         scores = scores / math.sqrt(self.head_size) + mask  # (B, N, S, T)
-        weights = functional.softmax(scores, dim=-1)  # (B, N, S, T)
+        weights = self.softmax(scores)  # (B, N, S, T)
         context = torch.matmul(weights, value)  # (B, N, S, D)
         return context.transpose(1, 2).flatten(2), (key, value)  # (B, S, H)
 
@@ -366,6 +367,21 @@ class Bert(nn.Module):
         states = self.embeddings(input_ids, token_type_ids)  # (B, S, H)
         encoded: Tensor = self.encoder(states, self.additive(attention_mask))[0]  # (B, S, H)
         return encoded
+
+    def mean_of_last(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, *, layers: int
+    ) -> Tensor:
+        """The mean of the states behind the last layers, (B, S, H)."""
+        states = self.embeddings(input_ids, token_type_ids)  # (B, S, H)
+        mask = self._additive(attention_mask)  # (B, 1, 1 or S, S)
+        behind: list[Tensor] = []
+        for layer in self.encoder.layer:
+            states, _ = layer(states, mask)  # (B, S, H)
+            behind.append(states)
+        first, *others = behind[-layers:]
+        for other in others:
+            first = first + other
+        return first / layers
 
     def forward_cached(
         self,

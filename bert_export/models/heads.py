@@ -323,6 +323,7 @@ class BertForSentenceEmbedding(BertHead):
     def __init__(self, config: BertConfig, modules: SentenceModules) -> None:
         super().__init__(config, add_pooling_layer=False)
         self.pooling, self.normalize = modules.pooling, modules.normalize
+        self.pooled_layers = modules.pooled_layers
         self.dense = nn.ModuleList(
             nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
             for layer in modules.dense
@@ -339,7 +340,11 @@ class BertForSentenceEmbedding(BertHead):
         pooling_mask: Tensor | None = None,
     ) -> Tensor:
         """Embed (B, S) ids; gives (B, E), E the last dense layer's width or H per pooling."""
-        states = self.encode(input_ids, attention_mask, token_type_ids)  # (B, S, H)
+        inputs = (input_ids, attention_mask, token_type_ids)
+        if self.pooled_layers == 1:
+            states = self.encode(*inputs)  # (B, S, H)
+        else:
+            states = self.bert.mean_of_last(*inputs, layers=self.pooled_layers)  # (B, S, H)
         pooled_tokens = attention_mask if pooling_mask is None else pooling_mask  # (B, S)
         mask = pooled_tokens.to(states.dtype)  # (B, S)
         vectors = [_POOLINGS[mode](states, mask) for mode in self.pooling]

@@ -28,7 +28,7 @@ from bert_export.passes.prune_first_token import PruneFirstToken
 from bert_export.passes.prune_positions import PruneLastPosition, PruneMaskedPositions
 from bert_export.passes.recipe import Recipe, RecipeContext, Step, run_recipe
 from bert_export.tasks import Task
-from bert_export.tasks.interface import SOURCE
+from bert_export.tasks.interface import ATTENTIONS, HIDDEN_STATES, SOURCE
 
 __all__ = ["PREPARE", "prepare"]
 
@@ -37,10 +37,17 @@ _CACHE_RANK = 4
 """Axes of the keys and values that a graph takes and keeps, whose biases stay."""
 
 
+def _gives(model: ir.Model, kind: str) -> bool:
+    """Whether a graph gives inner values of a kind."""
+    return any(str(value.name).partition(".")[0] == kind for value in model.graph.outputs)
+
+
 def _every_layer(model: ir.Model, context: RecipeContext) -> int | None:
     """All layers, where ``Attention`` exists and can compute what a layer does."""
     opset = model.graph.opset_imports.get("", 0)
-    return context.layers if opset >= FuseAttention.opset and not is_relative(model) else None
+    fuses = opset >= FuseAttention.opset and not is_relative(model)
+    # ``Attention`` keeps its weights inside.
+    return context.layers if fuses and not _gives(model, ATTENTIONS) else None
 
 
 def _every_foldable_bias(model: ir.Model, context: RecipeContext) -> int | None:
@@ -57,10 +64,10 @@ def _every_foldable_bias(model: ir.Model, context: RecipeContext) -> int | None:
     return FOLDED_PER_LAYER * layers - kept + crossing
 
 
-def _one_head(_: ir.Model, context: RecipeContext) -> int | None:
-    """The head, where the task says that it reads the first token alone."""
+def _one_head(model: ir.Model, context: RecipeContext) -> int | None:
+    """The head, where the task says that it reads the first token alone, and nobody the others."""
     reads_first = context.task.scored_positions == "first_token"
-    return 1 if context.layers and reads_first else None
+    return 1 if context.layers and reads_first and not _gives(model, HIDDEN_STATES) else None
 
 
 def _one_output(_: ir.Model, __: RecipeContext) -> int | None:

@@ -16,7 +16,7 @@ from bert_export.passes.editing import (
 from bert_export.passes.graph_pass import GraphPass, Refusal, remove_unused
 from bert_export.passes.prune_first_token import prune_tokens
 from bert_export.passes.row_selection import find_region, move_selection
-from bert_export.tasks.interface import MASKED, MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED, MASKED_POSITIONS, is_inner_output
 
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
@@ -141,7 +141,11 @@ def _scored(graph: ir.Graph) -> ir.Value | Refusal | None:
     logits = outputs[0]
     at = logits.producer()
     name = str(logits.name if at is None else at.name)
-    further = [value for value in outputs[1:] if len(value.shape or ()) != _CACHE_RANK]
+    further = [
+        value
+        for value in outputs[1:]
+        if len(value.shape or ()) != _CACHE_RANK and not is_inner_output(value.name)
+    ]
     if further:
         others = ", ".join(str(value.name) for value in further)
         return Refusal(f"outputs {others} are read too", name)

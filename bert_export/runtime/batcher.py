@@ -31,7 +31,7 @@ from bert_export.runtime.batching import TOKEN_BUDGET, Advance, Row
 from bert_export.runtime.checks import check_whole
 from bert_export.runtime.closing import Closing
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Outputs, RawFeeds
 
 __all__ = ["QUEUE", "Batcher", "Observer", "making"]
 
@@ -363,7 +363,7 @@ class _BatchedPipeline(Pipeline[Any, Any, Any]):
             )
         return rows
 
-    def run(self, feeds: Feeds) -> Outputs:
+    def run(self, feeds: RawFeeds) -> Outputs:
         own = self.batched.pipeline
         return cast("Outputs", self._wait(_Job(self.ticket, work=partial(own.run, feeds))))
 

@@ -29,6 +29,7 @@ __all__ = [
     "batch_rows",
     "batches_of",
     "chunks",
+    "join_rows",
     "pad_rows",
     "row_from_encoding",
     "run_in_batches",
@@ -92,18 +93,23 @@ def batch_rows(
     token_budget: int = TOKEN_BUDGET,
     max_rows: int | None = None,
     sort: bool = True,
+    padded: bool = True,
 ) -> list[list[int]]:
-    """Group row indices so that no batch exceeds the budget once padded.
+    """Group row indices so that no batch exceeds the budget.
 
     Args:
         lengths: Tokens of each row.
         token_budget: Rows times longest row of a batch, except for a row that alone exceeds it.
         max_rows: Rows of a batch at most.
         sort: Whether rows are sorted by length first, longest first so that memory peaks early.
+        padded: Whether every row counts as the longest; if not, each counts as its own tokens, and
+            order does not matter: rows stay as they come.
 
     Returns:
         Batches of indices, each index once.
     """
+    if not padded:
+        return _batch_unpadded(lengths, token_budget, max_rows)
     order = range(len(lengths))
     batches: list[list[int]] = []
     longest = 0
@@ -115,6 +121,22 @@ def batch_rows(
         else:
             batches.append([index])
             longest = lengths[index]
+    return batches
+
+
+def _batch_unpadded(
+    lengths: Sequence[int], token_budget: int, max_rows: int | None
+) -> list[list[int]]:
+    batches: list[list[int]] = []
+    total = 0
+    for index, length in enumerate(lengths):
+        fits = batches and total + length <= token_budget
+        if fits and (max_rows is None or len(batches[-1]) < max_rows):
+            batches[-1].append(index)
+            total += length
+        else:
+            batches.append([index])
+            total = length
     return batches
 
 
@@ -154,6 +176,25 @@ def pad_rows(rows: Sequence[Row], *, pad_id: int, length: int | None = None) -> 
     return feeds
 
 
+def join_rows(rows: Sequence[Row]) -> dict[str, Array]:
+    """Rows one behind the other, without padding.
+
+    Args:
+        rows: One at least, all with the same extras.
+
+    Returns:
+        ``lengths`` (B,); ``input_ids``, ``token_type_ids`` and the rows' extras (T,); int64.
+    """
+    feeds = {
+        "lengths": np.array([len(row) for row in rows], dtype=np.int64),
+        "input_ids": np.concatenate([row.input_ids for row in rows]),
+        "token_type_ids": np.concatenate([row.token_type_ids for row in rows]),
+    }
+    for name in rows[0].extra or ():
+        feeds[name] = np.concatenate([(row.extra or {})[name] for row in rows])
+    return feeds
+
+
 def _one_row(row: Row) -> dict[str, Array]:
     """The feeds of a row alone, which has nothing to be padded to."""
     ids = row.input_ids[None]  # (1, S)
@@ -171,7 +212,7 @@ def _one_row(row: Row) -> dict[str, Array]:
 
 
 def split_outputs(
-    rows: Sequence[Row], outputs: Outputs, *, per_token: frozenset[str]
+    rows: Sequence[Row], outputs: Outputs, *, per_token: frozenset[str], padded: bool = True
 ) -> list[Outputs]:
     """Give each row its outputs, batch axis and padding removed.
 
@@ -179,7 +220,16 @@ def split_outputs(
         rows: The batch's rows.
         outputs: Arrays whose first axis is the row.
         per_token: Names of those whose second axis is the sequence.
+        padded: Whether rows were padded; if not, the first axis of the outputs in ``per_token`` is
+            that of all rows' tokens.
     """
+    if not padded:
+        ends = np.cumsum([len(row) for row in rows])
+        parts = {
+            name: np.split(array, ends[:-1]) if name in per_token else list(array)
+            for name, array in outputs.items()
+        }
+        return [{name: own[index] for name, own in parts.items()} for index in range(len(rows))]
     return [
         {
             name: array[index, : len(row)] if name in per_token else array[index]
@@ -197,6 +247,7 @@ def run_in_batches(
     token_budget: int = TOKEN_BUDGET,
     max_rows: int | None = None,
     sort: bool = True,
+    padded: bool = True,
     advance: Advance | None = None,
 ) -> list[Result]:
     """Run rows batch by batch, and put what comes of them in the rows' order.
@@ -208,6 +259,7 @@ def run_in_batches(
         token_budget: See :func:`batch_rows`.
         max_rows: The same.
         sort: The same.
+        padded: The same.
         advance: Called with (rows done, rows in all) after every batch.
     """
     if len(rows) == 1 and advance is None:
@@ -219,6 +271,7 @@ def run_in_batches(
         token_budget=token_budget,
         max_rows=max_rows,
         sort=sort,
+        padded=padded,
     ):
         for index, result in zip(batch, run([rows[index] for index in batch]), strict=True):
             results[index] = result

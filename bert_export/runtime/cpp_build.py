@@ -88,7 +88,7 @@ def build_library(prefix: Path, *, advance: Advance | None = None) -> Path:
 
 
 def build_module(*, advance: Advance | None = None) -> Path:
-    """Compile the module through which :func:`bert_export.load` uses the C++ tokenizer.
+    """Compile the module with the C++ tokenizer and programs for :func:`bert_export.load`.
 
     Args:
         advance: Called with (step, percent done).

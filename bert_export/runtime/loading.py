@@ -11,13 +11,26 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bert_export.bundle import Manifest, check_graph, read_manifest, read_steadily, verify_files
+from bert_export.bundle import (
+    Manifest,
+    check_graph,
+    check_unchanged,
+    read_manifest,
+    read_steadily,
+    verify_files,
+)
 from bert_export.errors import InputError, TaskError, shown
 from bert_export.runtime.calls import explains_misuse
+from bert_export.runtime.engine_choice import choose_engine
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.processor import detect_processor, warn_if_unsuited
-from bert_export.runtime.sessions import has_option, open_session
+from bert_export.runtime.sessions import (
+    SessionOptions,
+    has_option,
+    open_session,
+    open_text_session,
+)
 from bert_export.runtime.sessions.session import Session
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS, Task, find_task
@@ -49,7 +62,8 @@ def load(
             Hugging Face hub, with the extra ``hub``. A folder comes before a hub id of its name.
         task: Another task that the bundle's head serves, such as ``zero-shot-classification`` on a
             text-classification bundle; the manifest's own when ``None``.
-        target: Which of the bundle's engines answers; its default when ``None``.
+        target: Which of the bundle's engines answers; when ``None``, the one that
+            :mod:`bert_export.runtime.engine_choice` tells, as a rule the bundle's default.
         threads: Threads inside an operator; all cores when ``None``.
         providers: ONNX Runtime execution providers in order of preference, or a single one, for its
             targets; the CPU provider when ``None``.
@@ -96,10 +110,15 @@ def load(
         verify=verify,
     )
 
+    options = SessionOptions(
+        threads=threads, providers=providers, hint=hint, cache=cache, shapes=shapes
+    )
+    given = [name for name, value in options.items() if value is not None]
+
     def open_bundle() -> Pipeline[Any, Any, Any]:
         manifest = read_manifest(folder)
         wanted = _check_task(manifest, task)
-        engine = manifest.engine(target)
+        engine = choose_engine(manifest, target, options=given)
         plan = engine.quantization
         if plan is not None and plan.processor is not None:
             warn_if_unsuited(plan.processor, detect_processor())
@@ -110,12 +129,13 @@ def load(
             folder,
             engine,
             longest=manifest.model.max_position_embeddings,
-            threads=threads,
-            providers=providers,
-            hint=hint,
-            cache=cache,
-            shapes=shapes,
+            **options,
         )
+
+        def read_texts() -> Session:
+            check_unchanged(folder, manifest, "in use")
+            return open_text_session(folder, engine, threads=threads, providers=providers)
+
         return open_pipeline(
             wanted,
             manifest,
@@ -125,6 +145,9 @@ def load(
             sort=sort,
             engine=engine,
             reopen=reopen,
+            open_texts=lambda: read_steadily(
+                folder, read_texts, discard=lambda session: session.close()
+            ),
         )
 
     pipeline = read_steadily(folder, open_bundle, discard=lambda pipeline: pipeline.close())
@@ -162,7 +185,7 @@ def threads_for(path: str | Path, target: str | None, threads: int) -> int | Non
     Raises:
         BundleError: The bundle's default target is asked for, and there is no bundle.
     """
-    wanted = read_manifest(_check_path(path)).default_target if target is None else target
+    wanted = target or choose_engine(read_manifest(_check_path(path)), None).target
     return threads if has_option(wanted, "threads") else None
 
 

@@ -1,4 +1,4 @@
-"""The compiled module, where it is built: the C++ tokenizer and decoding for Python's pipelines.
+"""The compiled module, where it is built: the C++ tokenizer, decoding and programs for Python.
 
 ``bert-export cpp --native`` builds it. Answers are the same with it and without it, scores within
 1e-6; what it cannot do exactly, such as a vocabulary that is no WordPiece, and what it refuses, the
@@ -19,7 +19,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from bert_export.bundle import TokenizerRecord
-from bert_export.errors import one_line
+from bert_export.errors import MissingExtraError, one_line
 from bert_export.runtime.decoding.encoded import Encoded
 
 __all__ = [
@@ -28,18 +28,20 @@ __all__ = [
     "NativeEncoding",
     "NativeTagger",
     "NativeTokenizer",
+    "has_native",
     "native_state",
     "open_native",
+    "require_native",
 ]
 
 MODULE = "_native"
 """Name of the compiled module, below :mod:`bert_export.runtime`."""
 
 SWITCH = "BERT_EXPORT_NATIVE"
-"""Environment variable; 0 leaves the module unused."""
+"""Environment variable; 0 leaves the module's tokenizer and decoding unused."""
 
 _LOGGER = logging.getLogger(__name__)
-_BUILD = "Run: bert-export cpp --native"
+_BUILD = "bert-export cpp --native"
 
 
 class NativeEncoding(Encoded):
@@ -202,6 +204,28 @@ def open_native(json: str, record: TokenizerRecord) -> NativeTokenizer | None:
         return None
 
 
+def has_native() -> bool:
+    """Whether the module is built, of these sources."""
+    return _built_module()[0] is not None
+
+
+def require_native(feature: str) -> Any:
+    """The module, for what nothing else does; :data:`SWITCH` means nothing here.
+
+    Args:
+        feature: What needs it; names it in the message.
+
+    Raises:
+        MissingExtraError: It is not built, or of other sources; says how to build it.
+    """
+    module, fault = _built_module()
+    if module is None:
+        raise MissingExtraError(
+            feature, extra="native", needs=f"the compiled module, which {fault}", build=_BUILD
+        )
+    return module
+
+
 def native_state() -> str:
     """Whether the module is used, in one line."""
     module, reason = _module()
@@ -217,22 +241,19 @@ def _module() -> tuple[Any, str]:
     """The module, or ``None`` and why it is not used."""
     if os.environ.get(SWITCH) == "0":
         return None, f"pure Python: {SWITCH} is 0"
-    return _built_module()
+    module, fault = _built_module()
+    return module, f"pure Python: the compiled module {fault}. Run: {_BUILD}"
 
 
 @cache
 def _built_module() -> tuple[Any, str]:
+    """The module, or ``None`` and what is wrong with it."""
     try:
         module = import_module(f"bert_export.runtime.{MODULE}")
     except ModuleNotFoundError:
-        return None, f"pure Python: the compiled module is not built. {_BUILD}"
+        return None, "is not built"
     except ImportError as error:
-        return (
-            None,
-            f"pure Python: the compiled module cannot be loaded: {one_line(error)}. {_BUILD}",
-        )
+        return None, f"cannot be loaded: {one_line(error)}"
     from bert_export.runtime.cpp_build import sources_state  # what builds is no part of a load
 
-    if module.state != sources_state():
-        return None, f"pure Python: the compiled module is of other sources. {_BUILD}"
-    return module, ""
+    return (module, "") if module.state == sources_state() else (None, "is of other sources")

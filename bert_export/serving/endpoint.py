@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from bert_export.serving.metrics import Metrics
 from bert_export.serving.models import Model
 from bert_export.serving.replies import Problem, problem_of
 from bert_export.serving.routes import ApiRoute
+from bert_export.serving.texts import check_texts, half_pair
 from bert_export.tasks.feature_extraction import TASK as FEATURE_EXTRACTION
 from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
@@ -88,7 +88,8 @@ class Endpoint:
         except UnicodeDecodeError as error:
             raise msgspec.DecodeError(str(error)) from error
         except msgspec.DecodeError as error:
-            raise _half_pair(raw) or error from error
+            raise half_pair(raw) or error from error
+        check_texts(raw, characters=self._limits.characters)
         route, model = self._route, self._choose(body, scope)
         route.check_items(body, self._limits.items)
         batcher = model.opened
@@ -177,36 +178,6 @@ async def _read_body(scope: Scope, receive: Receive, most: int) -> bytes:
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
-
-
-def _half_pair(raw: bytes) -> InputError | None:
-    """The error that names the field of a string with half a surrogate pair, if there is one."""
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    place = _find_half(value, "body")
-    if place is None:
-        return None
-    return InputError(f"{place} holds half a surrogate pair", expected="text that UTF-8 can write")
-
-
-def _find_half(value: Any, place: str) -> str | None:
-    """The place of a string that is no Unicode text."""
-    if isinstance(value, str):
-        half = any("\ud800" <= character <= "\udfff" for character in value)
-        return place if half else None
-    if isinstance(value, dict):
-        parts = [(f"{place}.{name}", part) for name, part in value.items()]
-        parts += [(f"name in {place}", name) for name in value]
-    else:
-        parts = (
-            [(f"{place}[{index}]", part) for index, part in enumerate(value)]
-            if isinstance(value, list)
-            else []
-        )
-    found = (_find_half(part, inner) for inner, part in parts)
-    return next((inner for inner in found if inner is not None), None)
 
 
 async def send_bytes(

@@ -17,6 +17,7 @@ class Limits:
         queue: Requests that one bundle holds at most; more get 429.
         items: Texts or records of a request at most; more get 413.
         tokens: Tokens of a request's rows at most; more get 413.
+        characters: Of a text at most; more get 413.
         body_bytes: Of a request's body at most; more get 413.
         body_seconds: In which a body must have come; a slower client gets 408.
 
@@ -27,6 +28,7 @@ class Limits:
     queue: int = 512
     items: int = 32
     tokens: int = 16_384
+    characters: int = 100_000
     body_bytes: int = 2_000_000
     body_seconds: int = 60
 

@@ -11,6 +11,7 @@ from typing import Any
 from bert_export.bundle import EngineRecord, Manifest, read_manifest
 from bert_export.errors import InputError
 from bert_export.runtime.batcher import Batcher
+from bert_export.runtime.engine_choice import choose_engine
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.loading import load
 from bert_export.serving.limits import Limits
@@ -52,7 +53,9 @@ class Model:
         self.path = path
         self.manifest: Manifest = read_manifest(path)
         self.task: Task = find_task(options.task or self.manifest.task)
-        self.engine: EngineRecord = self.manifest.engine(options.target)
+        self.engine: EngineRecord = choose_engine(
+            self.manifest, options.target, options=() if options.threads is None else ("threads",)
+        )
         self.metrics: ModelMetrics = metrics.of(name)
         self._options, self._limits = options, limits
         self._lock = threading.Lock()

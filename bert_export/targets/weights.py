@@ -8,13 +8,27 @@ graph refers to its offset in the file by ONNX's external data.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import onnx_ir as ir
 
 from bert_export.bundle import WEIGHTS_FILE
+from bert_export.bundle.program import (
+    PROGRAM_SUFFIX,
+    Interface,
+    Program,
+    ProgramTensor,
+    encode_program,
+    read_program,
+)
+from bert_export.bundle.program_check import check_program
 from bert_export.runtime.closing import Closing
+from bert_export.targets.graph_interface import tensor_spec
+from bert_export.targets.native.translation import translate
 
 __all__ = ["WEIGHTS_FILE", "WeightStore"]
 
@@ -42,11 +56,9 @@ class WeightStore(Closing):
         self._folder = folder
         self._offsets: dict[bytes, int] = {}
         for name in graphs:
-            for value in _initializers(ir.load(folder / name)):
-                tensor = value.const_value
-                if isinstance(tensor, ir.ExternalTensor):
-                    self._offsets.setdefault(_key(tensor.tobytes()), tensor.offset or 0)
-                    tensor.release()
+            for tensor in _stored_tensors(folder / name):
+                self._offsets.setdefault(_key(tensor.tobytes()), tensor.offset or 0)
+                tensor.release()
         self._file = (folder / WEIGHTS_FILE).open("ab" if graphs else "wb")
 
     @property
@@ -55,12 +67,18 @@ class WeightStore(Closing):
         return self._file.tell()
 
     def save(self, model: ir.Model, name: str) -> None:
-        """Write a graph file; its larger tensors go to the shared file.
+        """Write a graph file; its larger tensors go to the shared file, a program's all do.
 
         Args:
             model: The graph; it is unchanged afterwards.
-            name: Name of the graph file.
+            name: Name of the graph file, or of the program's.
+
+        Raises:
+            TargetError: A program cannot hold the graph.
         """
+        if name.endswith(PROGRAM_SUFFIX):
+            self._save_program(model, name)
+            return
         moved: list[tuple[ir.Value, ir.TensorProtocol]] = []
         try:
             for value in _initializers(model):
@@ -74,17 +92,60 @@ class WeightStore(Closing):
             for value, tensor in moved:
                 value.const_value = tensor
 
-    def _store(self, name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
-        data = tensor.tobytes()
+    def copy(self, folder: Path, name: str) -> None:
+        """Write a graph file of another folder once more, or a program's.
+
+        Args:
+            folder: Where it lies with its weights.
+            name: Name of the file.
+        """
+        if not name.endswith(PROGRAM_SUFFIX):
+            self.save(ir.load(folder / name), name)
+            return
+        program = read_program(folder / name)
+        places = zip(program.tensors.items(), _program_tensors(folder, program), strict=True)
+        tensors = {
+            label: msgspec.structs.replace(record, offset=self._place(tensor.tobytes()))
+            for (label, record), tensor in places
+        }
+        self._file.flush()
+        moved = msgspec.structs.replace(program, weights=WEIGHTS_FILE, tensors=tensors)
+        (self._folder / name).write_bytes(encode_program(moved))
+
+    def _save_program(self, model: ir.Model, name: str) -> None:
+        translation = translate(model)
+        tensors = {
+            label: ProgramTensor(
+                dtype=stored.dtype,
+                shape=stored.shape,
+                offset=self._place(stored.tensor.tobytes()),
+            )
+            for label, stored in translation.tensors.items()
+        }
+        self._file.flush()
+        interface = Interface(
+            inputs=tuple(map(tensor_spec, model.graph.inputs)),
+            outputs=tuple(map(tensor_spec, model.graph.outputs)),
+        )
+        program = translation.program(interface, tensors, WEIGHTS_FILE)
+        check_program(program, self._folder / WEIGHTS_FILE, where=f"program {name}")
+        (self._folder / name).write_bytes(encode_program(program))
+
+    def _place(self, data: bytes) -> int:
+        """The offset of some bytes in the shared file, to which they are added once."""
         key = _key(data)
         if key not in self._offsets:
             step = _PAGE if len(data) >= _LARGE else _LINE
             self._file.write(bytes(-self._file.tell() % step))
             self._offsets[key] = self._file.tell()
             self._file.write(data)
+        return self._offsets[key]
+
+    def _store(self, name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+        data = tensor.tobytes()
         return ir.ExternalTensor(
             WEIGHTS_FILE,
-            self._offsets[key],
+            self._place(data),
             len(data),
             tensor.dtype,
             shape=ir.Shape(tensor.shape.numpy()),
@@ -99,6 +160,31 @@ class WeightStore(Closing):
 
 def _key(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
+
+
+def _stored_tensors(path: Path) -> Iterator[ir.ExternalTensor]:
+    """What a graph file or a program reads from its file of weights."""
+    if path.suffix == PROGRAM_SUFFIX:
+        yield from _program_tensors(path.parent, read_program(path))
+        return
+    for value in _initializers(ir.load(path)):
+        if isinstance(value.const_value, ir.ExternalTensor):
+            yield value.const_value
+
+
+def _program_tensors(folder: Path, program: Program) -> Iterator[ir.ExternalTensor]:
+    """A program's tensors, in its order."""
+    for name, tensor in program.tensors.items():
+        dtype = ir.DataType.from_numpy(np.dtype(tensor.dtype))
+        yield ir.ExternalTensor(
+            program.weights,
+            tensor.offset,
+            math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize,
+            dtype,
+            shape=ir.Shape(tensor.shape),
+            name=name,
+            base_dir=folder,
+        )
 
 
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:

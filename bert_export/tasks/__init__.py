@@ -25,6 +25,7 @@ from bert_export.tasks.interface import (
     GraphInterface,
     GraphTensor,
     ScoredPositions,
+    TextForm,
 )
 from bert_export.tasks.postprocessing import PostProcessing
 from bert_export.tasks.task import LABELS, LIST_FIELDS, AgreementKind, Task
@@ -43,6 +44,7 @@ __all__ = [
     "ScoredPositions",
     "SentenceFacts",
     "Task",
+    "TextForm",
     "default_task",
     "find_task",
 ]

@@ -7,27 +7,41 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 __all__ = [
+    "ATTENTIONS",
     "BATCH",
     "CHOICES",
+    "HIDDEN_STATES",
+    "INNER_OUTPUTS",
     "MASKED",
     "MASKED_POSITIONS",
+    "OFFSETS",
     "PAST",
     "SEQUENCE",
     "SOURCE",
+    "TEXT",
+    "TEXT_PAIR",
+    "TOKEN_INPUTS",
     "TOTAL",
     "Axes",
     "GraphInterface",
     "GraphTensor",
     "ScoredPositions",
+    "TextForm",
     "cached_interface",
     "cached_outputs",
     "cross_attending_interface",
     "decoder_name",
     "has_source",
+    "inner_outputs",
+    "is_inner_output",
+    "kept_outputs",
+    "named_outputs",
     "outputs_per_token",
     "pruned_interface",
     "split_interface",
+    "text_interface",
     "token_inputs",
+    "with_inner_outputs",
 ]
 
 BATCH, CHOICES, SEQUENCE, MASKED = "batch", "choices", "sequence", "masked"
@@ -42,6 +56,25 @@ SOURCE = "source"
 MASKED_POSITIONS = "masked_positions"
 """Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
 
+HIDDEN_STATES, ATTENTIONS = "hidden_states", "attentions"
+
+INNER_OUTPUTS = (HIDDEN_STATES, ATTENTIONS)
+"""What an export may ask of a head beside its answers: ``hidden_states.<i>``, the states before the
+first layer (0) and behind layer ``i``, and ``attentions.<i>``, layer ``i``'s weights, from 0 on."""
+TEXT, TEXT_PAIR = "text", "text_pair"
+"""Graph inputs, where the graph tokenizes: strings (B,)."""
+
+OFFSETS = "offsets"
+"""Graph output, where the graph tokenizes and tokens are answers: int64 (B, S, 2), the characters
+of its own text that a token stands for; zeros for special tokens and padding."""
+
+TextForm = Literal["single", "pair", "choices"]
+"""The strings of a graph that tokenizes.
+
+``single``: ``text`` (B,). ``pair``: ``text_pair`` (B,) too. ``choices``: ``text_pair`` (B, C), the
+continuations of each text.
+"""
+
 ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 """The tokens whose states a head reads.
 
@@ -49,6 +82,9 @@ ScoredPositions = Literal["every_token", "first_token", "last_token", "masks"]
 ``last_token``: the last that the attention mask keeps; the graph's outputs lose the sequence axis.
 ``masks``: those that :data:`MASKED_POSITIONS` names; the graph's outputs are (masked, ...).
 """
+
+TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""BERT's graph inputs, int64 (B, S)."""
 
 Axes = tuple[str | int, ...]
 """One entry per axis: a dynamic axis, a size, or a name for a size that the checkpoint fixes
@@ -94,8 +130,7 @@ class GraphInterface:
 
 def token_inputs(*further: str, axes: Axes = (BATCH, SEQUENCE)) -> tuple[GraphTensor, ...]:
     """BERT's three inputs, and further ones of the same axes, int64."""
-    names = ("input_ids", "attention_mask", "token_type_ids", *further)
-    return tuple(GraphTensor(name, axes, "int64") for name in names)
+    return tuple(GraphTensor(name, axes, "int64") for name in (*TOKEN_INPUTS, *further))
 
 
 def cached_interface(
@@ -241,6 +276,33 @@ def pruned_interface(interface: GraphInterface, scored: ScoredPositions) -> Grap
     return GraphInterface((*interface.inputs, *positions), outputs)
 
 
+def text_interface(
+    interface: GraphInterface, form: TextForm, *, offsets: bool
+) -> GraphInterface | None:
+    """The interface of a graph that makes the ids of its texts itself.
+
+    Args:
+        interface: Of the graph that takes ids.
+        form: Of the texts.
+        offsets: Whether the characters of each token are told.
+
+    Returns:
+        ``None`` where the graph has an input that no text says.
+    """
+    ids = interface.inputs[0]
+    positions = {MASKED_POSITIONS}
+    if {tensor.name for tensor in interface.inputs} - positions != set(TOKEN_INPUTS):
+        return None
+    texts = [GraphTensor(TEXT, (BATCH,), "string")]
+    if form != "single":
+        axes = (BATCH, CHOICES) if form == "choices" else (BATCH,)
+        texts.append(GraphTensor(TEXT_PAIR, axes, "string"))
+    told = [GraphTensor(name, ids.shape, "int64") for name in TOKEN_INPUTS[:2]]
+    if offsets:
+        told.append(GraphTensor(OFFSETS, (*ids.shape, 2), "int64"))
+    return GraphInterface(tuple(texts), (*interface.outputs, *told))
+
+
 class _Named(Protocol):
     @property
     def name(self) -> str: ...
@@ -248,9 +310,62 @@ class _Named(Protocol):
     def shape(self) -> Axes: ...
 
 
+def with_inner_outputs(
+    interface: GraphInterface, outputs: Iterable[str], *, layers: int, heads: int
+) -> GraphInterface:
+    """The interface of a head that gives inner values too.
+
+    Args:
+        interface: Of the head alone. Where it keeps a cache, weights are over all tokens so far.
+        outputs: Of :data:`INNER_OUTPUTS`.
+        layers: Of the encoder.
+        heads: Of each layer.
+    """
+    asked, lead = frozenset(outputs), interface.inputs[0].shape[:-1]
+    keys = next(each for each in interface.inputs if each.name == "attention_mask").shape[-1]
+    states = [
+        GraphTensor(f"{HIDDEN_STATES}.{index}", (*lead, SEQUENCE, "hidden"))
+        for index in range(layers + 1)
+        if HIDDEN_STATES in asked
+    ]
+    weights = [
+        GraphTensor(f"{ATTENTIONS}.{index}", (*lead, heads, SEQUENCE, keys))
+        for index in range(layers)
+        if ATTENTIONS in asked
+    ]
+    return GraphInterface(interface.inputs, (*interface.outputs, *states, *weights))
+
+
+def named_outputs(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Kinds of inner values as a user writes them, each once: a text has commas between them."""
+    listed = names.split(",") if isinstance(names, str) else names
+    return tuple(dict.fromkeys(name.strip() for name in listed))
+
+
+def is_inner_output(name: str | None) -> bool:
+    """Whether an output is an inner value that the export was asked for."""
+    return name is not None and name.partition(".")[0] in INNER_OUTPUTS
+
+
+def inner_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
+    """Names of the outputs that are inner values."""
+    return frozenset(tensor.name for tensor in outputs if is_inner_output(tensor.name))
+
+
 def cached_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
-    """Names of the outputs that are no answer: keys and values for the next call."""
-    return frozenset(tensor.name for tensor in outputs if {TOTAL, SOURCE} & set(tensor.shape))
+    """Names of the outputs that are a cache for the next call."""
+    return frozenset(
+        tensor.name
+        for tensor in outputs
+        if TOTAL in tensor.shape and not is_inner_output(tensor.name)
+    )
+
+
+def kept_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
+    """Names of the outputs that are no answer: a cache, and keys and values of a text."""
+    tensors = tuple(outputs)
+    encoded = frozenset(tensor.name for tensor in tensors if SOURCE in tensor.shape)
+    return cached_outputs(tensors) | encoded
 
 
 def outputs_per_token(outputs: Iterable[_Named]) -> frozenset[str]:

@@ -39,6 +39,7 @@ TASK = Task(
         )
     ),
     scored_positions="first_token",
+    text_forms=("choices",),
     postprocessing=MultipleChoicePostProcessing,
     pipeline="multiple_choice:MultipleChoicePipeline",
     scorer=always("choices:ChoiceScorer"),

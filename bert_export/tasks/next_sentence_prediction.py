@@ -28,6 +28,7 @@ TASK = Task(
     architectures=("BertForNextSentencePrediction",),
     interface=always(GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, 2)),))),
     scored_positions="first_token",
+    text_forms=("pair",),
     postprocessing=NextSentencePredictionPostProcessing,
     pipeline="next_sentence_prediction:NextSentencePredictionPipeline",
     scorer=always("choices:NextSentenceScorer"),

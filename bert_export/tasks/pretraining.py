@@ -39,6 +39,7 @@ TASK = Task(
     ),
     scored_positions="every_token",
     masked_texts=True,
+    text_forms=("pair",),
     postprocessing=PretrainingPostProcessing,
     pipeline="pretraining:PretrainingPipeline",
     scorer=always("words:PretrainingScorer"),

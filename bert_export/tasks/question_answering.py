@@ -62,6 +62,8 @@ TASK = Task(
         )
     ),
     scored_positions="every_token",
+    text_forms=("pair",),
+    text_offsets=True,
     postprocessing=QuestionAnsweringPostProcessing,
     pipeline="question_answering:QuestionAnsweringPipeline",
     scorer=always("spans:SpanScorer"),

@@ -11,6 +11,7 @@ from bert_export.tasks.interface import (
     GraphInterface,
     GraphTensor,
     ScoredPositions,
+    TextForm,
     has_source,
     pruned_interface,
 )
@@ -64,6 +65,9 @@ class Task:
         scored_positions: Whose tokens' states the head reads; passes leave out what the others
             would cost.
         masked_texts: Whether texts carry masks: words are hidden in those that have none.
+        text_forms: How its texts may enter a graph that tokenizes, the usual one first; none where
+            a text is no row as it stands.
+        text_offsets: Whether such a graph tells the characters of each token.
         postprocessing: The parameters of the answers, with their defaults.
         pipeline: ``module:Class`` of the runtime pipeline below ``bert_export.runtime.pipelines``.
         scorer: ``module:Class`` below ``bert_export.evaluation`` that scores the answers.
@@ -95,6 +99,8 @@ class Task:
     interface: Callable[[CheckpointFacts], GraphInterface]
     scored_positions: ScoredPositions
     masked_texts: bool = False
+    text_forms: tuple[TextForm, ...] = ("single",)
+    text_offsets: bool = False
     postprocessing: type[PostProcessing]
     pipeline: str
     scorer: Callable[[CheckpointFacts], str]

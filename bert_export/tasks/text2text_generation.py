@@ -221,6 +221,7 @@ _BASE = Task(
     architectures=("EncoderDecoderModel",),
     interface=_interface,
     scored_positions="last_token",
+    text_forms=(),
     postprocessing=TextToTextPostProcessing,
     pipeline="text2text_generation:TextToTextPipeline",
     scorer=always("words:AnswerWordScorer"),

@@ -112,6 +112,7 @@ TASK = Task(
     architectures=("BertForSequenceClassification",),
     interface=always(GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, "labels")),))),
     scored_positions="first_token",
+    text_forms=("single", "pair"),
     postprocessing=TextClassificationPostProcessing,
     pipeline="text_classification:TextClassificationPipeline",
     scorer=_scorer,

@@ -76,6 +76,7 @@ TASK = Task(
     architectures=("BertLMHeadModel", "BertForCausalLM"),
     interface=_interface,
     scored_positions="last_token",
+    text_forms=(),
     postprocessing=TextGenerationPostProcessing,
     pipeline="text_generation:TextGenerationPipeline",
     scorer=always("words:NextWordScorer"),

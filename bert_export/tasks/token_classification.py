@@ -43,6 +43,7 @@ TASK = Task(
         GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, SEQUENCE, "labels")),))
     ),
     scored_positions="every_token",
+    text_offsets=True,
     postprocessing=TokenClassificationPostProcessing,
     pipeline="token_classification:TokenClassificationPipeline",
     scorer=always("tagging:TaggingScorer"),

@@ -46,6 +46,7 @@ TASK = Task(
     head="BertForSequenceClassification",
     interface=always(GraphInterface(token_inputs(), (GraphTensor("logits", (BATCH, "labels")),))),
     scored_positions="first_token",
+    text_forms=("pair",),
     postprocessing=ZeroShotClassificationPostProcessing,
     pipeline="zero_shot_classification:ZeroShotClassificationPipeline",
     scorer=always("choices:ZeroShotScorer"),

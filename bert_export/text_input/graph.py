@@ -36,12 +36,16 @@ class Template:
         sep_id: Closes each text.
         pad_id: Fills a row up.
         max_length: Tokens per row, special tokens included.
+        token_types: Whether token types tell the two texts of a pair apart.
+        offsets: Whether the characters of each token are told.
     """
 
     cls_id: int
     sep_id: int
     pad_id: int
     max_length: int
+    token_types: bool = True
+    offsets: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,8 @@ def write_tokenizer(
         texts: string (B): the text, and the second one of pairs.
 
     Returns:
-        int64 (B, S) each: ``input_ids``, ``attention_mask``, ``token_type_ids``; and ``offsets``,
-        int64 (B, S, 2), in characters of the text, zeros for special tokens.
+        int64 (B, S) each: ``input_ids``, ``attention_mask``, ``token_type_ids``; and where they are
+        told ``offsets``, int64 (B, S, 2), in characters of the text, zeros for special tokens.
     """
     everything = texts[0] if len(texts) == 1 else writer.op("Concat", *texts, axis=0)
     stream, rows = _read_text(plan, writer, everything)
@@ -156,19 +160,44 @@ def _read_text(plan: TokenizerPlan, writer: Writer, text: ir.Value) -> tuple[_St
             instead=symbols,
         )
         symbols, end = found.codes, found.end
+    if plan.template.offsets and alphabet.moving.any():
+        symbols = _put_in_order(alphabet, w, symbols)
     # Padding and what leaves nothing drops out twice: as symbols, then as codes.
     kept = w.op("Not", w.op("Equal", symbols, w.int32(0)))
     symbols, row, begin, end = (w.compress(value, kept) for value in (symbols, row, begin, end))
     table = alphabet.table[:, 1:]
     codes = w.op("Gather", w.int32(table), symbols)
+    codes = w.op("Reshape", codes, w.int64([-1]))
     if table.shape[1] > 1:
-        codes = w.op("Reshape", codes, w.int64([-1]))
         row, begin, end = (w.repeat(value, table.shape[1]) for value in (row, begin, end))
+    if table.shape[1] > 1 or not table[1:].all():
         kept = w.op("Not", w.op("Equal", codes, w.int32(DROPPED)))
         codes, row, begin, end = (w.compress(value, kept) for value in (codes, row, begin, end))
-    else:
-        codes = w.op("Reshape", codes, w.int64([-1]))
     return _Stream(codes, row, begin, end), rows
+
+
+def _put_in_order(alphabet: Alphabet, w: Writer, symbols: ir.Value) -> ir.Value:
+    """The symbols in the order that decomposition gives marks, each at the place of another.
+
+    The library counts: the first mark of a run stands for the first character of it, whichever that
+    was. Marks that stay in the text, such as tone marks of Hangul, then tell others' places.
+    """
+    moving = w.op("Cast", w.op("Gather", w.boolean(alphabet.moving), symbols), to=ir.DataType.INT32)
+    some = w.op("ReduceMax", w.op("Concat", moving, w.int32([0]), axis=0), keepdims=0)
+    loop = w.loop(w.to_int64(some), [symbols])  # once, or not at all as in nearly every batch
+    (symbols,) = loop.state
+    with loop:
+        order = w.op("Gather", w.int32(alphabet.orders), symbols)
+        seen = w.op("Not", w.op("Less", order, w.int32(0)))
+        places = w.compress(w.range(w.length(order)), seen)
+        order = w.compress(order, seen)
+        run = w.op("CumSum", w.to_int32(w.op("Equal", order, w.int32(0))), w.int64(0))
+        key = w.op("Add", w.op("Mul", w.to_int64(run), w.int64(256)), w.to_int64(order))
+        # Of equal keys the first comes first.
+        _, ordered = w.ops("TopK", key, w.op("Shape", key), outputs=2, largest=0)
+        moved = w.op("Gather", w.compress(symbols, seen), ordered)
+        loop.set(w.op("ScatterElements", symbols, places, moved, axis=0))
+    return loop.results[0]
 
 
 def _symbols(alphabet: Alphabet, w: Writer, characters: ir.Value) -> ir.Value:
@@ -493,12 +522,14 @@ def _write_rows(
     length = w.op("Unsqueeze", length, w.int64([1]))
     present = w.op("Less", columns, length)
     outputs["attention_mask"] = w.to_int64(present)
-    if middle is None:
+    if middle is None or not template.token_types:
         types = w.op("Expand", w.int64([0]), shape)
     else:
         after = w.op("Greater", columns, w.op("Unsqueeze", middle, w.int64([1])))
         types = w.to_int64(w.op("And", present, after))
     outputs["token_type_ids"] = types
+    if not template.offsets:
+        return outputs
     spans = [w.compress(value, kept) for value in (tokens.begin, tokens.end)]
     blank = w.op("Expand", w.int64([0]), w.op("Concat", shape, w.int64([2]), axis=0))
     outputs["offsets"] = w.op("ScatterND", blank, w.pairs(row, column), w.pairs(*spans))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -20,12 +21,14 @@ from bert_export.text_input.trie import build_trie
 __all__ = ["make_plan"]
 
 
-def make_plan(text: str, record: TokenizerRecord) -> TokenizerPlan:
+@lru_cache(maxsize=2)  # to ask about every character takes seconds
+def make_plan(text: str, record: TokenizerRecord, *, offsets: bool = True) -> TokenizerPlan:
     """Read a tokenizer.
 
     Args:
         text: Of a valid ``tokenizer.json``.
         record: What the manifest says of it.
+        offsets: Whether the graph tells the characters of each token.
 
     Raises:
         TokenizerError: Something of it cannot be exact in a graph.
@@ -35,13 +38,13 @@ def make_plan(text: str, record: TokenizerRecord) -> TokenizerPlan:
     _check_parts(described)
     if record.truncation_side != "right":
         raise refuse("truncation side", "right", record.truncation_side)
-    if not record.token_types:
-        raise refuse("token types", "types that tell the texts of a pair apart", "none")
     template = Template(
         cls_id=tokenizer.token_to_id(record.cls_token),
         sep_id=tokenizer.token_to_id(record.sep_token),
         pad_id=tokenizer.token_to_id(record.pad_token),
         max_length=record.max_length,
+        token_types=record.token_types,
+        offsets=offsets,
     )
     _check_template(described["post_processor"], tokenizer, template)
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
@@ -65,6 +68,7 @@ def make_plan(text: str, record: TokenizerRecord) -> TokenizerPlan:
             for letter in text
         },
         {letter for token in raw for letter in token["content"]},
+        decomposes=offsets and _decomposes(described["normalizer"]),
     )
     return _plan(
         alphabet,
@@ -93,7 +97,11 @@ def _plan(
     rows = np.zeros((len(tokens), alphabet.table.shape[1]), np.int32)
     rows[:, 1] = codes
     symbols = tuple(len(alphabet.table) + number for number in range(len(tokens)))
-    alphabet = replace(alphabet, table=np.concatenate([alphabet.table, rows]))
+    alphabet = replace(
+        alphabet,
+        table=np.concatenate([alphabet.table, rows]),
+        orders=np.concatenate([alphabet.orders, np.zeros(len(tokens), np.int32)]),
+    )
     for code, token in zip(codes, tokens, strict=True):
         words["word"][(code,)] = token["id"]
     if raw:
@@ -134,6 +142,12 @@ def _piece_codes(
         if piece.startswith(prefix) and rest and all(one in alphabet.letters for one in rest):
             words["rest"][tuple(alphabet.letters[letter] for letter in rest)] = index
     return words
+
+
+def _decomposes(normalizer: Mapping[str, Any]) -> bool:
+    """Whether the normalizer decomposes characters, as it does to strip accents."""
+    strips = normalizer["strip_accents"]
+    return bool(normalizer["lowercase"] if strips is None else strips)
 
 
 def _normalize(tokenizer: tokenizers.Tokenizer, content: str) -> str:
@@ -179,7 +193,8 @@ def _check_template(
         for number, part in enumerate(plain):
             ids += [*part, template.sep_id]
             types += [number] * (len(part) + 1)
-        if row.ids != ids or row.type_ids != types[: len(row.type_ids)]:
+        has_types = template.token_types
+        if row.ids != ids or (has_types and row.type_ids != types[: len(row.type_ids)]):
             raise refuse(
                 "post_processor",
                 "[CLS] A [SEP] and [CLS] A [SEP] B [SEP]",

@@ -80,11 +80,13 @@ def _place(roots: Sequence[_Node], size: int) -> tuple[NDArray[np.int32], list[i
     bases: dict[int, int] = {}
     parents = sorted(nodes, key=lambda node: -len(node.children))
     forks = [node for node in parents if len(node.children) > 1]
-    first_free = 0
+    start, children = 0, 0
     for node in forks:
         codes = np.fromiter(node.children, np.int64)
-        first_free += int(np.argmax(free[first_free:]))
-        bases[id(node)] = base = _find_base(free, codes, first_free)
+        if len(codes) != children:  # what had no room for one fork has none for the next like it
+            start, children = int(np.argmax(free)), len(codes)
+        bases[id(node)] = base = _find_base(free, codes, start)
+        start = base + int(codes[0])
         free[base + codes] = False
     # An only child fits anywhere; its base must not be negative.
     places = iter((np.flatnonzero(free[size:]) + size).tolist())
@@ -106,10 +108,10 @@ def _place(roots: Sequence[_Node], size: int) -> tuple[NDArray[np.int32], list[i
     return table[:end], [states[id(node)] for node in roots]
 
 
-def _find_base(free: NDArray[np.bool_], codes: NDArray[np.int64], first_free: int) -> int:
-    """The lowest base whose places for all codes are free."""
+def _find_base(free: NDArray[np.bool_], codes: NDArray[np.int64], start: int) -> int:
+    """The lowest base whose places for all codes are free; the first is at ``start`` or later."""
     rarest, others = codes[0], codes[1:]
-    start = max(first_free, int(codes.max()))
+    start = max(start, int(codes.max()))
     while True:
         window = free[start : start + _WINDOW]
         bases = np.flatnonzero(window) + (start - rarest)

@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import click
 
 from bert_export import load
 from bert_export.errors import TargetError
 from bert_export.runtime.sessions.onnxruntime import start_engine
-from bert_export.runtime.sessions.session import Feeds, Outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
 from bert_export.tasks import find_task
 
 WARM_UP = 50
@@ -58,8 +59,8 @@ def measure(bundle: Path, calls: int) -> Overhead:
         recorded: list[Feeds] = []
         run = pipeline.run
 
-        def record(feeds: Feeds) -> Outputs:
-            recorded.append(dict(feeds))
+        def record(feeds: RawFeeds) -> Outputs:
+            recorded.append(cast("Feeds", dict(feeds)))
             return run(feeds)
 
         pipeline.run = record  # type: ignore[method-assign]

@@ -17,15 +17,14 @@ any shape besides. Environments of the others are made below ``--work`` unless t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bert_export.exporter.auto_target import candidates
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.timing import Listener
-from bert_export.targets import TARGETS
 from scripts.benchmarks.common.bounds import Bound
 from scripts.benchmarks.common.comparison import (
     Comparison,
@@ -220,13 +219,7 @@ def _bundle(common: Common, name: str, precision: str) -> Path:
 
 def targets_of(precision: str) -> list[str]:
     """Targets of this machine's processor that are installed."""
-    return [
-        target.name
-        for target in TARGETS.values()
-        if precision in target.precisions
-        and not target.gpu
-        and (target.extra is None or find_spec(target.extra) is not None)
-    ]
+    return [target.name for target in candidates(precision) if not target.gpu]
 
 
 def _stock(stock: StockGraphs, bundle: Path) -> dict[str, Callable[[], dict[str, Any]]]:

@@ -8,16 +8,32 @@ from pathlib import Path
 
 import torch
 
+from bert_export.bundle.program import PROGRAM_SUFFIX
+from bert_export.targets import TARGETS
 from bert_export.tasks import TASKS
+from scripts.goldens.programs import program_text
 from scripts.goldens.recipes import distinct_recipes
 from scripts.goldens.text import graph_text
 from scripts.goldens.tiny import TinyTrace
 
-__all__ = ["GRAPHS", "UPDATE", "diff", "expected_files", "stale_files", "traced_elsewhere"]
+__all__ = [
+    "GRAPHS",
+    "UPDATE",
+    "diff",
+    "expected_files",
+    "golden_name",
+    "stale_files",
+    "traced_elsewhere",
+]
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
 UPDATE = "python scripts/goldens/update_graphs.py"
 _SUFFIX = ".onnx.txt"
+
+
+def golden_name(task: str, target: str, precision: str) -> str:
+    """Name of the file of a target's graph, or of its program."""
+    return f"{task}.{target}.{precision}{TARGETS[target].suffix}.txt"
 
 
 def expected_files(trace: TinyTrace) -> Iterator[tuple[str, str]]:
@@ -29,11 +45,11 @@ def expected_files(trace: TinyTrace) -> Iterator[tuple[str, str]]:
         graph_text(trace.traced(), f"{task.name}, as traced by torch {torch_version}"),
     )
     for target, precision in distinct_recipes():
+        title = f"{task.name} for {target} in {precision}"
+        write = program_text if TARGETS[target].suffix == PROGRAM_SUFFIX else graph_text
         yield (
-            f"{task.name}.{target}.{precision}{_SUFFIX}",
-            graph_text(
-                trace.emitted(target, precision), f"{task.name} for {target} in {precision}"
-            ),
+            golden_name(task.name, target, precision),
+            write(trace.emitted(target, precision), title),
         )
 
 
@@ -44,10 +60,10 @@ def stale_files(folder: Path) -> list[Path]:
         for task in TASKS
         for name in (
             f"traced/{task}{_SUFFIX}",
-            *(f"{task}.{target}.{precision}{_SUFFIX}" for target, precision in distinct_recipes()),
+            *(golden_name(task, target, precision) for target, precision in distinct_recipes()),
         )
     }
-    return sorted(set(folder.rglob(f"*{_SUFFIX}")) - known)
+    return sorted(set(folder.rglob("*.txt")) - known)
 
 
 def traced_elsewhere(old: str, new: str) -> bool:

@@ -67,6 +67,7 @@ bert_export/bulk/README
 bert_export/quantization/README
 bert_export/targets/README
 bert_export/bundle/README
+bert_export/text_input/README
 bert_export/datasets/README
 bert_export/hand_over/README
 bert_export/demonstrations/README

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,8 +22,9 @@ from bert_export.bundle import (
     write_manifest,
 )
 from bert_export.cli import main
-from bert_export.exporter import Export
+from bert_export.exporter import Export, text_graphs
 from bert_export.targets.weights import WEIGHTS_FILE
+from bert_export.text_input.check import check_tokenizer
 
 pytest.importorskip("openvino")
 
@@ -202,3 +204,55 @@ def int8_of(path: Path) -> set[bytes]:
         for tensor in tensors
         if tensor is not None and tensor.dtype == ir.DataType.INT8 and tensor.size > 1
     }
+
+
+class TestTextInput:
+    def test_alone_it_needs_no_target(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        few = partial(check_tokenizer, hostile=20, max_lengths=(), code_points=False)
+        monkeypatch.setattr(text_graphs, "check_tokenizer", few)
+        done = run(bundle, "--text-input")
+        assert done.exit_code == 0, done.stderr
+        manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
+        assert manifest.request is not None
+        assert manifest.request.text_input == "single"
+        with bert_export.load(bundle) as pipeline:
+            assert pipeline.run({"text": ["a", "b c"]})["logits"].shape == (2, 3)
+        shown = CliRunner().invoke(main, ["inspect", str(bundle)])
+        assert "onnxruntime.text.onnx" in shown.stdout
+        # Another target comes later: what is there stays, and the request is kept.
+        assert run(bundle, "--target", "openvino").exit_code == 0
+        again = read_manifest(bundle)
+        verify_files(bundle, again)
+        assert [engine.text is None for engine in again.engines] == [False, True]
+        assert again.request == manifest.request
+        # Graphs that take texts are made once.
+        done = run(bundle, "--text-pair-input")
+        assert done.exit_code == 1
+        assert "has a graph that takes texts already" in done.stderr
+        assert "--target onnxruntime --force" in done.stderr
+        assert read_manifest(bundle) == again
+
+    def test_neither(self, bundle: Path) -> None:
+        done = run(bundle)
+        assert done.exit_code == 2
+        assert "target is not given" in done.stderr
+
+    def test_no_target_that_has_one(self, bundle: Path) -> None:
+        manifest = read_manifest(bundle)
+        engine = msgspec.structs.replace(manifest.engine(), target="openvino")
+        other = msgspec.structs.replace(manifest, default_target="openvino", engines=(engine,))
+        write_manifest(bundle, other)
+        done = run(bundle, "--text-input")
+        assert done.exit_code == 1
+        assert "serves no target that has a graph that takes texts" in done.stderr
+        assert "Add --target onnxruntime" in done.stderr
+
+    def test_a_form_that_the_task_has_not(self, tiny_export, tmp_path: Path) -> None:
+        done = tiny_export("token-classification", "BertForTokenClassification", **LABELS)
+        folder = copied(done, tmp_path)
+        before = content(folder)
+        done = run(folder, "--text-pair-input")
+        assert done.exit_code == 1
+        assert "text input does not fit the task token-classification" in done.stderr
+        assert content(folder) == before

@@ -4,7 +4,9 @@
 //
 // A call is an object: `inputs` (a list of texts, pairs of texts as objects, or lists of words) and
 // the options of the pipeline by name. An answer is a list per input, or an object with `error`.
+// THREADS of the environment is the engine's; 1 without it.
 
+#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -147,7 +149,8 @@ int main(int count, char** arguments) {
   const std::string folder = arguments[1];
   try {
     OpenOptions options;
-    options.threads = 1;
+    const char* const threads = std::getenv("THREADS");
+    options.threads = threads == nullptr ? 1 : std::atoi(threads);
     if (count == 3) options.target = arguments[2];
     const std::string task = bert_export::bundle::read_manifest(folder).task;
     if (task == "token-classification") {

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import re
-import sys
 import threading
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +19,7 @@ from bert_export.cli import main
 from bert_export.errors import InputError
 from bert_export.runtime import native
 from bert_export.runtime.batching import row_from_encoding
-from bert_export.runtime.cpp_build import module_path
-from bert_export.runtime.native import MODULE, SWITCH, NativeEncoding, native_state
+from bert_export.runtime.native import SWITCH, NativeEncoding, native_state
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import TASKS
 from tests.cpp.asking import aspects
@@ -34,42 +30,8 @@ from tests.runtime.test_vectors import ask, assert_same
 
 pytestmark = pytest.mark.long
 
-NAME = f"bert_export.runtime.{MODULE}"
 TEXTS = [*nasty_texts(150, seed=9), "the cat sat " * 30, "", "New York [MASK]"]
 LONG = ["the cat sat " * 200, "the cat"]
-
-
-def forget() -> None:
-    native._built_module.cache_clear()
-    native._log_once.cache_clear()
-
-
-@pytest.fixture
-def module(plain: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module of the build, in the place where the command puts it."""
-    pytest.importorskip("pybind11")
-    spec = importlib.util.spec_from_file_location(NAME, plain / "library" / module_path().name)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = sys.modules.get(f"test {NAME}")
-    if loaded is None:
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        sys.modules[f"test {NAME}"] = loaded
-    monkeypatch.delenv(SWITCH, raising=False)
-    monkeypatch.setitem(sys.modules, NAME, loaded)
-    forget()
-    yield loaded
-    forget()
-
-
-@pytest.fixture
-def absent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(SWITCH, raising=False)
-    monkeypatch.setitem(sys.modules, NAME, None)
-    forget()
-    yield
-    forget()
 
 
 def tokenizers(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Tokenizer, Tokenizer]:
@@ -211,7 +173,7 @@ def test_it_says_whether_it_is_used(
     shown = CliRunner().invoke(main, ["inspect", str(TAMPERED)]).stdout
     assert re.search(r"tokenizer here\W+compiled module", shown)
     monkeypatch.setattr(module, "state", "other")
-    forget()
+    native._built_module.cache_clear()
     assert native_state().startswith("pure Python: the compiled module is of other sources. Run: ")
     monkeypatch.setenv(SWITCH, "0")
     assert native_state() == f"pure Python: {SWITCH} is 0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -148,6 +149,22 @@ def test_vectors_of_zero_point_the_same_way_and_no_other() -> None:
 
 def one_hot(answers: np.ndarray) -> np.ndarray:
     return np.eye(2, dtype=np.float32)[answers]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_inner_value_that_points_elsewhere_is_named(turned: bool) -> None:
+    expected = {"logits": LOGITS, "hidden_states.1": LOGITS}
+    given = expected | ({"hidden_states.1": -LOGITS} if turned else {})
+    may_fail = pytest.raises(VerificationError, match=r"output hidden_states\.1 is not the PyTorch")
+    with may_fail if turned else nullcontext():
+        verify(
+            lambda _: given,
+            [(CASE, expected)],
+            kind="token",
+            per_token=frozenset(expected),
+            tolerance=None,
+            inner=frozenset({"hidden_states.1"}),
+        )
 
 
 def test_a_graph_that_always_gives_the_usual_answer_is_refused() -> None:

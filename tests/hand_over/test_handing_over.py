@@ -18,10 +18,10 @@ from click.testing import CliRunner
 
 from bert_export import load
 from bert_export.cli import main
-from bert_export.errors import BertExportError, VerificationError
+from bert_export.errors import BertExportError, TargetError, VerificationError
 from bert_export.exporter import Export
 from bert_export.hand_over import CONSUMER_NAMES, CONSUMERS, hand_over
-from bert_export.hand_over.graph_forms import load_model
+from bert_export.hand_over.graph_forms import load_model, make_decoder
 
 HEADS = {
     "feature-extraction": "BertModel",
@@ -31,6 +31,12 @@ HEADS = {
     "token-classification": "BertForTokenClassification",
     "question-answering": "BertForQuestionAnswering",
     "multiple-choice": "BertForMultipleChoice",
+    "text-generation": "BertLMHeadModel",
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "text-classification": {"num_labels": 3},
+    "token-classification": {"num_labels": 3},
+    "text-generation": {"is_decoder": True},
 }
 TEXTS = ["the cat sat on the mat.", "a dog", "中文 é NEW york"]
 
@@ -40,8 +46,7 @@ def bundle_of(tiny_export: Callable[..., Export], embeddings: Path) -> Callable[
     def make(task: str) -> Path:
         if task == "sentence-embedding":
             return embeddings
-        labels = {"num_labels": 3} if task.startswith(("text", "token")) else {}
-        return tiny_export(task, HEADS[task], **labels).path
+        return tiny_export(task, HEADS[task], **CONFIGS.get(task, {})).path
 
     return make
 
@@ -102,6 +107,30 @@ def test_fill_mask_scores_every_position(bundle_of: Callable[[str], Path], tmp_p
     with load(bundle) as pipeline:
         own = pipeline.run({**rows, "masked_positions": flat.astype(np.int64)})
     np.testing.assert_array_equal(logits.reshape(-1, logits.shape[-1])[flat], own["logits"])
+
+
+def test_a_causal_head_is_a_decoder_with_past(
+    bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle = bundle_of("text-generation")
+    done = hand_over(bundle, "optimum", tmp_path / "folder")
+    ids = read_tokenizer(done.folder)("the cat sat", return_tensors="np")["input_ids"][:, :-1]
+    rows = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    with load(bundle) as pipeline:
+        own = pipeline.run(rows | {"token_type_ids": np.zeros_like(ids)})
+        pasts = [spec for spec in pipeline.manifest.engine().graph.inputs if "past" in spec.shape]
+    empty = {spec.name: np.zeros((1, *spec.shape[1:2], 0, spec.shape[3]), "f") for spec in pasts}
+    given = outputs_of(done.folder / "model.onnx", rows | empty)
+    assert given["logits"].shape == (1, 1, own["logits"].shape[-1])  # generate takes the last
+    assert set(given) == set(own)
+    for name, array in own.items():
+        np.testing.assert_array_equal(given[name].reshape(array.shape), array)
+
+
+def test_a_graph_of_before_the_cache_is_refused(bundle_of: Callable[[str], Path]) -> None:
+    model = load_model(bundle_of("fill-mask") / "onnxruntime.onnx")
+    with pytest.raises(TargetError, match=r"graph keeps no keys and values.*Export the bundle"):
+        make_decoder(model)
 
 
 def test_a_sentence_is_one_token_for_sentence_transformers(

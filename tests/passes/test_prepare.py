@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from bert_export.errors import PassError
 from bert_export.passes.prepare import PREPARE, prepare
 from bert_export.tasks import TASKS
-from tests.passes.graphs import LAYERS, traced
+from bert_export.tasks.interface import HIDDEN_STATES, INNER_OUTPUTS
+from tests.passes.graphs import LAYERS, feeds_for, operators, run_model, traced
 from tests.support import ONE_GRAPH
+
+ASKED = {"masked_positions": np.array([1, 8])}
 
 
 def _prepare(model, task: str):
@@ -46,6 +50,29 @@ def test_what_is_pruned_follows_the_tokens_that_a_head_reads(task):
         "every_token": {"prune_first_token": 0} if task == "sentence-embedding" else {},
     }[TASKS[task].scored_positions]
     assert {name: outcome.rewritten for name, outcome in pruning.items()} == expected
+
+
+@pytest.mark.parametrize("task", ["text-classification", "fill-mask", "text-generation"])
+@pytest.mark.parametrize("kind", INNER_OUTPUTS)
+def test_inner_values_stay_what_they_are(task, kind, tmp_path):
+    """States and weights keep every token, whatever of the head behind them is left out."""
+    model = traced(task)
+    graph = model.graph
+    states = [node for node in graph if node.op_type == "LayerNormalization"][: 2 * LAYERS + 1 : 2]
+    weights = [node for node in graph if node.op_type == "Softmax"]
+    nodes = states if kind == HIDDEN_STATES else weights
+    for index, node in enumerate(nodes):
+        node.outputs[0].name = f"{kind}.{index}"
+        graph.outputs.append(node.outputs[0])
+    names = [f"{kind}.{index}" for index in range(LAYERS + (kind == HIDDEN_STATES))]
+    assert [value.name for value in graph.outputs][-len(names) :] == names
+    feeds = feeds_for(model)
+    before = run_model(model, feeds, tmp_path)
+    _prepare(model, task)
+    after = run_model(model, feeds | ASKED if task == "fill-mask" else feeds, tmp_path)
+    for name in names:
+        np.testing.assert_allclose(after[name], before[name], rtol=0, atol=1e-5)
+    assert operators(model)["Attention"] == (LAYERS if kind == HIDDEN_STATES else 0)
 
 
 def test_every_position_has_its_reason():

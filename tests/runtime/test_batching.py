@@ -18,6 +18,7 @@ from bert_export.runtime.batching import (
     Row,
     answer_items,
     batch_rows,
+    join_rows,
     pad_rows,
     row_from_encoding,
     run_in_batches,
@@ -302,3 +303,27 @@ class TestRunInBatches:
         run_in_batches(rows, run, token_budget=10)
         run_in_batches(rows, run, token_budget=10, lengths=[5, 5, 5, 5])
         assert sizes == [4, 2, 2]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 20))
+def test_rows_without_padding_keep_their_order_and_count_their_own_tokens(lengths, budget):
+    batches = batch_rows(lengths, token_budget=budget, padded=False)
+    assert [index for batch in batches for index in batch] == list(range(len(lengths)))
+    totals = [sum(lengths[index] for index in batch) for batch in batches]
+    assert all(
+        total <= budget or len(batch) == 1 for total, batch in zip(totals, batches, strict=True)
+    )
+    nexts = [lengths[batch[0]] for batch in batches[1:]]
+    assert all(total + first > budget for total, first in zip(totals, nexts, strict=False))
+
+
+def test_joined_rows_are_split_again():
+    rows = [row([1, 2, 3], mask=[1, 0, 1]), row([4], mask=[1])]
+    feeds = join_rows(rows)
+    assert feeds["lengths"].tolist() == [3, 1]
+    assert feeds["input_ids"].tolist() == [1, 2, 3, 4]
+    assert feeds["mask"].tolist() == [1, 0, 1, 1]
+    outputs = {"states": feeds["input_ids"][:, None], "sums": feeds["lengths"]}
+    first, second = split_outputs(rows, outputs, per_token=frozenset(("states",)), padded=False)
+    assert (first["states"].tolist(), first["sums"]) == ([[1], [2], [3]], 3)
+    assert (second["states"].tolist(), second["sums"]) == ([[4]], 1)

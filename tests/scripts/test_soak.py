@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from bert_export import load
 from bert_export.exporter import Export
-from scripts.soak import differing, ragged, random_texts
+from bert_export.runtime.pipelines.text_generation import TextGenerationPipeline
+from scripts.soak import differing, generated, peak_bytes, ragged, random_texts
+from tests.support import open_tiny
 
 pytest.importorskip("openvino")
 
@@ -49,3 +52,11 @@ def test_shapes_of_all_kinds_are_run(bundle: Export, target: str) -> None:
         samples = list(ragged(pipeline, seconds=0.4, every=0.1, longest=16))
     assert len(samples) >= 2
     assert all(resident > 0 for *_, resident in samples)
+
+
+def test_texts_of_random_lengths_are_continued(tiny: Callable[..., Path]) -> None:
+    pipeline = open_tiny("text-generation", tiny("BertLMHeadModel", is_decoder=True))
+    assert isinstance(pipeline, TextGenerationPipeline)
+    samples = list(generated(pipeline, texts=7, longest=16, every=3))
+    assert [done for _, done, _ in samples] == [1, 4, 7]
+    assert all(0 < resident <= peak_bytes() for *_, resident in samples)

@@ -46,8 +46,12 @@ def test_every_call_answers_as_recorded(task: str) -> None:
             warnings.simplefilter("ignore" if vector.warns else "error")
             service = build([OpenModel(pipeline, metrics)], metrics=metrics, limits=LIMITS)
             body = {"inputs": vector.input, "parameters": vector.options}
-            reply = ask(service, "/", json.dumps(body).encode())
-        if vector.error:
+            raw = json.dumps(body).encode()
+            reply = ask(service, "/", raw)
+        if rb"\u0000" in raw:  # a service refuses what the tokenizer would drop
+            assert reply.status_code == 422, (vector.name, reply.text)
+            assert "holds a NUL character" in reply.json()["error"]
+        elif vector.error:
             assert 400 <= reply.status_code < 500, (vector.name, reply.text)
             assert set(reply.json()) == {"error", "error_type"}
         else:

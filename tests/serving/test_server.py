@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from bert_export.cli import main
 from bert_export.errors import InputError
 from bert_export.serving.keys import read_keys
+from bert_export.serving.server import Service, listen
 
 LIGHT = """
 import sys
@@ -59,6 +61,15 @@ def test_the_command_serves_and_drains(bundles: Mapping[str, Path], workers: int
         assert server.wait(60) == 0
     assert statuses
     assert set(statuses) == {200}
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with (
+        listen(Service(bundles=(), port=0)) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_service_imports_nothing_heavy(bundles: Mapping[str, Path]) -> None:

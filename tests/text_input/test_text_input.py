@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
@@ -13,107 +14,27 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_export.bundle import TokenizerRecord
 from bert_export.errors import TokenizerError, VerificationError
-from bert_export.text_input import check
 from bert_export.text_input.alphabet import make_alphabet
-from bert_export.text_input.check import check_tokenizer, hostile_texts
+from bert_export.text_input.check import (
+    MAX_LENGTHS,
+    check_tokenizer,
+    compare_texts,
+    every_code_point,
+    hostile_texts,
+    pairs_of_lengths,
+)
 from bert_export.text_input.model import tokenizer_model
 from bert_export.text_input.plan import make_plan
-
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PIECES = (
-    *SPECIALS,
-    *"abcdefghijklmnopqrstuvwxyz.,!?-'#()[]",
-    *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
-    *(
-        "un",
-        "##aff",
-        "##able",
-        "hello",
-        "the",
-        "cat",
-        "##s",
-        "caf\u00e9",
-        "cafe",
-        "Hello",
-        "\u4e2d",
-    ),
-    *(
-        "stra\u00dfe",
-        "strasse",
-        "\u03b1\u03c3",
-        "\u03c3",
-        "##\u03c3",
-        "##\u03c2",
-        "\u1100",
-        "##\u1161",
-    ),
+from tests.text_input.examples import (
+    MARKED,
+    NAMED,
+    OTHERS,
+    UNCASED,
+    plan_of,
+    record,
+    tokenizer_text,
 )
-NAMED = (
-    *(
-        "Hello [MASK].",
-        "\u4e2d\u6587 caf\u00e9",
-        "",
-        "x[MASK][SEP]y",
-        "unaffable cats",
-        "\u0391\u03a3",
-    ),
-    *("stra\u00dfe STRASSE", "\u0130stanbul", "a\u0000b\ufffdc", "\ue000x\uf8ff", "\uac00" * 40),
-    *(
-        "q" * 101,
-        "q" * 100,
-        "don't (stop)",
-        "e\u0301te\u0301",
-        "  \t\n ",
-        "[mask] [MASK",
-        "[[MASK]]",
-    ),
-)
-
-
-def tokenizer_text(*, added: tuple[tokenizers.AddedToken, ...] = (), **normalizer: object) -> str:
-    """A ``tokenizer.json`` of BERT's kind over a small vocabulary."""
-    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(PIECES))}
-    made = tokenizers.Tokenizer(
-        tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]")  # noqa: S106
-    )
-    made.normalizer = tokenizers.normalizers.BertNormalizer(**normalizer)
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )
-    made.add_special_tokens(list(SPECIALS))
-    made.add_tokens(list(added))
-    return made.to_str()
-
-
-def record(max_length: int = 64, **others: object) -> TokenizerRecord:
-    return TokenizerRecord(
-        file="tokenizer.json", max_length=max_length, do_lower_case=True, **others
-    )
-
-
-UNCASED = tokenizer_text(lowercase=True)
-OTHERS = {
-    "cased": tokenizer_text(lowercase=False),
-    "lower case, accents kept": tokenizer_text(lowercase=True, strip_accents=False),
-    "ideographs in words": tokenizer_text(lowercase=True, handle_chinese_chars=False),
-    "added tokens": tokenizer_text(
-        lowercase=True,
-        added=(
-            tokenizers.AddedToken("<ent>", normalized=False),
-            tokenizers.AddedToken("NewYork", normalized=True),
-        ),
-    ),
-}
-
-
-@cache
-def plan_of(text: str):
-    return make_plan(text, record())
 
 
 @cache
@@ -156,12 +77,14 @@ def test_named_texts_and_pairs_of_all_lengths(max_length):
     compare(UNCASED, max_length, NAMED * 14, NAMED[::-1] * 14)
 
 
-# Marks that normalization reorders move the library's offsets.
-LETTERS = st.characters(exclude_categories=["Cs", "Mn", "Mc"])
+LETTERS = st.characters(exclude_categories=["Cs"])
+MARKS = st.text(
+    "e\u0301\u0323\u302e\u302f\u0345\u0334\u00e9\u0344\ufe0f\u034f\u200d \u1b44", max_size=12
+)
 
 
-@given(st.lists(st.one_of(st.text(LETTERS), st.sampled_from(NAMED)), min_size=1, max_size=5))
-@settings(max_examples=60)
+@given(st.lists(st.one_of(st.text(LETTERS), MARKS, st.sampled_from(NAMED)), min_size=1, max_size=5))
+@settings(max_examples=80)
 def test_any_text(texts):
     compare(UNCASED, 16, texts)
     compare(UNCASED, 16, texts, texts[::-1])
@@ -169,30 +92,54 @@ def test_any_text(texts):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_settings(name):
-    marks = ("a <ent>b", "NEWYORK newyorks anewyork", "<ENT> <ent><ent>", "new york")
-    compare(OTHERS[name], 64, (*NAMED, *marks))
+    compare(OTHERS[name], 64, (*NAMED, *MARKED))
     compare(OTHERS[name], 16, NAMED, NAMED[::-1])
 
 
-def test_the_check_compares_every_code_point_and_random_texts():
-    model = tokenizer_model(plan_of(UNCASED), pairs=False)
-    count = check_tokenizer(model, UNCASED, max_length=64, pairs=False, hostile=500)
-    assert count > 3 * 0x10F800 / 20
-
-
-def test_the_check_compares_pairs(monkeypatch):
-    monkeypatch.setattr(check, "_code_points", lambda: iter(NAMED))
-    model = tokenizer_model(plan_of(UNCASED), pairs=True)
-    assert check_tokenizer(model, UNCASED, max_length=64, pairs=True, hostile=500) == 500 + len(
-        NAMED
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_check_compares_texts_with_every_length(pairs):
+    done = check_tokenizer(
+        plan_of(UNCASED), UNCASED, pairs=pairs, texts=NAMED, hostile=60, code_points=False
     )
+    assert done.max_lengths == (3, 4, 16, 63, 64, 512)
+    assert (done.texts, done.hostile, done.code_points) == (len(NAMED), 60, 0)
+    assert done.pairs == (60 + 6 * len(NAMED) + PAIRS_OF_LENGTHS if pairs else 0)
 
 
-def test_the_check_shows_the_first_text_that_differs(monkeypatch):
-    monkeypatch.setattr(check, "_code_points", lambda: iter(()))
-    model = tokenizer_model(plan_of(UNCASED), pairs=False)
-    with pytest.raises(VerificationError, match=r"splits .* differently: expected ids"):
-        check_tokenizer(model, OTHERS["cased"], max_length=64, pairs=False, hostile=200)
+PAIRS_OF_LENGTHS = sum(len(list(pairs_of_lengths(["a"], limit - 3))) for limit in MAX_LENGTHS)
+
+
+def test_pairs_stand_in_all_relations_of_their_lengths():
+    limit = 13
+    relations = {
+        (len(first.split()) > limit // 2, len(second.split()) > limit // 2)
+        for first, second in pairs_of_lengths(["a", "b"], limit)
+    }
+    assert relations == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_every_character_stands_in_a_word_of_its_own():
+    texts = list(islice(every_code_point(), 9))
+    assert [len(text.split(" ")) for text in texts] == [65, 65, 65, 64, 64, 64, 64, 64, 64]
+    assert texts[4].split(" ")[1] == "aAb"
+    assert texts[5].split(" ")[1] == "e\u0301A"
+
+
+@pytest.mark.parametrize("name", ["input_ids", "token_type_ids", "offsets"])
+def test_the_check_shows_the_first_text_that_differs(name):
+    plan = plan_of(UNCASED)
+    wrong = {
+        "input_ids": OTHERS["cased"],
+        "token_type_ids": UNCASED.replace('"type_id":1', '"type_id":0'),
+        "offsets": tokenizer_text(lowercase=True, strip_accents=False),
+    }[name]
+    texts = {
+        "input_ids": ["hello", "Hello"],
+        "token_type_ids": [("cat", "cats")],
+        "offsets": ["the cat", "e\u0301\u302e"],
+    }[name]
+    with pytest.raises(VerificationError, match=f"reads .* differently: expected {name}"):
+        compare_texts(plan, wrong, texts, pairs=name == "token_type_ids")
 
 
 def test_random_texts_are_repeatable():
@@ -211,7 +158,6 @@ def changed(**parts: object) -> str:
         (changed(pre_tokenizer={"type": "Whitespace"}), record(), "pre_tokenizer"),
         (changed(post_processor=None), record(), "post_processor"),
         (UNCASED, record(truncation_side="left"), "truncation side"),
-        (UNCASED, record(token_types=False), "token types"),
         (
             tokenizer_text(added=(tokenizers.AddedToken("<e>", lstrip=True),)),
             record(),
@@ -236,6 +182,23 @@ def test_what_has_no_exact_form_is_refused_by_name(text, told, part):
 
 def test_a_normalizer_that_looks_at_neighbours_is_refused():
     library = tokenizers.Tokenizer.from_str(UNCASED)
-    library.normalizer = tokenizers.normalizers.Replace("\uab30a", "b")
+    library.normalizer = tokenizers.normalizers.Prepend("x")
     with pytest.raises(TokenizerError, match="one character at a time"):
         make_alphabet(library, "ab", "")
+
+
+def test_token_types_that_tell_nothing_apart_are_all_zero():
+    plan = make_plan(UNCASED, record(token_types=False))
+    check_tokenizer(
+        plan, UNCASED, pairs=True, texts=NAMED, hostile=0, max_lengths=(), code_points=False
+    )
+
+
+def test_without_offsets_the_graph_is_smaller():
+    plan = make_plan(UNCASED, record(), offsets=False)
+    small, whole = (tokenizer_model(each, pairs=False) for each in (plan, plan_of(UNCASED)))
+    assert [output.name for output in small.graph.outputs][-1] == "token_type_ids"
+    assert small.graph.num_nodes() < whole.graph.num_nodes()
+    check_tokenizer(
+        plan, UNCASED, pairs=False, texts=NAMED, hostile=0, max_lengths=(), code_points=False
+    )

@@ -167,25 +167,29 @@ def read_tokens(
     # Special tokens stand at both ends, as a rule: a slice is had sooner than chosen rows.
     close = len(plain) > 0 and plain[-1] - plain[0] < len(plain)
     chosen = scores[plain[0] : plain[-1] + 1] if close else scores[plain]
-    own = Tokens([], chosen, [], [], plain, [])
+    whole = text.text
+    words: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    continues: list[bool] = []
     for position in plain:
         start, end = offsets[position]
         if word_ids is not None:  # places count in the word
             owner = word_ids[position]
             origin = 0 if owner is None else text.starts[owner]
             start, end = start + origin, end + origin
-        token, source = tokens[position], text.text[start:end]
+        token, source = tokens[position], whole[start:end]
         unknown = ids[position] == unk_id
         joined = (
             len(token) != len(source)
             if prefix
-            else start > 0 and " " not in text.text[start - 1 : start + 1]
+            else start > 0 and " " not in whole[start - 1 : start + 1]
         )
-        own.words.append(source if unknown else token)
-        own.starts.append(start)
-        own.ends.append(end)
-        own.continues.append(joined and not unknown)
-    return own
+        words.append(source if unknown else token)
+        starts.append(start)
+        ends.append(end)
+        continues.append(joined and not unknown)
+    return Tokens(words, chosen, starts, ends, plain, continues)
 
 
 def list_tokens(

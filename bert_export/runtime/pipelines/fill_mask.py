@@ -130,6 +130,10 @@ class FillMaskPipeline(Pipeline[str, Candidates, FillMaskSettings]):
         masks = feeds["input_ids"].reshape(-1) == self.tokenizer.required_mask_id  # (B * S,)
         return {**feeds, MASKED_POSITIONS: np.flatnonzero(masks)}
 
+    def ragged_feeds(self, rows: Sequence[Row]) -> Feeds:
+        """Name the masks' places among all tokens, where the graph scores only those."""
+        return self.graph_feeds(super().ragged_feeds(rows))
+
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Logits (M, V) of all masks, row by row; or (S, V) where every token is scored."""
         if not self._scores_masks_only:

@@ -16,7 +16,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from bert_export.bundle import EngineRecord, Manifest
 from bert_export.errors import InputError, shown
@@ -25,6 +25,7 @@ from bert_export.runtime.batching import (
     Advance,
     Row,
     answer_items,
+    join_rows,
     pad_rows,
     run_in_batches,
     split_outputs,
@@ -38,8 +39,11 @@ from bert_export.runtime.sessions.session import (
     Feeds,
     Outputs,
     PaddingSession,
+    RaggedSession,
+    RawFeeds,
     Session,
 )
+from bert_export.runtime.text_reader import TextReader, takes_texts
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task, find_task
 from bert_export.tasks.interface import outputs_per_token
@@ -69,6 +73,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         engine: The bundle's entry that the session runs; ``None`` where it is of no bundle.
         reopen: Opens the same pipeline again, in another process too. Copies and pickles are made
             by it, so they hold an engine of their own. ``None`` where nothing can.
+        open_texts: Opens the bundle's graph that takes texts, when :meth:`run` first gets some.
 
     Raises:
         BundleError: The manifest's post-processing is malformed.
@@ -87,6 +92,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         sort: bool = True,
         engine: EngineRecord | None = None,
         reopen: Callable[[], Pipeline[Any, Any, Any]] | None = None,
+        open_texts: Callable[[], Session] | None = None,
     ) -> None:
         self.manifest = manifest
         self.tokenizer = tokenizer
@@ -94,8 +100,10 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         self._reopen = reopen
         self._batcher: Batcher | None = None
         self._session = session
+        self._texts = TextReader(open_texts)
         self._max_rows = session.max_rows if isinstance(session, BoundedSession) else None
         self._row_multiple = session.row_multiple if isinstance(session, PaddingSession) else 1
+        self._ragged = session if isinstance(session, RaggedSession) else None
         self._per_token = outputs_per_token(session.outputs)
         self._token_budget = (
             TOKEN_BUDGET
@@ -278,17 +286,30 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             length = self._padded_length(max(map(len, rows)))
         return self.graph_feeds(pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length))
 
+    def ragged_feeds(self, rows: Sequence[Row]) -> Feeds:
+        """The inputs of a session that takes rows as they are; see :class:`RaggedSession`."""
+        return join_rows(rows)
+
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Give each row of a batch its own outputs."""
-        return split_outputs(rows, outputs, per_token=self._per_token)
+        return split_outputs(rows, outputs, per_token=self._per_token, padded=self._ragged is None)
 
-    def run(self, feeds: Feeds) -> Outputs:
+    def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graph: named numpy arrays in, named numpy arrays out.
 
+        Texts in the place of ids, ``run({"text": ["Hello"]})``, go to the bundle's graph that takes
+        texts, where it was exported with one. It is opened then, beside the other one.
+
+        Args:
+            feeds: Of the graph; texts and pairs of them may be lists.
+
         Raises:
-            InputError: A feed is missing, unknown, or of another dtype or shape.
+            InputError: A feed is missing, unknown, or of another dtype or shape; or there are
+                texts, and no graph that takes them.
         """
-        return self._session.run(feeds)
+        if takes_texts(feeds):
+            return self._texts.run(feeds)
+        return self._session.run(cast("Feeds", feeds))
 
     def in_turn(self, work: Callable[[], Result]) -> Result:
         """Let the engine work for this call: at once, unless others wait in a queue."""
@@ -395,6 +416,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             token_budget=self._token_budget,
             max_rows=max_rows,
             sort=self._sort,
+            padded=self._ragged is None,
             advance=advance,
         )
 
@@ -410,7 +432,11 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             _LOGGER.debug(
                 "graph call of %d rows, longest %d tokens", len(rows), max(map(len, rows))
             )
-        return self.split_outputs(rows, self.run(self.feeds(rows)))
+        if self._ragged is not None:
+            outputs = self._ragged.run_ragged(self.ragged_feeds(rows))
+        else:
+            outputs = self.run(self.feeds(rows))
+        return self.split_outputs(rows, outputs)
 
     def _reduce_batch(self, rows: Sequence[Row], *, settings: Settings) -> list[Reduced]:
         return [
@@ -490,6 +516,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         """Free the graph; later calls raise. What the batcher accepted is answered before."""
         if self._batcher is not None:
             self._batcher.close()
+        self._texts.close()
         self._session.close()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -28,8 +28,8 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
 from bert_export.runtime.sessions.cache import empty_cache
 from bert_export.runtime.sessions.encoder_decoder import open_text_cache
-from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks.interface import cached_outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
+from bert_export.tasks.interface import kept_outputs
 from bert_export.tasks.text2text_generation import SUMMARIZATION, TASK, TextToTextPostProcessing
 
 __all__ = ["SummarizationPipeline", "TextToTextPipeline", "TextToTextSettings"]
@@ -256,18 +256,18 @@ class TextToTextPipeline(Pipeline[str, list[Ids], TextToTextSettings]):
             **empty_cache(self._session.inputs, rows),
         }
 
-    def run(self, feeds: Feeds) -> Outputs:
+    def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graphs; feeds without any cache are a first call's, whose cache is empty."""
         empty = empty_cache(self._session.inputs, 1)
         if empty and isinstance(feeds, Mapping) and empty.keys().isdisjoint(feeds):
             ids = feeds.get("input_ids")
             if isinstance(ids, np.ndarray) and ids.ndim == 2:
-                feeds = {**feeds, **empty_cache(self._session.inputs, len(ids))}
+                feeds = {**cast("Feeds", feeds), **empty_cache(self._session.inputs, len(ids))}
         return super().run(feeds)
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Each row's own scores, without keys and values."""
-        caches = cached_outputs(self._session.outputs)
+        caches = kept_outputs(self._session.outputs)
         scores = {name: array for name, array in outputs.items() if name not in caches}
         return super().split_outputs(rows, scores)
 

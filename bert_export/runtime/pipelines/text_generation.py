@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -35,8 +35,7 @@ from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
 from bert_export.runtime.sessions.cache import empty_cache, keeps_cache, open_cache
-from bert_export.runtime.sessions.session import Feeds, Outputs
-from bert_export.tasks.interface import cached_outputs
+from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
 from bert_export.tasks.text_generation import TASK, TextGenerationPostProcessing
 
 __all__ = ["GenerationOptions", "TextGenerationPipeline", "TextGenerationSettings"]
@@ -44,6 +43,8 @@ __all__ = ["GenerationOptions", "TextGenerationPipeline", "TextGenerationSetting
 _CACHED = 8
 """How many times the token budget a batch may hold where a cache is kept: a step runs one token of
 each row, whose cost is to read the weights, however many rows share it."""
+
+_SCORES = "logits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,20 +299,18 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
         """Add an empty cache, where the graph takes one."""
         return {**feeds, **empty_cache(self._session.inputs, len(feeds["input_ids"]))}
 
-    def run(self, feeds: Feeds) -> Outputs:
+    def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graph; feeds without any cache are a first call's, whose cache is empty."""
         empty = empty_cache(self._session.inputs, 1)
         if empty and isinstance(feeds, Mapping) and empty.keys().isdisjoint(feeds):
             ids = feeds.get("input_ids")
             if isinstance(ids, np.ndarray) and ids.ndim == 2:
-                feeds = self.graph_feeds(feeds)
+                feeds = self.graph_feeds(cast("Feeds", feeds))
         return super().run(feeds)
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
-        """Each row's own outputs, but for the cache."""
-        caches = cached_outputs(self._session.outputs)
-        scores = {name: array for name, array in outputs.items() if name not in caches}
-        return super().split_outputs(rows, scores)
+        """Each row's own scores."""
+        return super().split_outputs(rows, {_SCORES: outputs[_SCORES]})
 
     def reduce(
         self, row: Row, outputs: Outputs, settings: TextGenerationSettings

@@ -15,7 +15,7 @@ from bert_export.runtime.sessions.encoder_decoder import open_halves
 from bert_export.runtime.sessions.session import Session
 from bert_export.target_table import TARGETS
 
-__all__ = ["SessionOptions", "has_option", "open_session"]
+__all__ = ["SessionOptions", "has_option", "open_session", "open_text_session"]
 
 
 class SessionOptions(TypedDict, total=False):
@@ -80,3 +80,32 @@ def open_session(
         return session
 
     return open_halves(engine.graph, open_graph)
+
+
+def open_text_session(
+    folder: Path, engine: EngineRecord, **options: Unpack[SessionOptions]
+) -> Session:
+    """Open the graph of an engine that takes texts.
+
+    Args:
+        folder: Of the bundle.
+        engine: The bundle's entry.
+        options: Of the session, as :func:`open_session` takes them.
+
+    Raises:
+        InputError: The bundle has no such graph for that engine.
+        BundleError: The engine cannot read the graph.
+    """
+    target = TARGETS[engine.target]
+    if engine.text is None or target.text_session is None:
+        able = [name for name, other in TARGETS.items() if other.text_session is not None]
+        raise InputError(
+            f"bundle has no graph for {engine.target} that takes texts",
+            expected=f"one exported with --text-input for {' or '.join(able)}",
+            got="none",
+            fix="Call the pipeline itself with texts, or export again with --text-input",
+        )
+    module, function = target.text_session.split(":")
+    opener = getattr(import_module(f"bert_export.runtime.sessions.{module}"), function)
+    given = {name: value for name, value in options.items() if value is not None}
+    return cast("Session", opener(folder, engine, **given))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
-from bert_export.tasks.interface import PAST, TOTAL
+from bert_export.tasks.interface import PAST, cached_outputs
 
 __all__ = [
     "Cache",
@@ -151,8 +151,9 @@ class _Arrays(Cache):
 
     def __init__(self, session: Session, held: Mapping[str, Array]) -> None:
         self._session, self._held = session, HeldInputs(held)
+        caches = cached_outputs(session.outputs)
         self._pasts = [spec.name for spec in session.inputs if PAST in spec.shape]
-        self._presents = [spec.name for spec in session.outputs if TOTAL in spec.shape]
+        self._presents = [spec.name for spec in session.outputs if spec.name in caches]
         self._kept: list[Any] | None = None
 
     def step(self, input_ids: Ids, attention_mask: Ids) -> Array:

@@ -25,7 +25,7 @@ from bert_export.runtime.sessions.session import (
 )
 from bert_export.runtime.sessions.versions import check_version
 
-__all__ = ["OnnxRuntimeSession", "open_engine", "start_engine"]
+__all__ = ["OnnxRuntimeSession", "open_engine", "open_text_graph", "start_engine"]
 
 _PROCESSOR = ("CPUExecutionProvider",)
 _FUSIONS = (
@@ -59,6 +59,7 @@ _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
     "tensor(double)": "float64",
+    "tensor(string)": "string",
 }
 
 
@@ -214,9 +215,33 @@ def open_engine(
     providers: str | Sequence[str] = _PROCESSOR,
 ) -> OnnxRuntimeSession:
     """Open an engine of a bundle; for the options see :class:`OnnxRuntimeSession`."""
+    return _open_graph(folder, engine, engine.graph.file, threads=threads, providers=providers)
+
+
+def open_text_graph(
+    folder: Path,
+    engine: EngineRecord,
+    *,
+    threads: int | None = None,
+    providers: str | Sequence[str] = _PROCESSOR,
+) -> OnnxRuntimeSession:
+    """Open an engine's graph that takes texts; for the options see :class:`OnnxRuntimeSession`."""
+    assert engine.text is not None, "the caller has looked"
+    file = engine.text.graph.file
+    return _open_graph(folder, engine, file, threads=threads, providers=providers)
+
+
+def _open_graph(
+    folder: Path,
+    engine: EngineRecord,
+    file: str,
+    *,
+    threads: int | None,
+    providers: str | Sequence[str],
+) -> OnnxRuntimeSession:
     plan = engine.quantization
     return OnnxRuntimeSession(
-        folder / engine.graph.file,
+        folder / file,
         threads=threads,
         providers=providers,
         unsaturated=plan is not None and saturates(plan.processor, detect_processor()),

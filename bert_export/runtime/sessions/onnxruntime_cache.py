@@ -13,7 +13,7 @@ from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, one_line
 from bert_export.runtime.sessions.cache import Cache, HeldInputs, token_feeds
 from bert_export.runtime.sessions.session import Array, FeedsCheck
-from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL
+from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL, cached_outputs
 
 if TYPE_CHECKING:  # imports this module
     from bert_export.runtime.sessions.onnxruntime import OnnxRuntimeSession
@@ -36,7 +36,8 @@ class BoundCache(Cache):
     def __init__(self, session: OnnxRuntimeSession, most: int, held: Mapping[str, Array]) -> None:
         self._session, self._most, self._held = session, most, HeldInputs(held)
         self._pasts = [spec for spec in session.inputs if PAST in spec.shape]
-        self._presents = [spec for spec in session.outputs if TOTAL in spec.shape]
+        caches = cached_outputs(session.outputs)
+        self._presents = [spec for spec in session.outputs if spec.name in caches]
         self._check = FeedsCheck(tuple(spec for spec in session.inputs if PAST not in spec.shape))
         self._binding = session.engine.io_binding()
         self._bind_held()

@@ -29,9 +29,10 @@ _ROWS, _MASKS = (BATCH,), (MASKED,)
 def can_cut(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
     """Whether every first axis of a graph is the rows of a batch, or masks with their positions.
 
-    Caches are not cut: to copy them costs more than the pieces save.
+    Caches are not cut: to copy them costs more than the pieces save. Texts are not: a piece's rows
+    are as long as its longest text.
     """
-    if any(PAST in spec.shape for spec in inputs):
+    if any(PAST in spec.shape or spec.dtype == "string" for spec in inputs):
         return False
     return all(
         spec.shape[:1] == _ROWS or (spec.name == MASKED_POSITIONS and spec.shape == _MASKS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +23,8 @@ __all__ = [
     "FeedsCheck",
     "Outputs",
     "PaddingSession",
+    "RaggedSession",
+    "RawFeeds",
     "Session",
     "check_feeds",
     "check_threads",
@@ -37,6 +39,9 @@ _UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
+RawFeeds = Mapping[str, Array | Sequence[Any]]
+"""Feeds, or texts in lists for a graph that takes them."""
+
 Outputs = dict[str, Array]
 
 
@@ -91,6 +96,29 @@ class PaddingSession(Protocol):
     row_multiple: int
 
 
+@runtime_checkable
+class RaggedSession(Protocol):
+    """A session that runs rows of unequal length as they are, without padding."""
+
+    @abstractmethod
+    def run_ragged(self, feeds: Feeds) -> Outputs:
+        """Run the graph once over rows that are not padded.
+
+        Args:
+            feeds: ``lengths`` (B,) of the rows; every other input of the graph but the attention
+                mask, the rows one behind the other (T,); positions of masks count in all of them.
+                All int64.
+
+        Returns:
+            Float32 arrays by name: (T, ...) of outputs per token, else as the graph gives them.
+
+        Raises:
+            InputError: A feed is missing or unknown, of another shape or dtype, or outside of what
+                the model has rows for.
+        """
+        ...
+
+
 def check_threads(threads: object) -> int | None:
     """The option ``threads`` of a session; ``None`` leaves it to the engine.
 
@@ -118,7 +146,14 @@ class FeedsCheck:
         self._inputs = inputs
         self._names = {spec.name for spec in inputs}
         self._each = [
-            (spec.name, np.dtype(spec.dtype), spec.shape, spec.below, spec) for spec in inputs
+            (
+                spec.name,
+                np.dtype(object if spec.dtype == "string" else spec.dtype),
+                spec.shape,
+                spec.below,
+                spec,
+            )
+            for spec in inputs
         ]
 
     def __call__(

@@ -20,6 +20,7 @@ from scripts.goldens.folder import (
     UPDATE,
     diff,
     expected_files,
+    golden_name,
     stale_files,
     traced_elsewhere,
 )
@@ -103,9 +104,9 @@ def test_no_golden_graph_is_left_over() -> None:
 
 
 def test_every_form_has_a_graph_of_every_task() -> None:
-    files = {path.name for path in GRAPHS.glob("*.onnx.txt")}
+    files = {path.name for path in GRAPHS.glob("*.txt")}
     assert files == {
-        f"{task}.{target}.{precision}.onnx.txt"
+        golden_name(task, target, precision)
         for task in ONE_GRAPH
         for target, precision in distinct_recipes()
     }

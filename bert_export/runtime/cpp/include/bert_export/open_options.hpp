@@ -13,7 +13,8 @@
 namespace bert_export {
 
 struct OpenOptions {
-  // Which of the bundle's engines answers; its default where it is absent.
+  // Which of the bundle's engines answers. Where it is absent the bundle's default, unless that was
+  // not found by timing and native is there in the same precision, verified, on a processor with AMX.
   std::optional<std::string> target = std::nullopt;
   // Threads inside an operator; 0 leaves it to the engine, which takes all cores.
   int threads = 0;

@@ -52,7 +52,7 @@ void verify_files(const std::string& folder, const Manifest& manifest) {
   check_listed(folder, manifest, manifest.tokenizer.file);
   for (const EngineRecord& engine : manifest.engines) {
     check_listed(folder, manifest, engine.graph.file);
-    if (engine.built_file) check_listed(folder, manifest, *engine.built_file);
+    if (engine.built) check_listed(folder, manifest, engine.built->file);
   }
   for (const auto& [name, record] : manifest.files) verify_file(folder, name, record);
 }

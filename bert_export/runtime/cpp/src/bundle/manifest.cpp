@@ -77,17 +77,37 @@ GraphRecord read_graph(const Json& json) {
   return graph;
 }
 
+// The least, usual and largest size of an axis.
+Range read_range(const Json& json) {
+  const std::vector<Json>& sizes = json.array("an axis's sizes");
+  if (sizes.size() != 3) throw JsonError("an axis has other sizes than three");
+  return {sizes.front().integer("a size"), sizes.back().integer("a size")};
+}
+
+BuiltRecord read_built(const Json& json) {
+  BuiltRecord built;
+  built.file = json.at("file").string("an engine's file");
+  for (const Json& profile : json.at("profiles").array("profiles")) {
+    Profile& ranges = built.profiles.emplace_back();
+    for (const auto& [axis, sizes] : profile.object("a profile")) {
+      ranges.emplace(axis, read_range(sizes));
+    }
+  }
+  return built;
+}
+
 EngineRecord read_engine(const Json& json, std::string target) {
   EngineRecord engine;
   engine.target = std::move(target);
   engine.precision = json.at("precision").string("a precision");
   engine.graph = read_graph(json.at("graph"));
+  engine.verified = find_present(json, "parity") != nullptr;
   if (const Json* const plan = find_present(json, "quantization")) {
     engine.processor = optional_string(*plan, "processor");
   }
   if (const Json* const build = find_present(json, "build")) {
     if (const Json* const built = find_present(*build, "engine")) {
-      engine.built_file = built->at("file").string("an engine's file");
+      engine.built = read_built(*built);
     }
   }
   return engine;
@@ -104,6 +124,7 @@ void read_engines(const Json& json, Manifest& manifest) {
     return;
   }
   manifest.default_target = json.at("default_target").string("default_target");
+  manifest.timed = find_present(json, "auto_target") != nullptr;
   for (const Json& engine : json.at("engines").array("engines")) {
     manifest.engines.push_back(read_engine(engine, engine.at("target").string("a target")));
   }
@@ -237,7 +258,7 @@ Manifest parse_manifest(const std::string& folder, const std::string& text) {
   check_name(folder, manifest.tokenizer.file);
   for (const EngineRecord& engine : manifest.engines) {
     check_name(folder, engine.graph.file);
-    if (engine.built_file) check_name(folder, *engine.built_file);
+    if (engine.built) check_name(folder, engine.built->file);
   }
   for (const auto& [name, file] : manifest.files) check_name(folder, name);
   manifest.engine();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,6 +34,21 @@ struct GraphRecord {
   std::vector<TensorSpec> outputs;
 };
 
+// Sizes of an axis.
+struct Range {
+  std::int64_t least;
+  std::int64_t most;
+};
+
+// Sizes that an engine was built for, by dynamic axis.
+using Profile = std::map<std::string, Range>;
+
+// The engine that a target's own builder made of the graph.
+struct BuiltRecord {
+  std::string file;
+  std::vector<Profile> profiles;
+};
+
 // The bundle's graph for one target.
 struct EngineRecord {
   std::string target;
@@ -40,8 +56,10 @@ struct EngineRecord {
   GraphRecord graph;
   // The kind of processor that an INT8 graph was made for.
   std::optional<std::string> processor;
-  // The file that a target's own builder made of the graph, where there is one.
-  std::optional<std::string> built_file;
+  // Whether it was seen to answer as the checkpoint does.
+  bool verified;
+  // None where the engine reads the graph itself, or none was built.
+  std::optional<BuiltRecord> built;
 };
 
 struct FileRecord {
@@ -59,6 +77,8 @@ struct Manifest {
   // The task's parameters; what is not named has the task's default.
   text::Json postprocessing;
   std::string default_target;
+  // Whether the default was found by timing.
+  bool timed;
   std::vector<EngineRecord> engines;
   // Every other file of the bundle by name, in the manifest's order.
   std::vector<std::pair<std::string, FileRecord>> files;

@@ -48,10 +48,10 @@ sessions::Output KeyValueCache::step(const sessions::Session& session,
   }
   sessions::Outputs outputs = session.run(feeds);
   kept_.clear();
-  // Beside the scores come keys and values, in the order in which they go in.
+  // Keys and values come in the order in which they go in.
   for (const bundle::TensorSpec& spec : graph_.outputs) {
     sessions::Output& output = outputs.at(spec.name);
-    if (spec.name == "logits") continue;
+    if (spec.name.rfind("present.", 0) != 0) continue;
     kept_.push_back({std::move(output.shape), {}, std::move(output.numbers)});
   }
   return std::move(outputs.at("logits"));

@@ -29,7 +29,7 @@ bundle::Manifest open_manifest(const std::string& path, const std::string& task,
                     {classifies ? "text-classification or zero-shot-classification" : manifest.task,
                      task, "Export the checkpoint again with --task " + task});
   }
-  manifest.engine(options.target);
+  manifest.engine(options.target);  // refused before files are read
   if (options.verify) bundle::verify_files(path, manifest);
   return manifest;
 }
@@ -43,10 +43,8 @@ text::Json shared_parameters(const text::Json& postprocessing) {
   return text::Json(std::move(shared));
 }
 
-std::unique_ptr<const sessions::Session> open_session(const std::string& path,
-                                                      const bundle::Manifest& manifest,
-                                                      const bundle::EngineRecord& engine,
-                                                      const OpenOptions& options) {
+sessions::SessionOptions session_options(const bundle::Manifest& manifest,
+                                         const OpenOptions& options) {
   sessions::SessionOptions own;
   own.threads = options.threads;
   own.spinning = options.spinning;
@@ -56,7 +54,7 @@ std::unique_ptr<const sessions::Session> open_session(const std::string& path,
   own.cache = options.cache;
   own.shapes = options.shapes;
   own.longest = manifest.max_position_embeddings;
-  return sessions::open_session(path, engine, own);
+  return own;
 }
 
 }  // namespace
@@ -67,13 +65,14 @@ OpenedBundle::OpenedBundle(const std::string& path, const std::string& task,
       manifest_(open_manifest(path, task, options)),
       postprocessing_(manifest_.task == task ? manifest_.postprocessing
                                              : shared_parameters(manifest_.postprocessing)),
-      engine_(manifest_.engine(options.target)),
+      engine_(sessions::choose_engine(manifest_, options.target,
+                                      session_options(manifest_, options))),
       token_budget_(check_whole<std::size_t>("token_budget", options.token_budget, 1)),
       sort_(options.sort),
       pool_(options.pool),
       tokenizer_(Tokenizer::from_file(path + "/" + manifest_.tokenizer.file, manifest_.tokenizer)),
       mask_id_(tokenizer_.mask_id()),
-      session_(open_session(path, manifest_, engine_, options)),
+      session_(sessions::open_session(path, engine_, session_options(manifest_, options))),
       row_multiple_(session_->row_multiple()),
       max_rows_(session_->max_rows()) {}
 

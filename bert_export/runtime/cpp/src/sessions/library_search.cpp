@@ -50,7 +50,7 @@ std::vector<std::string> wheels(const EngineLibrary& engine) {
   std::vector<std::string> paths;
   for (const std::string& prefix : python_prefixes()) {
     const std::string folder =
-        prefix + "/lib/python3*/*-packages/" + engine.package + "/" + engine.folder;
+        prefix + "/lib/python3*/*-packages/" + engine.folder;
     for (std::string& path : matches(folder + "/" + engine.stem + "*")) {
       paths.push_back(std::move(path));
     }

@@ -8,11 +8,11 @@ namespace bert_export::sessions {
 
 // What is told apart of an engine.
 struct EngineLibrary {
-  // Of the package on PyPI, which is also its folder in site-packages.
+  // Of the package on PyPI.
   const char* package;
   // Names the library, or the folder that holds it.
   const char* variable;
-  // Of the folder in the package that holds the library.
+  // Below site-packages, that holds the library; a pattern.
   const char* folder;
   // Start of the library's file name.
   const char* stem;

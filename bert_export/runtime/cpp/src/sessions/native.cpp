@@ -6,6 +6,7 @@
 
 #include "bert_export/errors.hpp"
 #include "bundle/files.hpp"
+#include "native/instruction_set.hpp"
 #include "native/program.hpp"
 #include "text/printing.hpp"
 
@@ -19,6 +20,7 @@ struct Unpadded {
   std::vector<std::size_t> places;  // among the padded tokens
   std::vector<std::int64_t> lengths;
   std::vector<std::int64_t> positions;  // columns
+  bool starts_first = true;             // whether every row starts in the first column
 
   Unpadded(const Feed& mask, std::size_t columns) {
     for (std::size_t row = 0; row < mask.numbers.size() / columns; ++row) {
@@ -31,9 +33,9 @@ struct Unpadded {
       }
       lengths.push_back(static_cast<std::int64_t>(places.size() - before));
       if (lengths.back() == 0) {
-        throw InputError("input attention_mask hides all of row " + std::to_string(row),
-                         {"a token that is seen", "none"});
+        throw InputError("attention_mask hides a whole row", {"a 1 at least in each", "none"});
       }
+      if (positions[before] != 0) starts_first = false;
     }
   }
 
@@ -54,6 +56,10 @@ class NativeSession : public Session {
         program_(native::Program::open(folder + "/" + engine.graph.file,
                                        folder + "/" + bundle::weights_file,
                                        {static_cast<std::size_t>(options.threads), ""})) {
+    for (const native::Operation& operation : program_->file().operations) {
+      const auto* const gather = std::get_if<native::GatherOperation>(&operation.fields);
+      if (gather != nullptr && gather->index == native::GatherIndex::first) reads_first_ = true;
+    }
     const auto& outputs = program_->file().outputs;
     const bool same = std::equal(outputs.begin(), outputs.end(), graph_.outputs.begin(),
                                  graph_.outputs.end(),
@@ -68,6 +74,10 @@ class NativeSession : public Session {
     const Feed& ids = feeds.at("input_ids");
     const auto columns = static_cast<std::size_t>(ids.shape.back());
     const Unpadded tokens(feeds.at("attention_mask"), columns);
+    if (reads_first_ && !tokens.starts_first) {
+      throw InputError("attention_mask hides the first token of a row, which the head reads",
+                       {"rows padded on the right", ""});
+    }
 
     native::Batch batch;
     const std::vector<std::int64_t> input_ids = tokens.of(ids);
@@ -148,6 +158,7 @@ class NativeSession : public Session {
   bundle::GraphRecord graph_;
   std::optional<std::int64_t> longest_;
   std::unique_ptr<native::Program> program_;
+  bool reads_first_ = false;
 };
 
 }  // namespace
@@ -158,5 +169,7 @@ std::unique_ptr<Session> open_native(const std::string& folder, const bundle::En
   check_types(folder + "/" + engine.graph.file, engine.graph);
   return std::make_unique<NativeSession>(folder, engine, options);
 }
+
+bool native_is_ahead() { return native::chosen_set() == native::InstructionSet::amx; }
 
 }  // namespace bert_export::sessions

@@ -13,4 +13,7 @@ namespace bert_export::sessions {
 std::unique_ptr<Session> open_native(const std::string& folder, const bundle::EngineRecord& engine,
                                      const SessionOptions& options);
 
+// Whether it was measured ahead of every other engine on machines like this one.
+bool native_is_ahead();
+
 }  // namespace bert_export::sessions

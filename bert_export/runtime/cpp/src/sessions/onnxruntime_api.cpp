@@ -22,7 +22,7 @@ struct ApiBase {
 };
 
 const EngineLibrary& engine() {
-  static const EngineLibrary library{"onnxruntime", "BERT_EXPORT_ONNXRUNTIME", "capi",
+  static const EngineLibrary library{"onnxruntime", "BERT_EXPORT_ONNXRUNTIME", "onnxruntime/capi",
                                      "libonnxruntime.so",
                                      {"libonnxruntime.so.1", "libonnxruntime.so"}};
   return library;

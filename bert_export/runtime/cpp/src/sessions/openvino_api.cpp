@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t longest_message = 400;
 
 const EngineLibrary& engine() {
-  static const EngineLibrary library{"openvino", "BERT_EXPORT_OPENVINO", "libs",
+  static const EngineLibrary library{"openvino", "BERT_EXPORT_OPENVINO", "openvino/libs",
                                      "libopenvino_c.so", {"libopenvino_c.so"}};
   return library;
 }

@@ -1,0 +1,86 @@
+"""Which of a bundle's engines answers on this machine.
+
+Where a target is named, that one. Else the bundle's default, with two exceptions between engines
+for the processor, of the default's precision, that were verified and have the options of the call:
+
+- one that was measured ahead of the others on this kind of machine answers instead, unless
+  the default was itself found by measurement (``--target auto``);
+- where the default cannot run here, the first that can answers in its place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from importlib import import_module
+from typing import Literal, cast
+
+from bert_export.bundle import EngineRecord, Manifest
+from bert_export.target_table import TARGETS
+
+__all__ = ["Standing", "choose_engine"]
+
+Standing = Literal["ahead", "able", "absent"]
+"""Of a target on this machine: measured ahead of every other, able to run, or not."""
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def choose_engine(
+    manifest: Manifest, target: str | None, *, options: Collection[str] = ()
+) -> EngineRecord:
+    """The entry of a bundle that answers here.
+
+    Args:
+        manifest: Of the bundle.
+        target: That is named, or ``None``.
+        options: Names of the session's options that are given; only engines that have all of them
+            answer in place of the default.
+
+    Raises:
+        BundleError: The bundle does not serve the target.
+    """
+    default = manifest.engine(target)
+    if target is not None or not _on_processor(default):
+        return default
+    equals = [
+        engine
+        for engine in manifest.engines
+        if engine is default or _replaces(engine, default, options)
+    ]
+    standings = {engine.target: _standing(engine) for engine in equals}
+    able = [engine for engine in equals if standings[engine.target] != "absent"]
+    if manifest.auto_target is None:
+        able = [engine for engine in able if standings[engine.target] == "ahead"] or able
+    chosen = default if default in able or not able else able[0]
+    if chosen is not default:
+        _LOGGER.info(
+            "target %s answers: %s is %s here",
+            chosen.target,
+            default.target,
+            standings[default.target],
+        )
+    return chosen
+
+
+def _replaces(engine: EngineRecord, default: EngineRecord, options: Collection[str]) -> bool:
+    """Whether an engine may answer in place of the default."""
+    return (
+        _on_processor(engine)
+        and engine.precision == default.precision
+        and engine.parity is not None
+        and set(options) <= set(TARGETS[engine.target].session_options)
+    )
+
+
+def _on_processor(engine: EngineRecord) -> bool:
+    return engine.target in TARGETS and not TARGETS[engine.target].gpu
+
+
+def _standing(engine: EngineRecord) -> Standing:
+    where = TARGETS[engine.target].standing
+    if where is None:
+        return "able"
+    module, function = where.split(":")
+    found = getattr(import_module(f"bert_export.runtime.sessions.{module}"), function)
+    return cast("Standing", found())

@@ -1,0 +1,125 @@
+"""An export for the native target: what stands in the bundle, and what is missing without it.
+
+A program's interpreter stands for the compiled module, whose protocol it has; ``tests/cpp`` exports
+with the module itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+
+import bert_export
+from bert_export.bundle import read_manifest
+from bert_export.bundle.program import read_program
+from bert_export.errors import MissingExtraError, TargetError
+from bert_export.exporter import export
+from bert_export.exporter.add_targets import build
+from bert_export.runtime import native
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions.session import RaggedSession
+from tests.targets.native.interpreter import Interpreter
+
+TEXTS = ["the cat sat on the mat", "a", "running " * 12]
+
+
+def absent() -> tuple[None, str]:
+    return None, "is not built"
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter, in the compiled module's place."""
+
+    def open_program(program: str, *_: Any, **__: Any) -> Interpreter:
+        return Interpreter(Path(program))
+
+    module = SimpleNamespace(Program=open_program, native_isas=lambda: ["reference"])
+    monkeypatch.setenv(native.SWITCH, "0")
+    monkeypatch.setattr(native, "_built_module", lambda: (module, ""))
+
+
+@pytest.fixture
+def model(tiny: Callable[..., Path]) -> str:
+    return str(tiny("BertForSequenceClassification", num_labels=3))
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_two_engines_over_the_same_weights(model: str, tmp_path: Path) -> None:
+    options: Any = {"task": "text-classification", "model": model, "precision": "int8"}
+    alone = export(**options, output=tmp_path / "alone")
+    both = build(alone.path, "native")
+    engine = both.manifest.engine("native")
+    assert engine.graph.file == "native.json"
+    assert engine.parity is not None
+    assert engine.parity.agreement >= engine.parity.min_agreement
+    program = read_program(both.path / engine.graph.file)
+    quantized = [name for name, tensor in program.tensors.items() if tensor.dtype == "int8"]
+    assert len(quantized) == 2 * 6 + 2  # of two layers, the pooler and the word table
+    graph = ir.load(both.path / "onnxruntime.onnx").graph
+    stored = [value.const_value for value in graph.initializers.values()]
+    shared = {one.offset for one in stored if isinstance(one, ir.ExternalTensor)}
+    assert len(shared) >= 1
+    assert shared <= {tensor.offset for tensor in program.tensors.values()}
+    assert read_manifest(both.path).default_target == "onnxruntime"
+    answers = []
+    for target in ("onnxruntime", "native"):
+        with bert_export.load(both.path, target=target, threads=1) as pipeline:
+            rows = pipeline(TEXTS, top_k=None)
+            answers.append([{one["label"]: one["score"] for one in row} for row in rows])
+    for left, right in zip(*answers, strict=True):
+        assert left == pytest.approx(right, abs=0.02)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_rows_go_in_as_they_are(model: str, tmp_path: Path, monkeypatch: Any) -> None:
+    done = export(
+        task="text-classification", model=model, targets=("native",), output=tmp_path / "bundle"
+    )
+    with bert_export.load(done.path, threads=1) as pipeline:
+        assert isinstance(pipeline, Pipeline)
+        session = pipeline._session
+        assert isinstance(session, RaggedSession)
+        monkeypatch.setattr(session, "run", None)  # padded rows never come
+        seen: list[list[int]] = []
+        ragged = session.run_ragged
+        monkeypatch.setattr(
+            session,
+            "run_ragged",
+            lambda feeds: (seen.append(feeds["lengths"].tolist()), ragged(feeds))[1],
+        )
+        together = pipeline(TEXTS)
+        assert len(seen) == 1
+        assert len(set(seen[0])) == 3
+        for text, found in zip(TEXTS, together, strict=True):
+            (alone,) = pipeline(text)
+            assert found == {"label": alone["label"], "score": pytest.approx(alone["score"])}
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_what_a_program_cannot_hold_is_refused_before_there_is_a_bundle(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = str(tiny("BertLMHeadModel", is_decoder=True))
+    with pytest.raises(TargetError, match=r"has the input past_key_values\.0\.key, which a pro"):
+        export(task="text-generation", model=model, targets=("native",), output=tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_without_the_module_one_line_says_how_to_get_it(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_built_module", absent)
+    with pytest.raises(MissingExtraError) as refused:
+        export(
+            task="text-classification", model=model, targets=("native",), output=tmp_path / "bundle"
+        )
+    assert str(refused.value) == (
+        "target native needs the compiled module, which is not built. "
+        "Run: pip install 'bert-export[native]' && bert-export cpp --native."
+    )
