@@ -59,6 +59,7 @@ class Target:
             :class:`bert_export.targets.target_module.TargetModule`.
         session: ``module:function`` below :mod:`bert_export.runtime.sessions` that opens an engine.
         text_session: The same for its graph that takes texts; ``None`` where it can have none.
+        takes_halves: Whether its engine may be two graphs, an encoder's and a decoder's.
         session_options: Options of that function, see
             :class:`bert_export.runtime.sessions.SessionOptions`.
         standing: ``module:function`` likewise, that says how it stands on this machine beside other
@@ -78,6 +79,7 @@ class Target:
     device: Device
     module: str
     session: str
+    takes_halves: bool = False
     text_session: str | None = None
     session_options: tuple[str, ...] = ()
     standing: str | None = None
@@ -102,6 +104,11 @@ class Target:
         return f"{self.name}.text.onnx"
 
     @property
+    def encoder_file(self) -> str:
+        """Name in a bundle of the graph that encodes the text which :attr:`graph_file` reads."""
+        return f"{self.name}-encoder.onnx"
+
+    @property
     def engine_file(self) -> str:
         """Name in a bundle of the engine that its builder makes of the graph."""
         return f"{self.name}.engine"
@@ -118,6 +125,7 @@ TARGETS: Mapping[str, Target] = {
             device="cpu",
             module="bert_export.targets.onnxruntime",
             session="onnxruntime:open_engine",
+            takes_halves=True,
             text_session="onnxruntime:open_text_graph",
             session_options=("threads", "providers"),
             packages=("onnxruntime",),
@@ -129,6 +137,7 @@ TARGETS: Mapping[str, Target] = {
             device="cpu",
             module="bert_export.targets.openvino",
             session="openvino:open_engine",
+            takes_halves=True,
             session_options=("threads", "hint", "cache", "shapes"),
             extra="openvino",
             packages=("openvino",),

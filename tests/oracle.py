@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch import Tensor
 
-__all__ = ["WORDS", "random_batch", "save_tiny", "write_vocabulary"]
+__all__ = ["WORDS", "random_batch", "save_tiny", "save_tiny_halves", "write_vocabulary"]
 
 # Enough to spell lower-case ASCII and some words whole, in pieces, accented and CJK.
 WORDS = (
@@ -65,6 +65,47 @@ def save_tiny(cls_name: str, folder: Path, *, seed: int = 0, **config: Any) -> A
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(0.3 * noise + (1.0 if name.endswith("LayerNorm.weight") else 0.0))
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+def save_tiny_halves(
+    folder: Path,
+    *,
+    encoder: dict[str, Any] | None = None,
+    decoder: dict[str, Any] | None = None,
+    generation: dict[str, Any] | None = None,
+    seed: int = 0,
+    spread: float = 0.3,
+    **config: Any,
+) -> Any:
+    """Save a random encoder-decoder of two BERTs, as :func:`save_tiny` does with one.
+
+    Args:
+        folder: Where it goes.
+        encoder: Fields of the encoder's config.
+        decoder: Fields of the decoder's.
+        generation: Fields of the generation config.
+        seed: Of the weights.
+        spread: Of the weights.
+        config: Fields of the config around both; ``model_max_length`` goes to the tokenizer.
+    """
+    longest = config.pop("model_max_length", _SIZES["max_position_embeddings"])
+    size = write_vocabulary(folder, model_max_length=longest)
+    fields = {"vocab_size": size, **_SIZES, "use_cache": True}
+    halves = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(
+        transformers.BertConfig(**fields | (encoder or {})),
+        transformers.BertConfig(**fields | (decoder or {})),
+        **config,
+    )
+    model = transformers.EncoderDecoderModel(halves)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(spread * noise + (1.0 if name.endswith("LayerNorm.weight") else 0.0))
+    chosen = {"decoder_start_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "bos_token_id": 2}
+    model.generation_config = transformers.GenerationConfig(**chosen | (generation or {}))
     model.save_pretrained(folder)
     return model.eval()
 

@@ -31,12 +31,20 @@ from bert_export.runtime.loading import open_pipeline
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import CheckpointFacts, Task, find_task
+from bert_export.tasks import TASKS, CheckpointFacts, Task, find_task
 
-__all__ = ["SHARED_DATA", "TorchSession", "built_record", "open_tiny"]
+__all__ = ["ONE_GRAPH", "SHARED_DATA", "TorchSession", "built_record", "open_tiny"]
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Data beside the checkout; tests that need it skip when it is absent."""
+
+ONE_GRAPH = {name: task for name, task in TASKS.items() if not task.has_encoder}
+"""The tasks of a single BERT, whose graph takes a row and answers it by itself.
+
+An encoder-decoder takes a text and what is answered so far, its checkpoint holds two BERTs, and its
+bundle two graphs: what tests try with rows of one graph is tried for it where its own forms are, in
+``test_encoder_decoder.py`` and ``test_split_halves.py`` of the folders.
+"""
 
 _DYNAMIC = ("batch", "choices", "sequence")
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")

@@ -22,7 +22,9 @@ from bert_export.tasks import Task, find_task
 from bert_export.tasks.interface import (
     GraphInterface,
     GraphTensor,
+    has_source,
     is_inner_output,
+    split_interface,
     text_interface,
     with_inner_outputs,
 )
@@ -52,14 +54,15 @@ def check_graph(folder: Path, manifest: Manifest, engine: EngineRecord) -> None:
             got=f"{task.name}, of {task.head}",
             fix=_AGAIN,
         )
-    _check_file(folder, manifest, engine.graph)
+    for record in engine.graph.graphs:
+        _check_file(folder, manifest, record)
     _check_task(folder, task, manifest, engine)
     if engine.text is not None:
         _check_file(folder, manifest, engine.text.graph)
 
 
 def _check_file(folder: Path, manifest: Manifest, record: GraphRecord) -> None:
-    """Compare a graph file with its record."""
+    """Compare a graph file with its record, and its weights with the manifest's files."""
     path = folder / record.file
     graph = read_graph_file(path)
     for what, declared, present in (
@@ -139,8 +142,11 @@ def _check_interface(
 ) -> GraphInterface:
     """The one of some interfaces that a graph has."""
     for interface in interfaces:
-        if _fits(graph.inputs, interface.inputs, {}) and _fits(
-            graph.outputs, interface.outputs, sizes
+        # An encoder-decoder's whole interface is that of two graphs.
+        parts = split_interface(interface) if has_source(interface.inputs) else (interface,)
+        if len(parts) == len(graph.graphs) and all(
+            _fits(own.inputs, part.inputs, {}) and _fits(own.outputs, part.outputs, sizes)
+            for own, part in zip(graph.graphs, parts, strict=True)
         ):
             return interface
     raise BundleError(

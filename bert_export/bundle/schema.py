@@ -99,13 +99,28 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     attribution: str | None = None
 
 
-class GraphRecord(Record, frozen=True, kw_only=True):
-    """The graph file, its opset and its interface."""
+class GraphRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The graph file, its opset and its interface.
+
+    Args:
+        longest: Tokens of a row at most, where that is another number than the model's
+            ``max_position_embeddings``: a decoder has positions of its own.
+        encoder: Of a decoder, the graph that runs once per text: its outputs are
+            ``present.<layer>.encoder.*``, and this graph's inputs of them
+            ``past_key_values.<layer>.encoder.*``.
+    """
 
     file: str
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    longest: int | None = None
+    encoder: GraphRecord | None = None
+
+    @property
+    def graphs(self) -> tuple[GraphRecord, ...]:
+        """All graphs of an engine, in the order in which they run."""
+        return (self,) if self.encoder is None else (self.encoder, self)
 
 
 class TokenizerRecord(Record, frozen=True, kw_only=True):
@@ -496,7 +511,7 @@ class EngineRecord(Record, frozen=True, kw_only=True):
     @property
     def graph_files(self) -> tuple[str, ...]:
         """Its graphs, whose weights lie in the bundle's file of them."""
-        own = (self.graph.file,)
+        own = tuple(graph.file for graph in self.graph.graphs)
         return own if self.text is None else (*own, self.text.graph.file)
 
     @property

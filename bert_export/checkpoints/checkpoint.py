@@ -36,6 +36,8 @@ class Checkpoint:
         is_of_google: Whether Google's code of TensorFlow 1 wrote it, which leaves open what
             ``transformers`` settles.
         attribution: Who made the weights and the training data; ``None`` if not recorded.
+        generation: How an encoder-decoder generates its answers, by the names of
+            ``generation_config.json``; ``None`` for other models.
         weights: The file that the tensors were read from, or the index of several.
     """
 
@@ -47,6 +49,7 @@ class Checkpoint:
     activation_fn: str | None = None
     is_of_google: bool = False
     attribution: str | None = None
+    generation: dict[str, Any] | None = None
     weights: str | None = None
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bert_export.checkpoints import flax, tensorflow_h5
+from bert_export.checkpoints import encoder_decoder, flax, tensorflow_h5
 from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.files import WEIGHTS, read_json, read_weights, refuse_adapter
 from bert_export.checkpoints.own_files import is_file
@@ -70,6 +70,11 @@ _KNOWN = re.compile(
     )
 )
 
+_CROSS = re.compile(
+    r"bert\.encoder\.layer\.\d+\.crossattention\."
+    rf"(self\.(query|key|value)|output\.(dense|LayerNorm))\.{_PARAMETER}"
+)
+
 
 def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     """Read a folder of ``config.json``, weights and tokenizer files.
@@ -88,7 +93,14 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
     """
     config = read_config(folder)
     refuse_adapter(folder)
-    tensors, weights = _read_tensors(folder, source)
+    has_halves = encoder_decoder.is_encoder_decoder(config)
+    if has_halves:
+        tensors, weights = _read_halves(
+            folder, source, tied=bool(config.get("tie_encoder_decoder"))
+        )
+    else:
+        tensors, weights = _read_tensors(folder, source)
+    reader = encoder_decoder.halves_of(config)[0] if has_halves else config  # of the text
     return Checkpoint(
         source=source,
         config=config,
@@ -96,11 +108,26 @@ def read_checkpoint(folder: Path, source: str) -> Checkpoint:
         weights=weights,
         tokenizer=read_tokenizer(
             folder,
-            vocab_size=config.get("vocab_size", 30522),
+            vocab_size=reader.get("vocab_size", 30522),
             class_name=config.get("tokenizer_class"),
         ),
         activation_fn=read_activation(folder, config),
+        generation=encoder_decoder.read_generation(folder, config) if has_halves else None,
     )
+
+
+def _read_halves(folder: Path, source: str, *, tied: bool) -> tuple[dict[str, Tensor], str | None]:
+    """The weights of an encoder-decoder, which PyTorch wrote, and their file's name."""
+    weights = next((name for name, _ in WEIGHTS if is_file(folder / name)), None)
+    tensors = encoder_decoder.rename_halves(
+        read_weights(folder), source, tied=tied, rename=_half_tensors
+    )
+    return tensors, weights
+
+
+def _half_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """A half's tensors by canonical names, those of cross-attention among them."""
+    return _canonical(tensors, source, re.compile(f"{_KNOWN.pattern}|{_CROSS.pattern}"))
 
 
 def _read_tensors(folder: Path, source: str) -> tuple[dict[str, Tensor], str | None]:
@@ -121,11 +148,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: The file is missing or no JSON object.
-        ConfigError: ``model_type`` is not ``bert``.
+        ConfigError: ``model_type`` is not ``bert``, and it is no encoder-decoder of two BERTs.
     """
     # Before transformers had its name, its checkpoints had Google's name of the config.
     name = CONFIG if is_file(folder / CONFIG) or not is_file(folder / OLD_CONFIG) else OLD_CONFIG
     config = read_json(folder / name)
+    if encoder_decoder.is_encoder_decoder(config):
+        encoder_decoder.halves_of(config)
+        return config
     if config.get("model_type", "bert") != "bert":
         raise ConfigError(
             f"checkpoint {folder} is of another architecture",
@@ -183,12 +213,19 @@ def canonical_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tens
         )
     if any(name.endswith(flax.ENDINGS) for name in tensors):
         return flax.NAMES.rename(_taken(tensors, flax.own_name), f"Flax checkpoint {source}")
+    return _canonical(tensors, source, _KNOWN)
+
+
+def _canonical(
+    tensors: Mapping[str, Tensor], source: str, known: re.Pattern[str]
+) -> dict[str, Tensor]:
+    """PyTorch's tensors by canonical names, all of which must be known."""
     renamed: dict[str, Tensor] = {}
     for foreign, tensor in tensors.items():
         name = canonical_name(foreign)
         if _UNUSED.fullmatch(name):
             continue
-        if not _KNOWN.fullmatch(name):
+        if not known.fullmatch(name):
             raise CheckpointError(
                 f"checkpoint {source} tensor {plain(foreign)} is not of a BERT encoder or head",
                 expected=f"names such as {_first_known(tensors)}",

@@ -189,11 +189,15 @@ def _texts_in(engine: EngineRecord) -> Iterator[Table]:
 
 def _graph(graph: GraphRecord, what: str) -> Table:
     form = "a program" if graph.file.endswith(PROGRAM_SUFFIX) else f"opset {graph.opset}"
-    title = f"\n{what}: {graph.file}, {form}"
+    files = " and ".join(part.file for part in graph.graphs)
+    title = f"\n{what}: {files}, {form}"
     table = table_of(title, "tensor", "name", "dtype", "shape")
-    for kind, specs in (("input", graph.inputs), ("output", graph.outputs)):
-        for spec in specs:
-            table.add_row(kind, spec.name, spec.dtype, f"({', '.join(map(str, spec.shape))})")
+    for part in graph.graphs:
+        half = "" if graph.encoder is None else "encoder " if part is graph.encoder else "decoder "
+        for kind, specs in (("input", part.inputs), ("output", part.outputs)):
+            for spec in specs:
+                axes = f"({', '.join(map(str, spec.shape))})"
+                table.add_row(f"{half}{kind}", spec.name, spec.dtype, axes)
     return table
 
 

@@ -37,6 +37,7 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
     "prompt": ("startphrase", "sent1", "ctx", "context", "question", "stem", "query"),
     "choices": ("endings", "options", "candidates", "answers"),
     "candidate_labels": ("candidates", "labels", "classes"),
+    "summary": ("highlights", "abstract", "headline", "target", "answer", "output"),
     "score": ("similarity", "similarity_score", "relatedness_score", "label", "labels"),
 }  # fmt: skip
 """Names that a field has elsewhere; never taken without being asked."""

@@ -23,9 +23,16 @@ from bert_export.evaluation.scorer import (
     accuracy,
 )
 from bert_export.runtime.batching import Row
+from bert_export.runtime.pipelines.text2text_generation import TextToTextPipeline
 from bert_export.runtime.tokenization import Tokenizer
 
-__all__ = ["MaskedWordScorer", "NextWordScorer", "PretrainingGold", "PretrainingScorer"]
+__all__ = [
+    "AnswerWordScorer",
+    "MaskedWordScorer",
+    "NextWordScorer",
+    "PretrainingGold",
+    "PretrainingScorer",
+]
 
 _UNKNOWN = -1  # in the place of an id that the text does not tell
 Ids = NDArray[np.int64]
@@ -163,6 +170,33 @@ class NextWordScorer(Scorer):
         if not pairs:
             return {self.metric: 1.0}  # nothing to predict
         return {self.metric: accuracy(*zip(*pairs, strict=True))}
+
+
+class AnswerWordScorer(NextWordScorer):
+    """The next token of an answer: every summary is cut at one place, drawn with the seed.
+
+    Where a set has no summaries, the beginnings of its texts take their place, and what the
+    engines say to them can only be compared.
+    """
+
+    needs = "the field summary in every record"
+
+    def prepare(self, pipeline: AnyPipeline, data: DataSet, seed: int) -> Examples:
+        assert isinstance(pipeline, TextToTextPipeline), "the task's file names both"
+        items, settings = read_items(pipeline, data), self.settings(pipeline, data)
+        rng = np.random.default_rng(seed)
+        summaries = [record.get("summary") for record in data.records]
+        rows, gold = [], []
+        for (row,), summary in zip(pipeline.encode_items(items, settings), summaries, strict=True):
+            ids, told = row.input_ids[1:], False  # behind [CLS]
+            if isinstance(summary, str):
+                ((answer,),) = pipeline.encode_items([summary], settings)
+                ids, told = answer.input_ids[1:], True
+            place = int(rng.integers(0, max(1, len(ids))))
+            gold.append(int(ids[place]) if told and place < len(ids) else _UNKNOWN)
+            rows.append((pipeline.teach(row, ids[:place]),))
+        labelled = any(isinstance(summary, str) for summary in summaries)
+        return Examples(data, tuple(items), tuple(rows), settings, gold if labelled else None)
 
 
 def _hide(rows: Sequence[Row], tokenizer: Tokenizer, seed: int) -> tuple[list[Row], list[Ids]]:

@@ -17,7 +17,7 @@ from bert_export.bundle import (
     read_steadily,
 )
 from bert_export.bundle.program import PROGRAM_SUFFIX
-from bert_export.errors import InputError, MissingExtraError
+from bert_export.errors import InputError, MissingExtraError, TaskError
 from bert_export.explanation.cost import STAGES, Cost
 from bert_export.explanation.programs import price_program
 
@@ -100,6 +100,12 @@ def explain(
 def _explain(folder: Path, target: str | None, shape: tuple[int, ...] | None) -> Explanation:
     manifest = read_manifest(folder)
     engine = manifest.engine(target)
+    if engine.graph.encoder is not None:
+        raise TaskError(
+            f"task {manifest.task} cannot be explained",
+            expected="a task of a single graph",
+            got="an encoder's and a decoder's graph",
+        )
     axes = _axes(manifest, engine.graph, shape)
     priced = _priced(folder / engine.graph.file, axes=axes, layers=manifest.model.num_hidden_layers)
     summed = {

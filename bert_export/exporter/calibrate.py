@@ -16,6 +16,7 @@ from bert_export.exporter.float_graph import FloatGraph
 from bert_export.exporter.fp16_overflow import find_overflow
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.refusal import Refusals
+from bert_export.exporter.source import check_target
 from bert_export.quantization.int8_calibration import Int8Calibration, calibrate_int8
 from bert_export.quantization.weights.number_formats import Scheme
 from bert_export.runtime.processor import detect_processor
@@ -118,6 +119,7 @@ def _find_target_overflow(
 ) -> tuple[OverflowRecord, ...]:
     """Nodes of a target's FP16 graph that must stay FP32; none where it has no FP16."""
     request = float_graph.source.request
+    check_target(float_graph.source, target)
     conversion = fp16_conversion(target.name, request.precision)
     if conversion is None:
         return ()
@@ -128,7 +130,7 @@ def _find_target_overflow(
             target=target.name,
             precision="fp32",
             task=float_graph.source.task,
-            config_layers=float_graph.source.config.num_hidden_layers,
+            config_layers=float_graph.source.config.attention_layers,
         )
         stays = {node.name for node in conversion.kept_nodes(twin)}
         beyond = find_overflow(

@@ -17,11 +17,12 @@ from bert_export.runtime.batching import Row, batches_of, row_from_encoding
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, GraphInterface, ScoredPositions
-from bert_export.tasks.interface import PAST, cached_outputs
+from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL, cached_outputs
 
 __all__ = ["Case", "MakeFeeds", "cached_cases", "make_cases", "scored_part", "text_batches"]
 
 _TOKEN_BUDGET = 1024
+_IDS = "input_ids"
 _AWKWARD_TEXTS = (
     "🙂🚀👩‍👩‍👧 done ✅",
     "ᚠᛇᚻ ᛒᛦᚦ 𒀀𒈾 ꧁꧂ unknown",
@@ -114,6 +115,7 @@ def cached_cases(
     feeds: MakeFeeds,
     interface: GraphInterface,
     vocab_size: int,
+    positions: int,
     seed: int = 0,
 ) -> Iterator[tuple[Case, Outputs]]:
     """Calls that follow others, each with what the head gives.
@@ -125,6 +127,7 @@ def cached_cases(
         feeds: The graph's inputs for a batch of rows, with an empty cache.
         interface: With a cache; its outputs' caches follow its inputs' in order.
         vocab_size: Rows of the word table.
+        positions: Tokens that the head has positions for, with those of earlier calls.
         seed: Of the random ids.
     """
     pasts = [tensor.name for tensor in interface.inputs if PAST in tensor.shape]
@@ -132,18 +135,20 @@ def cached_cases(
     presents = [tensor.name for tensor in interface.outputs if tensor.name in caches]
     rng = np.random.default_rng(seed)
     most, longest = min(tokenizer.vocab_size, vocab_size), tokenizer.max_length
+    (mask,) = (tensor.name for tensor in interface.inputs if tensor.shape == (BATCH, TOTAL))
+    tokens_of = [tensor.name for tensor in interface.inputs if tensor.shape == (BATCH, SEQUENCE)]
     begun = [max(1, longest // 2), 1, min(3, longest)]
     given = feeds([_like(like, rng.integers(0, most, length)) for length in begun])
     outputs = run(given)
     for name, tokens in (("one token behind a cache", 1), ("several tokens behind a cache", 3)):
-        total = given["attention_mask"].shape[1] + tokens
-        if total > longest:
+        total = given[mask].shape[1] + tokens
+        if total > min(longest, positions):
             return
         ids = rng.integers(0, most, (len(begun), tokens))  # (B, S)
         given = {
-            "input_ids": ids,
-            "attention_mask": np.concatenate([given["attention_mask"], np.ones_like(ids)], axis=1),
-            "token_type_ids": np.zeros_like(ids),
+            **given,  # the text that a decoder attends to stays
+            **{name: ids if name.endswith(_IDS) else np.zeros_like(ids) for name in tokens_of},
+            mask: np.concatenate([given[mask], np.ones_like(ids)], axis=1),
             **{past: outputs[kept] for past, kept in zip(pasts, presents, strict=True)},
         }
         outputs = run(given)
@@ -184,7 +189,8 @@ def scored_part(array: Array, feeds: Feeds, positions: ScoredPositions) -> Array
         flat: Array = array.reshape(-1, *array.shape[2:])
         return np.asarray(flat[feeds[MASKED_POSITIONS]])
     if positions == "last_token":
-        own = feeds["attention_mask"][:, -array.shape[1] :]  # (B, S), without a cache's tokens
+        mask = feeds.get("decoder_attention_mask", feeds["attention_mask"])
+        own = mask[:, -array.shape[1] :]  # (B, S), without a cache's tokens
         last = own.shape[1] - 1 - own[:, ::-1].argmax(axis=1)  # (B,)
         return np.asarray(array[np.arange(len(array)), last])
     return array

@@ -16,7 +16,13 @@ from typing import Any
 import msgspec
 import onnx_ir as ir
 
-from bert_export.bundle import BuildRecord, EngineOptions, EngineRecord, QuantizationPlan
+from bert_export.bundle import (
+    BuildRecord,
+    EngineOptions,
+    EngineRecord,
+    GraphRecord,
+    QuantizationPlan,
+)
 from bert_export.exporter.calibrate import Calibrated, scheme_of
 from bert_export.exporter.cases import (
     Case,
@@ -33,15 +39,17 @@ from bert_export.exporter.unseen_text import UnseenText, spread
 from bert_export.exporter.verification import FP32_TOLERANCE, answers_of, describe_texts, verify
 from bert_export.models.reference import run_head
 from bert_export.passes.convert_precision import set_float32_nodes
+from bert_export.passes.split_halves import has_halves, split_halves
 from bert_export.quantization.calibration.rows import CalibrationRows
 from bert_export.quantization.quantizer import quantize_graph
 from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions.encoder_decoder import open_halves
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
-from bert_export.targets import Target, load_target
+from bert_export.targets import Target, find_target, load_target
 from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
-from bert_export.tasks.interface import cached_outputs, inner_outputs, outputs_per_token
+from bert_export.tasks.interface import inner_outputs, kept_outputs, outputs_per_token
 
 __all__ = [
     "Engine",
@@ -50,6 +58,7 @@ __all__ = [
     "build_engines",
     "copy_graphs",
     "open_trial",
+    "open_written",
     "verify_engines",
     "write_engine",
     "write_engines",
@@ -137,21 +146,35 @@ def write_engine(
             target=target.name,
             precision=source.request.precision,
             task=source.task,
-            config_layers=source.config.num_hidden_layers,
+            config_layers=source.config.attention_layers,
         )
         load_target(target).check_graph(model)
-        store.save(model, target.graph_file)
+        graph = _save(model, target, store, positions=source.config.max_position_embeddings)
         facts["target"] = target.name
         facts["size"] = store.size
     record = EngineRecord(
         target=target.name,
         precision=source.request.precision,
-        graph=graph_record(model, target.graph_file, model.graph.opset_imports[""]),
+        graph=graph,
         passes=tuple(map(pass_record, outcomes)),
         quantization=plan,
         build=BuildRecord(float32_nodes=overflow),
     )
     return Engine(target, record)
+
+
+def _save(model: ir.Model, target: Target, store: WeightStore, *, positions: int) -> GraphRecord:
+    """Write a graph in its target's form; an encoder-decoder's is two files from here on."""
+    opset = model.graph.opset_imports[""]
+    encoder = None
+    longest = None
+    if has_halves(model):
+        first, model = split_halves(model)
+        store.save(first, target.encoder_file)
+        encoder = graph_record(first, target.encoder_file, opset)
+        longest = positions
+    store.save(model, target.graph_file)
+    return graph_record(model, target.graph_file, opset, longest=longest, encoder=encoder)
 
 
 @contextmanager
@@ -168,7 +191,7 @@ def open_trial(calibrated: Calibrated, target: Target, *, folder: Path) -> Itera
         trial = Path(name)
         with WeightStore(trial) as store:
             engine = write_engine(calibrated, target, store, progress=Progress())
-        with load_target(target).open_written(trial, engine.record, threads=threads) as session:
+        with open_written(trial, engine.record, threads=threads) as session:
             yield session
 
 
@@ -205,7 +228,7 @@ def answer_reference(
         ]
     answers: list[tuple[Case, Outputs]] = []
     interface = source.interface
-    caches = cached_outputs(interface.outputs)
+    caches = kept_outputs(interface.outputs)
     beside = caches | inner_outputs(interface.outputs)
 
     def answer(feeds: Feeds) -> Outputs:
@@ -239,6 +262,7 @@ def answer_reference(
                 feeds=pipeline.feeds,
                 interface=interface,
                 vocab_size=pipeline.manifest.model.vocab_size,
+                positions=source.config.max_position_embeddings,
             )
             added = [scored(case, outputs, frozenset()) for case, outputs in following]
             answers[len(compared) : len(compared)] = added
@@ -304,6 +328,18 @@ def verify_engines(
     if refused:
         _remove_graphs(folder, refused, tuple(verified.values()))
     return tuple(verified.values())
+
+
+def open_written(folder: Path, record: EngineRecord, *, threads: int | None) -> Session:
+    """Open a written engine as its target verifies it, both graphs of an encoder-decoder."""
+    module = load_target(find_target(record.target))
+
+    def open_graph(graph: GraphRecord) -> Session:
+        return module.open_written(
+            folder, msgspec.structs.replace(record, graph=graph), threads=threads
+        )
+
+    return open_halves(record.graph, open_graph)
 
 
 def build_engines(
@@ -385,19 +421,17 @@ def _verify_engine(
     source, record = reference.source, engine.record
     with (
         progress.stage("verify") as facts,
-        load_target(engine.target).open_written(
-            folder, record, threads=source.request.threads
-        ) as session,
+        open_written(folder, record, threads=source.request.threads) as session,
     ):
         parity = verify(
             session.run,
             reference.answers,
             kind=source.task.agreement(source.facts),
-            per_token=outputs_per_token(record.graph.outputs),
+            per_token=outputs_per_token(session.outputs),
             tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
             labels=source.manifest.labels,
-            caches=cached_outputs(record.graph.outputs),
-            inner=inner_outputs(record.graph.outputs),
+            caches=kept_outputs(session.outputs),
+            inner=inner_outputs(session.outputs),
             advance=progress.advance,
         )
         parity = msgspec.structs.replace(parity, warnings=reference.warnings + parity.warnings)
@@ -411,11 +445,12 @@ def _verify_engine(
 
 def _remove_graphs(folder: Path, refused: Sequence[Engine], others: Sequence[Engine]) -> None:
     """Remove graphs, and lay the weights of the others down again without theirs."""
-    names = [engine.record.graph.file for engine in others]
+    names = [graph.file for engine in others for graph in engine.record.graph.graphs]
     with tempfile.TemporaryDirectory(dir=folder) as holder:
         with WeightStore(Path(holder)) as store:
             copy_graphs(folder, names, store)
         for name in (*names, WEIGHTS_FILE):
             (Path(holder) / name).replace(folder / name)
     for engine in refused:
-        (folder / engine.record.graph.file).unlink()
+        for graph in engine.record.graph.graphs:
+            (folder / graph.file).unlink()

@@ -51,7 +51,7 @@ from bert_export.exporter.manifest_records import TOKENIZER_FILE
 from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import check_request, find_targets
-from bert_export.exporter.source import Source, load_source
+from bert_export.exporter.source import Source, check_target, load_source
 from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.target_table import DEFAULT_TARGET
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
@@ -190,6 +190,9 @@ def export_request(
         eval_records=eval_records,
     )
     _check_sizes(source)
+    if not request.is_auto:
+        for target in find_targets(request):
+            check_target(source, target)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
         _write_tokenizer(folder, source)

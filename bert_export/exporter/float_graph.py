@@ -108,11 +108,12 @@ def make_float_graph(source: Source, *, progress: Progress, tracer: Tracer = tra
         )
         facts["operators"] = len(model.graph)
     with progress.stage("optimize") as facts:
-        outcomes = prepare(model, task=task, config_layers=source.config.num_hidden_layers)
+        outcomes = prepare(model, task=task, config_layers=source.config.attention_layers)
         facts |= {outcome.pass_name: outcome.rewritten for outcome in outcomes if outcome.rewritten}
         facts["operators"] = len(model.graph)
     graph = graph_record(model, "", request.opset)
     session = _UnopenedSession(graph.inputs, graph.outputs)
+    session.longest = source.config.max_position_embeddings
     return FloatGraph(
         source=source,
         model=model,

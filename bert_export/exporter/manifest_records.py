@@ -42,6 +42,7 @@ def checkpoint_facts(config: BertConfig, checkpoint: Checkpoint) -> CheckpointFa
         pooler=has_pooler(checkpoint),
         max_length=checkpoint.tokenizer.max_length,
         activation_fn=checkpoint.activation_fn,
+        generation=checkpoint.generation,
         layers=config.num_hidden_layers,
         heads=config.num_attention_heads,
         head_size=config.head_size,
@@ -68,7 +69,7 @@ def longest_row(
         CheckpointError: The checkpoint's own length holds no token beside the special ones.
         InputError: ``wanted`` does not, or is longer than the position table.
     """
-    limit = config.max_position_embeddings
+    limit = config.source_positions
     least = task.shortest_row
     if wanted is not None:
         if not least <= wanted <= limit:
@@ -120,18 +121,27 @@ def model_record(
         num_attention_heads=config.num_attention_heads,
         vocab_size=config.vocab_size,
         type_vocab_size=config.type_vocab_size,
-        max_position_embeddings=config.max_position_embeddings,
+        max_position_embeddings=config.source_positions,
         attribution=checkpoint.attribution,
     )
 
 
-def graph_record(model: ir.Model, file: str, opset: int) -> GraphRecord:
-    """The graph's interface."""
+def graph_record(
+    model: ir.Model,
+    file: str,
+    opset: int,
+    *,
+    longest: int | None = None,
+    encoder: GraphRecord | None = None,
+) -> GraphRecord:
+    """The graph's interface; see :class:`bert_export.bundle.GraphRecord`."""
     return GraphRecord(
         file=file,
         opset=opset,
         inputs=tuple(map(tensor_spec, model.graph.inputs)),
         outputs=tuple(map(tensor_spec, model.graph.outputs)),
+        longest=longest,
+        encoder=encoder,
     )
 
 

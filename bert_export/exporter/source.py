@@ -11,7 +11,7 @@ from bert_export.bundle import SCHEMA_VERSION, CheckpointOptions, ExportRequest,
 from bert_export.checkpoints import Checkpoint, load_checkpoint, settle
 from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.datasets import DataSet, Records, read_dataset
-from bert_export.errors import TaskError
+from bert_export.errors import InputError, TargetError, TaskError
 from bert_export.evaluation.scorers import check_labels, scorer_for
 from bert_export.exporter.drop import check_enough
 from bert_export.exporter.manifest_records import (
@@ -32,10 +32,11 @@ from bert_export.models import BertConfig, BertHead, load_head
 from bert_export.models.inner_outputs import expose_inner
 from bert_export.quantization.calibration.rows import read_calibration, read_unseen
 from bert_export.runtime.processor import detect_processor
+from bert_export.target_table import TARGETS, Target
 from bert_export.tasks import CheckpointFacts, GraphInterface, Task, default_task, find_task
 from bert_export.tasks.interface import with_inner_outputs
 
-__all__ = ["Source", "load_source"]
+__all__ = ["Source", "check_target", "load_source"]
 
 _TOOLS = ("bert-export", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
 
@@ -83,7 +84,7 @@ class Source:
     @property
     def is_built_in(self) -> bool:
         """Whether the task's own built-in set calibrates."""
-        return self.calibration.source == self.task.name
+        return self.calibration.source == self.task.built_in_set
 
 
 def load_source(
@@ -118,6 +119,13 @@ def load_source(
         task = named or _task_of(checkpoint)
         check_labels_used(request, task)
         find_form(task, request.text_input)
+        if request.outputs and task.has_encoder:
+            raise InputError(
+                f"outputs {', '.join(request.outputs)} are not there for task {task.name}",
+                expected="none: its graphs give scores, keys and values alone",
+                got=", ".join(request.outputs),
+                fix="Leave --outputs out",
+            )
         config = BertConfig.from_dict(checkpoint.config)
         if request.pooled_layers is not None:
             check_pooled_layers(request, task, config.num_hidden_layers)
@@ -148,7 +156,7 @@ def load_source(
     calibration = read_calibration(
         task, request.calibration, fields=request.fields, records=calibration_records
     )
-    built_in = calibration.source == task.name
+    built_in = calibration.source == task.built_in_set
     unseen = read_unseen(task) if built_in else (read_calibration(task),)
     max_length = longest_row(task, config, checkpoint, request.max_length)
     request = _settled(request, task, max_length)
@@ -183,6 +191,22 @@ def load_source(
         unseen=unseen,
         eval_data=eval_data,
     )
+
+
+def check_target(source: Source, target: Target) -> None:
+    """Refuse an encoder-decoder on a target whose engine is one graph.
+
+    Raises:
+        TargetError: Names the target.
+    """
+    if source.task.has_encoder and not target.takes_halves:
+        raise TargetError(
+            f"target {target.name} does not take {source.task.name}",
+            expected="one of "
+            + ", ".join(name for name, other in TARGETS.items() if other.takes_halves)
+            + ", which run an encoder and a decoder as two graphs",
+            got=target.name,
+        )
 
 
 def _settled(request: ExportRequest, task: Task, max_length: int) -> ExportRequest:

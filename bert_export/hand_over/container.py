@@ -80,6 +80,6 @@ def _write_variant(bundle: Bundle, folder: Path, recipe: str) -> None:
 
 CONTAINER = Consumer(
     name="container",
-    tasks=TASKS,
+    tasks=tuple(name for name, task in TASKS.items() if not task.has_encoder),
     write=_write,
 )

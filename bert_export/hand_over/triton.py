@@ -92,6 +92,6 @@ def _config(bundle: Bundle) -> Iterator[str]:
 
 TRITON = Consumer(
     name="triton",
-    tasks=TASKS,
+    tasks=tuple(name for name, task in TASKS.items() if not task.has_encoder),
     write=_write,
 )

@@ -12,11 +12,17 @@ from bert_export.checkpoints.checkpoint import Checkpoint
 from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.errors import CheckpointError, ConfigError, TaskError
 from bert_export.models.config import BertConfig, entailment_id
-from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead, BertModel
+from bert_export.models.heads import (
+    HEADS,
+    BertForSentenceEmbedding,
+    BertHead,
+    BertModel,
+    EncoderDecoderModel,
+)
 
 __all__ = ["HEADS", "BertConfig", "BertHead", "entailment_id", "has_pooler", "load_head"]
 
-_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
+_LAYER = re.compile(r"(bert|encoder|decoder\.bert)\.encoder\.layer\.(\d+)\.")
 _WORDS = "bert.embeddings.word_embeddings.weight"
 _POOLER = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
 _DECODER = "cls.predictions.decoder.weight"
@@ -51,6 +57,7 @@ def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
     """
     config = BertConfig.from_dict(checkpoint.config)
     _refuse_other_classifier(name, checkpoint)
+    _refuse_other_halves(name, checkpoint, config)
     _refuse_other_depth(checkpoint, config)
     with torch.device("meta"):
         head = _build(name, config, checkpoint)
@@ -59,14 +66,17 @@ def load_head(name: str, checkpoint: Checkpoint) -> BertHead:
     _refuse_left_overs(checkpoint, config, parameters)
     state: dict[str, Tensor] = {}
     for key, parameter in parameters.items():
-        is_words = key == _DECODER and tensors.get(key) is tensors.get(_WORDS)
+        words = key.removesuffix(_DECODER) + _WORDS
+        is_words = key.endswith(_DECODER) and tensors.get(key) is tensors.get(words)
         state[key] = (
-            state[_WORDS] if is_words else _fitting(checkpoint, name, key, parameter, tensors)
+            state[words] if is_words else _fitting(checkpoint, name, key, parameter, tensors)
         )
     head.load_state_dict(state, assign=True)
-    if _DECODER in parameters and config.tie_word_embeddings:
-        decoder = head.get_submodule("cls.predictions.decoder")
-        decoder.weight = head.bert.embeddings.word_embeddings.weight
+    if config.tie_word_embeddings:
+        for key in parameters:
+            if key.endswith(_DECODER):
+                table = head.get_parameter(key.removesuffix(_DECODER) + _WORDS)
+                head.get_submodule(key.removesuffix(".weight")).weight = table
     return head.eval().requires_grad_(requires_grad=False)
 
 
@@ -125,16 +135,42 @@ def _refuse_other_classifier(name: str, checkpoint: Checkpoint) -> None:
         )
 
 
-def _refuse_other_depth(checkpoint: Checkpoint, config: BertConfig) -> None:
-    layers = (_LAYER.match(key) for key in checkpoint.tensors)
-    stored = 1 + max((int(layer[1]) for layer in layers if layer), default=-1)
-    if stored != config.num_hidden_layers:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.name} has another depth than its config",
-            expected=f"{config.num_hidden_layers} layers, the config's num_hidden_layers",
-            got=stored,
-            fix="Check that config.json belongs to these weights",
+def _refuse_other_halves(name: str, checkpoint: Checkpoint, config: BertConfig) -> None:
+    """Refuse an encoder-decoder for a head over one BERT, and the other way round."""
+    needs = name == EncoderDecoderModel.__name__
+    if needs and config.encoder is None:
+        raise TaskError(
+            f"checkpoint {checkpoint.source} has no head for {name}",
+            expected="an encoder-decoder, model_type 'encoder-decoder' in config.json",
+            got="a single BERT",
+            fix="Choose the task that the checkpoint was trained for",
         )
+    if config.encoder is not None and not needs:
+        raise TaskError(
+            f"checkpoint {checkpoint.source} has no head for {name}",
+            expected="a single BERT",
+            got="an encoder-decoder",
+            fix="Choose the task that the checkpoint was trained for",
+        )
+
+
+def _refuse_other_depth(checkpoint: Checkpoint, config: BertConfig) -> None:
+    if checkpoint.config.get("tie_encoder_decoder"):
+        return  # one half's tensors may stand for both; a layer that lacks some is seen later
+    halves = {"bert": config}
+    if config.encoder is not None:
+        halves = {"encoder": config.encoder, "decoder.bert": config}
+    layers = [layer for key in checkpoint.tensors if (layer := _LAYER.match(key))]
+    for half, own in halves.items():
+        stored = 1 + max((int(layer[2]) for layer in layers if layer[1] == half), default=-1)
+        if stored != own.num_hidden_layers:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.name} has another depth than its config"
+                + ("" if config.encoder is None else f", in its {half.removesuffix('.bert')}"),
+                expected=f"{own.num_hidden_layers} layers, the config's num_hidden_layers",
+                got=stored,
+                fix="Check that config.json belongs to these weights",
+            )
 
 
 def _under_head_names(
@@ -142,13 +178,34 @@ def _under_head_names(
 ) -> dict[str, Tensor]:
     """The checkpoint's tensors under the head's names for them; tied weights are one tensor."""
     tensors = dict(checkpoint.tensors)
-    if _DECODER_BIAS_ALIAS in tensors:
-        tensors[_DECODER_BIAS] = tensors[_DECODER_BIAS_ALIAS]
-    if config.tie_word_embeddings and _DECODER in parameters and _WORDS in tensors:
-        tensors[_DECODER] = tensors[_WORDS]
+    if checkpoint.config.get("tie_encoder_decoder"):
+        tensors |= _tied_halves(tensors, parameters)
+    for prefix in ("", "decoder."):
+        if prefix + _DECODER_BIAS_ALIAS in tensors:
+            tensors[prefix + _DECODER_BIAS] = tensors[prefix + _DECODER_BIAS_ALIAS]
+        decoder, words = prefix + _DECODER, prefix + _WORDS
+        if config.tie_word_embeddings and decoder in parameters and words in tensors:
+            tensors[decoder] = tensors[words]
     if checkpoint.sentence is not None:
         tensors |= checkpoint.sentence.tensors
     return tensors
+
+
+def _tied_halves(
+    tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What one half of a tied encoder-decoder stores for both, by the other half's names.
+
+    Transformers lets the encoder share the decoder's parameters, and stores one of the two.
+    """
+    tied = {}
+    for key in parameters:
+        if key.startswith("encoder."):
+            twin = f"decoder.bert.{key.removeprefix('encoder.')}"
+            for name, other in ((key, twin), (twin, key)):
+                if name not in tensors and other in tensors and twin in parameters:
+                    tied[name] = tensors[other]
+    return tied
 
 
 def _refuse_left_overs(
@@ -158,8 +215,12 @@ def _refuse_left_overs(
     unused = set(_POOLER)
     if config.position_embedding_type != "absolute":
         unused.add("bert.embeddings.position_embeddings.weight")
+    unused |= {f"decoder.{key}" for key in unused}
+    if config.encoder is not None and config.encoder.position_embedding_type != "absolute":
+        unused.add("encoder.embeddings.position_embeddings.weight")
+    encoders = ("bert.", "encoder.", "decoder.bert.", "enc_to_dec_proj.")
     for key in checkpoint.tensors:
-        if key.startswith("bert.") and key not in parameters and key not in unused:
+        if key.startswith(encoders) and key not in parameters and key not in unused:
             raise CheckpointError(
                 f"checkpoint {checkpoint.name} tensor {key} has no place in the model",
                 expected=f"what config.json says: {config.position_embedding_type} positions",
@@ -185,7 +246,7 @@ def _fitting(
         tensors: The checkpoint's tensors, by the head's names.
     """
     if key not in tensors:
-        is_of_head = not key.startswith("bert.") or key in _POOLER
+        is_of_head = not key.startswith(("bert.", "encoder.", "decoder.bert.")) or key in _POOLER
         error = TaskError if is_of_head else CheckpointError
         raise error(
             f"checkpoint {checkpoint.name} has no "

@@ -20,6 +20,8 @@ from bert_export.models.config import BertConfig
 __all__ = [
     "Bert",
     "BertAttention",
+    "BertCrossAttention",
+    "BertCrossSelfAttention",
     "BertEmbeddings",
     "BertEncoder",
     "BertIntermediate",
@@ -27,12 +29,17 @@ __all__ = [
     "BertOutput",
     "BertPooler",
     "BertSelfAttention",
+    "Encoded",
     "KeysValues",
     "activate",
 ]
 
 KeysValues: TypeAlias = tuple[Tensor, Tensor]
 """Keys and values of one layer, (B, N, P, D) each; with those of this call (B, N, T, D)."""
+
+Encoded: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Of a text of E tokens that a layer attends to: its keys (B, N, D, E) and values (B, N, E, D), and
+the additive mask (B, 1, 1, E)."""
 
 
 def _quick_gelu(x: Tensor) -> Tensor:
@@ -92,17 +99,23 @@ class BertEmbeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(
-        self, input_ids: Tensor, token_type_ids: Tensor, positions: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor | None,
+        positions: Tensor | None = None,
     ) -> Tensor:
         """Look up ids of shape (B, S), int64; gives (B, S, H).
 
         Args:
             input_ids: Of the words.
-            token_type_ids: Of the segments.
+            token_type_ids: Of the segments; all tokens are of the first when ``None``.
             positions: int64 (B, S); 0, 1, ... in every row when ``None``.
         """
         words: Tensor = self.word_embeddings(input_ids)  # (B, S, H)
-        states = words + self.token_type_embeddings(token_type_ids)  # (B, S, H)
+        if token_type_ids is None:
+            states = words + self.token_type_embeddings.weight[0]  # (B, S, H)
+        else:
+            states = words + self.token_type_embeddings(token_type_ids)  # (B, S, H)
         if self.position_embeddings is not None:
             if positions is None:
                 states = states + self.position_embeddings.weight[: input_ids.size(1)]  # (S, H)
@@ -206,6 +219,53 @@ class BertAttention(nn.Module):
         return self.output(context, states), present  # (B, S, H)
 
 
+class BertCrossSelfAttention(nn.Module):
+    """Let every token of a decoder look at the tokens of a text that an encoder read.
+
+    Keys and values depend on that text alone, so they are made once, by :meth:`project`. There are
+    no positions in it, whatever type the decoder's own are of.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.heads, self.head_size = config.num_attention_heads, config.head_size
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def project(self, encoded: Tensor) -> KeysValues:
+        """Keys (B, N, D, E) and values (B, N, E, D) of the encoder's states (B, E, H)."""
+        key, value = self.key(encoded), self.value(encoded)  # (B, E, H)
+        return self._split(key).permute(0, 2, 3, 1), self._split(value).transpose(1, 2)
+
+    def forward(self, states: Tensor, encoded: Encoded) -> Tensor:
+        """States (B, S, H) and an encoded text; gives (B, S, H)."""
+        key, value, mask = encoded
+        query = self._split(self.query(states)).transpose(1, 2)  # (B, N, S, D)
+        scores = torch.matmul(query, key) / math.sqrt(self.head_size) + mask  # (B, N, S, E)
+        weights = functional.softmax(scores, dim=-1)  # (B, N, S, E)
+        context = torch.matmul(weights, value)  # (B, N, S, D)
+        return context.transpose(1, 2).flatten(2)  # (B, S, H)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, S, H) to (B, S, N, D)."""
+        return torch.unflatten(x, -1, (self.heads, self.head_size))
+
+
+class BertCrossAttention(nn.Module):
+    """Cross-attention and its output projection."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.self = BertCrossSelfAttention(config)
+        self.output = BertOutput(config, config.hidden_size)
+
+    def forward(self, states: Tensor, encoded: Encoded) -> Tensor:
+        """States (B, S, H) and an encoded text; gives (B, S, H)."""
+        attended: Tensor = self.output(self.self(states, encoded), states)  # (B, S, H)
+        return attended
+
+
 class BertIntermediate(nn.Module):
     """The wide half of the feed-forward layer."""
 
@@ -225,14 +285,21 @@ class BertLayer(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.attention = BertAttention(config)
+        self.crossattention = None if config.encoder is None else BertCrossAttention(config)
         self.intermediate = BertIntermediate(config)
         self.output = BertOutput(config, config.intermediate_size)
 
     def forward(
-        self, states: Tensor, mask: Tensor, past: KeysValues | None = None
+        self,
+        states: Tensor,
+        mask: Tensor,
+        past: KeysValues | None = None,
+        encoded: Encoded | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """States (B, S, H), additive mask (B, 1, 1 or S, T); gives (B, S, H), keys and values."""
         states, present = self.attention(states, mask, past)  # (B, S, H)
+        if self.crossattention is not None:
+            states = self.crossattention(states, encoded)  # (B, S, H)
         return self.output(self.intermediate(states), states), present  # (B, S, H)
 
 
@@ -244,7 +311,11 @@ class BertEncoder(nn.Module):
         self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
 
     def forward(
-        self, states: Tensor, mask: Tensor, past: Sequence[KeysValues] = ()
+        self,
+        states: Tensor,
+        mask: Tensor,
+        past: Sequence[KeysValues] = (),
+        encoded: Sequence[Encoded] = (),
     ) -> tuple[Tensor, list[KeysValues]]:
         """States (B, S, H) and additive mask (B, 1, 1 or S, T); gives (B, S, H), and the cache.
 
@@ -253,10 +324,16 @@ class BertEncoder(nn.Module):
             mask: Over all tokens.
             past: Keys and values of each layer for the tokens of earlier calls; empty where there
                 is no cache.
+            encoded: The text that each layer attends to too; empty where there is none.
         """
         presents = []
         for index, layer in enumerate(self.layer):
-            states, present = layer(states, mask, past[index] if past else None)  # (B, S, H)
+            states, present = layer(
+                states,
+                mask,
+                past[index] if past else None,
+                encoded[index] if encoded else None,
+            )  # (B, S, H)
             presents.append(present)
         return states, presents
 
@@ -283,10 +360,12 @@ class Bert(nn.Module):
         self.encoder = BertEncoder(config)
         self.pooler = BertPooler(config) if add_pooling_layer else None
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+    ) -> Tensor:
         """Encode three tensors of shape (B, S), int64; gives the last states (B, S, H)."""
         states = self.embeddings(input_ids, token_type_ids)  # (B, S, H)
-        encoded: Tensor = self.encoder(states, self._additive(attention_mask))[0]  # (B, S, H)
+        encoded: Tensor = self.encoder(states, self.additive(attention_mask))[0]  # (B, S, H)
         return encoded
 
     def mean_of_last(
@@ -308,8 +387,9 @@ class Bert(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        token_type_ids: Tensor,
+        token_type_ids: Tensor | None,
         past: Sequence[KeysValues],
+        encoded: Sequence[Encoded] = (),
     ) -> tuple[Tensor, list[KeysValues]]:
         """Encode tokens that follow those of earlier calls.
 
@@ -320,6 +400,7 @@ class Bert(nn.Module):
                 and between calls.
             token_type_ids: As the ids.
             past: Keys and values of each layer.
+            encoded: The text that each layer attends to too; empty where there is none.
 
         Returns:
             The last states (B, S, H), and the keys and values of all tokens.
@@ -327,8 +408,8 @@ class Bert(nn.Module):
         earlier = past[0][0].size(2)  # P
         before = attention_mask.cumsum(dim=1) - attention_mask  # (B, T)
         states = self.embeddings(input_ids, token_type_ids, before[:, earlier:])  # (B, S, H)
-        mask = self._additive(attention_mask, earlier)  # (B, 1, S, T)
-        states, presents = self.encoder(states, mask, past)  # (B, S, H)
+        mask = self.additive(attention_mask, earlier)  # (B, 1, S, T)
+        states, presents = self.encoder(states, mask, past, encoded)  # (B, S, H)
         return states, presents
 
     def pool(self, states: Tensor) -> Tensor:
@@ -336,7 +417,7 @@ class Bert(nn.Module):
         pooled: Tensor = cast("BertPooler", self.pooler)(states)  # (B, H)
         return pooled
 
-    def _additive(self, attention_mask: Tensor, earlier: int | None = None) -> Tensor:
+    def additive(self, attention_mask: Tensor, earlier: int | None = None) -> Tensor:
         """0 where a token may be seen, the lowest float32 where not: (B, 1, 1 or S, T).
 
         Args:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bert_export.checkpoints.encoder_decoder import halves_of, is_encoder_decoder
 from bert_export.errors import ConfigError
 
 __all__ = [
@@ -63,6 +64,7 @@ class BertConfig:
         tie_word_embeddings: Whether the vocabulary decoder shares the word table.
         problem_type: One of :data:`PROBLEM_TYPES`; ``None`` if the checkpoint does not say.
         labels: Names of the labels, in id order.
+        encoder: Of the encoder to whose states every layer attends too; ``None`` without one.
 
     Source: Devlin 2018, section 3 (sizes); Shaw 2018 and Huang 2020, method 4 (relative
     positions).
@@ -83,6 +85,17 @@ class BertConfig:
     tie_word_embeddings: bool = True
     problem_type: str | None = None
     labels: tuple[str, ...] = ("LABEL_0", "LABEL_1")
+    encoder: BertConfig | None = None
+
+    @property
+    def attention_layers(self) -> int:
+        """How many layers attend to their own tokens, the encoder's included."""
+        return self.num_hidden_layers + (self.encoder.num_hidden_layers if self.encoder else 0)
+
+    @property
+    def source_positions(self) -> int:
+        """Tokens of the longest text that is read, by the encoder where there is one."""
+        return (self.encoder or self).max_position_embeddings
 
     @property
     def head_size(self) -> int:
@@ -99,7 +112,8 @@ class BertConfig:
         """Check a parsed ``config.json``.
 
         Args:
-            raw: The file's fields; unknown ones are ignored.
+            raw: The file's fields; unknown ones are ignored. Of an encoder-decoder it is the
+                decoder's config that is returned, with the encoder's in it.
 
         Returns:
             The config.
@@ -107,6 +121,8 @@ class BertConfig:
         Raises:
             ConfigError: A field has a wrong type or a value that the model does not implement.
         """
+        if is_encoder_decoder(raw):
+            return _both_halves(raw)
         _refuse_other_models(raw)
         config = cls(
             vocab_size=_size(raw, "vocab_size", 30522),
@@ -174,6 +190,40 @@ def entailment_id(raw: Mapping[str, Any]) -> int | None:
     return None
 
 
+def _both_halves(raw: Mapping[str, Any]) -> BertConfig:
+    """The decoder's config, with the encoder's in it.
+
+    Raises:
+        ConfigError: A half is missing, no BERT, or not what its place asks for.
+    """
+    encoder_config, decoder = halves_of(raw)
+    for field in ("is_decoder", "add_cross_attention"):
+        if not _flag(decoder, field, default=False):
+            raise ConfigError(
+                f"decoder of the encoder-decoder has {field} false",
+                expected="true: it attends to the encoder",
+                got="false",
+                fix="Correct the decoder's part of config.json",
+            )
+    if _flag(encoder_config, "is_decoder", default=False):
+        raise ConfigError(
+            "encoder of the encoder-decoder has is_decoder true",
+            expected="false: it reads the whole text",
+            got="true",
+            fix="Correct the encoder's part of config.json",
+        )
+    encoder = BertConfig.from_dict(encoder_config)
+    crossed = decoder.get("cross_attention_hidden_size")
+    if crossed is not None and crossed != _size(decoder, "hidden_size", 768):
+        raise ConfigError(
+            "decoder of the encoder-decoder has a cross_attention_hidden_size of its own",
+            expected="null, or its hidden_size: a BERT's layers take no other",
+            got=repr(crossed),
+        )
+    own = BertConfig.from_dict({**decoder, "add_cross_attention": False})
+    return replace(own, encoder=encoder)
+
+
 def _refuse_other_models(raw: Mapping[str, Any]) -> None:
     if raw.get("model_type", "bert") != "bert":
         raise ConfigError(
@@ -184,10 +234,10 @@ def _refuse_other_models(raw: Mapping[str, Any]) -> None:
         )
     if _flag(raw, "add_cross_attention", default=False):
         raise ConfigError(
-            "config field add_cross_attention is not supported",
-            expected="false",
-            got="true",
-            fix="Export a checkpoint without an encoder to attend to",
+            "decoder is there without the encoder that it attends to (add_cross_attention)",
+            expected="an encoder-decoder checkpoint, with the configs and weights of both",
+            got="a decoder alone",
+            fix="Export the whole encoder-decoder",
         )
     quantized = raw.get("quantization_config")
     if quantized:

@@ -7,13 +7,14 @@ float32: a tensor if there is one, a tuple if there are several.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bert_export.checkpoints.sentence_transformers import SentenceModules
-from bert_export.models.bert import Bert, activate
+from bert_export.models.bert import Bert, BertCrossAttention, BertLayer, KeysValues, activate
 from bert_export.models.config import BertConfig
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "BertHead",
     "BertLMHeadModel",
     "BertModel",
+    "EncoderDecoderModel",
 ]
 
 
@@ -352,6 +354,68 @@ class BertForSentenceEmbedding(BertHead):
         return functional.normalize(embedding, dim=1) if self.normalize else embedding  # (B, E)
 
 
+class EncoderDecoderModel(BertHead):
+    """Score an answer's next word by a text that an encoder read (Rothe 2020, BERT2BERT).
+
+    Names of parameters are those of transformers' class. ``past`` holds keys and values of every
+    decoder layer in turn, float32 (B, N, P, D) each. Those of all tokens, (B, N, T, D), follow the
+    logits, and behind them those of the text, keys (B, N, D, E) and values (B, N, E, D) in turn.
+
+    Source: Rothe 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks".
+    """
+
+    inputs = ("input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask")
+
+    def __init__(self, config: BertConfig) -> None:
+        nn.Module.__init__(self)  # its two BERTs have other names than the one of other heads
+        assert config.encoder is not None, "load_head asks for an encoder-decoder's config"
+        self.encoder = Bert(config.encoder, add_pooling_layer=False)
+        self.decoder = BertLMHeadModel(config)
+        self.heads, self.head_size = config.num_attention_heads, config.head_size
+        self.enc_to_dec_proj = (
+            nn.Linear(config.encoder.hidden_size, config.hidden_size)
+            if config.encoder.hidden_size != config.hidden_size
+            else None
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor,
+        *past: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Score (B, S) ids by a text (B, E); gives (B, S, V), and keys and values."""
+        states = self.encoder(input_ids, attention_mask, None)  # (B, E, encoder's H)
+        if self.enc_to_dec_proj is not None:
+            states = self.enc_to_dec_proj(states)  # (B, E, H)
+        layers = (cast("BertLayer", layer) for layer in self.decoder.bert.encoder.layer)
+        projected = [
+            cast("BertCrossAttention", layer.crossattention).self.project(states)
+            for layer in layers
+        ]
+        mask = self.encoder.additive(attention_mask)  # (B, 1, 1, E)
+        states, presents = self.decoder.bert.forward_cached(
+            decoder_input_ids,
+            decoder_attention_mask,
+            None,
+            list(zip(past[::2], past[1::2], strict=True)) or self._no_past(decoder_input_ids),
+            [(key, value, mask) for key, value in projected],
+        )  # (B, S, H)
+        logits: Tensor = self.decoder.cls.predictions(states)  # (B, S, V)
+        return (
+            logits,
+            *(tensor for present in presents for tensor in present),
+            *(tensor for pair in projected for tensor in pair),
+        )
+
+    def _no_past(self, ids: Tensor) -> list[KeysValues]:
+        """The cache of a first call, whose P is 0."""
+        empty = torch.zeros(ids.size(0), self.heads, 0, self.head_size)  # (B, N, 0, D)
+        return [(empty, empty) for _ in self.decoder.bert.encoder.layer]
+
+
 HEADS: Mapping[str, type[BertHead]] = {
     head.__name__: head
     for head in (
@@ -365,5 +429,6 @@ HEADS: Mapping[str, type[BertHead]] = {
         BertForTokenClassification,
         BertForQuestionAnswering,
         BertForSentenceEmbedding,
+        EncoderDecoderModel,
     )
 }

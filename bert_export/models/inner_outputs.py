@@ -25,6 +25,8 @@ def expose_inner(head: BertHead, outputs: Sequence[str]) -> None:
             the first axis of each is B, C.
         outputs: Of :data:`bert_export.tasks.interface.INNER_OUTPUTS`; nothing changes for none.
     """
+    if not outputs:
+        return
     layers = [cast("BertLayer", layer) for layer in head.bert.encoder.layer]
     places: list[tuple[nn.Module, bool]] = []
     if HIDDEN_STATES in outputs:

@@ -24,7 +24,7 @@ from bert_export.passes.editing import (
 )
 from bert_export.passes.graph_pass import Match, Refusal, Rule, RulePass
 
-__all__ = ["FuseAttention", "has_cache", "is_relative"]
+__all__ = ["FuseAttention", "is_relative"]
 
 _CACHED = ("key", "value")
 _HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3, 2]
@@ -33,11 +33,6 @@ _HEADS_FIRST, _KEY_TRANSPOSED, _LAST_TWO = [0, 2, 1, 3], [0, 2, 3, 1], [0, 1, 3,
 def is_relative(model: ir.Model) -> bool:
     """Whether scores have a term for the tokens' distance, which ``Attention`` cannot compute."""
     return any(name.endswith("distance_embedding.weight") for name in model.graph.initializers)
-
-
-def has_cache(model: ir.Model) -> bool:
-    """Whether a graph takes keys and values of earlier calls, inputs of four axes."""
-    return any(len(value.shape or ()) == 4 for value in model.graph.inputs)
 
 
 class FuseAttention(RulePass):
@@ -221,6 +216,8 @@ def _split_heads(value: ir.Value | None, perm: list[int] | None = None) -> _Head
     order = list(attribute(transpose, "perm", ()))
     if order != (perm or _HEADS_FIRST):
         return Refusal(f"heads are transposed by {order}", str(transpose.name))
+    if is_output(transpose.outputs[0]):
+        return Refusal("keys or values are given, with heads on an axis", str(transpose.name))
     reshape = producer(transpose.inputs[0], "Reshape")
     if reshape is None or reshape.inputs[0] is None:
         return Refusal("heads are not split by Reshape and Transpose", str(transpose.name))

@@ -172,6 +172,7 @@ def remove_unused(graph: ir.Graph) -> int:
     outputs = set(graph.outputs)
     for node in reversed(list(graph)):
         if not any(value.uses() or value in outputs for value in node.outputs):
+            _detach_branches(node)
             graph.remove(node, safe=True)
             removed += 1
     unused = [
@@ -182,6 +183,15 @@ def remove_unused(graph: ir.Graph) -> int:
     for name in unused:
         graph.initializers.pop(name)
     return removed
+
+
+def _detach_branches(node: ir.Node) -> None:
+    """Let the branches of a node that goes no longer read the values around them."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
+                for index in range(len(inner.inputs)):
+                    inner.replace_input_with(index, None)
 
 
 def count_operators(graph: ir.Graph) -> Counter[str]:

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from bert_export.passes.drop_noops import DropNoops
 from bert_export.passes.fold_biases import FOLDED_PER_LAYER, FoldBiases
 from bert_export.passes.fold_constants import FoldConstants
-from bert_export.passes.fuse_attention import FuseAttention, has_cache, is_relative
+from bert_export.passes.fuse_attention import FuseAttention, is_relative
 from bert_export.passes.fuse_gelu import FuseGelu
 from bert_export.passes.fuse_layer_normalization import FuseLayerNormalization
 from bert_export.passes.graph_pass import Outcome
@@ -28,12 +28,13 @@ from bert_export.passes.prune_first_token import PruneFirstToken
 from bert_export.passes.prune_positions import PruneLastPosition, PruneMaskedPositions
 from bert_export.passes.recipe import Recipe, RecipeContext, Step, run_recipe
 from bert_export.tasks import Task
-from bert_export.tasks.interface import ATTENTIONS, HIDDEN_STATES
+from bert_export.tasks.interface import ATTENTIONS, HIDDEN_STATES, SOURCE
 
 __all__ = ["PREPARE", "prepare"]
 
 
-_KEPT_PER_LAYER = 2
+_CACHE_RANK = 4
+"""Axes of the keys and values that a graph takes and keeps, whose biases stay."""
 
 
 def _gives(model: ir.Model, kind: str) -> bool:
@@ -50,11 +51,17 @@ def _every_layer(model: ir.Model, context: RecipeContext) -> int | None:
 
 
 def _every_foldable_bias(model: ir.Model, context: RecipeContext) -> int | None:
-    """All but those of keys and values that a cache keeps: it holds what their layers compute."""
+    """All but those of keys and values that a cache keeps: it holds what their layers compute.
+
+    Where a layer attends to an encoder's text too, the bias behind that folds into the norm before
+    it, as that of the feed-forward layer does.
+    """
     layers = _every_layer(model, context)
     if layers is None:
         return None
-    return (FOLDED_PER_LAYER - (_KEPT_PER_LAYER if has_cache(model) else 0)) * layers
+    kept = sum(len(value.shape or ()) == _CACHE_RANK for value in model.graph.inputs)
+    crossing = sum(SOURCE in (value.shape or ()) for value in model.graph.outputs) // 2
+    return FOLDED_PER_LAYER * layers - kept + crossing
 
 
 def _one_head(model: ir.Model, context: RecipeContext) -> int | None:
@@ -129,7 +136,7 @@ def prepare(model: ir.Model, *, task: Task, config_layers: int) -> tuple[Outcome
     Args:
         model: As traced.
         task: What is exported.
-        config_layers: ``num_hidden_layers`` of the checkpoint.
+        config_layers: Layers that attend to their own tokens, all of the checkpoint's.
 
     Returns:
         What each pass did, in order.

@@ -21,6 +21,7 @@ from bert_export.tasks.interface import MASKED, MASKED_POSITIONS, is_inner_outpu
 __all__ = ["PruneLastPosition", "PruneMaskedPositions"]
 
 _MASK_INPUT, _IDS_INPUT = "attention_mask", "input_ids"
+_OF_DECODER = "decoder_"
 _CACHE_RANK = 4
 """Axes of keys and values that a graph gives beside its scores, which stay whole."""
 
@@ -161,7 +162,8 @@ def _scored(graph: ir.Graph) -> ir.Value | Refusal | None:
 def _last_place(graph: ir.Graph) -> ir.Value | None:
     """The position of the attention mask's last 1, as (B, 1, 1)."""
     named = {value.name: value for value in graph.inputs}
-    mask, ids = named.get(_MASK_INPUT), named.get(_IDS_INPUT)
+    prefix = _OF_DECODER if _OF_DECODER + _MASK_INPUT in named else ""
+    mask, ids = named.get(prefix + _MASK_INPUT), named.get(prefix + _IDS_INPUT)
     if mask is None or mask.shape is None:
         return None
     first = graph[0]

@@ -28,7 +28,10 @@ __all__ = [
     "weight_of",
 ]
 
-QUANTIZED_PREFIXES = ("bert.encoder.", "bert.pooler.", "cls.predictions.")
+QUANTIZED_PREFIXES = (
+    *("bert.encoder.", "bert.pooler.", "cls.predictions."),
+    *("encoder.encoder.", "enc_to_dec_proj", "decoder.bert.encoder.", "decoder.cls.predictions."),
+)
 _OUTSIDE = "outside encoder, pooler and vocabulary head"
 
 

@@ -57,6 +57,12 @@ __all__ = [
 ]
 
 
+_TABLE_OF_HALF = (
+    "encoder.embeddings.word_embeddings.weight",
+    "decoder.bert.embeddings.word_embeddings.weight",
+)
+
+
 def quantize_graph(
     model: ir.Model,
     calibration: Int8Calibration,
@@ -121,7 +127,16 @@ def _embeddings(
     model: ir.Model, options: QuantizationOptions, scheme: Scheme
 ) -> tuple[LayerPlan, ...]:
     """Quantize the word embeddings, after the layers: a float decoder would share the table."""
-    return (quantize_embeddings(model, scheme),) if options.embeddings else ()
+    if not options.embeddings:
+        return ()
+    tables = [name for name in model.graph.initializers if name.endswith(_TABLE_OF_HALF)]
+    if tables:  # the decoder's serves its vocabulary head too, and the encoder is read once
+        reason = "tables of an encoder-decoder stay in float"
+        return tuple(
+            LayerPlan(layer=name.removesuffix(".weight"), precision="fp32", reason=reason)
+            for name in tables
+        )
+    return (quantize_embeddings(model, scheme),)
 
 
 def _quantize_weights(

@@ -199,7 +199,7 @@ def _read_data(
     fields: Mapping[str, str] | None = None,
     label_map: Mapping[str, str] | None = None,
 ) -> tuple[DataSet, DataRecord]:
-    path = built_in_folder() / task.name / "examples.jsonl" if data is None else Path(data)
+    path = built_in_folder() / task.built_in_set / "examples.jsonl" if data is None else Path(data)
     if data is None:  # the columns and labels of the built-in set have their own names
         fields, label_map = None, None
     dataset = read_dataset(task, str(path), fields=fields, label_map=label_map)

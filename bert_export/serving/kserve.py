@@ -196,8 +196,8 @@ def metadata(model: Model) -> dict[str, Any]:
         ],
         "parameters": {
             "task": model.task.name,
-            "graph_inputs": [_spec(spec) for spec in graph.inputs],
-            "graph_outputs": [_spec(spec) for spec in graph.outputs],
+            "graph_inputs": [_spec(spec) for part in graph.graphs for spec in part.inputs],
+            "graph_outputs": [_spec(spec) for part in graph.graphs for spec in part.outputs],
         },
     }
 

@@ -13,6 +13,7 @@ from bert_export.tasks import (
     pretraining,
     question_answering,
     sentence_embedding,
+    text2text_generation,
     text_classification,
     text_generation,
     token_classification,
@@ -62,10 +63,14 @@ TASKS: dict[str, Task] = {
         next_sentence_prediction,
         pretraining,
         text_generation,
+        text2text_generation,
     )
 }
 
-ALIASES: dict[str, Task] = {alias: task for task in TASKS.values() for alias in task.aliases}
+ALIASES: dict[str, Task] = {
+    **{alias: task for task in TASKS.values() for alias in task.aliases},
+    **{variant.name: variant for task in TASKS.values() for variant in task.variants},
+}
 """The tasks by the other names that people have for them."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 __all__ = ["CheckpointFacts", "SentenceFacts", "Similarity"]
 
@@ -49,7 +49,10 @@ class CheckpointFacts:
         activation_fn: What a cross-encoder applies to its logits, as its files spell it; ``None``
             where they do not say.
         sentence: Where sentence-transformers wrote the checkpoint.
-        layers: Of the encoder; 0 where a reader asks of the head alone, without a cache.
+        generation: How an encoder-decoder generates its answers, by the names of transformers'
+            generation config; ``None`` for other models.
+        layers: Of the encoder, or of the decoder where there is one; 0 where a reader asks of the
+            head alone, without a cache.
         heads: Of each layer.
         head_size: Width of each head.
     """
@@ -61,6 +64,7 @@ class CheckpointFacts:
     max_length: int | None = None
     activation_fn: str | None = None
     sentence: SentenceFacts | None = None
+    generation: Mapping[str, Any] | None = None
     layers: int = 0
     heads: int = 0
     head_size: int = 0

@@ -17,6 +17,7 @@ __all__ = [
     "OFFSETS",
     "PAST",
     "SEQUENCE",
+    "SOURCE",
     "TEXT",
     "TEXT_PAIR",
     "TOKEN_INPUTS",
@@ -28,11 +29,16 @@ __all__ = [
     "TextForm",
     "cached_interface",
     "cached_outputs",
+    "cross_attending_interface",
+    "decoder_name",
+    "has_source",
     "inner_outputs",
     "is_inner_output",
+    "kept_outputs",
     "named_outputs",
     "outputs_per_token",
     "pruned_interface",
+    "split_interface",
     "text_interface",
     "token_inputs",
     "with_inner_outputs",
@@ -43,6 +49,9 @@ BATCH, CHOICES, SEQUENCE, MASKED = "batch", "choices", "sequence", "masked"
 
 PAST, TOTAL = "past", "total"
 """The dynamic axes of a cache: tokens of earlier calls, 0 or more, and those with this call's."""
+
+SOURCE = "source"
+"""The dynamic axis of a text that another graph encoded: its tokens, to which a decoder attends."""
 
 MASKED_POSITIONS = "masked_positions"
 """Graph input, where the graph scores masks only: ``row * S + column``, int64 (M,), in order."""
@@ -161,6 +170,87 @@ def cached_interface(
     )
 
 
+def cross_attending_interface(*, layers: int, heads: int, head_size: int) -> GraphInterface:
+    """The interface of a causal head whose layers also attend to a text that an encoder reads.
+
+    The names of the inputs are those of transformers' encoder-decoder models, and of the caches
+    those that optimum gives them: ``present.<layer>.decoder`` are keys and values of the tokens so
+    far, ``present.<layer>.encoder`` those of the encoded text, which do not change while an answer
+    grows. Its keys are transposed, (B, N, D, source), as every step reads them.
+
+    Such a head is one graph until it is written: then it is two, see :func:`split_interface`.
+
+    Args:
+        layers: Of the decoder; there is no cache for 0.
+        heads: Of each layer.
+        head_size: Width of each head.
+    """
+    text, own = (BATCH, SOURCE), (BATCH, SEQUENCE)
+    pasts, presents, encoded = [], [], []
+    for layer in range(layers):
+        for part in ("key", "value"):
+            name = f"{layer}.decoder.{part}"
+            pasts.append(GraphTensor(f"past_key_values.{name}", (BATCH, heads, PAST, head_size)))
+            presents.append(GraphTensor(f"present.{name}", (BATCH, heads, TOTAL, head_size)))
+            encoded.append(
+                GraphTensor(
+                    f"present.{layer}.encoder.{part}",
+                    (BATCH, heads, head_size, SOURCE)
+                    if part == "key"
+                    else (BATCH, heads, SOURCE, head_size),
+                )
+            )
+    return GraphInterface(
+        (
+            GraphTensor("input_ids", text, "int64"),
+            GraphTensor("attention_mask", text, "int64"),
+            GraphTensor("decoder_input_ids", own, "int64"),
+            GraphTensor("decoder_attention_mask", (BATCH, TOTAL if layers else SEQUENCE), "int64"),
+            *pasts,
+        ),
+        (GraphTensor("logits", (BATCH, SEQUENCE, "vocabulary")), *presents, *encoded),
+    )
+
+
+def has_source(tensors: Iterable[_Named]) -> bool:
+    """Whether some of a graph's tensors belong to a text that an encoder reads."""
+    return any(SOURCE in tensor.shape for tensor in tensors)
+
+
+def split_interface(interface: GraphInterface) -> tuple[GraphInterface, GraphInterface]:
+    """What becomes of :func:`cross_attending_interface` once the encoder is a graph of its own.
+
+    Returns:
+        Of the encoder, which gives keys and values of the text; and of the decoder, which takes
+        them as ``past_key_values.<layer>.encoder``. The decoder's ids and mask are ``input_ids``
+        and ``attention_mask`` there, and the text's mask is ``encoder_attention_mask``.
+    """
+    text = tuple(tensor for tensor in interface.inputs if SOURCE in tensor.shape)
+    encoded = tuple(tensor for tensor in interface.outputs if SOURCE in tensor.shape)
+    decoder_inputs = (
+        *(tensor for tensor in interface.inputs if SOURCE not in tensor.shape),
+        *(tensor for tensor in text if tensor.name == "attention_mask"),
+        *encoded,
+    )
+    decoder = GraphInterface(
+        tuple(
+            GraphTensor(decoder_name(tensor.name), tensor.shape, tensor.dtype)
+            for tensor in decoder_inputs
+        ),
+        tuple(tensor for tensor in interface.outputs if SOURCE not in tensor.shape),
+    )
+    return GraphInterface(text, encoded), decoder
+
+
+def decoder_name(name: str) -> str:
+    """What a decoder's graph calls a tensor of the whole head that it takes."""
+    if name == "attention_mask":
+        return "encoder_attention_mask"
+    if name.startswith("present."):
+        return name.replace("present.", "past_key_values.", 1)
+    return name.removeprefix("decoder_")
+
+
 def pruned_interface(interface: GraphInterface, scored: ScoredPositions) -> GraphInterface:
     """The interface once passes left out the scores that a head does not read.
 
@@ -269,6 +359,13 @@ def cached_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
         for tensor in outputs
         if TOTAL in tensor.shape and not is_inner_output(tensor.name)
     )
+
+
+def kept_outputs(outputs: Iterable[_Named]) -> frozenset[str]:
+    """Names of the outputs that are no answer: a cache, and keys and values of a text."""
+    tensors = tuple(outputs)
+    encoded = frozenset(tensor.name for tensor in tensors if SOURCE in tensor.shape)
+    return cached_outputs(tensors) | encoded
 
 
 def outputs_per_token(outputs: Iterable[_Named]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from bert_export.tasks.interface import (
     GraphTensor,
     ScoredPositions,
     TextForm,
+    has_source,
     pruned_interface,
 )
 from bert_export.tasks.postprocessing import PostProcessing
@@ -20,7 +21,7 @@ __all__ = ["LABELS", "AgreementKind", "Task", "always", "tokenizer_max_length"]
 
 Value = TypeVar("Value")
 
-LABELS = ("label", "labels", "tags", "answers", "score")
+LABELS = ("label", "labels", "tags", "answers", "score", "summary")
 """Fields that tell the answer to a record, which is then scored and not read."""
 
 LIST_FIELDS = ("candidate_labels", "choices", "tokens")
@@ -52,6 +53,7 @@ class Task:
     Args:
         name: As typed after ``--task``.
         aliases: Other names that people have for it, understood wherever a task is named.
+        variants: The task under further names, by which its answers are spelt otherwise.
         pipeline_tag: What the Hugging Face hub calls it: its name when empty, ``None`` where it is
             not there.
         summary: One line for tables.
@@ -75,6 +77,7 @@ class Task:
         max_length: Longest row as the checkpoint's files say; ``None`` where they do not.
         required: Fields that every record of a calibration or evaluation file has.
         optional: Fields that a record may have.
+        calibration: Name of the built-in calibration set: the task's own when empty.
         unseen: Samples of the demonstrations whose text the head reads: engines are verified on
             them where the task's built-in set calibrates.
         demo: Name of the demonstration checkpoint, ``None`` where there is none.
@@ -87,6 +90,7 @@ class Task:
 
     name: str
     aliases: tuple[str, ...] = ()
+    variants: tuple[Task, ...] = ()
     pipeline_tag: str | None = ""
     summary: str
     head: str
@@ -106,11 +110,17 @@ class Task:
     max_length: Callable[[CheckpointFacts], int | None] = tokenizer_max_length
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    calibration: str = ""
     unseen: tuple[str, ...] = ()
     demo: str | None
     representative: bool = False
     example: Mapping[str, Any]
     command_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def built_in_set(self) -> str:
+        """Name of the calibration set that is used where a user names none."""
+        return self.calibration or self.name
 
     @property
     def input_fields(self) -> tuple[str, ...]:
@@ -141,6 +151,11 @@ class Task:
         exact = [self.interface(each) for each in facts]
         pruned = [pruned_interface(each, self.scored_positions) for each in exact]
         return tuple(dict.fromkeys((*exact, *pruned)))
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether a decoder attends to a text that an encoder's graph read before."""
+        return has_source(self.interface(CheckpointFacts()).inputs)
 
     @property
     def has_labels(self) -> bool:

@@ -30,7 +30,7 @@ from torch import nn
 from bert_export.bundle import DEFAULT_OPSET, OPSETS, check_opset
 from bert_export.errors import TracingError, one_line
 from bert_export.foreign_errors import interruption_in
-from bert_export.tasks.interface import BATCH, CHOICES, PAST, SEQUENCE, TOTAL, Axes
+from bert_export.tasks.interface import BATCH, CHOICES, PAST, SEQUENCE, SOURCE, TOTAL, Axes
 from bert_export.tracing.trace_cache import TraceCache, trace_key
 
 __all__ = [
@@ -43,14 +43,18 @@ __all__ = [
     "trace",
 ]
 
-DYNAMIC_AXES = (BATCH, CHOICES, SEQUENCE, PAST, TOTAL)
+DYNAMIC_AXES = (BATCH, CHOICES, SEQUENCE, PAST, TOTAL, SOURCE)
 
 WEIGHT_SUFFIX = ".weight"
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+_WORD_EMBEDDINGS, _DECODER = (
+    "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.weight",
+)
 
 # Sizes that no configuration of BERT shares with another axis, so that a leaked one is seen.
 _EXAMPLE_BATCH, _EXAMPLE_CHOICES, _EXAMPLE_SEQUENCE, _EXAMPLE_PAST = 3, 5, 11, 7
+_EXAMPLE_SOURCE = 13
 
 # A weight of a graph without weights is external data, whose location says which parameter it is.
 _AS_IT_IS, _TRANSPOSED = "parameter", "transposed"
@@ -118,6 +122,7 @@ def _trace_without_weights(
         CHOICES: _EXAMPLE_CHOICES,
         SEQUENCE: min(_EXAMPLE_SEQUENCE, max_length),
         PAST: _EXAMPLE_PAST,
+        SOURCE: min(_EXAMPLE_SOURCE, max_length),
     }
     sizes[TOTAL] = sizes[PAST] + sizes[SEQUENCE]
     dims: dict[str | int, Any] = {
@@ -125,6 +130,7 @@ def _trace_without_weights(
         CHOICES: torch.export.Dim(CHOICES, min=1),
         SEQUENCE: torch.export.Dim(SEQUENCE, min=1, max=max_length),
         PAST: torch.export.Dim(PAST, min=0, max=max_length),
+        SOURCE: torch.export.Dim(SOURCE, min=1, max=max_length),
         TOTAL: torch.export.Dim.AUTO,  # the sum of two: no dimension of torch.export can say so
     }
     example = tuple(
@@ -392,7 +398,7 @@ def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
     taken = graph.initializers.get(name)
     if taken is not None and all(use.node.op_type == "Gather" for use in taken.uses()):
         # A tied decoder is traced under its own name: the table is the embedding's.
-        _rename(graph, taken, _WORD_EMBEDDINGS)
+        _rename(graph, taken, name.removesuffix(_DECODER) + _WORD_EMBEDDINGS)
     elif taken is not None:
         raise TracingError(
             f"initializer {name} stands twice in the trace",

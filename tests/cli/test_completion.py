@@ -45,7 +45,8 @@ def test_options_of_the_short_form() -> None:
 def test_values_with_and_without_the_commands_name(command: tuple[str, ...]) -> None:
     assert names(*command, "--task", "") == list(TASKS)
     assert names(*command, "--task", "t") == [
-        *("text-classification", "token-classification", "text-generation")
+        *("text-classification", "token-classification", "text-generation"),
+        "text2text-generation",
     ]
     assert names(*command, "--task", "token-classification", "--target", "") == [*TARGETS, "auto"]
     assert names(*command, "--task=fill") == ["fill-mask"]

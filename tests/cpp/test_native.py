@@ -21,12 +21,12 @@ from bert_export.runtime import native
 from bert_export.runtime.batching import row_from_encoding
 from bert_export.runtime.native import SWITCH, NativeEncoding, native_state
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import TASKS
 from tests.cpp.asking import aspects
 from tests.cpp.nasty import nasty_texts
 from tests.cpp.test_bundles import OLDER, TAMPERED
 from tests.runtime import vectors
 from tests.runtime.test_vectors import ask, assert_same
+from tests.support import ONE_GRAPH
 
 pytestmark = pytest.mark.long
 
@@ -102,7 +102,7 @@ def test_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("module")
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ONE_GRAPH)
 def test_vectors(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     """Every recorded call is answered as by the original."""
     compiled = vectors.read_tokenizer.__wrapped__

@@ -18,7 +18,7 @@ from bert_export.exporter import Export
 from bert_export.quantization.calibration.rows import read_calibration
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.tasks import TASKS, find_task
-from tests.support import open_tiny
+from tests.support import ONE_GRAPH, open_tiny
 
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "feature-extraction": ("BertModel", {}),
@@ -91,7 +91,7 @@ def open_model(task: str, folder: Path) -> Pipeline[Any, Any, Any]:
 
 
 def test_every_task_is_tried() -> None:
-    assert set(TASKS) == set(CLASSES)
+    assert set(ONE_GRAPH) == set(CLASSES)
     assert bert_export.evaluate is evaluate
 
 

@@ -16,10 +16,10 @@ from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.models import BertConfig, load_head
 from bert_export.models.heads import BertForSentenceEmbedding
 from bert_export.models.inner_outputs import expose_inner
-from bert_export.tasks import TASKS
 from bert_export.tasks.interface import INNER_OUTPUTS
 from tests.models.test_parity_with_original import HEADS, TOLERANCE
 from tests.oracle import random_batch
+from tests.support import ONE_GRAPH
 
 LAYERS = 2
 _NUMBERS: dict[str, Any] = {"num_hidden_layers": LAYERS, "position_embedding_type": "relative_key"}
@@ -40,7 +40,7 @@ def inputs_for(head: str, vocabulary: int) -> tuple[Tensor, ...]:
 
 def test_every_head_is_compared() -> None:
     pooled = BertForSentenceEmbedding.__name__
-    assert {task.head for task in TASKS.values()} - {pooled} <= set(HEADS)
+    assert {task.head for task in ONE_GRAPH.values()} - {pooled} <= set(HEADS)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from bert_export.checkpoints import load_checkpoint
-from bert_export.models import HEADS, BertHead, load_head
+from bert_export.models import BertHead, load_head
 from bert_export.models.reference import run_head
 from tests.oracle import random_batch
+from tests.support import ONE_GRAPH
 
-NAMES = tuple(name for name in HEADS if name != "BertForSentenceEmbedding")
+NAMES = sorted({task.head for task in ONE_GRAPH.values()} - {"BertForSentenceEmbedding"})
 
 
 def head_and_feeds(

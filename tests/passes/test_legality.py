@@ -5,13 +5,13 @@ import pytest
 
 from bert_export.errors import PassError
 from bert_export.passes.legality import DOMAINS, LEGAL, check_legal
-from bert_export.tasks import TASKS
 from tests.passes.graphs import from_text, traced
+from tests.support import ONE_GRAPH
 
 HEAD = '<ir_version: 10, opset_import: ["" : 23, "com.microsoft" : 1]>'
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ONE_GRAPH)
 def test_every_traced_head_is_legal(task):
     check_legal(traced(task), "tracing")
 

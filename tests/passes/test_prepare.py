@@ -8,6 +8,7 @@ from bert_export.passes.prepare import PREPARE, prepare
 from bert_export.tasks import TASKS
 from bert_export.tasks.interface import HIDDEN_STATES, INNER_OUTPUTS
 from tests.passes.graphs import LAYERS, feeds_for, operators, run_model, traced
+from tests.support import ONE_GRAPH
 
 ASKED = {"masked_positions": np.array([1, 8])}
 
@@ -37,7 +38,7 @@ def test_an_unknown_operator_is_named():
         _prepare(model, "text-classification")
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ONE_GRAPH)
 def test_what_is_pruned_follows_the_tokens_that_a_head_reads(task):
     outcomes = {outcome.pass_name: outcome for outcome in _prepare(traced(task), task)}
     pruning = {name: outcome for name, outcome in outcomes.items() if name.startswith("prune_")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -95,7 +96,11 @@ def head_of(task: str, facts: CheckpointFacts) -> BertHead:
                 CONFIG, SentenceModules(include_prompt=sentence.include_prompt)
             )
         head: Any = HEADS[name]
-        made: BertHead = head(CONFIG)
+        made: BertHead = head(
+            replace(CONFIG, is_decoder=True, encoder=CONFIG)
+            if find_task(task).has_encoder
+            else CONFIG
+        )
         return made
 
 

@@ -124,7 +124,7 @@ def read_calibration(
         DatasetError: The file is malformed or does not fit the task.
         MissingExtraError: The kind of file needs pyarrow.
     """
-    name = task.name if source is None else source
+    name = task.built_in_set if source is None else source
     columns = {field: column for field, column in (fields or {}).items() if field not in LABELS}
     if records is not None:
         calibration = read_dataset(task, records, fields=columns)
@@ -169,7 +169,7 @@ def read_unseen(task: Task) -> tuple[DataSet, ...]:
         DatasetError: A file of the installation is malformed.
     """
     sets = [read_dataset(task, sample) for sample in task.unseen]
-    own = built_in_folder() / task.name / _UNSEEN_FILE
+    own = built_in_folder() / task.built_in_set / _UNSEEN_FILE
     if own.exists():
         sets.insert(0, replace(read_dataset(task, own), source=f"{task.name}/unseen"))
     return tuple(sets)

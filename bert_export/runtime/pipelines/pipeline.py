@@ -45,7 +45,7 @@ from bert_export.runtime.sessions.session import (
 )
 from bert_export.runtime.text_reader import TextReader, takes_texts
 from bert_export.runtime.tokenization import Tokenizer
-from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task
+from bert_export.tasks import LABELS, CheckpointFacts, PostProcessing, Task, find_task
 from bert_export.tasks.interface import outputs_per_token
 
 if TYPE_CHECKING:  # imports this module
@@ -114,7 +114,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
         kind = self.definition.postprocessing
         self.parameters = (
             kind.from_manifest(manifest.postprocessing)
-            if manifest.task == self.task
+            if _says_as_much(find_task(manifest.task).postprocessing, kind)
             else kind.from_checkpoint(self.facts)
         )
 
@@ -518,3 +518,8 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
             self._batcher.close()
         self._texts.close()
         self._session.close()
+
+
+def _says_as_much(own: type[PostProcessing], other: type[PostProcessing]) -> bool:
+    """Whether a bundle's parameters are those of another task too: of its own, or of a variant."""
+    return issubclass(own, other) or issubclass(other, own)

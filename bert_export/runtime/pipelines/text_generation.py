@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from bert_export.errors import InputError, shown, suggestion
+from bert_export.errors import InputError, suggestion
 from bert_export.runtime.batching import Row, run_in_batches
 from bert_export.runtime.checks import (
     check_flag,
-    check_number,
     check_whole,
     check_whole_or_none,
     or_default,
@@ -31,7 +29,8 @@ from bert_export.runtime.decoding.generation import (
     EarlyStopping,
     start_continuations,
 )
-from bert_export.runtime.decoding.sampling import Sampling, added_text, settled_text
+from bert_export.runtime.decoding.sampling import added_text, settled_text
+from bert_export.runtime.pipelines.generating import grow, read_decoding, read_ends
 from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
@@ -46,8 +45,6 @@ _CACHED = 8
 each row, whose cost is to read the weights, however many rows share it."""
 
 _SCORES = "logits"
-_MOST_ROWS = 1024
-_ROWS = f"a whole number from 1 to {_MOST_ROWS}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,56 +254,7 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
 
         whole = check_whole_or_none("max_length", options.get("max_length"), least=1)
         default = own.max_new_tokens if whole is None else whole
-        drawn = Sampling(
-            temperature=check_number("temperature", own_or("temperature", own.temperature)),
-            top_k=check_whole("top_k", own_or("top_k", own.top_k), least=0),
-            top_p=check_number("top_p", own_or("top_p", own.top_p)),
-            seed=check_whole_or_none("seed", options.get("seed"), least=0),
-        )
-        if drawn.temperature <= 0:
-            raise InputError(
-                "temperature is out of range",
-                expected="a number above 0",
-                got=drawn.temperature,
-                fix="Use do_sample=False for the likeliest token",
-            )
-        if not 0 <= drawn.top_p <= 1:
-            raise InputError("top_p is out of range", expected="0 to 1", got=drawn.top_p)
-        sampled = check_flag("do_sample", own_or("do_sample", own.do_sample))
-        decoding = Decoding(
-            ends=self._ends(options.get("eos_token_id")),
-            min_new_tokens=check_whole(
-                "min_new_tokens", own_or("min_new_tokens", own.min_new_tokens), least=0
-            ),
-            repetition_penalty=check_number(
-                "repetition_penalty", own_or("repetition_penalty", own.repetition_penalty)
-            ),
-            no_repeat_ngram_size=check_whole(
-                "no_repeat_ngram_size",
-                own_or("no_repeat_ngram_size", own.no_repeat_ngram_size),
-                least=0,
-            ),
-            sampling=drawn if sampled else None,
-            num_beams=check_whole(
-                "num_beams",
-                own_or("num_beams", own.num_beams),
-                least=1,
-                most=_MOST_ROWS,
-                expected=_ROWS,
-            ),
-            length_penalty=check_number(
-                "length_penalty", own_or("length_penalty", own.length_penalty)
-            ),
-            early_stopping=_check_stopping(own_or("early_stopping", own.early_stopping)),
-            num_return_sequences=check_whole(
-                "num_return_sequences",
-                own_or("num_return_sequences", own.num_return_sequences),
-                least=1,
-                most=_MOST_ROWS,
-                expected=_ROWS,
-            ),
-        )
-        _check_decoding(decoding)
+        decoding = read_decoding(options, own, self._ends(options.get("eos_token_id")))
         return TextGenerationSettings(
             max_new_tokens=check_whole(
                 "max_new_tokens", own_or("max_new_tokens", default), least=1
@@ -323,18 +271,7 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
         """Ids of the tokens that end a text."""
         if eos_token_id is None:
             return (self.tokenizer.sep_id,)
-        given = eos_token_id if isinstance(eos_token_id, list | tuple) else [eos_token_id]
-        vocabulary = self.manifest.model.vocab_size
-        return tuple(
-            check_whole(
-                "eos_token_id",
-                each,
-                least=0,
-                most=vocabulary - 1,
-                expected=f"ids from 0 to {vocabulary - 1}",
-            )
-            for each in given
-        )
+        return read_ends(eos_token_id, vocabulary=self.manifest.model.vocab_size)
 
     def item(self, record: Mapping[str, Any]) -> str:
         """The record's ``text``."""
@@ -465,7 +402,7 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
         settings: TextGenerationSettings,
     ) -> Iterator[None]:
         """Let prompts grow by a token each, again and again, until all are done."""
-        # The first call runs the prompts, padded on the left; its scores begin every continuation.
+        # The prompts, padded on the left.
         widest = max(map(len, prompts))
         ids = np.full((len(prompts), widest), self.tokenizer.pad_id, dtype=np.int64)  # (B, S)
         mask = np.zeros_like(ids)  # (B, T)
@@ -474,67 +411,7 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
             mask[row, widest - len(prompt) :] = 1
         most = max(self._longest(len(prompt), settings) for prompt in prompts)
         cache = open_cache(self._session, most, pad_id=self.tokenizer.pad_id)
-        scores = self.in_turn(partial(cache.step, ids, mask))  # (B, V)
-        growing = [each for continuations in of_prompts for each in continuations]
-        counts = [len(continuations) for continuations in of_prompts]
-        starts = np.repeat(np.arange(len(prompts)), counts)  # of each continuation, its first row
-        sizes = np.ones(len(growing), dtype=np.int64)  # rows of each
-        while True:
-            for each, start, size in zip(growing, starts, sizes, strict=True):
-                each.advance(scores[start : start + size])
-            yield
-            going = [index for index, each in enumerate(growing) if not each.done]
-            if not going:
-                return
-            parents = np.concatenate([starts[index] + growing[index].parents for index in going])
-            growing = [growing[index] for index in going]
-            # Rows that ended leave, and with them the padding that they alone needed.
-            kept = mask[parents]
-            first = int(kept.any(axis=0).argmax())
-            if len(parents) != len(mask) or (parents != np.arange(len(mask))).any():
-                cache.select(parents, first)
-                mask = kept[:, first:]
-            mask = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)  # (B, T + 1)
-            sizes = np.asarray([len(each.tokens) for each in growing])
-            starts = np.cumsum(sizes) - sizes
-            ids = np.concatenate([each.tokens for each in growing])[:, None]  # (B, 1)
-            scores = self.in_turn(partial(cache.step, ids, mask))  # (B, V)
-
-
-def _check_stopping(value: object) -> EarlyStopping:
-    if value == "never":
-        return "never"
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    raise InputError("early_stopping is wrong", expected="true, false or never", got=shown(value))
-
-
-def _check_decoding(decoding: Decoding) -> None:
-    """Refuse options that do not go together.
-
-    Raises:
-        InputError: They do not.
-    """
-    if decoding.repetition_penalty <= 0:
-        raise InputError(
-            "repetition_penalty is out of range",
-            expected="a number above 0, where 1 changes nothing",
-            got=decoding.repetition_penalty,
-        )
-    beams, sequences = decoding.num_beams, decoding.num_return_sequences
-    if decoding.sampling is not None and beams > 1:
-        raise InputError(
-            "do_sample and num_beams do not go together",
-            expected="num_beams of 1 where tokens are drawn",
-            got=beams,
-        )
-    if decoding.sampling is None and sequences > beams:
-        raise InputError(
-            "num_return_sequences is larger than what there is to return",
-            expected=f"at most num_beams, {beams}, where tokens are not drawn",
-            got=sequences,
-            fix="Raise num_beams, or use do_sample",
-        )
+        yield from grow(cache, ids, mask, of_prompts, in_turn=self.in_turn)
 
 
 def _without_last(row: Row) -> Row:

@@ -7,8 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
-from bert_export.bundle import EngineRecord
+from msgspec.structs import replace
+
+from bert_export.bundle import EngineRecord, GraphRecord
 from bert_export.errors import InputError
+from bert_export.runtime.sessions.encoder_decoder import open_halves
 from bert_export.runtime.sessions.session import Session
 from bert_export.target_table import TARGETS
 
@@ -70,9 +73,13 @@ def open_session(
         )
     module, function = target.session.split(":")
     opener = getattr(import_module(f"bert_export.runtime.sessions.{module}"), function)
-    session = cast("Session", opener(folder, engine, **given))
-    session.longest = longest
-    return session
+
+    def open_graph(graph: GraphRecord) -> Session:
+        session = cast("Session", opener(folder, replace(engine, graph=graph), **given))
+        session.longest = longest
+        return session
+
+    return open_halves(engine.graph, open_graph)
 
 
 def open_text_session(

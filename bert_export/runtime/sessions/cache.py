@@ -6,6 +6,7 @@ Rows are padded on the left, so that the tokens of every call are the last ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from bert_export.bundle import TensorSpec
 from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
 from bert_export.tasks.interface import PAST, cached_outputs
 
-__all__ = ["Cache", "CachingSession", "empty_cache", "keeps_cache", "open_cache"]
+__all__ = [
+    "Cache",
+    "CachingSession",
+    "HeldInputs",
+    "Ids",
+    "empty_cache",
+    "keeps_cache",
+    "open_cache",
+    "token_feeds",
+]
 
 Ids = NDArray[np.int64]
 
@@ -52,11 +62,12 @@ class CachingSession(ABC):
     """A session that keeps a cache where its engine has it."""
 
     @abstractmethod
-    def open_cache(self, most: int) -> Cache:
+    def open_cache(self, most: int, held: Mapping[str, Array]) -> Cache:
         """An empty cache.
 
         Args:
             most: Tokens of a row at most.
+            held: Inputs by name whose first axis is the row, and that no step changes.
         """
 
 
@@ -65,17 +76,61 @@ def keeps_cache(session: Session) -> bool:
     return any(PAST in spec.shape for spec in session.inputs)
 
 
-def open_cache(session: Session, most: int, *, pad_id: int) -> Cache:
+def open_cache(
+    session: Session, most: int, *, pad_id: int = 0, held: Mapping[str, Array] | None = None
+) -> Cache:
     """The cache of a session; the tokens themselves where its graph takes no keys and values.
 
     Args:
         session: Over a graph of a causal head.
         most: Tokens of a row at most.
         pad_id: Id of ``[PAD]``.
+        held: Inputs by name whose first axis is the row, and that no step changes.
     """
     if not keeps_cache(session):
         return _Tokens(session, pad_id)
-    return session.open_cache(most) if isinstance(session, CachingSession) else _Arrays(session)
+    if isinstance(session, CachingSession):
+        return session.open_cache(most, held or {})
+    return _Arrays(session, held or {})
+
+
+class HeldInputs:
+    """Inputs that no step changes, in the arrangement of the rows that are run.
+
+    Args:
+        arrays: By name; their first axis is the row.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._first = self.arrays = {
+            name: np.ascontiguousarray(array) for name, array in arrays.items()
+        }
+        self._rows: Ids | None = None
+
+    def select(self, rows: Ids) -> bool:
+        """Keep some rows, in this order; gives whether the arrays are others now.
+
+        Beams of one text change places among themselves, and read the same.
+        """
+        if not self._first:
+            return False
+        now = rows if self._rows is None else self._rows[rows]
+        if self._rows is not None and np.array_equal(now, self._rows):
+            return False
+        self._rows = now
+        self.arrays = {name: array[now] for name, array in self._first.items()}
+        return True
+
+
+def token_feeds(session: Session, input_ids: Ids, attention_mask: Ids) -> dict[str, Array]:
+    """The inputs of a step: ids and mask, and types where the graph takes some."""
+    feeds = {
+        "input_ids": np.ascontiguousarray(input_ids),
+        "attention_mask": np.ascontiguousarray(attention_mask),
+    }
+    if any(spec.name == "token_type_ids" for spec in session.inputs):
+        feeds["token_type_ids"] = np.zeros_like(input_ids)
+    return feeds
 
 
 def empty_cache(inputs: tuple[TensorSpec, ...], rows: int) -> dict[str, Array]:
@@ -94,8 +149,8 @@ def _sizes(spec: TensorSpec, axes: dict[str, int], rows: int) -> tuple[int, ...]
 class _Arrays(Cache):
     """Keys and values as arrays that go from one call to the next."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, held: Mapping[str, Array]) -> None:
+        self._session, self._held = session, HeldInputs(held)
         caches = cached_outputs(session.outputs)
         self._pasts = [spec.name for spec in session.inputs if PAST in spec.shape]
         self._presents = [spec.name for spec in session.outputs if spec.name in caches]
@@ -109,9 +164,8 @@ class _Arrays(Cache):
             caches = dict(zip(self._pasts, self._kept, strict=True))
         outputs = self._session.run(
             {
-                "input_ids": input_ids,
-                "attention_mask": attention_mask,
-                "token_type_ids": np.zeros_like(input_ids),
+                **token_feeds(self._session, input_ids, attention_mask),
+                **self._held.arrays,
                 **caches,
             }
         )
@@ -120,6 +174,7 @@ class _Arrays(Cache):
 
     def select(self, rows: Ids, first: int) -> None:
         """See :meth:`Cache.select`."""
+        self._held.select(rows)
         if self._kept is not None:
             self._kept = [np.ascontiguousarray(kept[rows, :, first:]) for kept in self._kept]
 

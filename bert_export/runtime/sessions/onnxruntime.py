@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ from bert_export.runtime.sessions.cache import Cache, CachingSession
 from bert_export.runtime.sessions.forking import Forkable, survive_fork
 from bert_export.runtime.sessions.onnxruntime_cache import BoundCache, graph_errors
 from bert_export.runtime.sessions.pieces import can_cut, cut_feeds, join_outputs
-from bert_export.runtime.sessions.session import Feeds, FeedsCheck, Outputs, Session, check_threads
+from bert_export.runtime.sessions.session import (
+    Array,
+    Feeds,
+    FeedsCheck,
+    Outputs,
+    Session,
+    check_threads,
+)
 from bert_export.runtime.sessions.versions import check_version
 
 __all__ = ["OnnxRuntimeSession", "open_engine", "open_text_graph", "start_engine"]
@@ -132,9 +139,9 @@ class OnnxRuntimeSession(Session, CachingSession, Forkable):
             ]
         return join_outputs(parts)
 
-    def open_cache(self, most: int) -> Cache:
+    def open_cache(self, most: int, held: Mapping[str, Array]) -> Cache:
         """A cache in buffers that the engine reads and writes where they lie."""
-        return BoundCache(self, most)
+        return BoundCache(self, most, held)
 
     @property
     def engine(self) -> onnxruntime.InferenceSession:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, one_line
-from bert_export.runtime.sessions.cache import Cache
+from bert_export.runtime.sessions.cache import Cache, HeldInputs, token_feeds
 from bert_export.runtime.sessions.session import Array, FeedsCheck
 from bert_export.tasks.interface import BATCH, PAST, SEQUENCE, TOTAL, cached_outputs
 
@@ -30,15 +30,17 @@ class BoundCache(Cache):
     Args:
         session: On a processor or on a GPU, whose results ONNX Runtime then brings over.
         most: Tokens of a row at most.
+        held: Inputs by name whose first axis is the row, and that no step changes.
     """
 
-    def __init__(self, session: OnnxRuntimeSession, most: int) -> None:
-        self._session, self._most = session, most
+    def __init__(self, session: OnnxRuntimeSession, most: int, held: Mapping[str, Array]) -> None:
+        self._session, self._most, self._held = session, most, HeldInputs(held)
         self._pasts = [spec for spec in session.inputs if PAST in spec.shape]
         caches = cached_outputs(session.outputs)
         self._presents = [spec for spec in session.outputs if spec.name in caches]
         self._check = FeedsCheck(tuple(spec for spec in session.inputs if PAST not in spec.shape))
         self._binding = session.engine.io_binding()
+        self._bind_held()
         self._rows = self._tokens = 0
         self._buffers: list[list[Array]] = []
         self._logits = np.empty(0, np.float32)
@@ -46,13 +48,9 @@ class BoundCache(Cache):
     def step(self, input_ids: Array, attention_mask: Array) -> Array:
         """See :meth:`bert_export.runtime.sessions.cache.Cache.step`."""
         session, binding = self._session.engine, self._binding
-        feeds = {
-            "input_ids": np.ascontiguousarray(input_ids),
-            "attention_mask": np.ascontiguousarray(attention_mask),
-            "token_type_ids": np.zeros_like(input_ids),
-        }
+        feeds = token_feeds(self._session, input_ids, attention_mask)
         held = {PAST: self._tokens} | ({BATCH: self._rows} if self._rows else {})
-        sizes = self._check(feeds, self._session.longest, held)
+        sizes = self._check({**feeds, **self._held.arrays}, self._session.longest, held)
         total = self._tokens + sizes[SEQUENCE]
         if not self._rows:
             self._allocate(sizes[BATCH])
@@ -74,6 +72,8 @@ class BoundCache(Cache):
 
     def select(self, rows: Array, first: int) -> None:
         """See :meth:`bert_export.runtime.sessions.cache.Cache.select`."""
+        if self._held.select(rows):
+            self._bind_held()
         read, written = self._buffers
         shapes = [self._shape(spec, self._tokens) for spec in self._pasts]
         self._tokens -= first
@@ -89,6 +89,11 @@ class BoundCache(Cache):
             np.take(kept, rows, axis=0, out=new[: math.prod(into)].reshape(into), mode="clip")
         self._buffers.reverse()
         self._logits = self._logits[: self._rows]
+
+    def _bind_held(self) -> None:
+        """Bind the inputs that no step changes, once for all steps."""
+        for name, array in self._held.arrays.items():
+            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
     def _allocate(self, rows: int) -> None:
         """Make room for so many rows."""

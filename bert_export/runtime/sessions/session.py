@@ -13,7 +13,7 @@ from bert_export.bundle import TensorSpec
 from bert_export.errors import InputError, shown
 from bert_export.runtime.checks import check_whole_or_none
 from bert_export.runtime.closing import Closing
-from bert_export.tasks.interface import MASKED, PAST, SEQUENCE, TOTAL
+from bert_export.tasks.interface import MASKED, PAST, SEQUENCE, SOURCE, TOTAL
 
 __all__ = [
     "MAY_BE_EMPTY",
@@ -184,6 +184,8 @@ class FeedsCheck:
                     got=f"{array.min()} to {array.max()}",
                 )
         tokens = sizes.get(SEQUENCE, 0) + sizes.get(PAST, 0)
+        if SEQUENCE not in sizes:  # an encoder's own graph, which a text alone goes into
+            tokens = sizes.get(SOURCE, 0)
         if sizes.get(TOTAL, tokens) != tokens:
             raise InputError(
                 "attention_mask does not fit the cache",

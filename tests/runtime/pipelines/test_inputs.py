@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from bert_export.errors import InputError
 from bert_export.runtime.pipelines.inputs import mapping_items, read_items, several, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.tasks import TASKS
 from tests.checkpoints.conftest import write_modules
-from tests.support import open_tiny
+from tests.support import ONE_GRAPH, open_tiny
 
 NLI = {"id2label": {0: "contradiction", 1: "entailment"}}
 HEADS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -39,14 +38,14 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # A good input of each task, and the options that its call cannot do without.
 PAIR = {"text": "the cat [MASK]", "text_pair": "a dog"}
-GOOD: dict[str, tuple[Any, dict[str, Any]]] = dict.fromkeys(TASKS, ("the cat [MASK]", {})) | {
+GOOD: dict[str, tuple[Any, dict[str, Any]]] = dict.fromkeys(ONE_GRAPH, ("the cat [MASK]", {})) | {
     "multiple-choice": ({"prompt": "the cat", "choices": ["sat", "ran"]}, {}),
     "next-sentence-prediction": (PAIR, {}),
     "pretraining": (PAIR, {}),
     "question-answering": ({"question": "who sat?", "context": "the cat sat"}, {}),
     "zero-shot-classification": ("the cat", {"candidate_labels": ["dog", "cat"]}),
 }
-TASK = pytest.mark.parametrize("task", TASKS)
+TASK = pytest.mark.parametrize("task", ONE_GRAPH)
 Open = Callable[[str], Pipeline[Any, Any, Any]]
 
 

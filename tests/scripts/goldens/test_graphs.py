@@ -17,7 +17,6 @@ from bert_export.bundle.program import PROGRAM_SUFFIX
 from bert_export.explanation import STAGES
 from bert_export.explanation.stages import price_stages
 from bert_export.targets import TARGETS
-from bert_export.tasks import TASKS
 from scripts.goldens.folder import (
     GRAPHS,
     UPDATE,
@@ -31,6 +30,7 @@ from scripts.goldens.recipes import distinct_recipes
 from scripts.goldens.text import graph_text
 from scripts.goldens.tiny import SIZES, TinyTrace
 from scripts.goldens.update_graphs import main
+from tests.support import ONE_GRAPH
 
 pytestmark = pytest.mark.long
 
@@ -38,10 +38,10 @@ pytestmark = pytest.mark.long
 @cache
 def tiny_trace(task: str) -> TinyTrace:
     """Traced once for all tests of a process."""
-    return TinyTrace(TASKS[task])
+    return TinyTrace(ONE_GRAPH[task])
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(ONE_GRAPH))
 def test_graphs_are_as_reviewed(task: str) -> None:
     changes = []
     for name, new in expected_files(tiny_trace(task)):
@@ -58,7 +58,7 @@ def test_graphs_are_as_reviewed(task: str) -> None:
         )
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(ONE_GRAPH))
 def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
     axes = {"batch": 2, "choices": 3, "sequence": 5, "masked": 4, "past": 3, "total": 8}
     for target, precision in distinct_recipes():
@@ -76,7 +76,7 @@ def test_every_graph_can_be_explained(task: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(ONE_GRAPH))
 def test_a_session_with_default_options_answers_bit_for_bit(
     task: str, precision: str, tmp_path: Path
 ) -> None:
@@ -111,7 +111,7 @@ def test_every_form_has_a_graph_of_every_task() -> None:
     files = {path.name for path in GRAPHS.glob("*.txt")}
     assert files == {
         golden_name(task, target, precision)
-        for task in TASKS
+        for task in ONE_GRAPH
         for target, precision in distinct_recipes()
     }
 
