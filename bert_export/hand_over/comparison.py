@@ -81,6 +81,7 @@ def _cases(bundle: Bundle) -> Iterator[Case]:
         feeds=pipeline.feeds,
         interface=find_task(bundle.manifest.task).interface(facts),
         vocab_size=model.vocab_size,
+        positions=model.max_position_embeddings,
     )
     yield from (case for case, _ in following)
 

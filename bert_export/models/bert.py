@@ -373,7 +373,7 @@ class Bert(nn.Module):
     ) -> Tensor:
         """The mean of the states behind the last layers, (B, S, H)."""
         states = self.embeddings(input_ids, token_type_ids)  # (B, S, H)
-        mask = self._additive(attention_mask)  # (B, 1, 1 or S, S)
+        mask = self.additive(attention_mask)  # (B, 1, 1 or S, S)
         behind: list[Tensor] = []
         for layer in self.encoder.layer:
             states, _ = layer(states, mask)  # (B, S, H)
