@@ -85,6 +85,6 @@ TASK = Task(
     shortest_row=3,
     required=("text",),
     unseen=("demo:gutenberg",),
-    demo=None,
+    demo="novels",
     example={"text": "Once upon a time"},
 )

@@ -224,7 +224,7 @@ def test_the_demonstrations_are_listed_with_what_they_know() -> None:
     rows = json.loads(invoke("tasks", "--json").stdout)
     knows = {row["task"]: row["demonstration"] for row in rows}
     assert knows["token-classification"].startswith("Names: people")
-    assert knows["text-generation"] is None
+    assert knows["text-generation"].startswith("Novels: a next word")
 
 
 def test_run_serves_another_task_of_the_same_head(tiny_export: Callable[..., Export]) -> None:

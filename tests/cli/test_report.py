@@ -94,7 +94,6 @@ def test_no_variant_at_all_is_a_failure(tmp_path: Path) -> None:
         (["--task", "none"], "task 'none' is unknown"),
         (["--task", "text-classification", "--shapes", "8by16"], "shape '8by16' is malformed"),
         (["--task", "text-classification", "--targets", "abacus"], "target 'abacus' is unknown"),
-        (["--task", "text-generation"], "has no demonstration checkpoint"),
         (["--task", "text-classification", "--max-drop", "a lot"], "max-drop is malformed"),
         (["--task", "text-classification", "--max-drop", "nan"], "max-drop is out of bounds"),
         (["--task", "text-classification", "--seconds", "nan"], "seconds are out of bounds"),

@@ -127,11 +127,6 @@ class TestCheck:
             # Task and checkpoint
             ({"task": "translation"}, TaskError, "task 'translation' is unknown"),
             ({"task": None, "model": "demo"}, TaskError, "task is not given: expected --task"),
-            (
-                {"task": "text-generation", "model": "demo"},
-                TaskError,
-                "task text-generation has no demonstration checkpoint: .* Pass --model",
-            ),
             # Numbers
             ({"max_length": 8.0}, InputError, "max_length is wrong: expected a whole number"),
             ({"max_length": 0}, InputError, "max_length is wrong: .* at least 1, got 0"),
