@@ -23,6 +23,7 @@ __all__ = ["Case", "MakeFeeds", "cached_cases", "make_cases", "scored_part", "te
 
 _TOKEN_BUDGET = 1024
 _IDS = "input_ids"
+_HEAD_SIZES = (32, 64)
 _AWKWARD_TEXTS = (
     "🙂🚀👩‍👩‍👧 done ✅",
     "ᚠᛇᚻ ᛒᛦᚦ 𒀀𒈾 ꧁꧂ unknown",
@@ -99,6 +100,8 @@ def make_cases(
         case("unequal rows", [1, max(2, longest // 2), 3, longest]),
         case("nearly all padding", [2, 2], padded=longest),
         case("many short rows", [min(4, longest)] * 33),
+        # As many tokens as heads have channels: OpenVINO was wrong there alone.
+        *(case(f"rows of {size}", [size] * 2) for size in _HEAD_SIZES if size <= longest),
     ]
     encoded = tokenizer.encode(list(_AWKWARD_TEXTS))
     awkward = [row_from_encoding(windows[0]) for windows in encoded]

@@ -214,9 +214,10 @@ def open_engine(
 def execution_type(core: Any, precision: str) -> str:
     """The type in which OpenVINO computes what is not INT8.
 
-    By default OpenVINO computes FP32 graphs in BF16 wherever the processor has it. Here a graph
-    that is called FP32 is computed in FP32. BF16 is for the precisions ``bf16`` and ``int8``; on a
-    processor without BF16 they are computed in FP32 too.
+    By default OpenVINO computes FP32 graphs in BF16 wherever the processor has it. Here BF16 is for
+    the precision ``bf16`` alone; on a processor without BF16 it is computed in FP32 too. ``int8``
+    is not: with AMX, OpenVINO 2026.4 then multiplies INT8 queries and keys wrongly where a row has
+    as many tokens as a head has channels, and FP32 is as fast up to a few hundred tokens.
 
     Args:
         core: OpenVINO's core object.
@@ -226,7 +227,7 @@ def execution_type(core: Any, precision: str) -> str:
         ``f32`` or ``bf16``.
     """
     capable = "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if precision != "fp32" and capable else "f32"
+    return "bf16" if precision == "bf16" and capable else "f32"
 
 
 def _check_outputs(specs: Sequence[TensorSpec], outputs: Outputs, sizes: Mapping[str, int]) -> None:

@@ -151,9 +151,10 @@ class OpenVinoSession : public Session {
                      {axes_of(spec) + ", each at least 1", shown(shape)});
   }
 
-  // By default OpenVINO computes FP32 graphs in BF16 wherever the processor has it. Here a graph that
-  // is called FP32 is computed in FP32. BF16 is for the precisions bf16 and int8; on a processor
-  // without BF16 they are computed in FP32 too.
+  // By default OpenVINO computes FP32 graphs in BF16 wherever the processor has it. Here BF16 is for
+  // the precision bf16 alone; on a processor without BF16 it is computed in FP32 too. With AMX,
+  // OpenVINO 2026.4 multiplies INT8 queries and keys wrongly in BF16 where a row has as many tokens
+  // as a head has channels.
   std::string execution_type(const std::string& precision) const {
     char* text = nullptr;
     const Failure failure = library_.failure_of(library_->ov_core_get_property(
@@ -161,7 +162,7 @@ class OpenVinoSession : public Session {
     if (failure) cannot_start(failure);
     const std::string capabilities = " " + library_.take(text) + " ";
     const bool capable = capabilities.find(" BF16 ") != capabilities.npos;
-    return precision != "fp32" && capable ? "bf16" : "f32";
+    return precision == "bf16" && capable ? "bf16" : "f32";
   }
 
   Properties properties_of(const std::string& precision, const SessionOptions& options,
