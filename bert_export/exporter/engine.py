@@ -45,7 +45,7 @@ from bert_export.quantization.quantizer import quantize_graph
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.encoder_decoder import open_halves
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
-from bert_export.targets import Target, find_target, load_target
+from bert_export.targets import Target, load_target
 from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
@@ -191,7 +191,7 @@ def open_trial(calibrated: Calibrated, target: Target, *, folder: Path) -> Itera
         trial = Path(name)
         with WeightStore(trial) as store:
             engine = write_engine(calibrated, target, store, progress=Progress())
-        with open_written(trial, engine.record, threads=threads) as session:
+        with open_written(target, trial, engine.record, threads=threads) as session:
             yield session
 
 
@@ -330,9 +330,11 @@ def verify_engines(
     return tuple(verified.values())
 
 
-def open_written(folder: Path, record: EngineRecord, *, threads: int | None) -> Session:
+def open_written(
+    target: Target, folder: Path, record: EngineRecord, *, threads: int | None
+) -> Session:
     """Open a written engine as its target verifies it, both graphs of an encoder-decoder."""
-    module = load_target(find_target(record.target))
+    module = load_target(target)
 
     def open_graph(graph: GraphRecord) -> Session:
         return module.open_written(
@@ -421,7 +423,7 @@ def _verify_engine(
     source, record = reference.source, engine.record
     with (
         progress.stage("verify") as facts,
-        open_written(folder, record, threads=source.request.threads) as session,
+        open_written(engine.target, folder, record, threads=source.request.threads) as session,
     ):
         parity = verify(
             session.run,

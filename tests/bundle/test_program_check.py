@@ -32,7 +32,7 @@ def test_what_is_written_is_legal_and_reads_back(program):
         ('"int8"', '"float32"', "tensor"),
         ('"offset": ', '"offset": 9', "outside of"),
         ('"index": "first"', '"index": "masked_positions"', "writes the value"),
-        ('"column": null', '"column": 2', "gives a column"),
+        ('"column": null', '"column": 3', "gives a column"),
         ('"epsilon": ', '"epsilon": -', "epsilon"),
         ('"inputs": [\n    "input_ids",', '"inputs": [\n    "ids",', "names the inputs"),
     ],

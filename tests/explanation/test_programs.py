@@ -28,7 +28,7 @@ def test_operations_are_those_of_the_graph(priced):
         own = {stage: cost for (place, stage), cost in costs.items() if place == number}
         assert flops(own) == wanted
     assert costs[None, "embeddings"].flop == (2 + 7) * 21 * H
-    assert costs[None, "head"].flop == linear(21, H, 2)
+    assert costs[None, "head"].flop == linear(21, H, 3)
     feed_forward = costs[0, "feed-forward"]
     assert feed_forward.weight_bytes == 4 * (H * F + F + F * H)
     assert feed_forward.activation_bytes == 4 * 21 * (F + H)  # bias and GELU are no results

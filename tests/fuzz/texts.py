@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from bert_export.runtime.pipelines.pipeline import Pipeline
-from bert_export.tasks import TASKS
 from tests.fuzz.damage import damage, hostile_text, hostile_value
 from tests.fuzz.frame import Fuzz
 from tests.oracle import save_tiny
-from tests.support import open_tiny
+from tests.support import ONE_GRAPH, open_tiny
 
 __all__ = ["Texts"]
 
@@ -79,7 +78,7 @@ class Texts(Fuzz):
         super().__init__(folder)
         torch.set_num_threads(1)
         self._pipelines: list[Pipeline[Any, Any, Any]] = []
-        for task in TASKS.values():
+        for task in ONE_GRAPH.values():
             cls_name = _CLASSES.get(task.head, task.head)
             place = folder / task.head
             if not place.exists():
