@@ -32,12 +32,13 @@ from tests.support import open_tiny
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_every_task_has_a_built_in_set(name: str) -> None:
     calibration = read_calibration(TASKS[name])
-    card = tomllib.loads((built_in_folder() / name / "card.toml").read_text(encoding="utf-8"))
+    folder = built_in_folder() / TASKS[name].built_in_set
+    card = tomllib.loads((folder / "card.toml").read_text(encoding="utf-8"))
     assert len(calibration.records) >= 128
     assert card["examples"] == len(calibration.records)
     assert card["sha256"] == calibration.sha256
     assert card["licence"] == "Apache-2.0"
-    lines = (built_in_folder() / name / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(set(lines)) == len(lines)
 
 
