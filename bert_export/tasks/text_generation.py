@@ -86,5 +86,6 @@ TASK = Task(
     required=("text",),
     unseen=("demo:gutenberg",),
     demo="novels",
+    representative=True,
     example={"text": "Once upon a time"},
 )

@@ -66,6 +66,7 @@ bert_export/serving/README
 bert_export/bulk/README
 bert_export/quantization/README
 bert_export/targets/README
+bert_export/targets/native/README
 bert_export/bundle/README
 bert_export/text_input/README
 bert_export/datasets/README
