@@ -13,7 +13,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -340,25 +340,40 @@ def _taxinli(data: Path, seed: int) -> Splits:
     )
 
 
+_NOVELS = Source(
+    name="Eight novels of Project Gutenberg",
+    licence="public domain in the USA",
+    source="github.com/GITenberg: books 11, 84, 98, 345, 1342, 1400, 1661, 2600",
+    attribution="Carroll, Shelley, Dickens (two), Stoker, Austen, Conan Doyle and Tolstoy (in the "
+    "Maude translation), from Project Gutenberg.",
+    split="",
+    examples=0,
+)
+
+
+def _read_novels(data: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """The passages of every novel: its first nine tenths, and the rest, which is held out."""
+    paths = sorted((data / "gutenberg").glob("*_*.txt"))
+    books = [_passages(path.read_text(encoding="utf-8-sig")) for path in paths]
+    cuts = [len(book) * 9 // 10 for book in books]
+    return (
+        [book[:cut] for book, cut in zip(books, cuts, strict=True)],
+        [book[cut:] for book, cut in zip(books, cuts, strict=True)],
+    )
+
+
 def _gutenberg(data: Path, seed: int) -> Splits:
     """Pairs of neighbouring passages, half of them broken up; the end of every book is held out."""
     dice = random.Random(seed)
-    paths = sorted((data / "gutenberg").glob("*_*.txt"))
-    books = [_passages(path.read_text(encoding="utf-8-sig")) for path in paths]
-    parts = [(book[: len(book) * 9 // 10], book[len(book) * 9 // 10 :]) for book in books]
-    train = _passage_pairs([begin for begin, _ in parts], dice)
-    test = _passage_pairs([end for _, end in parts], dice)
+    begins, ends = _read_novels(data)
+    train, test = _passage_pairs(begins, dice), _passage_pairs(ends, dice)
     return Splits(
         train=train[400:],
         dev=train[:400],
         test={"gutenberg": test[:1500]},
         sources=[
-            Source(
-                name="Eight novels of Project Gutenberg",
-                licence="public domain in the USA",
-                source="github.com/GITenberg: books 11, 84, 98, 345, 1342, 1400, 1661, 2600",
-                attribution="Carroll, Shelley, Dickens (two), Stoker, Austen, Conan Doyle and "
-                "Tolstoy (in the Maude translation), from Project Gutenberg.",
+            replace(
+                _NOVELS,
                 split="pairs of passages from the first 90 % of each novel",
                 examples=len(train),
             )
@@ -370,22 +385,15 @@ def _gutenberg(data: Path, seed: int) -> Splits:
 def _novels(data: Path, seed: int) -> Splits:
     """Two neighbouring passages as one text; the end of every book is held out."""
     dice = random.Random(seed)
-    paths = sorted((data / "gutenberg").glob("*_*.txt"))
-    books = [_passages(path.read_text(encoding="utf-8-sig")) for path in paths]
-    parts = [(book[: len(book) * 9 // 10], book[len(book) * 9 // 10 :]) for book in books]
-    train = _neighbours([begin for begin, _ in parts], dice)
-    test = _neighbours([end for _, end in parts], dice)
+    begins, ends = _read_novels(data)
+    train, test = _neighbours(begins, dice), _neighbours(ends, dice)
     return Splits(
         train=train[400:6400],
         dev=train[:400],
         test={"novels": test[:300]},
         sources=[
-            Source(
-                name="Eight novels of Project Gutenberg",
-                licence="public domain in the USA",
-                source="github.com/GITenberg: books 11, 84, 98, 345, 1342, 1400, 1661, 2600",
-                attribution="Carroll, Shelley, Dickens (two), Stoker, Austen, Conan Doyle and "
-                "Tolstoy (in the Maude translation), from Project Gutenberg.",
+            replace(
+                _NOVELS,
                 split="pairs of passages from the first 90 % of each novel, a third of them",
                 examples=6400,
             )

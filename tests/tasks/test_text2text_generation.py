@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bert_export.errors import ConfigError
 from bert_export.tasks import ALIASES, TASKS, CheckpointFacts, find_task
+from scripts.goldens.vectors.oracle import silence
 from tests.oracle import save_tiny_halves
-from tests.tasks.silence import silent
 
 NAMES = ("text2text-generation", "summarization")
 FIELDS = {
@@ -45,7 +45,7 @@ def test_settled_as_the_original_does(
 ) -> None:
     saved, tokenizer = model
     start = {"decoder_start_token_id": 2, "pad_token_id": 0}
-    with silent():
+    with silence():
         saved.generation_config = transformers.GenerationConfig(**start | own)
         saved.config.task_specific_params = {name: dict(of_task)}
         pipeline = transformers.pipeline(name, model=saved, tokenizer=tokenizer, device="cpu")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -26,7 +26,7 @@ from bert_export.runtime.pipelines.generating import grow, read_decoding, read_e
 from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
-from bert_export.runtime.sessions.cache import empty_cache
+from bert_export.runtime.sessions.cache import begin_cache, empty_cache
 from bert_export.runtime.sessions.encoder_decoder import open_text_cache
 from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
 from bert_export.tasks.interface import kept_outputs
@@ -258,12 +258,7 @@ class TextToTextPipeline(Pipeline[str, list[Ids], TextToTextSettings]):
 
     def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graphs; feeds without any cache are a first call's, whose cache is empty."""
-        empty = empty_cache(self._session.inputs, 1)
-        if empty and isinstance(feeds, Mapping) and empty.keys().isdisjoint(feeds):
-            ids = feeds.get("input_ids")
-            if isinstance(ids, np.ndarray) and ids.ndim == 2:
-                feeds = {**cast("Feeds", feeds), **empty_cache(self._session.inputs, len(ids))}
-        return super().run(feeds)
+        return super().run(begin_cache(self._session.inputs, feeds))
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Each row's own scores, without keys and values."""

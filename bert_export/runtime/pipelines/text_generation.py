@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -34,7 +34,12 @@ from bert_export.runtime.pipelines.generating import grow, read_decoding, read_e
 from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
-from bert_export.runtime.sessions.cache import empty_cache, keeps_cache, open_cache
+from bert_export.runtime.sessions.cache import (
+    begin_cache,
+    empty_cache,
+    keeps_cache,
+    open_cache,
+)
 from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
 from bert_export.tasks.text_generation import TASK, TextGenerationPostProcessing
 
@@ -301,12 +306,7 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
 
     def run(self, feeds: RawFeeds) -> Outputs:
         """Run the raw graph; feeds without any cache are a first call's, whose cache is empty."""
-        empty = empty_cache(self._session.inputs, 1)
-        if empty and isinstance(feeds, Mapping) and empty.keys().isdisjoint(feeds):
-            ids = feeds.get("input_ids")
-            if isinstance(ids, np.ndarray) and ids.ndim == 2:
-                feeds = self.graph_feeds(cast("Feeds", feeds))
-        return super().run(feeds)
+        return super().run(begin_cache(self._session.inputs, feeds))
 
     def split_outputs(self, rows: Sequence[Row], outputs: Outputs) -> list[Outputs]:
         """Each row's own scores."""

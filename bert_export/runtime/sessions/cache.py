@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.bundle import TensorSpec
-from bert_export.runtime.sessions.session import Array, Feeds, Outputs, Session
+from bert_export.runtime.sessions.session import Array, Feeds, Outputs, RawFeeds, Session
 from bert_export.tasks.interface import PAST, cached_outputs
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "CachingSession",
     "HeldInputs",
     "Ids",
+    "begin_cache",
     "empty_cache",
     "keeps_cache",
     "open_cache",
@@ -140,6 +141,22 @@ def empty_cache(inputs: tuple[TensorSpec, ...], rows: int) -> dict[str, Array]:
         for spec in inputs
         if PAST in spec.shape
     }
+
+
+def begin_cache(inputs: tuple[TensorSpec, ...], feeds: RawFeeds) -> RawFeeds:
+    """Feeds without any cache are a first call's: they get an empty one, where the graph takes one.
+
+    Args:
+        inputs: The graph's.
+        feeds: As a caller gives them; what is wrong with them is left to the session to say.
+    """
+    names = empty_cache(inputs, 1).keys()
+    if not names or not isinstance(feeds, Mapping) or not names.isdisjoint(feeds):
+        return feeds
+    ids = feeds.get("input_ids")
+    if not isinstance(ids, np.ndarray) or ids.ndim != 2:
+        return feeds
+    return {**feeds, **empty_cache(inputs, len(ids))}
 
 
 def _sizes(spec: TensorSpec, axes: dict[str, int], rows: int) -> tuple[int, ...]:

@@ -19,8 +19,8 @@ from bert_export.evaluation.words import AnswerWordScorer
 from bert_export.exporter import Export
 from bert_export.runtime.pipelines.text2text_generation import TextToTextPipeline
 from bert_export.runtime.sessions.encoder_decoder import EncoderDecoderSession, open_text_cache
+from scripts.goldens.vectors.oracle import silence
 from tests.oracle import save_tiny_halves
-from tests.tasks.silence import silent
 
 TEXTS = [
     "the cat sat on the mat",
@@ -68,7 +68,7 @@ def original(checkpoint: Path) -> Callable[..., Any]:
     tokenizer = transformers.BertTokenizerFast.from_pretrained(checkpoint)
 
     def ask(task: str, inputs: Any, **options: Any) -> Any:
-        with silent():
+        with silence():
             return transformers.pipeline(task, model=model, tokenizer=tokenizer, device="cpu")(
                 inputs, **options
             )
