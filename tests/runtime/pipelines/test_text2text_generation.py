@@ -174,6 +174,35 @@ def test_drawn_answers_are_repeatable(pipeline: TextToTextPipeline) -> None:
     assert pipeline(TEXTS[2], **options) == several[2]
 
 
+@pytest.mark.parametrize("text", TEXTS[:3])
+def test_pieces_make_the_answer(pipeline: TextToTextPipeline, text: str) -> None:
+    options: dict[str, Any] = {"min_new_tokens": 11, "max_new_tokens": 12}
+    pieces = list(pipeline.stream(text, **options))
+    (answer,) = pipeline(text, num_beams=1, **options)
+    assert "".join(pieces) == answer["summary_text"]
+    assert all(pieces)
+    assert len(pieces) > 3
+    drawn: dict[str, Any] = {"do_sample": True, "seed": 5, "max_length": 9, "truncation": True}
+    (answer,) = pipeline(text, num_beams=1, **drawn)
+    assert "".join(pipeline.stream(text, **drawn)) == answer["summary_text"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 2}, "stream gives one text"),
+        ({"max_new_token": 2}, "max_new_token means nothing to stream.*max_new_tokens"),
+        ({"batch_size": 2}, "batch_size means nothing to stream"),
+        ({"temperature": -1.0}, "temperature is out of range"),
+    ],
+)
+def test_malformed_streams_say_it_at_once(
+    pipeline: TextToTextPipeline, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        pipeline.stream("the cat", **options)
+
+
 def test_long_text_is_refused_or_cut(
     pipeline: TextToTextPipeline, original: Callable[..., Any]
 ) -> None:
