@@ -1,4 +1,4 @@
-// The eight tiles of AMX, all 16 rows of 64 bytes: 0 to 3 hold sums, 4 to 7 what is multiplied.
+// The tiles of AMX, all 16 rows of 64 bytes: 0 and 1 hold sums, 2 and 3 what is multiplied.
 #pragma once
 
 #include <immintrin.h>
@@ -55,66 +55,105 @@ struct HalfTiles {
     }                                                         \
   } while (false)
 
-// Two tiles of rows times two of columns: (32, 32) sums. `right_stride` lies between the two tiles of
-// columns; each has its steps one after the other.
-template <typename Kind>
-inline void multiply_tiles_2x2(const typename Kind::Input* left, std::size_t left_stride,
-                               const typename Kind::Weight* right, std::size_t right_stride,
-                               std::size_t steps, typename Kind::Sum* sums, std::size_t sums_stride) {
+// Nothing is done between products.
+struct Idle {
+  void operator()() const {}
+};
+
+// Two tiles of rows times one of columns: (32, 16) sums. `between` is called behind each step.
+//
+// Four of the eight tiles are enough: where the processor's other thread holds tiles too, too few
+// stay free for products to overlap, and eight take almost twice as long as four. Where they stay
+// free, both are as fast.
+template <typename Kind, typename Between>
+inline void multiply_tiles_2x1(const typename Kind::Input* left, std::size_t left_stride,
+                               const typename Kind::Weight* right, std::size_t steps,
+                               typename Kind::Sum* sums, std::size_t sums_stride, Between& between) {
   constexpr std::size_t tile_numbers = tile_rows * tile_bytes / sizeof(typename Kind::Weight);
   const std::size_t left_bytes = left_stride * sizeof(typename Kind::Input);
   const auto* const lower = left + tile_rows * left_stride;
-  const auto* const beside = right + right_stride;
   _tile_zero(0);
   _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
   for (std::size_t step = 0; step < steps; ++step) {
-    _tile_loadd(6, right + step * tile_numbers, tile_bytes);
-    _tile_loadd(4, left + step * Kind::depth, left_bytes);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 0, 4, 6);
-    _tile_loadd(7, beside + step * tile_numbers, tile_bytes);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 1, 4, 7);
-    _tile_loadd(5, lower + step * Kind::depth, left_bytes);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 2, 5, 6);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 3, 5, 7);
+    _tile_loadd(3, right + step * tile_numbers, tile_bytes);
+    _tile_loadd(2, left + step * Kind::depth, left_bytes);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 0, 2, 3);
+    _tile_loadd(2, lower + step * Kind::depth, left_bytes);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 1, 2, 3);
+    between();
+  }
+  const std::size_t sums_bytes = sums_stride * sizeof(typename Kind::Sum);
+  _tile_stored(0, sums, sums_bytes);
+  _tile_stored(1, sums + tile_rows * sums_stride, sums_bytes);
+}
+
+// Two tiles of rows times two of columns: (32, 32) sums. `right_stride` lies between the two tiles of
+// columns; each has its steps one after the other. The rows are read twice, which costs little where
+// they stay in the first cache.
+template <typename Kind, typename Between = const Idle>
+inline void multiply_tiles_2x2(const typename Kind::Input* left, std::size_t left_stride,
+                               const typename Kind::Weight* right, std::size_t right_stride,
+                               std::size_t steps, typename Kind::Sum* sums, std::size_t sums_stride,
+                               Between& between = {}) {
+  multiply_tiles_2x1<Kind>(left, left_stride, right, steps, sums, sums_stride, between);
+  multiply_tiles_2x1<Kind>(left, left_stride, right + right_stride, steps, sums + tile_rows,
+                           sums_stride, between);
+}
+
+// The same, for rows that do not stay in the first cache: all is read once, by seven tiles.
+template <typename Kind, typename Between>
+inline void multiply_deep_tiles_2x2(const typename Kind::Input* left, std::size_t left_stride,
+                                    const typename Kind::Weight* right, std::size_t right_stride,
+                                    std::size_t steps, typename Kind::Sum* sums,
+                                    std::size_t sums_stride, Between& between) {
+  constexpr std::size_t tile_numbers = tile_rows * tile_bytes / sizeof(typename Kind::Weight);
+  const std::size_t left_bytes = left_stride * sizeof(typename Kind::Input);
+  const auto* const lower = left + tile_rows * left_stride;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(4);
+  _tile_zero(5);
+  for (std::size_t step = 0; step < steps; ++step) {
+    const auto* const tile = right + step * tile_numbers;
+    _tile_loadd(3, tile, tile_bytes);
+    _tile_loadd(6, tile + right_stride, tile_bytes);
+    _tile_loadd(2, left + step * Kind::depth, left_bytes);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 0, 2, 3);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 1, 2, 6);
+    _tile_loadd(2, lower + step * Kind::depth, left_bytes);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 4, 2, 3);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 5, 2, 6);
+    between();
   }
   const std::size_t sums_bytes = sums_stride * sizeof(typename Kind::Sum);
   _tile_stored(0, sums, sums_bytes);
   _tile_stored(1, sums + tile_rows, sums_bytes);
-  _tile_stored(2, sums + tile_rows * sums_stride, sums_bytes);
-  _tile_stored(3, sums + tile_rows * sums_stride + tile_rows, sums_bytes);
+  _tile_stored(4, sums + tile_rows * sums_stride, sums_bytes);
+  _tile_stored(5, sums + tile_rows * sums_stride + tile_rows, sums_bytes);
 }
 
-// One tile of rows times four of columns: (16, 64) sums. The more of the weights flows past, the
-// better: with few rows their way from memory takes the time.
-template <typename Kind>
-inline void multiply_tiles_1x4(const typename Kind::Input* left, std::size_t left_stride,
+// One tile of rows times two of columns: (16, 32) sums.
+template <typename Kind, typename Between>
+inline void multiply_tiles_1x2(const typename Kind::Input* left, std::size_t left_stride,
                                const typename Kind::Weight* right, std::size_t right_stride,
-                               std::size_t steps, typename Kind::Sum* sums, std::size_t sums_stride) {
+                               std::size_t steps, typename Kind::Sum* sums, std::size_t sums_stride,
+                               Between& between) {
   constexpr std::size_t tile_numbers = tile_rows * tile_bytes / sizeof(typename Kind::Weight);
   const std::size_t left_bytes = left_stride * sizeof(typename Kind::Input);
   _tile_zero(0);
   _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
   for (std::size_t step = 0; step < steps; ++step) {
     const auto* const tile = right + step * tile_numbers;
-    _tile_loadd(4, left + step * Kind::depth, left_bytes);
-    _tile_loadd(5, tile, tile_bytes);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 0, 4, 5);
-    _tile_loadd(6, tile + right_stride, tile_bytes);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 1, 4, 6);
-    _tile_loadd(7, tile + 2 * right_stride, tile_bytes);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 2, 4, 7);
-    _tile_loadd(5, tile + 3 * right_stride, tile_bytes);
-    BERT_EXPORT_TILE_PRODUCT(Kind, 3, 4, 5);
+    _tile_loadd(2, left + step * Kind::depth, left_bytes);
+    _tile_loadd(3, tile, tile_bytes);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 0, 2, 3);
+    _tile_loadd(3, tile + right_stride, tile_bytes);
+    BERT_EXPORT_TILE_PRODUCT(Kind, 1, 2, 3);
+    between();
   }
   const std::size_t sums_bytes = sums_stride * sizeof(typename Kind::Sum);
   _tile_stored(0, sums, sums_bytes);
   _tile_stored(1, sums + tile_rows, sums_bytes);
-  _tile_stored(2, sums + 2 * tile_rows, sums_bytes);
-  _tile_stored(3, sums + 3 * tile_rows, sums_bytes);
 }
 
 }  // namespace
