@@ -9,8 +9,7 @@ For every demonstration head one export writes both engines in INT8, over the sa
 scales, and both answer the head's whole test set. Their outputs differ by rounding alone: native
 multiplies queries, keys and values in BF16. A metric moves by whole answers, up as well as down, so
 beside a difference stands its standard error by the choice of examples, and beside the metric how
-far the outputs are from FP32's and from each other's. BF16 of the native target stands in the
-tables too.
+far the outputs are from FP32's and from each other's.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from scripts.benchmarks.common.report import Cell, Report, Section
 from scripts.benchmarks.making.checkpoints import export_bundle
 from scripts.benchmarks.making.heads import HEADS, write_test_set
 
-FP32, OTHER, NATIVE, BF16 = "FP32", "onnxruntime INT8", "native INT8", "native BF16"
+FP32, OTHER, NATIVE = "FP32", "onnxruntime INT8", "native INT8"
 APART = "native beside onnxruntime, %"
 MOST_LOST, MOST_APART = 0.1, 2.5
 """Points that native may lose beside the other, and how far outputs may be apart, in percent."""
@@ -40,7 +39,6 @@ _ENGINES = {
     FP32: ("fp32", "onnxruntime"),
     OTHER: ("int8", "onnxruntime"),
     NATIVE: ("int8", "native"),
-    BF16: ("bf16", "native"),
 }
 """Precision and target of each contender."""
 
@@ -147,7 +145,6 @@ def sections(heads: Mapping[str, Scored], *, whole: bool) -> Iterator[Section]:
             *(scored.loss(contender) for contender in (OTHER, NATIVE)),
             _lost_beside(scored),
             scored.apart(NATIVE, OTHER),
-            scored.loss(BF16),
         ]
         for name, scored in heads.items()
     ]
@@ -161,7 +158,6 @@ def sections(heads: Mapping[str, Scored], *, whole: bool) -> Iterator[Section]:
             NATIVE,
             "native loses beside onnxruntime",
             "standard error of that",
-            BF16,
         ),
         rows=losses,
     )
@@ -170,14 +166,13 @@ def sections(heads: Mapping[str, Scored], *, whole: bool) -> Iterator[Section]:
             name,
             *(scored.figure(contender, ERROR) for contender in (OTHER, NATIVE)),
             scored.figure(NATIVE, APART),
-            scored.figure(BF16, ERROR),
         ]
         for name, scored in heads.items()
     ]
     yield Section(
         part="error of outputs" if whole else None,
         title="Root mean square of the outputs' error against FP32, % of their spread",
-        header=("head", OTHER, NATIVE, APART, BF16),
+        header=("head", OTHER, NATIVE, APART),
         rows=errors,
     )
 

@@ -2,6 +2,7 @@
 //
 //     measure overhead BUNDLE TURNS TEXT   per turn: seconds of a call, and of its graph alone
 //     measure first BUNDLE TEXT            opens a bundle and answers once
+//     measure hash BUNDLE TEXT             compares the files with their hashes, as opening does
 //     measure tokenize|embed BUNDLE FILE   per line of standard input: seconds for all lines of FILE
 
 #include <array>
@@ -15,6 +16,7 @@
 
 #include "bert_export/errors.hpp"
 #include "bert_export/pipelines.hpp"
+#include "bundle/integrity.hpp"
 #include "bundle/manifest.hpp"
 #include "sessions/onnxruntime_api.hpp"
 
@@ -150,6 +152,8 @@ int run(const std::vector<std::string>& arguments) {
     } else {
       overhead<bert_export::TextClassification>(folder, turns, arguments.at(3));
     }
+  } else if (what == "hash") {
+    bundle::verify_files(folder, bundle::read_manifest(folder));
   } else if (what == "first") {
     if (task == "token-classification") {
       const auto opened = bert_export::TokenClassification::open(folder, one_thread());
@@ -180,7 +184,7 @@ int run(const std::vector<std::string>& arguments) {
 
 int main(int count, char** arguments) {
   if (count < 4) {
-    std::cerr << "usage: measure overhead|first|tokenize|embed BUNDLE ...\n";
+    std::cerr << "usage: measure overhead|first|hash|tokenize|embed BUNDLE ...\n";
     return 2;
   }
   try {
