@@ -9,7 +9,8 @@ For every demonstration head one export writes both engines in INT8, over the sa
 scales, and both answer the head's whole test set. Their outputs differ by rounding alone: native
 multiplies queries, keys and values in BF16. A metric moves by whole answers, up as well as down, so
 beside a difference stands its standard error by the choice of examples, and beside the metric how
-far the outputs are from FP32's and from each other's.
+far the outputs are from FP32's and from each other's. With ``--reuse`` a head that was scored
+before, on as many records, is taken as it was.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from bert_export.measuring.child import call_apart
 from bert_export.measuring.machine import describe_machine, installed_versions
@@ -89,8 +91,12 @@ def _score(common: Common, name: str, limit: int | None, data: Path, announce: A
     head = HEADS[name]
     folder = common.work / "accuracy" / "native" / name
     folder.mkdir(parents=True, exist_ok=True)
-    test = folder / "test.jsonl"
-    write_test_set(head, data, test, limit)
+    test, kept = folder / "test.jsonl", folder / "scored.json"
+    records = write_test_set(head, data, test, limit)
+    if common.reuse and kept.is_file():
+        before = msgspec.json.decode(kept.read_bytes(), type=_Kept)
+        if before.records == records:
+            return Scored(before.metric, before.figures, before.replicates)
     for precision in dict.fromkeys(precision for precision, _ in _ENGINES.values()):
         if common.reuse and (folder / precision).is_dir():
             continue
@@ -118,7 +124,18 @@ def _score(common: Common, name: str, limit: int | None, data: Path, announce: A
             "threads": common.threads,
         }
         _take(scored, contender, _answers(request, common.threads))
+    found = _Kept(records, scored.metric, scored.figures, dict(scored.replicates))
+    kept.write_bytes(msgspec.json.encode(found))
     return scored
+
+
+class _Kept(msgspec.Struct):
+    """What a head's run leaves for one that reuses it; see :class:`Scored`."""
+
+    records: int
+    metric: str
+    figures: dict[str, dict[str, float]]
+    replicates: dict[str, Sequence[float]]
 
 
 def _answers(request: Mapping[str, Any], threads: int) -> Mapping[str, Any]:
