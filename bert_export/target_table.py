@@ -63,8 +63,8 @@ class Target:
         session_options: Options of that function, see
             :class:`bert_export.runtime.sessions.SessionOptions`.
         standing: ``module:function`` likewise, that says how it stands on this machine beside other
-            targets, see :data:`bert_export.runtime.engine_choice.Standing`; ``None`` where it is
-            taken to be able to run.
+            targets, see :data:`bert_export.runtime.engine_choice.Standing`; ``None`` where it can
+            run if its package is installed.
         builder: Of its engine file; ``None`` where the engine reads the graph file itself.
         suffix: Of its graph's file: ``.json`` where that is a program
             (:mod:`bert_export.bundle.program`) and no ONNX graph.

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 AUTO = "auto"
-"""In the place of a target: the fastest that is installed here, found by measurement."""
+"""In the place of a target or a precision: the fastest that can be had here, by measurement."""
 
 OPSETS = range(20, 24)
 """Opsets that the passes and engines were tested with (20 brings Gelu, 23 Attention)."""
@@ -141,9 +141,10 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         model: A directory, a hub id, ``demo`` or ``demo:<name>``.
         checkpoint: What the checkpoint does not say of itself; nothing when ``None``.
         max_length: Tokens per row; the checkpoint's own when ``None``.
-        precision: One of :data:`bert_export.exporter.PRECISIONS` that every target has.
+        precision: One of :data:`bert_export.exporter.PRECISIONS` that every target has; or
+            :data:`AUTO`: the fastest that ``max_drop`` allows.
         targets: Names in :data:`bert_export.targets.TARGETS`, of which the first is the bundle's
-            default; or :data:`AUTO` alone.
+            default unless :data:`AUTO` finds it; or :data:`AUTO` alone.
         shapes: Rows x tokens that :data:`AUTO` measures, such as ``1x16,8x128``; when ``None``, the
             usual ones as far as the checkpoint's rows reach.
         opset: ONNX opset.
@@ -197,6 +198,21 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def is_auto(self) -> bool:
         """Whether the target is found by measurement."""
         return AUTO in self.targets
+
+    @property
+    def finds_precision(self) -> bool:
+        """Whether the precision is found by measurement."""
+        return self.precision == AUTO
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether target or precision is found by measurement."""
+        return self.is_auto or self.finds_precision
+
+    @property
+    def may_be_int8(self) -> bool:
+        """Whether INT8 is made, be it beside other precisions."""
+        return self.precision == "int8" or self.finds_precision
 
     @property
     def has_budget(self) -> bool:

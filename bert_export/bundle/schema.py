@@ -526,7 +526,8 @@ class CandidateRecord(Record, frozen=True, kw_only=True):
 
     Args:
         target: A key of :data:`bert_export.targets.TARGETS`.
-        precision: Such as ``int8``.
+        precision: Such as ``int8``; ``auto`` where that was to be found and the target is not
+            installed.
         milliseconds: Median of a run, by shape such as ``8x128``.
         refusal: Why it, or a shape of it, was left out; ``None`` where nothing was.
     """
@@ -541,7 +542,8 @@ class AutoTargetRecord(Record, frozen=True, kw_only=True):
     """How the default target was found.
 
     Args:
-        chosen: The fastest, every shape weighing the same.
+        chosen: The fastest, every shape weighing the same; where the precision was found too, its
+            precision is that of the bundle's engine.
         shapes: Rows x tokens that counted.
         threads: Of every engine.
         processors: Of the machine that measured.

@@ -13,14 +13,16 @@ __all__ = ["print_auto_target"]
 def print_auto_target(manifest: Manifest) -> None:
     """Print the figures, where the default target was found by measurement."""
     if manifest.auto_target is not None:
-        print_table(_table(manifest.auto_target))
+        fastest = manifest.engine(manifest.auto_target.chosen)
+        print_table(_table(manifest.auto_target, fastest.precision))
 
 
-def _table(auto_target: AutoTargetRecord) -> Table:
+def _table(auto_target: AutoTargetRecord, precision: str) -> Table:
     """Milliseconds of every target at every shape, the chosen one in bold."""
+    chosen = (auto_target.chosen, precision)
     threads = f"{auto_target.threads} thread{'s' if auto_target.threads > 1 else ''}"
     table = Table(
-        title=f"fastest target: {auto_target.chosen} (medians in ms, {threads}, taking turns)",
+        title=f"fastest: {' '.join(chosen)} (medians in ms, {threads}, taking turns)",
         title_justify="left",
         show_edge=False,
     )
@@ -38,6 +40,6 @@ def _table(auto_target: AutoTargetRecord) -> Table:
             candidate.precision,
             *("-" if time is None else f"{time:.3g}" for time in times),
             *([candidate.refusal or ""] if refused else []),
-            style="bold" if candidate.target == auto_target.chosen else None,
+            style="bold" if (candidate.target, candidate.precision) == chosen else None,
         )
     return table

@@ -40,7 +40,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "task", request.task or "as the checkpoint says"
     yield "precision", request.precision
     yield "targets", ", ".join(request.targets)
-    if request.precision == "int8":
+    if request.may_be_int8:
         yield "calibrated on", request.calibration or "the task's built-in set"
     if request.max_drop is not None:
         yield "accuracy budget", f"{100 * request.max_drop:g} points on {request.eval_data}"

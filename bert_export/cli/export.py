@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from bert_export.bundle import (
+    AUTO,
     DEFAULT_OBSERVER,
     DEFAULT_OPSET,
     OBSERVER_NAMES,
@@ -76,8 +77,9 @@ _running = option_group("Running and printing")
 @_output("--fp32", "flag", flag_value="fp32", help="Short for --precision fp32.")
 @_output(
     "--precision",
-    type=values.PRECISION,
-    help="fp32, fp16, bf16 or int8, as far as the target has it.  [default: fp32]",
+    type=values.PRECISION_OR_AUTO,
+    help="fp32, fp16, bf16 or int8, as far as the target has it; or auto: the fastest of these, by "
+    "measurement, that keeps --max-drop.  [default: fp32]",
 )
 @_output(
     "--target",
@@ -201,10 +203,8 @@ def export_command(
         base = ExportRequest() if recipe is None else _recipe(recipe)
     with usage_errors():
         chosen = _precision(precision, flag)
-        if chosen not in {None, "int8"}:
+        if chosen not in {None, "int8", AUTO}:
             base = base.without_int8()
-        if targets and base.is_auto:
-            base = msgspec.structs.replace(base, shapes=None)
         typed = {
             "task": task,
             "model": model,
@@ -238,6 +238,8 @@ def export_command(
         }
         given = {name: value for name, value in typed.items() if value is not None}
         request = msgspec.structs.replace(base, **given)
+        if shapes is None and not request.is_measured:  # those of a recipe's auto
+            request = msgspec.structs.replace(request, shapes=None)
     with errors_on_one_line():
         if dry_run:
             _plan(request, output=output, force=force, as_json=as_json)

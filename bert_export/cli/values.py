@@ -37,6 +37,7 @@ __all__ = [
     "OPSET",
     "PRECISION",
     "PRECISION_LIST",
+    "PRECISION_OR_AUTO",
     "PROCESSOR",
     "TARGET",
     "TARGET_LIST",
@@ -150,7 +151,8 @@ class _Data(StringKind):
 _DEMO = "demo:"
 _PRECISION_WORDS = dict.fromkeys(PRECISIONS, "")
 _TARGET_WORDS = {target.name: target.summary for target in TARGETS.values()}
-_AUTO_WORDS = _TARGET_WORDS | {AUTO: "the fastest that is installed here"}
+_TARGET_AUTO_WORDS = _TARGET_WORDS | {AUTO: "the fastest that is installed here"}
+_PRECISION_AUTO_WORDS = _PRECISION_WORDS | {AUTO: "the fastest that keeps --max-drop"}
 
 
 def _target(name: str) -> str:
@@ -164,9 +166,12 @@ TASK = Named(
     others={alias: task.name for alias, task in ALIASES.items()},
 )
 TARGET = Named("target", _TARGET_WORDS, _target)
-TARGET_OR_AUTO = Named("target", _AUTO_WORDS, check_name("target", _AUTO_WORDS))
+TARGET_OR_AUTO = Named("target", _TARGET_AUTO_WORDS, check_name("target", _TARGET_AUTO_WORDS))
 TARGET_LIST = Named("a,b", _TARGET_WORDS, _target, listed=True)
 PRECISION = Named("precision", _PRECISION_WORDS, check_precision)
+PRECISION_OR_AUTO = Named(
+    "precision", _PRECISION_AUTO_WORDS, check_name("precision", _PRECISION_AUTO_WORDS)
+)
 PRECISION_LIST = Named("a,b", _PRECISION_WORDS, check_precision, listed=True)
 INT8_MODE = Named("mode", dict.fromkeys(INT8_MODES, ""), check_name("int8-mode", INT8_MODES))
 OBSERVER = Named(

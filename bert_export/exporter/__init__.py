@@ -9,8 +9,10 @@
       -> Calibrated ranges, equalization, FP16's overflow,  calibrate.py, fp16_overflow.py,
                     the accuracy budget                     accuracy_budget.py
       -> engines    graph, plan, parity; or a refusal       engine.py, refusal.py
-      -> bundle     timed where the target is auto          exporting.py, auto_target.py
+      -> bundle     timed where the target is auto          exporting.py, bundle_files.py,
+                                                            auto_target.py
 
+``auto_precision.py`` takes one float graph through the stages after it, once for each precision.
 ``add_targets.py`` runs the same stages for a bundle that is there.
 """
 

@@ -111,17 +111,20 @@ def keep_budget(
 ) -> Calibrated:
     """Leave in float what costs more accuracy than the budget of the request allows.
 
+    FP32 is what everything is measured against, and keeps it. Of BF16 and FP16 nothing is left in
+    FP32: a target keeps the budget as it is, or not.
+
     Args:
-        calibrated: In INT8 throughout.
+        calibrated: In INT8 throughout, where the precision is INT8.
         folder: In which graphs are written for as long as they are open.
         progress: Hears of the stage ``search``.
         refusals: What becomes of targets that do not keep the budget. Where they are tolerated and
-            the targets do not keep it together, each is tried alone, and those that do are tried
-            together.
+            the targets do not keep it together in INT8, each is tried alone, and those that do are
+            tried together.
 
     Returns:
-        The same where there is no budget; else with the layers excluded, the search, and the
-        targets that keep the budget.
+        The same where there is no budget; else with the targets that keep it, in INT8 with the
+        layers excluded and the search.
 
     Raises:
         BudgetError: The budget cannot be kept, and the best that was found is not to be taken.
@@ -129,15 +132,54 @@ def keep_budget(
             budget.
         BertExportError: A target is refused.
     """
-    budget = budget_of(calibrated.float_graph.source)
-    if budget is None:
+    source = calibrated.float_graph.source
+    precision, budget = source.request.precision, budget_of(source)
+    if budget is None or precision == "fp32":
         return calibrated
+    if precision != "int8":
+        return _keep_those_within(calibrated, budget, folder, progress, refusals)
     with progress.stage("search") as facts:
         search = _Search(calibrated, budget, folder=folder, advance=progress.advance)
         targets, record = _search_for_targets(search, calibrated.targets, refusals)
         _tell(facts, record)
     searched = replace(calibrated, targets=targets, search=record)
     return searched.with_excluded_layers(dict.fromkeys(record.excluded_layers, REASON))
+
+
+def _keep_those_within(
+    calibrated: Calibrated, budget: Budget, folder: Path, progress: Progress, refusals: Refusals
+) -> Calibrated:
+    """The same with the targets whose engines keep the budget as they are."""
+    precision = calibrated.float_graph.source.request.precision.upper()
+    with progress.stage("search") as facts:
+        meter = _Meter(calibrated, budget, folder=folder, advance=progress.advance)
+
+        def check(target: Target) -> SearchRecord:
+            drop = meter.drop(calibrated, target)
+            configuration = MixedPrecisionRecord(
+                excluded=(),
+                score=meter.baseline.value - drop.value,
+                drop=drop.value,
+                float_share=1.0,
+                drop_error=drop.error,
+            )
+            met = drop.value <= budget.allowed
+            record = meter.record((), (configuration,), chosen=0, met=met)
+            if not met:
+                raise BudgetError(
+                    f"{precision} does not keep the {record.metric} on {record.data}",
+                    expected=_bound_text(record),
+                    got=f"{100 * drop.value:.3g} points{_error_text(configuration)}",
+                    fix="Raise --max-drop, or name another precision",
+                    search=record,
+                )
+            return record
+
+        kept = refusals.each(calibrated.targets, check)
+        facts["precision"] = precision
+        _tell_drop(facts, max(kept.values(), key=lambda record: record.path[0].drop))
+    targets = tuple(target for target in calibrated.targets if target.name in kept)
+    return replace(calibrated, targets=targets)
 
 
 def keep_known_layers(
@@ -407,12 +449,16 @@ def _check_met(search: SearchRecord, budget: Budget, *, fix: str) -> None:
     best, layers = search.path[search.chosen], search.excluded_layers
     raise BudgetError(
         f"INT8 does not keep the {search.metric} on {search.data}",
-        expected=f"a drop of at most {100 * search.budget:g} points",
+        expected=_bound_text(search),
         got=f"{100 * best.drop:.3g} points at best{_error_text(best)}, with "
         + (f"{', '.join(layers)} in float" if layers else "every layer in INT8"),
         fix=fix,
         search=search,
     )
+
+
+def _bound_text(search: SearchRecord) -> str:
+    return f"a drop of at most {100 * search.budget:g} points"
 
 
 def _error_text(configuration: MixedPrecisionRecord) -> str:
@@ -421,12 +467,16 @@ def _error_text(configuration: MixedPrecisionRecord) -> str:
 
 
 def _tell(facts: dict[str, Fact], search: SearchRecord) -> None:
+    _tell_drop(facts, search)
+    facts["layers in float"] = ", ".join(search.excluded_layers) or "none"
+
+
+def _tell_drop(facts: dict[str, Fact], search: SearchRecord) -> None:
     chosen = search.path[search.chosen]
     facts["drop"] = chosen.drop
     facts["metric"] = search.metric
     if chosen.drop_error is not None:
         facts["standard error"] = f"{100 * chosen.drop_error:.2f} points"
-    facts["layers in float"] = ", ".join(search.excluded_layers) or "none"
 
 
 def _search_warnings(

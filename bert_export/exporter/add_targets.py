@@ -42,6 +42,7 @@ from bert_export.errors import (
     TargetError,
 )
 from bert_export.exporter.accuracy_budget import keep_known_layers
+from bert_export.exporter.bundle_files import hash_files
 from bert_export.exporter.calibrate import calibrate
 from bert_export.exporter.engine import (
     answer_reference,
@@ -50,7 +51,7 @@ from bert_export.exporter.engine import (
     verify_engines,
     write_engines,
 )
-from bert_export.exporter.exporting import Export, hash_files
+from bert_export.exporter.exporting import Export
 from bert_export.exporter.float_graph import make_float_graph
 from bert_export.exporter.progress import Listener, Progress
 from bert_export.exporter.refusal import Refusals

@@ -2,7 +2,8 @@
 
 Every target that can run here gets an engine, or is refused with its reason. The engines of the
 finished bundle are then timed on the shapes that the user names; the fastest becomes the bundle's
-default, and the manifest keeps the figures.
+default, and the manifest keeps the figures. :mod:`bert_export.exporter.auto_precision` times the
+engines of several bundles in the same way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -19,6 +21,7 @@ from bert_export.bundle import (
     AUTO,
     AutoTargetRecord,
     CandidateRecord,
+    EngineRecord,
     ExportRequest,
     Manifest,
 )
@@ -33,10 +36,13 @@ from bert_export.targets.gpu import find_gpu
 
 __all__ = [
     "DEFAULT_SECONDS",
+    "Timed",
     "candidates",
     "check_auto",
+    "check_named",
     "choose",
     "find_shapes",
+    "not_installed",
     "record_refusals",
     "time_engines",
 ]
@@ -59,11 +65,9 @@ def check_auto(request: ExportRequest) -> None:
         raise InputError(
             f"target {AUTO} is given beside others", expected=AUTO, got=", ".join(request.targets)
         )
-    _conditions(find_shapes(request.shapes, request.max_length), request.threads, DEFAULT_SECONDS)
+    _check_conditions(request)
     if not candidates(request.precision, texts=request.text_input is not False):
-        able = [
-            target.name for target in TARGETS.values() if request.precision in target.precisions
-        ]
+        able = [target.name for target in TARGETS.values() if _has(target, request.precision)]
         raise InputError(
             f"no target that runs here has the precision {request.precision}",
             expected=f"one of {', '.join(able)}, installed",
@@ -71,26 +75,68 @@ def check_auto(request: ExportRequest) -> None:
         )
 
 
+def check_named(request: ExportRequest, targets: Sequence[Target]) -> None:
+    """Refuse named targets whose precision cannot be found here, before anything is exported.
+
+    Raises:
+        InputError: A target is for a GPU that is not here, a shape is malformed or longer than a
+            row, or this machine has fewer processors than threads.
+    """
+    for target in targets:
+        if target.gpu and find_gpu() is None:
+            raise InputError(
+                f"target {target.name} cannot be timed here",
+                expected="an NVIDIA GPU, or a target for the processor",
+                got="no GPU",
+                fix="Name its precision, or run this on the machine with the GPU",
+            )
+    _check_conditions(request)
+
+
+def _check_conditions(request: ExportRequest) -> None:
+    """Refuse shapes and threads that nothing can be timed with."""
+    _conditions(find_shapes(request.shapes, request.max_length), request.threads, DEFAULT_SECONDS)
+
+
 def candidates(precision: str, *, texts: bool = False) -> tuple[Target, ...]:
     """Targets that have the precision, whose packages are installed and whose processor is here.
 
     Args:
-        precision: Such as ``int8``.
+        precision: Such as ``int8``; :data:`bert_export.bundle.AUTO` for any.
         texts: Whether they must have graphs that take texts.
     """
-    able = []
+    return tuple(target for target in _fitting(precision, texts=texts) if _missing(target) is None)
+
+
+def not_installed(precision: str, *, texts: bool = False) -> tuple[Refusal, ...]:
+    """Targets that lack their packages alone to be :func:`candidates`, each with what to do."""
+    missing = ((target, _missing(target)) for target in _fitting(precision, texts=texts))
+    return tuple(Refusal(target.name, error) for target, error in missing if error is not None)
+
+
+def _fitting(precision: str, *, texts: bool) -> tuple[Target, ...]:
+    """Targets that have the precision and whose processor is here."""
     gpu = find_gpu() is not None
-    for target in TARGETS.values():
-        if precision not in target.precisions or (target.gpu and not gpu):
-            continue
-        if texts and target.text_session is None:
-            continue
-        try:
-            load_target(target).check_installed()
-        except MissingExtraError:
-            continue
-        able.append(target)
-    return tuple(able)
+    return tuple(
+        target
+        for target in TARGETS.values()
+        if _has(target, precision)
+        and (gpu or not target.gpu)
+        and (not texts or target.text_session is not None)
+    )
+
+
+def _has(target: Target, precision: str) -> bool:
+    return precision == AUTO or precision in target.precisions
+
+
+def _missing(target: Target) -> MissingExtraError | None:
+    """What a target lacks here."""
+    try:
+        load_target(target).check_installed()
+    except MissingExtraError as error:
+        return error
+    return None
 
 
 def find_shapes(text: str | None, max_length: int | None) -> tuple[Shape, ...]:
@@ -116,21 +162,33 @@ def find_shapes(text: str | None, max_length: int | None) -> tuple[Shape, ...]:
     return shapes
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What was found by timing.
+
+    Args:
+        bundle: Which of the bundles holds the fastest engine, by its index.
+        record: The figures, for the manifest.
+    """
+
+    bundle: int
+    record: AutoTargetRecord
+
+
 def time_engines(
-    folder: Path,
-    manifest: Manifest,
+    bundles: Sequence[tuple[Path, Manifest]],
     *,
     shapes: Sequence[Shape],
     threads: int | None,
     seconds: float,
     progress: Progress,
-) -> AutoTargetRecord:
-    """Time the engines of a bundle against each other, and choose the fastest.
+) -> Timed:
+    """Time the engines of bundles against each other, and choose the fastest.
 
     Args:
-        folder: Of the bundle, whole.
-        manifest: As it stands there.
-        shapes: That count; none is longer than a row of the bundle.
+        bundles: The folder of each, whole, and its manifest; of one task and one checkpoint. No
+            two hold the same target in the same precision.
+        shapes: That count; none is longer than a row of the bundles.
         threads: Inside an operator.
         seconds: Of measuring per target and shape at most.
         progress: Hears of it as one stage.
@@ -139,12 +197,18 @@ def time_engines(
         MeasurementError: No engine has a figure for every shape.
     """
     under = _conditions(shapes, threads, seconds)
+    engines = {
+        _name(engine): (index, engine)
+        for index, (_, manifest) in enumerate(bundles)
+        for engine in manifest.engines
+    }
     with progress.stage("time") as facts:
-        measured = _measure(folder, manifest, shapes, under, progress)
-        chosen = choose(manifest, measured, shapes)
+        measured = _measure(bundles, shapes, under, progress)
+        chosen = choose(tuple(engines), measured, shapes)
         facts["fastest"] = chosen
-    return AutoTargetRecord(
-        chosen=chosen,
+    bundle, fastest = engines[chosen]
+    record = AutoTargetRecord(
+        chosen=fastest.target,
         shapes=under.shapes,
         threads=under.threads,
         processors=os.cpu_count() or 1,
@@ -154,13 +218,19 @@ def time_engines(
                 precision=engine.precision,
                 milliseconds={
                     label: round(1000 * timing.summary.p50, 4)
-                    for label, timing in measured[engine.target].timings.items()
+                    for label, timing in measured[name].timings.items()
                 },
-                refusal=_reason(measured[engine.target]),
+                refusal=_reason(measured[name]),
             )
-            for engine in manifest.engines
+            for name, (_, engine) in engines.items()
         ),
     )
+    return Timed(bundle, record)
+
+
+def _name(engine: EngineRecord) -> str:
+    """As the timing calls an engine."""
+    return f"{engine.target} {engine.precision}"
 
 
 def record_refusals(
@@ -174,23 +244,19 @@ def record_refusals(
     return msgspec.structs.replace(record, candidates=(*record.candidates, *left_out))
 
 
-def choose(manifest: Manifest, measured: Mapping[str, Measured], shapes: Sequence[Shape]) -> str:
-    """The fastest target by the ratios of neighbouring turns, every shape weighing the same.
+def choose(names: Sequence[str], measured: Mapping[str, Measured], shapes: Sequence[Shape]) -> str:
+    """The fastest engine by the ratios of neighbouring turns, every shape weighing the same.
 
     Args:
-        manifest: Whose engines were measured.
-        measured: By target.
-        shapes: All that count; a target without a figure for one of them is out.
+        names: Of the engines that were measured.
+        measured: By name.
+        shapes: All that count; an engine without a figure for one of them is out.
 
     Raises:
-        MeasurementError: No target has a figure for every shape.
+        MeasurementError: No engine has a figure for every shape.
     """
     labels = tuple(map(str, shapes))
-    timed = [
-        engine.target
-        for engine in manifest.engines
-        if all(label in measured[engine.target].timings for label in labels)
-    ]
+    timed = [name for name in names if all(label in measured[name].timings for label in labels)]
     if not timed:
         raise MeasurementError(
             "no target can be timed",
@@ -215,17 +281,21 @@ def _conditions(shapes: Sequence[Shape], threads: int | None, seconds: float) ->
 
 
 def _measure(
-    folder: Path,
-    manifest: Manifest,
+    bundles: Sequence[tuple[Path, Manifest]],
     shapes: Sequence[Shape],
     under: Conditions,
     progress: Progress,
 ) -> dict[str, Measured]:
-    """The figures of every engine, by target."""
-    results = {engine.target: Measured() for engine in manifest.engines}
-    _, records = records_to_time(manifest, None, _RECORDS)
+    """The figures of every engine, by name."""
+    engines = [
+        BundleEngine(_name(engine), folder, engine.target)
+        for folder, manifest in bundles
+        for engine in manifest.engines
+    ]
+    results = {engine.name: Measured() for engine in engines}
+    _, records = records_to_time(bundles[0][1], None, _RECORDS)
     time_bundles(
-        [BundleEngine(engine.target, folder, engine.target) for engine in manifest.engines],
+        engines,
         shapes=shapes,
         under=under,
         records=records,

@@ -150,7 +150,7 @@ def write_engine(
         )
         load_target(target).check_graph(model)
         graph = _save(model, target, store, positions=source.config.max_position_embeddings)
-        facts["target"] = target.name
+        facts["target"] = f"{target.name} {source.request.precision}"
         facts["size"] = store.size
     record = EngineRecord(
         target=target.name,
@@ -220,7 +220,7 @@ def answer_reference(
         vocab_size=pipeline.manifest.model.vocab_size,
     )
     calibrating = []
-    if source.request.precision == "int8":
+    if source.request.may_be_int8:
         count = max(1, _ANSWERED_ROWS * len(rows.records) // len(rows.rows))
         some = spread(rows.records, count)
         calibrating = [
@@ -437,7 +437,7 @@ def _verify_engine(
             advance=progress.advance,
         )
         parity = msgspec.structs.replace(parity, warnings=reference.warnings + parity.warnings)
-        facts["target"] = engine.target.name
+        facts["target"] = f"{engine.target.name} {record.precision}"
         facts["difference"] = parity.max_abs_difference
         facts["agreement"] = parity.agreement
         facts["agreement_kind"] = parity.agreement_kind

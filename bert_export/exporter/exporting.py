@@ -3,6 +3,9 @@
 ::
 
     ExportRequest -> Source -> FloatGraph -> Calibrated -> engine or refusal per target -> bundle
+
+Where the precision is found by measurement, :mod:`bert_export.exporter.auto_precision` takes the
+float graph through the stages after it, once for each precision.
 """
 
 from __future__ import annotations
@@ -16,16 +19,14 @@ import msgspec
 
 from bert_export.bundle import (
     DEFAULT_OPSET,
-    MANIFEST,
+    AutoTargetRecord,
     CheckpointOptions,
     EngineOptions,
     EngineRecord,
     ExportRequest,
-    FileRecord,
     Manifest,
     QuantizationOptions,
     check_replaceable,
-    hash_file,
     replace_folder,
     write_manifest,
 )
@@ -33,12 +34,15 @@ from bert_export.datasets import Records
 from bert_export.datasets.label_map import LabelMap, plain_label_map
 from bert_export.datasets.memory import records_of, source_name
 from bert_export.exporter.accuracy_budget import keep_budget
+from bert_export.exporter.auto_precision import find_precision
 from bert_export.exporter.auto_target import (
     DEFAULT_SECONDS,
     find_shapes,
+    not_installed,
     record_refusals,
     time_engines,
 )
+from bert_export.exporter.bundle_files import write_bundle, write_tokenizer
 from bert_export.exporter.calibrate import calibrate
 from bert_export.exporter.engine import (
     answer_reference,
@@ -46,8 +50,7 @@ from bert_export.exporter.engine import (
     verify_engines,
     write_engines,
 )
-from bert_export.exporter.float_graph import make_float_graph
-from bert_export.exporter.manifest_records import TOKENIZER_FILE
+from bert_export.exporter.float_graph import FloatGraph, make_float_graph
 from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusals
 from bert_export.exporter.request import check_request, find_targets
@@ -59,7 +62,7 @@ from bert_export.tasks import TextForm
 from bert_export.tasks.interface import named_outputs
 from bert_export.text_input.model import check_inputs
 
-__all__ = ["Export", "export", "export_request", "hash_files"]
+__all__ = ["Export", "export", "export_request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,27 +198,26 @@ def export_request(
             check_target(source, target)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
-        _write_tokenizer(folder, source)
+        write_tokenizer(folder, source)
         if source.request.text_input is not False:  # or it is said before the trace
             check_inputs(tensor.name for tensor in source.task.interface(source.facts).inputs)
             plan_texts(folder, source.manifest)
-        float_graph = make_float_graph(source, progress=progress)
-        calibrated = calibrate(
-            float_graph,
-            find_targets(request),
-            folder=folder,
-            progress=progress,
-            refusals=refusals,
-        )
-        calibrated = keep_budget(calibrated, folder=folder, progress=progress, refusals=refusals)
-        written = write_engines(calibrated, folder=folder, progress=progress, refusals=refusals)
-        pipeline, rows, unseen = float_graph.pipeline, float_graph.rows, float_graph.unseen
-        del float_graph, calibrated  # memory: the head is all that is needed from here
-        reference = answer_reference(source, pipeline, unseen, rows, progress=progress)
-        engines = verify_engines(
-            written, reference, folder=folder, progress=progress, refusals=refusals
-        )
-        records = tuple(engine.record for engine in engines)
+        found: AutoTargetRecord | None = None
+        if request.finds_precision:
+            fastest = find_precision(
+                make_float_graph(source, progress=progress),
+                folder=folder,
+                seconds=seconds,
+                progress=progress,
+            )
+            records, found = fastest.engines, fastest.record
+        else:
+            records = _make_engines(
+                make_float_graph(source, progress=progress),
+                folder=folder,
+                progress=progress,
+                refusals=refusals,
+            )
         if source.request.text_input is not False:
             records = write_text_graphs(folder, source.manifest, records, progress=progress)
         if request.engines is not None:
@@ -228,17 +230,12 @@ def export_request(
                 build_engine=build_engine,
                 progress=progress,
             )
-        manifest = _write_bundle(folder, records, source, progress)
-        if request.is_auto:
-            manifest = _choose_target(folder, manifest, source, refusals, seconds, progress)
+        manifest = write_bundle(folder, records, source, progress)
+        if found is None and request.is_auto:
+            found = _time_targets(folder, manifest, source, refusals, seconds, progress)
+        if found is not None:
+            manifest = _put_fastest(folder, manifest, found, progress)
     return Export(path, manifest, tuple(progress.stages))
-
-
-def hash_files(folder: Path) -> dict[str, FileRecord]:
-    """What a manifest says of every other file of its folder."""
-    return {
-        path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST
-    }
 
 
 def _folder(output: str | Path | None, request: ExportRequest) -> Path:
@@ -248,50 +245,60 @@ def _folder(output: str | Path | None, request: ExportRequest) -> Path:
 def _check_sizes(source: Source) -> None:
     """Shapes and profiles fit the rows of the checkpoint, or it is said before the trace."""
     request = source.request
-    if request.is_auto:
+    if request.is_measured:
         find_shapes(request.shapes, source.max_length)
     if request.engines is not None:
         find_profiles(request.engines, source.max_length)
 
 
-def _write_tokenizer(folder: Path, source: Source) -> None:
-    (folder / TOKENIZER_FILE).write_text(source.checkpoint.tokenizer.json, encoding="utf-8")
-
-
-def _write_bundle(
-    folder: Path, records: tuple[EngineRecord, ...], source: Source, progress: Progress
-) -> Manifest:
-    """Write what stands beside graphs, weights and tokenizer: the manifest."""
-    manifest = msgspec.structs.replace(
-        source.manifest,
-        default_target=records[0].target,
-        engines=records,
-        files=hash_files(folder),
-        stages=progress.seconds(),
+def _make_engines(
+    float_graph: FloatGraph, *, folder: Path, progress: Progress, refusals: Refusals
+) -> tuple[EngineRecord, ...]:
+    """The entries of engines in the request's precision, written and verified."""
+    source = float_graph.source
+    calibrated = calibrate(
+        float_graph,
+        find_targets(source.request),
+        folder=folder,
+        progress=progress,
+        refusals=refusals,
     )
-    write_manifest(folder, manifest)
-    return manifest
+    calibrated = keep_budget(calibrated, folder=folder, progress=progress, refusals=refusals)
+    written = write_engines(calibrated, folder=folder, progress=progress, refusals=refusals)
+    pipeline, rows, unseen = float_graph.pipeline, float_graph.rows, float_graph.unseen
+    del float_graph, calibrated  # memory: the head is all that is needed from here
+    reference = answer_reference(source, pipeline, unseen, rows, progress=progress)
+    engines = verify_engines(
+        written, reference, folder=folder, progress=progress, refusals=refusals
+    )
+    return tuple(engine.record for engine in engines)
 
 
-def _choose_target(
+def _time_targets(
     folder: Path,
     manifest: Manifest,
     source: Source,
     refusals: Refusals,
     seconds: float,
     progress: Progress,
-) -> Manifest:
-    """Time the engines and make the fastest the default."""
+) -> AutoTargetRecord:
+    """Time the engines; what has none is in the record with its reason."""
     request = source.request
-    record = time_engines(
-        folder,
-        manifest,
+    timed = time_engines(
+        [(folder, manifest)],
         shapes=find_shapes(request.shapes, source.max_length),
         threads=request.threads,
         seconds=seconds,
         progress=progress,
     )
-    record = record_refusals(record, refusals.refusals, request.precision)
+    missing = not_installed(request.precision, texts=request.text_input is not False)
+    return record_refusals(timed.record, (*refusals.refusals, *missing), request.precision)
+
+
+def _put_fastest(
+    folder: Path, manifest: Manifest, record: AutoTargetRecord, progress: Progress
+) -> Manifest:
+    """Make the fastest target the bundle's default."""
     manifest = msgspec.structs.replace(
         manifest, default_target=record.chosen, auto_target=record, stages=progress.seconds()
     )

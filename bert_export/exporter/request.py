@@ -73,6 +73,8 @@ def check_request(request: ExportRequest) -> ExportRequest:
 def find_targets(request: ExportRequest) -> tuple[Target, ...]:
     """The rows of the targets that are named, or of those that auto tries.
 
+    Where the precision is found by measurement, each has some precision and not every one.
+
     Raises:
         InputError: A target is unknown or does not have the precision.
     """
@@ -80,7 +82,8 @@ def find_targets(request: ExportRequest) -> tuple[Target, ...]:
         from bert_export.exporter.auto_target import candidates
 
         return candidates(request.precision, texts=request.text_input is not False)
-    return tuple(find_target(name, request.precision) for name in request.targets)
+    precision = None if request.finds_precision else request.precision
+    return tuple(find_target(name, precision) for name in request.targets)
 
 
 def request_record(request: ExportRequest) -> ExportRequest:
@@ -197,15 +200,17 @@ def _check_checkpoint(request: ExportRequest) -> None:
 
 def _check_precision(request: ExportRequest) -> None:
     """The precision, and the options of INT8."""
-    precision = check_precision(request.precision)
-    if precision != "int8" and request.calibration is not None:
+    precision = request.precision
+    if not request.finds_precision:
+        check_precision(precision)
+    if not request.may_be_int8 and request.calibration is not None:
         raise InputError(
             f"calibration {request.calibration} has no use in {precision}",
             expected="precision int8",
             got=precision,
             fix="Add --int8 or drop --calibration",
         )
-    if precision != "int8" and request.quantization is not None:
+    if not request.may_be_int8 and request.quantization is not None:
         raise InputError(
             f"options of INT8 have no use in {precision}",
             expected="precision int8",
@@ -224,6 +229,7 @@ def _check_dynamic(request: ExportRequest) -> None:
     """Few targets have dynamic INT8, and it sets no ranges that a budget could be kept with."""
     dynamic = [name for name, target in TARGETS.items() if "dynamic" in target.int8_modes]
     useless = [
+        *(["precision auto"] if request.finds_precision else []),
         *(f"target {name}" for name in request.targets if name not in dynamic),
         *([] if request.calibration is None else [f"calibration {request.calibration}"]),
         *([] if request.max_drop is None else ["max_drop"]),
@@ -231,7 +237,8 @@ def _check_dynamic(request: ExportRequest) -> None:
     if useless:
         raise InputError(
             f"{useless[0]} has no use for dynamic INT8",
-            expected=f"target {' or '.join(dynamic)}, no calibration and no accuracy budget",
+            expected=f"target {' or '.join(dynamic)} in int8, no calibration and no accuracy "
+            "budget",
             fix="Use static INT8",
         )
 
@@ -242,13 +249,17 @@ def _check_targets(request: ExportRequest) -> None:
 
         check_auto(request)
         return
-    if request.shapes is not None:
+    if request.shapes is not None and not request.finds_precision:
         raise InputError(
             "shapes have no use for named targets", expected="target auto", got=request.shapes
         )
     targets = find_targets(request)
     if not targets:
         raise InputError("targets is empty", expected="at least one", got="none")
+    if request.finds_precision:
+        from bert_export.exporter.auto_target import check_named
+
+        check_named(request, targets)
     for target in targets:
         load_target(target).check_installed()
 
@@ -314,7 +325,14 @@ def _check_budget(request: ExportRequest) -> None:
     """An accuracy budget is a drop and the data to measure it on, of INT8."""
     if not request.has_budget:
         return
-    if request.precision != "int8":
+    if request.finds_precision and request.keep_best:
+        raise InputError(
+            "keep_best has no use for precision auto",
+            expected="a budget that FP32 keeps where nothing else does",
+            got="keep_best",
+            fix="Leave it out, or name the precision",
+        )
+    if not request.may_be_int8:
         raise InputError(
             f"accuracy budget has no use in {request.precision}",
             expected="precision int8",

@@ -212,7 +212,7 @@ def check_target(source: Source, target: Target) -> None:
 def _settled(request: ExportRequest, task: Task, max_length: int) -> ExportRequest:
     """The request with what it left to the checkpoint and to this machine filled in."""
     cpu = request.cpu
-    if request.precision == "int8" and cpu is None:
+    if request.may_be_int8 and cpu is None:
         cpu = detect_processor()
     return msgspec.structs.replace(
         request,

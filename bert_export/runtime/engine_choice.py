@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Literal, cast
 
 from bert_export.bundle import EngineRecord, Manifest
@@ -49,6 +50,8 @@ def choose_engine(
         for engine in manifest.engines
         if engine is default or _replaces(engine, default, options)
     ]
+    if len(equals) == 1:
+        return default
     standings = {engine.target: _standing(engine) for engine in equals}
     able = [engine for engine in equals if standings[engine.target] != "absent"]
     if manifest.auto_target is None:
@@ -80,9 +83,10 @@ def _on_processor(engine: EngineRecord) -> bool:
 
 
 def _standing(engine: EngineRecord) -> Standing:
-    where = TARGETS[engine.target].standing
-    if where is None:
-        return "able"
+    target = TARGETS[engine.target]
+    where = target.standing
+    if where is None:  # engines for the processor are packages that are called as their module
+        return "absent" if find_spec(target.packages[0]) is None else "able"
     module, function = where.split(":")
     found = getattr(import_module(f"bert_export.runtime.sessions.{module}"), function)
     return cast("Standing", found())

@@ -109,7 +109,7 @@ def main(
         turns, texts = 4, 20
     machine = describe_machine()
     listener.begin("building", done=0, total=5)
-    program = _build(common)
+    program = build_program(common)
     listener.begin("beside the graph", done=1, total=5)
     beside = {
         (who, length): measure(program, tagger, text_of(tagger, length), turns)
@@ -141,7 +141,7 @@ def main(
     )
 
 
-def _build(common: Common) -> Path:
+def build_program(common: Common) -> Path:
     """The program, built below the folder of all work.
 
     Raises:
@@ -351,7 +351,7 @@ def _first_answers(program: Path, bundle: Path, starts: int) -> FirstAnswers:
     for start in range(-1, starts):
         sides = (0, 1) if start % 2 == 0 else (1, 0)
         for side in sides:
-            used = _wait(commands[side])
+            used = wait_for(commands[side])
             if start >= 0:
                 seconds[side].append(used[0])
                 peaks[side].append(used[1])
@@ -362,7 +362,7 @@ def _first_answers(program: Path, bundle: Path, starts: int) -> FirstAnswers:
     )
 
 
-def _wait(command: Sequence[str]) -> tuple[float, float]:
+def wait_for(command: Sequence[str]) -> tuple[float, float]:
     """Processor seconds of a process, and its peak in megabytes.
 
     A small process starts it: a child's peak is at least that of the process that it was forked

@@ -14,6 +14,7 @@ import pytest
 
 import bert_export
 from bert_export.errors import BertExportError, InputError
+from bert_export.target_table import TARGETS as TARGET_TABLE
 from tests.cpp.nasty import nasty_texts
 from tests.cpp.test_bundles import OLDER
 from tests.cpp.test_tokenizer import kind_of
@@ -286,8 +287,13 @@ def assert_equal(outcome: tuple[int, Any], wanted: Any, call: Call) -> None:
         assert_close(without_bytes(answer), wanted, where)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "precision"),
+    [
+        *((task, precision) for task in TASKS for precision in ("fp32", "int8")),
+        *((task, "bf16") for task in ("question-answering", "fill-mask")),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:target")
 @pytest.mark.usefixtures("module")
 def test_answers(plain: Path, tiny_export: Callable[..., Any], task: str, precision: str) -> None:
@@ -295,7 +301,11 @@ def test_answers(plain: Path, tiny_export: Callable[..., Any], task: str, precis
     pytest.importorskip("openvino")
     head, config, calls = TASKS[task]
     name = "text-classification" if "zero" in task else task
-    targets = tuple(target for target in TARGETS if (task, target) not in REFUSED)
+    targets = tuple(
+        target
+        for target in TARGETS
+        if (task, target) not in REFUSED and precision in TARGET_TABLE[target].precisions
+    )
     bundle = tiny_export(name, head, targets=targets, precision=precision, **config).path
     for target in targets:
         opened, *found = ask(plain, bundle, calls, task, "", target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from bert_export.exporter.float_graph import FloatGraph, make_float_graph
 from bert_export.exporter.progress import Progress, Stage
 from bert_export.exporter.request import check_request
 from bert_export.exporter.source import Source, load_source
+from bert_export.targets import TARGETS, Target
 
 LABELS = {"id2label": {0: "a", 1: "b", 2: "c"}}
 
@@ -31,6 +33,16 @@ class RecordingListener:
 @pytest.fixture
 def listener() -> RecordingListener:
     return RecordingListener()
+
+
+@pytest.fixture
+def target_table() -> Iterator[dict[str, Target]]:
+    """The table of targets, to be changed; it is whole and in its order afterwards."""
+    table = cast("dict[str, Target]", TARGETS)
+    whole = dict(table)
+    yield table
+    table.clear()
+    table.update(whole)
 
 
 @pytest.fixture(scope="session")

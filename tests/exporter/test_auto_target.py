@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 
 import bert_export
-from bert_export.bundle import EngineRecord, GraphRecord, Manifest, read_manifest, verify_files
+from bert_export.bundle import read_manifest, verify_files
 from bert_export.errors import (
     BertExportError,
     BundleError,
@@ -20,11 +20,11 @@ from bert_export.errors import (
     TargetError,
 )
 from bert_export.exporter import AUTO, Export, ExportRequest, export, export_request
-from bert_export.exporter.auto_target import candidates, choose, find_shapes
-from bert_export.exporter.source import Source
+from bert_export.exporter.auto_target import candidates, choose, find_shapes, not_installed
 from bert_export.measuring.timing import Measured, timing_of
 from bert_export.measuring.workloads import parse_shapes
-from bert_export.targets import TARGETS, Target
+from bert_export.runtime import native
+from bert_export.targets import Target
 from tests.exporter.conftest import LABELS, RecordingListener
 from tests.oracle import WORDS
 
@@ -43,19 +43,6 @@ def timed(**milliseconds: float) -> Measured:
     )
 
 
-def manifest_of(source: Source, *targets: str) -> Manifest:
-    graph = GraphRecord(file="graph.onnx", opset=20, inputs=(), outputs=())
-    engines = tuple(
-        EngineRecord(target=target, precision="int8", graph=graph) for target in targets
-    )
-    return msgspec.structs.replace(source.manifest, engines=engines, default_target=targets[0])
-
-
-@pytest.fixture
-def source(read: Callable[..., Source]) -> Source:
-    return read()
-
-
 class TestChoose:
     @pytest.mark.parametrize(
         ("first", "second", "wanted"),
@@ -70,22 +57,18 @@ class TestChoose:
         ],
     )
     def test_least_mean(
-        self,
-        source: Source,
-        first: Mapping[str, float],
-        second: Mapping[str, float],
-        wanted: str,
+        self, first: Mapping[str, float], second: Mapping[str, float], wanted: str
     ) -> None:
         measured = {"a": timed(**first), "b": timed(**second)}
-        assert choose(manifest_of(source, "a", "b"), measured, SHAPES) == wanted
+        assert choose(("a", "b"), measured, SHAPES) == wanted
 
-    def test_none_is_left(self, source: Source) -> None:
+    def test_none_is_left(self) -> None:
         measured = {
             "a": Measured(failure="it died"),
             "b": Measured(refusals={"8x128": "too long"}),
         }
         with pytest.raises(MeasurementError, match=r"no target can be timed.*it died.*too long"):
-            choose(manifest_of(source, "a", "b"), measured, SHAPES)
+            choose(("a", "b"), measured, SHAPES)
 
 
 class TestCandidates:
@@ -96,6 +79,16 @@ class TestCandidates:
     def test_no_gpu_no_engine_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "")
         assert not any(target.gpu for target in candidates("fp32"))
+
+    def test_what_is_not_installed_is_said_in_one_line(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(native, "_built_module", lambda: (None, "is not built"))
+        (missing,) = (one for one in not_installed("int8") if "compiled module" in str(one.error))
+        assert missing.target not in {target.name for target in candidates("int8")}
+        assert "\n" not in str(missing.error)
+        assert "bert-export cpp --native" in str(missing.error)
+        assert missing.target not in {one.target for one in not_installed("fp16")}
 
 
 class TestShapes:
@@ -124,22 +117,17 @@ def done(request_auto: ExportRequest, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def two_targets() -> Iterator[Callable[[str], None]]:
-    """Leaves ONNX Runtime and, in OpenVINO's place, a target of another module.
-
-    The table is whole and in its order afterwards.
-    """
-    table = cast("dict[str, Target]", TARGETS)
-    whole = dict(table)
+def two_targets(target_table: dict[str, Target]) -> Callable[[str], None]:
+    """Leaves ONNX Runtime and, in OpenVINO's place, a target of another module."""
 
     def place(module: str) -> None:
-        for name in whole.keys() - {"onnxruntime", "openvino"}:
-            del table[name]
-        table["openvino"] = replace(table["openvino"], module=module, precisions=("fp32", "int8"))
+        for name in target_table.keys() - {"onnxruntime", "openvino"}:
+            del target_table[name]
+        target_table["openvino"] = replace(
+            target_table["openvino"], module=module, precisions=("fp32", "int8")
+        )
 
-    yield place
-    table.clear()
-    table.update(whole)
+    return place
 
 
 class TestExport:
@@ -195,7 +183,9 @@ class TestExport:
         )
         found = export_request(request, seconds=0.1, output=tmp_path / "bundle")
         assert found.manifest.auto_target is not None
-        assert all(one.refusal is None for one in found.manifest.auto_target.candidates)
+        served = {engine.target for engine in found.manifest.engines}
+        tried = found.manifest.auto_target.candidates
+        assert all(one.refusal is None for one in tried if one.target in served)
 
     def test_what_cannot_be_is_said_before_anything_is_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: RecordingListener
@@ -295,11 +285,12 @@ class TestRefusals:
     def test_none_is_left(
         self,
         two_targets: Callable[[str], None],
+        target_table: dict[str, Target],
         request_auto: ExportRequest,
         tmp_path: Path,
     ) -> None:
         two_targets("tests.targets.refusing")
-        del cast("dict[str, Target]", TARGETS)["onnxruntime"]
+        del target_table["onnxruntime"]
         with pytest.raises(TargetError, match="graph cannot be taken"):
             export_request(request_auto, output=tmp_path / "bundle")
         assert not list(tmp_path.iterdir())

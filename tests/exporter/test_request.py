@@ -242,6 +242,23 @@ class TestCheck:
             ),
             ({"targets": (AUTO,), "precision": "int3"}, InputError, "precision 'int3' is unknown"),
             ({"targets": (AUTO,), "threads": 4096}, InputError, "threads do not fit this machine"),
+            ({"precision": AUTO, "threads": 4096}, InputError, "threads do not fit this machine"),
+            ({"precision": AUTO, "shapes": "1by4"}, InputError, "shape '1by4' is malformed"),
+            (
+                {"precision": AUTO, "quantization": DYNAMIC},
+                InputError,
+                "precision auto has no use for dynamic INT8",
+            ),
+            (
+                BUDGET | {"precision": AUTO, "keep_best": True},
+                InputError,
+                "keep_best has no use for precision auto: .* Leave it out, or name the precision",
+            ),
+            (
+                {"precision": AUTO, "max_drop": 0.1},
+                InputError,
+                "accuracy budget is incomplete: .* got no data",
+            ),
             # Engines for GPUs
             (
                 {"engines": EngineOptions(gpus=("l4",))},
@@ -277,6 +294,18 @@ class TestCheck:
         monkeypatch.setenv("PATH", "")  # no tool of a GPU's driver
         with pytest.raises(InputError, match="no target that runs here has the precision fp16"):
             check_request(asked(targets=(AUTO,), precision="fp16"))
+
+    def test_a_precision_is_not_found_for_a_gpu_that_is_not_here(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(InputError, match=r"target onnxruntime-cuda cannot be timed here"):
+            check_request(asked(targets=("onnxruntime-cuda",), precision=AUTO))
+
+    def test_options_of_int8_are_for_a_precision_that_is_found_too(self) -> None:
+        given = asked(**BUDGET | {"precision": AUTO, "calibration": "fill-mask", "shapes": "1x4"})
+        assert check_request(given) == given
+        assert find_targets(given) == (TARGETS["onnxruntime"],)
 
     def test_nothing_is_read(self, tmp_path: Path) -> None:
         """Neither the checkpoint nor a text needs to be there for its options to be checked."""

@@ -29,7 +29,7 @@ from bert_export.bundle import (
 )
 from bert_export.errors import BundleError, InputError, TargetError, TokenizerError
 from bert_export.exporter import Export, export, exporting, text_graphs
-from bert_export.exporter.exporting import hash_files
+from bert_export.exporter.bundle_files import hash_files
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import check_request, find_form
 from bert_export.runtime.tokenization import Tokenizer

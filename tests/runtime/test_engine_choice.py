@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from bert_export.bundle import AutoTargetRecord, Manifest, read_manifest
+from bert_export.runtime import engine_choice
 from bert_export.runtime.engine_choice import choose_engine
 from bert_export.runtime.sessions import native
 from tests.bundle.small import write_small
@@ -89,6 +90,14 @@ def test_where_the_default_cannot_run_the_next_answers(tmp_path, stands, caplog)
     assert caplog.messages == ["target onnxruntime answers: native is absent here"]
     alone = served(tmp_path, "native")
     assert choose_engine(alone, None).target == "native"  # and the session says what is missing
+
+
+def test_the_next_is_one_that_is_installed(tmp_path, stands, monkeypatch):
+    bundle = served(tmp_path, "native", "openvino", "onnxruntime")
+    stands("absent")
+    assert choose_engine(bundle, None).target == "openvino"
+    monkeypatch.setattr(engine_choice, "find_spec", lambda name: name == "onnxruntime" or None)
+    assert choose_engine(bundle, None).target == "onnxruntime"
 
 
 def test_a_gpu_s_bundle_stays_there(tmp_path, stands):

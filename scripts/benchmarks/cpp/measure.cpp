@@ -4,6 +4,7 @@
 //                                          per turn: seconds of a call, of its graph within it, and
 //                                          of the graph alone; ENGINE is timed_onnxruntime.so
 //     measure first BUNDLE TEXT            opens a bundle and answers once
+//     measure hash BUNDLE TEXT             compares the files with their hashes, as opening does
 //     measure tokenize|embed BUNDLE FILE   per line of standard input: seconds for all lines of FILE
 
 #include <dlfcn.h>
@@ -18,6 +19,7 @@
 
 #include "bert_export/errors.hpp"
 #include "bert_export/pipelines.hpp"
+#include "bundle/integrity.hpp"
 #include "bundle/manifest.hpp"
 #include "clock.hpp"
 #include "sessions/onnxruntime_api.hpp"
@@ -167,6 +169,8 @@ int run(const std::vector<std::string>& arguments) {
     } else {
       overhead<bert_export::TextClassification>(folder, turns, arguments.at(3), arguments.at(4));
     }
+  } else if (what == "hash") {
+    bundle::verify_files(folder, bundle::read_manifest(folder));
   } else if (what == "first") {
     if (task == "token-classification") {
       const auto opened = bert_export::TokenClassification::open(folder, one_thread());
@@ -197,7 +201,7 @@ int run(const std::vector<std::string>& arguments) {
 
 int main(int count, char** arguments) {
   if (count < 4) {
-    std::cerr << "usage: measure overhead|first|tokenize|embed BUNDLE ...\n";
+    std::cerr << "usage: measure overhead|first|hash|tokenize|embed BUNDLE ...\n";
     return 2;
   }
   try {

@@ -92,9 +92,10 @@ def score(request: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         request: ``kind``: ``bundle``, ``onnx`` or ``openvino``; ``path`` of it; of the last,
             ``stock``, the ONNX file whose interface it has; ``fp32``, our bundle; ``data``, the
-            labelled file; whether to ``compare`` answers with FP32's; ``threads``.
+            labelled file; whether to ``compare`` answers with FP32's; ``threads``. Of a bundle
+            also its ``target``, and the target that its outputs are set ``beside``.
     """
-    threads = request["threads"]
+    threads, beside = request["threads"], request.get("beside")
     with open_pipeline_of(request) as pipeline, load(request["fp32"], threads=threads) as exact:
         data = read_dataset(find_task(pipeline.task), Path(request["data"]))
         evaluation = evaluate(pipeline, data, against=exact if request["compare"] else None)
@@ -103,11 +104,17 @@ def score(request: Mapping[str, Any]) -> dict[str, Any]:
         else:  # without letting FP32 answer everything once more
             examples = find_scorer(pipeline).prepare(pipeline, data, evaluation.seed)
             error = measure_distance(pipeline, exact, sample_rows(examples)).root
+        apart = None
+        if beside is not None:
+            examples = find_scorer(pipeline).prepare(pipeline, data, evaluation.seed)
+            with load(request["path"], target=beside, threads=threads) as other:
+                apart = measure_distance(pipeline, other, sample_rows(examples)).root
     return {
         "metric": evaluation.metric,
         "score": evaluation.score,
         "scores": dict(evaluation.scores),
         "error": error,
+        "apart": apart,
         "agreement": None if evaluation.reference is None else evaluation.reference.agreement,
         "replicates": evaluation.replicates,
     }
@@ -117,7 +124,7 @@ def open_pipeline_of(request: Mapping[str, Any]) -> Pipeline[Any, Any, Any]:
     """The pipeline that is scored."""
     kind, path, threads = request["kind"], request["path"], request["threads"]
     if kind == "bundle":
-        return load(path, threads=threads)
+        return load(path, target=request.get("target"), threads=threads)
     with load(request["fp32"], threads=threads) as ours:
         manifest, tokenizer = ours.manifest, ours.tokenizer
     session = (

@@ -55,8 +55,8 @@ def test_processes_take_turns() -> None:
 
 def test_a_process_s_own_peak() -> None:
     ballast = bytearray(200 << 20)
-    seconds, megabytes = cpp_runtime._wait([sys.executable, "-c", "bytearray(50 << 20)"])
+    seconds, megabytes = cpp_runtime.wait_for([sys.executable, "-c", "bytearray(50 << 20)"])
     assert 50 <= megabytes < 200 < len(ballast)
     assert seconds > 0
     with pytest.raises(MeasurementError, match="fails"):
-        cpp_runtime._wait([sys.executable, "-c", "raise SystemExit(3)"])
+        cpp_runtime.wait_for([sys.executable, "-c", "raise SystemExit(3)"])
