@@ -76,9 +76,10 @@ class TorchSession(Session):
 
     def __init__(self, module: nn.Module, task: Task) -> None:
         axes = task.interface(CheckpointFacts()).inputs[0].shape
+        shapes = {tensor.name: tensor.shape for tensor in task.interface(CheckpointFacts()).inputs}
         given = getattr(module, "outputs", tuple(output.name for output in task.outputs))
         self.inputs = tuple(
-            TensorSpec(name=name, dtype="int64", shape=axes)
+            TensorSpec(name=name, dtype="int64", shape=shapes.get(name, axes))
             for name in getattr(module, "inputs", _INPUTS)
         )
         with torch.inference_mode():
@@ -94,7 +95,8 @@ class TorchSession(Session):
                     for axis, size in zip(output.shape, array.shape, strict=True)
                 ),
             )
-            for output, array in zip(declared, arrays, strict=True)
+            # An encoder-decoder gives keys and values behind its scores.
+            for output, array in zip(declared, arrays[: len(declared)], strict=True)
         )
         self._module: nn.Module | None = module
 
@@ -108,7 +110,8 @@ class TorchSession(Session):
         with torch.inference_mode():
             answer = module(*tensors)
         arrays = answer if isinstance(answer, tuple) else (answer,)
-        return {spec.name: array.numpy() for spec, array in zip(self.outputs, arrays, strict=True)}
+        own = zip(self.outputs, arrays[: len(self.outputs)], strict=True)
+        return {spec.name: array.numpy() for spec, array in own}
 
     def close(self) -> None:
         """Forget the head."""

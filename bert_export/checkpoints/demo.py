@@ -5,8 +5,9 @@
     adapter.safetensors    float16: lora_B @ lora_A of `<name>.lora_A` (r, in) and `<name>.lora_B`
                            (out, r) is added to the base tensor <name>; other tensors are whole
     card.json              architectures, config (overrides; the base's first layers alone
-                           where it names fewer), task, score, data, attribution,
-                           licence, seed, and the adapter's sha256
+                           where it names fewer; of an encoder-decoder those of either half, whose
+                           first layers the base's are), generation (of an encoder-decoder), task,
+                           score, data, attribution, licence, seed, and the adapter's sha256
 """
 
 from __future__ import annotations
@@ -25,8 +26,13 @@ from torch import Tensor
 
 from bert_export.bundle import write_whole
 from bert_export.checkpoints.checkpoint import Checkpoint
+from bert_export.checkpoints.encoder_decoder import is_encoder_decoder, rename_halves
 from bert_export.checkpoints.files import read_json, read_tensor_file
-from bert_export.checkpoints.huggingface import canonical_tensors, read_checkpoint
+from bert_export.checkpoints.huggingface import (
+    canonical_tensors,
+    half_tensors,
+    read_checkpoint,
+)
 from bert_export.demonstration_table import BASE, CARD, DEMONSTRATIONS, check_demonstration_name
 from bert_export.errors import CheckpointError, MissingExtraError
 
@@ -35,8 +41,9 @@ __all__ = [
     "BASE",
     "CARD",
     "DEMONSTRATIONS",
+    "adapted_config",
+    "adapted_tensors",
     "find_base",
-    "first_layers",
     "load_adapter",
     "save_adapter",
 ]
@@ -92,24 +99,49 @@ def load_adapter(name: str, *, demonstrations: Path = DEMONSTRATIONS) -> Checkpo
     _check_digest(folder, card)
     base = read_checkpoint(find_base(name), f"demo:{name}")
     attribution = card.get("attribution")
-    config = base.config | overrides | {"architectures": architectures}
-    tensors = first_layers(base.tensors, config["num_hidden_layers"])
+    config = adapted_config(base.config, overrides) | {"architectures": architectures}
+    adapter = read_tensor_file(folder / ADAPTER)
     return Checkpoint(
         source=base.source,
         config=config,
-        tensors=_merge(tensors, read_tensor_file(folder / ADAPTER), base.source),
+        tensors=_merge(adapted_tensors(base.tensors, config), adapter, config, base.source),
         tokenizer=base.tokenizer,
         attribution=attribution if isinstance(attribution, str) else BASE_ATTRIBUTION,
+        generation=card.get("generation"),
     )
 
 
-def first_layers(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """A checkpoint's tensors without those of the encoder's layers behind the first ones.
+def adapted_config(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The base's config with a card's overrides, or two of it with those of each half."""
+    if not is_encoder_decoder(overrides):
+        return {**base, **overrides}
+    halves = {half: {**base, **overrides[half]} for half in ("encoder", "decoder")}
+    return {**overrides, **halves}
+
+
+def adapted_tensors(base: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The base's tensors that a head of a config has, by its names; both halves are the base's.
 
     Args:
-        tensors: By the names of a head.
-        count: How many layers stay.
+        base: By the names of a head over one BERT.
+        config: Of :func:`adapted_config`.
     """
+    if not is_encoder_decoder(config):
+        return _first_layers(base, config["num_hidden_layers"])
+    halves = {
+        half: _first_layers(base, config[half]["num_hidden_layers"])
+        for half in ("encoder", "decoder")
+    }
+    both = {
+        f"{half}.{name.removeprefix('bert.') if half == 'encoder' else name}": tensor
+        for half, tensors in halves.items()
+        for name, tensor in tensors.items()
+    }
+    return {name: tensor for name, tensor in both.items() if ".pooler." not in name}
+
+
+def _first_layers(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """A checkpoint's tensors without those of the encoder's layers behind the first ones."""
     numbered = ((name, _LAYER.match(name)) for name in tensors)
     return {
         name: tensors[name] for name, layer in numbered if layer is None or int(layer[1]) < count
@@ -150,13 +182,19 @@ def _check_digest(folder: Path, card: Mapping[str, Any]) -> None:
 
 
 def _merge(
-    base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], source: str
+    base: Mapping[str, Tensor],
+    adapter: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    source: str,
 ) -> dict[str, Tensor]:
     """The base tensors, with low-rank updates added and whole tensors in place of theirs."""
     whole = {name: tensor for name, tensor in adapter.items() if not name.endswith((_A, _B))}
-    merged = dict(base) | {
-        name: tensor.to(torch.float32) for name, tensor in canonical_tensors(whole, source).items()
-    }
+    own = (
+        rename_halves(whole, source, tied=False, rename=half_tensors)
+        if is_encoder_decoder(config)
+        else canonical_tensors(dict(whole), source)
+    )
+    merged = dict(base) | {name: tensor.to(torch.float32) for name, tensor in own.items()}
     updated = {name.removesuffix(_A).removesuffix(_B) for name in adapter.keys() - whole.keys()}
     for name in sorted(updated):
         down, up, weight = adapter.get(name + _A), adapter.get(name + _B), base.get(name)

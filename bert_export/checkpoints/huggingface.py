@@ -29,6 +29,7 @@ __all__ = [
     "RENAMES",
     "canonical_name",
     "canonical_tensors",
+    "half_tensors",
     "read_checkpoint",
     "read_config",
 ]
@@ -120,12 +121,12 @@ def _read_halves(folder: Path, source: str, *, tied: bool) -> tuple[dict[str, Te
     """The weights of an encoder-decoder, which PyTorch wrote, and their file's name."""
     weights = next((name for name, _ in WEIGHTS if is_file(folder / name)), None)
     tensors = encoder_decoder.rename_halves(
-        read_weights(folder), source, tied=tied, rename=_half_tensors
+        read_weights(folder), source, tied=tied, rename=half_tensors
     )
     return tensors, weights
 
 
-def _half_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+def half_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """A half's tensors by canonical names, those of cross-attention among them."""
     return _canonical(tensors, source, re.compile(f"{_KNOWN.pattern}|{_CROSS.pattern}"))
 

@@ -232,7 +232,7 @@ _BASE = Task(
     optional=("summary",),
     calibration="text-generation",
     unseen=("demo:gutenberg",),
-    demo=None,
+    demo="requests",
     example={"text": "The mayor opened the new bridge on Monday. It took four years to build."},
 )
 

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bert_export.models import BertHead
+from bert_export.models.bert import Bert
+from bert_export.models.heads import EncoderDecoderModel
 
 __all__ = ["LowRankLinear", "attach", "collect", "trainable_groups"]
 
 # Vectors and small tables of the encoder that are trained and stored whole.
 _SMALL = (".bias", ".LayerNorm.weight", "token_type_embeddings.weight")
 _DECODER = "cls.predictions.decoder"
+_CROSS = "crossattention"
 
 
 class LowRankLinear(nn.Module):
@@ -47,25 +50,36 @@ class LowRankLinear(nn.Module):
 def attach(head: BertHead, *, rank: int, dropout: float) -> None:
     """Give every linear layer of the encoder an update, and free what is stored whole.
 
-    What is stored whole: biases, layer norms and segment vectors of the encoder, the pooler, and
-    the head without the tied word table.
+    What is stored whole: biases, layer norms and segment vectors of the encoder, the pooler, the
+    cross-attention of a decoder, and the head without the tied word table.
 
     Args:
-        head: Changed in place; its trainable parameters become copies of the checkpoint's.
+        head: Changed in place; its trainable parameters become copies of the checkpoint's. Both
+            halves of an encoder-decoder are treated as an encoder.
         rank: Of the updates; 0 leaves the encoder as it is and trains the head alone.
         dropout: Inside the updates.
     """
+    berts = _berts(head)
+    layers = tuple(f"{prefix}{part}." for prefix in berts for part in ("encoder", "embeddings"))
     for name, parameter in head.named_parameters():
-        small = rank > 0 and name.startswith("bert.") and name.endswith(_SMALL)
-        whole = not name.startswith(("bert.encoder.", "bert.embeddings."))
-        if (small or whole) and name != f"{_DECODER}.weight":
+        small = rank > 0 and name.startswith(tuple(berts)) and name.endswith(_SMALL)
+        whole = not name.startswith(layers) or _CROSS in name
+        if (small or whole) and not name.endswith(f"{_DECODER}.weight"):
             parameter.data = parameter.data.clone()
             parameter.requires_grad_()
-    for name, module in list(head.bert.encoder.named_modules()):
-        if rank > 0 and isinstance(module, nn.Linear):
-            parent, _, child = name.rpartition(".")
-            update = LowRankLinear(module, rank=rank, dropout=dropout)
-            setattr(head.bert.encoder.get_submodule(parent), child, update)
+    for bert in berts.values():
+        for name, module in list(bert.encoder.named_modules()):
+            if rank > 0 and isinstance(module, nn.Linear) and _CROSS not in name:
+                parent, _, child = name.rpartition(".")
+                update = LowRankLinear(module, rank=rank, dropout=dropout)
+                setattr(bert.encoder.get_submodule(parent), child, update)
+
+
+def _berts(head: BertHead) -> dict[str, Bert]:
+    """The BERTs of a head by the prefix of their parameters."""
+    if isinstance(head, EncoderDecoderModel):
+        return {"encoder.": head.encoder, "decoder.bert.": head.decoder.bert}
+    return {"bert.": head.bert}
 
 
 def trainable_groups(head: BertHead, *, rate: float) -> list[dict[str, object]]:
@@ -100,4 +114,4 @@ def _stored_name(parameter: str) -> str:
     base, _, leaf = parameter.rpartition(".")
     if leaf.startswith("lora_"):
         return f"{base}.weight.{leaf}"
-    return "cls.predictions.bias" if parameter == f"{_DECODER}.bias" else parameter
+    return parameter.replace(f"{_DECODER}.bias", "cls.predictions.bias")

@@ -202,6 +202,57 @@ def _snips(data: Path, seed: int) -> Splits:
     )
 
 
+_SPELT = {
+    "AddToPlaylist": "add to playlist",
+    "BookRestaurant": "book a table",
+    "GetWeather": "tell the weather",
+    "PlayMusic": "play music",
+    "RateBook": "rate a book",
+    "SearchCreativeWork": "find a work",
+    "SearchScreeningEvent": "find a film",
+}
+
+
+def _requests_spelt(data: Path, seed: int) -> Splits:
+    """Voice requests, and what each asks for in a few words: its kind, and its slots in order."""
+    folder = data / "snips"
+    train: list[Record] = []
+    test: list[Record] = []
+    for intent in _SNIPS_INTENTS:
+        train += _spelt_file(folder / intent / f"train_{intent}_full.json", intent)
+        test += _spelt_file(folder / intent / f"validate_{intent}.json", intent)
+    random.Random(seed).shuffle(train)
+    return Splits(
+        train=train[700:],
+        dev=train[:700],
+        test={"requests": test[::2]},
+        sources=[
+            Source(
+                name="Snips natural language understanding benchmark",
+                licence="CC0 1.0",
+                source=_SNIPS_SOURCE,
+                attribution=_SNIPS_ATTRIBUTION,
+                split="train_*_full.json of the seven intents, slots as the summary",
+                examples=len(train),
+            )
+        ],
+        test_split="every second request of validate_*.json of the seven intents",
+    )
+
+
+def _spelt_file(path: Path, intent: str) -> list[Record]:
+    records = []
+    for query in _snips_queries(path, intent):
+        slots = [" ".join(part["text"].split()) for part in query if "entity" in part]
+        records.append(
+            {
+                "text": "".join(part["text"] for part in query).strip(),
+                "summary": ", ".join([_SPELT[intent], *(slot for slot in slots if slot)]),
+            }
+        )
+    return records
+
+
 def _snips_file(path: Path, intent: str) -> list[Record]:
     texts = (
         "".join(part["text"] for part in query).strip() for query in _snips_queries(path, intent)
@@ -549,6 +600,7 @@ READERS: Mapping[str, Callable[[Path, int], Splits]] = {
     "taxinli": _taxinli,
     "gutenberg": _gutenberg,
     "novels": _novels,
+    "requests": _requests_spelt,
     "codah": _codah,
     "nlupp": _nlupp,
     "stsb": _stsb,

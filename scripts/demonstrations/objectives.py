@@ -11,7 +11,7 @@ import math
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,7 +28,7 @@ from torch.nn import functional
 from bert_export.models import BertHead
 from scripts.demonstrations.data import Record
 
-__all__ = ["OBJECTIVES", "NextWord", "Objective", "Pretraining", "Row", "batches"]
+__all__ = ["OBJECTIVES", "Answers", "NextWord", "Objective", "Pretraining", "Row", "batches"]
 
 IGNORED = -100
 _PER_BATCH = 64
@@ -36,6 +36,7 @@ _FITTED_ROWS = 320  # that a start in closed form reads
 _RIDGE = 0.2
 _TRIED_TOKENS = 250
 _LINEAR = 6.0  # where GELU gives what it gets, of numbers whose spread is 1
+_FITTED_TEXTS = 1536  # that cross-attention's start reads
 _OTHER_WORDS = 2048  # that a step of next words scores beside its own
 
 
@@ -550,18 +551,7 @@ class NextWord:
     def loss(self, head: Any, rows: Sequence[Row]) -> Tensor:
         """Mean cross entropy of the next tokens, the sum over all words estimated."""
         states, wanted = self._next(head, rows)  # (M, H), (M,)
-        words, decoder = head.cls.predictions, head.cls.predictions.decoder
-        own = torch.zeros(len(decoder.bias), dtype=torch.bool)
-        own[wanted] = True
-        others = torch.randperm(len(own))[:_OTHER_WORDS]
-        chosen = torch.unique(torch.cat([wanted, others]))  # (W,), in order
-        drawn = ~own[chosen]
-        each = torch.log((~own).sum() / drawn.sum().clamp(min=1))  # stand behind a drawn one
-        logits = functional.linear(
-            words.transform(states), decoder.weight[chosen], decoder.bias[chosen]
-        )  # (M, W)
-        logits = logits.float() + torch.where(drawn, each, 0.0)
-        return functional.cross_entropy(logits, torch.searchsorted(chosen, wanted))
+        return _sampled_loss(head.cls.predictions, states, wanted, wanted)
 
     def score(self, head: Any, records: Sequence[Record]) -> dict[str, float]:
         """Share of next tokens guessed right, and the perplexity."""
@@ -629,6 +619,174 @@ class NextWord:
         return behind, wanted
 
 
+def _sampled_loss(words: Any, states: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    """Mean cross entropy over all words, most of which a sample stands for.
+
+    Args:
+        words: The head that scores words.
+        states: (M, H).
+        wanted: Ids of the words behind the states, (M,).
+        known: Ids of words that are scored by themselves, (K,), the wanted ones among them.
+    """
+    decoder = words.decoder
+    own = torch.zeros(len(decoder.bias), dtype=torch.bool)
+    own[known] = True
+    others = torch.randperm(len(own))[:_OTHER_WORDS]
+    chosen = torch.unique(torch.cat([known, others]))  # (W,), in order
+    drawn = ~own[chosen]
+    each = torch.log((~own).sum() / drawn.sum().clamp(min=1))  # stand behind a drawn one
+    logits = functional.linear(
+        words.transform(states), decoder.weight[chosen], decoder.bias[chosen]
+    )  # (M, W)
+    logits = logits.float() + torch.where(drawn, each, 0.0)
+    return functional.cross_entropy(logits, torch.searchsorted(chosen, wanted))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A short answer to a text, word by word (Rothe 2020).
+
+    A step scores the words of its texts and answers, and a sample of all others, see
+    :class:`NextWord`.
+    """
+
+    tokenizer: Tokenizer
+    labels: Sequence[str]
+
+    def encode(self, records: Sequence[Record]) -> list[Row]:
+        """Targets are the answers' ids, from ``[CLS]`` to ``[SEP]``."""
+        rows = _text_rows(self.tokenizer, records, lambda _: None)
+        summaries = self.tokenizer.encode_batch([record["summary"] for record in records])
+        return [replace(row, target=own.ids) for row, own in zip(rows, summaries, strict=True)]
+
+    def loss(self, head: Any, rows: Sequence[Row]) -> Tensor:
+        """Mean cross entropy of the next tokens, the sum over all words estimated."""
+        states, wanted = self._next(head, rows)  # (M, H), (M,)
+        texts = torch.tensor([token for row in rows for token in row.parts[0]])
+        known = torch.cat([wanted, texts])
+        return _sampled_loss(head.decoder.cls.predictions, states, wanted, known)
+
+    def score(self, head: Any, records: Sequence[Record]) -> dict[str, float]:
+        """Next tokens guessed right; answers without beams that are right, whole and in parts.
+
+        A part is what stands between commas behind the first. Its F1 counts every part once.
+        """
+        rows = self.encode(records)
+        right, seen, whole = 0, 0, 0
+        hits, given, wanted = 0, 0, 0
+        with torch.inference_mode():
+            for chosen in batches(rows, _PER_BATCH):
+                some = [rows[index] for index in chosen]
+                states, ids = self._next(head, some)
+                right += int((head.decoder.cls.predictions(states).argmax(dim=1) == ids).sum())
+                seen += len(ids)
+                for row, answer in zip(some, self._answer(head, some), strict=True):
+                    found, gold = self._parts(answer), self._parts(row.target)
+                    whole += found == gold
+                    hits += len({*found[1:]} & {*gold[1:]})
+                    given, wanted = given + len({*found[1:]}), wanted + len({*gold[1:]})
+        return {
+            "next-token accuracy": right / seen,
+            "exact match": whole / len(rows),
+            "parts F1": 2 * hits / max(1, given + wanted),
+        }
+
+    def _parts(self, ids: Sequence[int]) -> list[str]:
+        return str(self.tokenizer.decode(list(ids))).split(", ")
+
+    def _answer(self, head: Any, rows: Sequence[Row]) -> list[list[int]]:
+        """The likeliest token each time, until ``[SEP]`` or as long as the longest target."""
+        ids, mask, _ = _pad(rows)
+        end = rows[0].target[-1]
+        own = torch.tensor([[row.target[0]] for row in rows])  # (B, 1)
+        past: tuple[Tensor, ...] = ()
+        layers = len(head.decoder.bert.encoder.layer)
+        while own.size(1) < max(len(row.target) for row in rows) + 4:
+            scores, *kept = head(ids, mask, own[:, -1:], torch.ones_like(own), *past)
+            past = tuple(kept[: 2 * layers])
+            own = torch.cat([own, scores[:, -1].argmax(dim=1, keepdim=True)], dim=1)
+        return [answer[: answer.index(end)] if end in answer else answer for answer in own.tolist()]
+
+    def start_from_words(self, head: Any, rows: Sequence[Row]) -> None:
+        """Let cross-attention begin by reading on: the word behind the one that was said last.
+
+        Queries tell the answer's last word, keys the word before each of the text, and values the
+        word itself, each fitted in closed form to the states of some text; words are told apart by
+        their vectors, made as unlike as they are. A random rotation spreads each over all heads.
+        """
+        words = head.encoder.embeddings.word_embeddings.weight.detach()
+        vectors = words - words.mean(dim=0)  # (V, H)
+        texts, own = [], []
+        with torch.no_grad():
+            for start in range(0, min(len(rows), _FITTED_TEXTS), _PER_BATCH):
+                some = rows[start : start + _PER_BATCH]
+                ids, mask, _ = _pad(some)
+                behind = mask[:, 1:].bool()
+                states = head.encoder(ids, mask, None)[:, 1:][behind]
+                texts.append((states, ids[:, 1:][behind], ids[:, :-1][behind]))
+                own.append(self._own(head, some))
+            states, here, before = map(torch.cat, zip(*texts, strict=True))
+            said, last = map(torch.cat, zip(*own, strict=True))
+            values = _affine(states, vectors[here])
+            spread = torch.linalg.eigh(torch.cov(vectors[here].T, correction=0))
+            scale = (spread.eigenvalues + 1e-3 * spread.eigenvalues.max()).rsqrt()
+            apart = spread.eigenvectors @ torch.diag(scale) @ spread.eigenvectors.T
+            turned, turned_too = (torch.linalg.qr(torch.randn_like(apart))[0] for _ in range(2))
+            cross = head.decoder.bert.encoder.layer[-1].crossattention
+            for layer, (weight, bias), turn in (
+                (cross.self.query, _affine(said, vectors[last]), turned @ apart),
+                (cross.self.key, _affine(states, vectors[before]), turned @ apart),
+                (cross.self.value, values, turned_too / (2 * vectors[here].std())),
+            ):
+                layer.weight.copy_(turn @ weight)
+                layer.bias.copy_(turn @ bias)
+            cross.output.dense.weight.copy_(2 * turned_too.T)
+            cross.output.dense.bias.zero_()
+
+    def _own(self, head: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """The states that the last layer's cross-attention asks with, (M, H), and their ids."""
+        ids, mask = _pad_targets(rows)
+        bert = head.decoder.bert
+        states = bert.embeddings(ids, None)
+        for layer in bert.encoder.layer[:-1]:
+            states = layer.attention(states, bert.additive(mask))[0]
+        states = bert.encoder.layer[-1].attention(states, bert.additive(mask))[0]
+        return states[mask.bool()], ids[mask.bool()]
+
+    def _next(self, head: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """States (M, H) of every token of the answers but the last, and the ids that come next."""
+        ids, mask, _ = _pad(rows)
+        own, own_mask = _pad_targets(rows, without_last=True)
+        encoded = head.encoder(ids, mask, None)  # (B, E, H)
+        additive, bert = head.encoder.additive(mask), head.decoder.bert
+        held = [
+            (*layer.crossattention.self.project(encoded), additive) for layer in bert.encoder.layer
+        ]
+        empty = torch.zeros(len(ids), head.heads, 0, head.head_size)
+        past = [(empty, empty) for _ in held]
+        states, _ = bert.forward_cached(own, own_mask, None, past, held)  # (B, S, H)
+        wanted = torch.tensor([token for row in rows for token in row.target[1:]])
+        return states[own_mask.bool()], wanted
+
+
+def _pad_targets(rows: Sequence[Row], *, without_last: bool = False) -> tuple[Tensor, Tensor]:
+    """Ids and mask of the answers, (B, S)."""
+    end = -1 if without_last else None
+    own = [row.target[:end] for row in rows]
+    ids, mask, _ = _stack([(part, []) for part in own], max(map(len, own)))
+    return ids, mask
+
+
+def _affine(states: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (H, H) and bias (H,) that give vectors (M, H) of states (M, H) best, by a ridge."""
+    mean, goal = states.mean(dim=0), vectors.mean(dim=0)
+    spread = torch.cov(states.T, correction=0)
+    spread = spread + 1e-2 * states.var() * torch.eye(len(spread))
+    shared = (states - mean).T @ (vectors - goal) / len(states)
+    weight = torch.linalg.solve(spread, shared).T
+    return weight, goal - weight @ mean
+
+
 def _both(head: Any, inputs: Inputs, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Word scores of the hidden tokens alone, (M, V), and pair scores, (B, 2)."""
     states = head.encode(*inputs)  # (B, S, H)
@@ -643,5 +801,6 @@ OBJECTIVES: Mapping[str, Callable[[Tokenizer, Sequence[str]], Objective]] = {
     "extraction": Extraction,
     "choice": Choice,
     "pretraining": Pretraining,
+    "answers": Answers,
     "next word": NextWord,
 }

@@ -50,6 +50,8 @@ class _Demonstration:
     def run(self, encodings: list[Encoding], *, choices: bool = False) -> tuple[Tensor, ...]:
         """Outputs of the head; all rows are the choices of one question where asked."""
         fields = ("ids", "attention_mask", "type_ids")
+        if "decoder_input_ids" in self.head.inputs:  # the text is its own answer
+            fields = ("ids", "attention_mask", "ids", "attention_mask")
         inputs = [torch.tensor([getattr(row, field) for row in encodings]) for field in fields]
         with torch.inference_mode():
             answer = self.head(*(rows[None] if choices else rows for rows in inputs))
@@ -171,6 +173,23 @@ def test_taxinli_judges_three_hypotheses() -> None:
     ).argmax(dim=1)
     names = [taxinli.labels[answer] for answer in answers.tolist()]
     assert names == ["entailment", "neutral", "contradiction"]
+
+
+@needs_base
+def test_requests_go_on_with_the_words_of_the_text() -> None:
+    requests = _Demonstration("requests")
+    text, begun = requests.encode("Play the newest album by Ada Lovelace"), "play music, newest"
+    own = requests.encode(begun)[0].ids[:-1]
+    for word in (",", "album", ",", "ada", "love", "##lace", "[SEP]"):
+        with torch.inference_mode():
+            logits, *_ = requests.head(
+                torch.tensor([text[0].ids]),
+                torch.tensor([text[0].attention_mask]),
+                torch.tensor([own]),
+                torch.ones(1, len(own), dtype=torch.int64),
+            )
+        assert requests.tokenizer.id_to_token(int(logits[0, -1].argmax())) == word
+        own = [*own, requests.tokenizer.token_to_id(word)]
 
 
 @needs_base

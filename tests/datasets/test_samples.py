@@ -15,6 +15,7 @@ READ_BY = (
     ("gutenberg", "next-sentence-prediction"),
     ("nlupp", "text-classification"),
     ("novels", "text-generation"),
+    ("requests", "text2text-generation"),
     ("snips", "text-classification"),
     ("spans", "question-answering"),
     ("stsb", "sentence-embedding"),

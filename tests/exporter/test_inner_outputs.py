@@ -12,10 +12,13 @@ import bert_export
 from bert_export.bundle import ExportRequest
 from bert_export.errors import InputError
 from bert_export.exporter.exporting import Export
-from bert_export.exporter.float_graph import FloatGraph
+from bert_export.exporter.float_graph import FloatGraph, make_float_graph
 from bert_export.exporter.progress import Progress
 from bert_export.exporter.request import check_request
 from bert_export.exporter.source import load_source
+from bert_export.models.reference import run_head
+from bert_export.tasks.interface import INNER_OUTPUTS
+from tests.passes.graphs import run_model
 
 LAYERS, HEADS, HIDDEN = 2, 4, 16
 STATES = [f"hidden_states.{index}" for index in range(LAYERS + 1)]
@@ -55,6 +58,39 @@ def test_run_gives_them_by_name_and_a_call_answers_as_ever(encoder: Export) -> N
         np.testing.assert_allclose(np.squeeze(answer), states[: len(row)], rtol=0, atol=1e-5)
     for name in WEIGHTS:
         np.testing.assert_allclose(outputs[name].sum(axis=-1), 1, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("pretraining", "BertForPreTraining"),
+        ("next-sentence-prediction", "BertForNextSentencePrediction"),
+        ("question-answering", "BertForQuestionAnswering"),
+        ("token-classification", "BertForTokenClassification"),
+    ],
+)
+def test_a_heads_graph_gives_them_behind_its_own(
+    task: str, head: str, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    request = ExportRequest(
+        model=str(tiny(head, num_hidden_layers=1)), task=task, outputs=INNER_OUTPUTS
+    )
+    source = load_source(check_request(request), progress=Progress())
+    graph = make_float_graph(source, progress=Progress())
+    names = [tensor.name for tensor in source.interface.outputs]
+    own = [tensor.name for tensor in source.task.outputs]
+    assert names == [*own, "hidden_states.0", "hidden_states.1", "attentions.0"]
+    ids = np.array([[2, 7, 8, 9, 3], [2, 7, 3, 0, 0]])
+    feeds = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)}
+    feeds["token_type_ids"] = np.zeros_like(ids)
+    expected = run_head(source.head, feeds, outputs=names)
+    given = run_model(graph.model, feeds, tmp_path)
+    assert list(given) == names
+    for name in names:
+        np.testing.assert_allclose(given[name], expected[name], rtol=0, atol=1e-4)
+    assert given["hidden_states.1"].shape == (2, 5, HIDDEN)
+    assert given["attentions.0"].shape == (2, HEADS, 5, 5)
+    assert (given["attentions.0"][1, :, :, 3:] == 0).all()  # nobody looks at padding
 
 
 def test_nothing_is_there_unasked(graph_of: Callable[..., FloatGraph]) -> None:

@@ -17,8 +17,22 @@ import numpy as np
 
 from bert_export.bundle import WEIGHTS_FILE, EngineRecord, GraphRecord, TensorSpec, hash_file
 from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, one_of, shown
+from bert_export.runtime.sessions.cache import Cache, CachingSession, keeps_cache
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
-from bert_export.runtime.sessions.session import Feeds, FeedsCheck, Outputs, Session, check_threads
+from bert_export.runtime.sessions.openvino_state import (
+    StateCache,
+    StatefulEngine,
+    graph_errors,
+    make_stateful,
+)
+from bert_export.runtime.sessions.session import (
+    Array,
+    Feeds,
+    FeedsCheck,
+    Outputs,
+    Session,
+    check_threads,
+)
 from bert_export.runtime.sessions.versions import check_version
 from bert_export.telemetry import import_openvino
 
@@ -50,7 +64,7 @@ _ANY: Shape = ()
 _DEVICE = "CPU"
 
 
-class OpenVinoSession(Session, Forkable):
+class OpenVinoSession(Session, CachingSession, Forkable):
     """A graph file opened with OpenVINO.
 
     OpenVINO makes kernels for every new shape of the inputs, and keeps them. In INT8 that takes
@@ -118,7 +132,11 @@ class OpenVinoSession(Session, Forkable):
                 kept = _make_cache(cache, path)
                 options["CACHE_DIR"] = str(kept)
             with _beside_its_weights(path, kept) as plain:
-                compiled = core.compile_model(str(plain), _DEVICE, options)
+                source: Any = str(plain)
+                if keeps_cache(self):
+                    model = core.read_model(source)
+                    source = make_stateful(model, openvino, self.inputs, self.outputs)
+                compiled = core.compile_model(source, _DEVICE, options)
         except (OSError, RuntimeError, UnicodeError) as error:  # the last: it quotes names as bytes
             raise BundleError(
                 f"graph {path} cannot be opened by openvino {openvino.__version__}",
@@ -126,7 +144,12 @@ class OpenVinoSession(Session, Forkable):
                 got=one_line(error, keep_end=True),  # the beginning names its source files
                 fix="Export the bundle again",
             ) from error
-        engines = {_ANY: _Engine(compiled, self.outputs)}
+        self._stateful = None
+        if keeps_cache(self):
+            self._stateful = StatefulEngine(compiled, openvino, self.inputs, self.outputs)
+        engines: dict[Shape, _Engine | StatefulEngine] = {
+            _ANY: self._stateful or _Engine(compiled, self.outputs)
+        }
         if fixed:
             with _beside_its_weights(path, kept) as plain:
                 model = core.read_model(str(plain))
@@ -134,7 +157,7 @@ class OpenVinoSession(Session, Forkable):
                     bound = _bind(model, self.inputs, shape)
                     compiled = core.compile_model(bound, _DEVICE, options)
                     engines[shape] = _Engine(compiled, self.outputs)
-        self._engines: Mapping[Shape, _Engine] | None = engines
+        self._engines: Mapping[Shape, _Engine | StatefulEngine] | None = engines
         survive_fork(self)
 
     def run(self, feeds: Feeds) -> Outputs:
@@ -142,14 +165,28 @@ class OpenVinoSession(Session, Forkable):
 
         Where more threads call than the hint has runs, the others wait for their turn.
         """
-        engines = self._engines
-        if engines is None:
-            raise InputError("session is closed", fix="Load the bundle again")
+        engines = self.check_open()
         refuse_after_fork(self)
         sizes = self._check_feeds(feeds, self.longest)
         outputs = engines.get(feeds[self.inputs[0].name].shape, engines[_ANY]).run(feeds)
         _check_outputs(self.outputs, outputs, sizes)
         return outputs
+
+    def open_cache(self, most: int, held: Mapping[str, Array]) -> Cache:
+        """A cache that the engine keeps as the state of a request."""
+        self.check_open()
+        assert self._stateful is not None, "open_cache asks for a graph that keeps one"
+        return StateCache(self, self._stateful, held)
+
+    def check_open(self) -> Mapping[Shape, _Engine | StatefulEngine]:
+        """The engines, by the shape of the first input that they are for.
+
+        Raises:
+            InputError: The session is closed.
+        """
+        if self._engines is None:
+            raise InputError("session is closed", fix="Load the bundle again")
+        return self._engines
 
     def held(self) -> list[Any]:
         """The compiled graphs and their requests."""
@@ -157,7 +194,7 @@ class OpenVinoSession(Session, Forkable):
 
     def close(self) -> None:
         """Free the engine; a run that is under way in another thread finishes first."""
-        self._engines = None
+        self._engines = self._stateful = None
 
 
 class _Engine:
@@ -178,13 +215,8 @@ class _Engine:
         request = self._requests.get()
         try:
             # Inputs are read where they lie; outputs are copied, for the request is used again.
-            arrays = request.infer(dict(feeds), share_inputs=True)
-        except RuntimeError as error:
-            raise InputError(
-                "feeds make the graph fail",
-                expected="rows that are no longer than the model's positions",
-                got=one_line(error, keep_end=True),  # the beginning names its source files
-            ) from error
+            with graph_errors():
+                arrays = request.infer(dict(feeds), share_inputs=True)
         finally:
             self._requests.put(request)
         return {name: arrays[port] for name, port in self._ports.items()}

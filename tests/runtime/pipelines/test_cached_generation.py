@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import bert_export
 from bert_export.errors import InputError
 from bert_export.runtime.pipelines.text_generation import TextGenerationPipeline
+from bert_export.runtime.sessions.openvino import OpenVinoSession
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session
 from tests.oracle import save_tiny
 from tests.runtime.pipelines.test_text_generation import LIMIT, PROMPTS, Oracle
@@ -64,7 +66,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "causal"
-    bert_export.export(model=folder, output=path, task="text-generation")
+    bert_export.export(
+        model=folder, output=path, task="text-generation", targets=("onnxruntime", "openvino")
+    )
     return path
 
 
@@ -75,18 +79,22 @@ def bound(bundle: Path) -> Iterator[TextGenerationPipeline]:
         yield pipeline
 
 
-@pytest.fixture(scope="module", params=["buffers", "arrays", "tokens"])
+@pytest.fixture(scope="module", params=["buffers", "arrays", "state", "tokens"])
 def pipeline(
-    request: pytest.FixtureRequest, bound: TextGenerationPipeline, folder: Path
-) -> TextGenerationPipeline:
+    request: pytest.FixtureRequest, bound: TextGenerationPipeline, bundle: Path, folder: Path
+) -> Iterator[TextGenerationPipeline]:
     if request.param == "buffers":
-        return bound
-    if request.param == "arrays":
+        yield bound
+    elif request.param == "arrays":
         plain = PlainSession(bound._session)
-        return TextGenerationPipeline(bound.manifest, bound.tokenizer, plain)
-    opened = open_tiny("text-generation", folder)
-    assert isinstance(opened, TextGenerationPipeline)
-    return opened
+        yield TextGenerationPipeline(bound.manifest, bound.tokenizer, plain)
+    elif request.param == "state":
+        with bert_export.load(bundle, target="openvino", threads=1) as opened:
+            yield opened
+    else:
+        tokens = open_tiny("text-generation", folder)
+        assert isinstance(tokens, TextGenerationPipeline)
+        yield tokens
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +208,30 @@ def test_malformed_streams_say_it_at_once(
 ) -> None:
     with pytest.raises(InputError, match=message):
         bound.stream("the cat", **options)
+
+
+def test_a_state_is_a_calls_own_and_its_request_is_used_again(bundle: Path) -> None:
+    with bert_export.load(bundle, target="openvino", threads=1) as pipeline:
+        assert isinstance(pipeline, TextGenerationPipeline)
+        expected = [
+            pipeline(text, max_new_tokens=5, return_full_text=False) for text in PROMPTS[:2]
+        ]
+        streams = [pipeline.stream(text, max_new_tokens=5) for text in PROMPTS[:2]]
+        pieces: list[list[str]] = [[], []]
+        for both in zip_longest(*streams, fillvalue=""):  # both states are in use
+            for own, piece in zip(pieces, both, strict=True):
+                own.append(piece)
+        assert ["".join(own) for own in pieces] == [
+            answer["generated_text"] for (answer,) in expected
+        ]
+        session = pipeline._session
+        assert isinstance(session, OpenVinoSession)
+        made = len(session.held())
+        pipeline(PROMPTS[0], max_new_tokens=5, num_beams=3)
+        assert len(session.held()) == made
+        stream = pipeline.stream(PROMPTS[0], max_new_tokens=5)
+    with pytest.raises(InputError, match="session is closed"):
+        list(stream)
 
 
 def test_caches_of_another_shape_are_refused(bound: TextGenerationPipeline) -> None:
