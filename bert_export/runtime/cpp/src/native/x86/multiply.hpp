@@ -102,7 +102,7 @@ inline void multiply_panel(const typename Step::Input* input, std::size_t input_
   constexpr std::size_t step_size = panel_columns * Step::together;
   // Each product waits for the one before it in its sum.
   constexpr std::size_t chains = row_count * in_panel >= 4 ? 1 : 4 / (row_count * in_panel);
-  constexpr std::size_t ahead = 2048;  // bytes
+  constexpr std::size_t ahead = 4096;  // bytes, into the second cache
   typename Step::Vector total[chains][row_count][in_panel];
   for (auto& of_chain : total) {
     for (auto& of_row : of_chain) {
@@ -111,7 +111,7 @@ inline void multiply_panel(const typename Step::Input* input, std::size_t input_
   }
   const auto add_step = [&](std::size_t step, std::size_t chain) {
     const auto* const weights = panel + step * step_size;
-    _mm_prefetch(reinterpret_cast<const char*>(weights) + ahead, _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(weights) + ahead, _MM_HINT_T1);
     typename Step::Right right[in_panel];
 #pragma GCC unroll 8
     for (std::size_t vector = 0; vector < in_panel; ++vector) {
