@@ -7,7 +7,7 @@ graph is a :class:`VectorSession`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -48,6 +48,9 @@ __all__ = [
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 _PADDING = 77.0
+_MASKS = {"input_ids": "attention_mask", "decoder_input_ids": "decoder_attention_mask"}
+"""Inputs, and which of their tokens are not padding."""
+
 _ENCODING = ("tokens", "offsets", "word_ids", "sequence_ids", "special_tokens_mask")
 
 
@@ -63,6 +66,8 @@ class VectorRow:
             each token, S entries; ``None`` for a row that no text was encoded to. Offsets count
             code points.
         pooling_mask: Which tokens are pooled, int64 (S,), where the graph takes it.
+        decoder_input_ids: What is answered so far, int64 (T,), where the graph takes it; the other
+            fields are those of the text.
     """
 
     item: int
@@ -75,6 +80,7 @@ class VectorRow:
     sequence_ids: list[int | None] | None = None
     special_tokens_mask: list[int] | None = None
     pooling_mask: NDArray[np.int64] | None = None
+    decoder_input_ids: NDArray[np.int64] | None = None
 
     @property
     def encoded(self) -> Encoded:
@@ -140,7 +146,7 @@ def read_vectors(task: str) -> tuple[Vector, ...]:
             tokenizer=TokenizerRecord(**(whole["tokenizer"] | case["tokenizer"])),
             input=case["input"],
             options=case["options"],
-            rows=tuple(map(_read_row, case["rows"], case["outputs"])),
+            rows=_read_rows(case["rows"], case["outputs"]),
             answer=case.get("answer"),
             error=case.get("error", False),
             warns=case.get("warns", False),
@@ -149,11 +155,24 @@ def read_vectors(task: str) -> tuple[Vector, ...]:
     )
 
 
+def _read_rows(
+    rows: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+) -> tuple[VectorRow, ...]:
+    """The rows; those of an answer to a text name the text's ids too."""
+    read: list[VectorRow] = []
+    texts: dict[int, Mapping[str, Any]] = {}
+    for row, given in zip(rows, outputs, strict=True):
+        text = texts.setdefault(row["item"], row)
+        ids = {name: text[name] for name in ("input_ids", "token_type_ids")}
+        read.append(_read_row({**ids, **row}, given))
+    return tuple(read)
+
+
 def _read_row(row: Mapping[str, Any], outputs: Mapping[str, Any]) -> VectorRow:
     fields = dict(row)
     if "offsets" in fields:
         fields["offsets"] = [(start, end) for start, end in fields["offsets"]]
-    for name in ("input_ids", "token_type_ids", "pooling_mask"):
+    for name in ("input_ids", "token_type_ids", "pooling_mask", "decoder_input_ids"):
         if name in fields:
             fields[name] = np.array(fields[name], dtype=np.int64)
     arrays = {name: np.array(value, dtype=np.float32) for name, value in outputs.items()}
@@ -197,9 +216,9 @@ class VectorSession(Session):
             TensorSpec(name=name, dtype="float32", shape=_sized(shape, _last_axis(vector, name)))
             for name, shape in shapes.items()
         )
+        self._names = [spec.name for spec in self._per_row if spec.name not in _MASKS.values()]
         self._known = {
-            _key(row.input_ids, row.token_type_ids, row.pooling_mask): row.outputs
-            for row in vector.rows
+            _key([getattr(row, name) for name in self._names]): row.outputs for row in vector.rows
         }
         self._closed = False
 
@@ -218,12 +237,14 @@ class VectorSession(Session):
             for spec in self._per_row
         }
         given = []
-        for index, mask in enumerate(flat["attention_mask"]):
-            size = int(mask.sum())
-            assert (mask[:size] == 1).all()
-            parts = [flat[name][index, :size] for name in ("input_ids", "token_type_ids")]
-            pooling = flat["pooling_mask"][index, :size] if "pooling_mask" in flat else None
-            given.append(self._known[_key(*parts, pooling)])
+        for index in range(len(flat["attention_mask"])):
+            parts = []
+            for name in self._names:
+                mask = flat[_MASKS.get(name, "attention_mask")][index]
+                size = int(mask.sum())
+                assert (mask[:size] == 1).all()
+                parts.append(flat[name][index, :size])
+            given.append(self._known[_key(parts)])
         size = feeds["input_ids"].shape[-1]
         return {spec.name: self._gather(spec, given, size) for spec in self.outputs}
 
@@ -300,13 +321,13 @@ def open_vector(
     return pipeline
 
 
-def _key(*parts: NDArray[np.int64] | None) -> tuple[bytes | None, ...]:
+def _key(parts: Sequence[NDArray[np.int64] | None]) -> tuple[bytes | None, ...]:
     return tuple(None if part is None else part.tobytes() for part in parts)
 
 
 def _last_axis(vector: Vector, name: str) -> int:
     """Size of an output's last axis; 1 where the vector has no number of it."""
-    arrays = [row.outputs[name] for row in vector.rows]
+    arrays = [row.outputs[name] for row in vector.rows if name in row.outputs]
     return next((array.shape[-1] for array in arrays if array.size), 1)
 
 

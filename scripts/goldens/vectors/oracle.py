@@ -15,7 +15,14 @@ import torch
 from scripts.goldens.vectors.call import Call, Tensors
 from scripts.goldens.vectors.vocabulary import WORDS, tokenizer_json
 
-__all__ = ["Graph", "open_pipeline", "open_tokenizer", "scripted", "silence"]
+__all__ = [
+    "Graph",
+    "open_pipeline",
+    "open_tokenizer",
+    "open_writing_pipeline",
+    "scripted",
+    "silence",
+]
 
 transformers: Any = import_module("transformers")
 modeling_outputs: Any = import_module("transformers.modeling_outputs")
@@ -175,3 +182,59 @@ def open_pipeline(task: str, call: Call, graph: Graph, tokenizer: Any) -> Any:
     return transformers.pipeline(
         task, model=scripted(task, call, graph), tokenizer=tokenizer, device="cpu"
     )
+
+
+class _Reader(torch.nn.Module):
+    """An encoder whose states are the ids that it was given."""
+
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
+        """Ids (B, E) as states (B, E, 1); texts come alone, so that nothing is padded."""
+        states = input_ids[..., None].to(torch.float64)
+        return modeling_outputs.BaseModelOutput(last_hidden_state=states)
+
+
+def open_writing_pipeline(call: Call, graph: Graph, tokenizer: Any) -> Any:
+    """The original's text2text-generation over an encoder-decoder that asks the graph.
+
+    Args:
+        call: For its prefix and the sizes of the config.
+        graph: Asked with the ids of a text and those of what is answered so far.
+        tokenizer: See :func:`open_tokenizer`.
+    """
+    base = transformers.EncoderDecoderModel
+
+    def forward(_self: Any, decoder_input_ids: torch.Tensor, encoder_outputs: Any, **_: Any) -> Any:
+        texts = encoder_outputs.last_hidden_state[..., 0].long().tolist()
+        rows = [
+            torch.from_numpy(graph(text, own)["logits"])
+            for text, own in zip(texts, decoder_input_ids.tolist(), strict=True)
+        ]
+        size = decoder_input_ids.size(1)
+        return modeling_outputs.Seq2SeqLMOutput(
+            logits=torch.stack([row.expand(size, -1) for row in rows])
+        )
+
+    half = transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=call.record["max_length"],
+    )
+    config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(half, half)
+    parts = {
+        "forward": forward,
+        "get_encoder": lambda self: self.reader,
+        "__module__": base.__module__,
+    }
+    model = type(base.__name__, (base,), parts)(config=config).eval()
+    model.reader = _Reader()
+    model.generation_config = transformers.GenerationConfig(
+        use_cache=False, pad_token_id=WORDS.index("[PAD]")
+    )
+    pipeline = transformers.pipeline(
+        "text2text-generation", model=model, tokenizer=tokenizer, device="cpu"
+    )
+    pipeline.prefix = call.postprocessing.get("prefix")
+    return pipeline
