@@ -67,12 +67,14 @@ void Cache::select(const std::vector<std::size_t>& texts) {
     }
     ++uses[text];
   }
-  std::vector<Text> kept;
-  kept.reserve(texts.size());
-  for (const std::size_t text : texts) {
-    // The last that asks for a text gets its memory.
-    kept.push_back(--uses[text] == 0 ? std::move(texts_[text])
-                                     : with_room(texts_[text], texts_[text].room));
+  // All but the last that ask for a text get a copy, and the last its memory.
+  std::vector<Text> kept(texts.size());
+  for (std::size_t place = 0; place < texts.size(); ++place) {
+    const Text& own = texts_[texts[place]];
+    if (--uses[texts[place]] > 0) kept[place] = with_room(own, own.room);
+  }
+  for (std::size_t place = texts.size(); place-- > 0;) {
+    if (kept[place].room == 0) kept[place] = std::move(texts_[texts[place]]);
   }
   texts_ = std::move(kept);
 }
