@@ -16,6 +16,8 @@ bool KeyValueCache::fits(const bundle::GraphRecord& graph) {
 
 sessions::Output KeyValueCache::step(const sessions::Session& session,
                                      const std::vector<std::vector<std::int64_t>>& tokens) {
+  if (own_ == nullptr && mask_.empty()) own_ = session.open_cache();
+  if (own_ != nullptr) return own_->step(tokens);
   const auto rows = static_cast<std::int64_t>(tokens.size());
   std::size_t width = 0;
   for (const auto& row : tokens) width = std::max(width, row.size());
@@ -58,6 +60,7 @@ sessions::Output KeyValueCache::step(const sessions::Session& session,
 }
 
 void KeyValueCache::select(const std::vector<std::size_t>& rows) {
+  if (own_ != nullptr) return own_->select(rows);
   std::vector<std::vector<std::int64_t>> mask;
   for (const std::size_t row : rows) mask.push_back(mask_[row]);
   std::size_t first = mask.front().size();

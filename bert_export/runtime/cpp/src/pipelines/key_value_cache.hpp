@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "sessions/session.hpp"
@@ -28,6 +29,8 @@ class KeyValueCache {
  private:
   const bundle::GraphRecord& graph_;
   std::int64_t pad_id_;
+  // The engine's own, where it keeps one; then there is nothing else.
+  std::unique_ptr<sessions::SessionCache> own_;
   // 1 for every token of a row, 0 for padding.
   std::vector<std::vector<std::int64_t>> mask_;
   // Keys and values in the order of the graph's inputs.
