@@ -146,7 +146,6 @@ def test_json_export_is_one_object(tiny: Callable[..., Path], tmp_path: Path) ->
     [
         (["--task", "translation"], "task 'translation' is unknown"),
         (["--int8", "--precision", "fp32"], "precision is given twice"),
-        (["--task", "text2text-generation"], "text2text-generation"),
         (["--model", "/no/such/checkpoint"], "/no/such/checkpoint"),
         (["--task", "fill-mask", "--precision", "int3"], "precision 'int3' is unknown"),
         (["run", "/no/such/bundle", "hi"], "/no/such/bundle"),
