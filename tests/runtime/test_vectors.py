@@ -13,12 +13,18 @@ import pytest
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
-from tests.runtime.vectors import VECTORS, Vector, VectorSession, open_vector, read_vectors
-from tests.support import ONE_GRAPH
+from tests.runtime.vectors import (
+    RECORDED,
+    VECTORS,
+    Vector,
+    VectorSession,
+    open_vector,
+    read_vectors,
+)
 
 ALL = [
     pytest.param(vector, id=f"{task}: {vector.name}".encode("ascii", "replace").decode())
-    for task in ONE_GRAPH
+    for task in RECORDED
     for vector in read_vectors(task)
 ]
 
@@ -91,7 +97,7 @@ def test_answers_are_the_originals(vector: Vector) -> None:
             pipeline(vector.input, **vector.options)
 
 
-@pytest.mark.parametrize("task", ONE_GRAPH)
+@pytest.mark.parametrize("task", RECORDED)
 def test_a_file_holds_forty_cases_of_unlike_names(task: str) -> None:
     names = [vector.name for vector in read_vectors(task)]
     assert len(names) >= 40
@@ -101,10 +107,10 @@ def test_a_file_holds_forty_cases_of_unlike_names(task: str) -> None:
 
 def test_no_file_is_left_over() -> None:
     files = {path.stem for path in VECTORS.glob("*.json")}
-    assert files == {*ONE_GRAPH, "tokenizer", "tokenizer_cased"}
+    assert files == {*RECORDED, "tokenizer", "tokenizer_cased"}
 
 
-@pytest.mark.parametrize("task", ONE_GRAPH)
+@pytest.mark.parametrize("task", RECORDED)
 def test_numbers_are_those_of_float32(task: str) -> None:
     text = (VECTORS / f"{task}.json").read_text(encoding="utf-8")
     numbers: list[float] = []
@@ -128,7 +134,7 @@ def score_lists(answer: Any) -> Iterator[list[float]]:
                 yield from score_lists(one)
 
 
-@pytest.mark.parametrize("task", [task for task in ONE_GRAPH if task != "token-classification"])
+@pytest.mark.parametrize("task", [task for task in RECORDED if task != "token-classification"])
 def test_scores_that_compete_are_equal_or_apart(task: str) -> None:
     for vector in read_vectors(task):
         for scores in score_lists(vector.answer):

@@ -33,8 +33,11 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, TASKS, CheckpointFacts, SentenceFacts, find_task
+from bert_export.tasks.text2text_generation import TASK as TEXT_TO_TEXT
+from tests.support import ONE_GRAPH
 
 __all__ = [
+    "RECORDED",
     "VECTORS",
     "Vector",
     "VectorRow",
@@ -46,6 +49,9 @@ __all__ = [
 ]
 
 VECTORS = Path(__file__).parents[1] / "vectors"
+
+RECORDED = (*ONE_GRAPH, TEXT_TO_TEXT.name)
+"""The tasks that have vectors: all but those that share another's answers."""
 
 _PADDING = 77.0
 _ENCODING = ("tokens", "offsets", "word_ids", "sequence_ids", "special_tokens_mask")
@@ -63,6 +69,7 @@ class VectorRow:
             each token, S entries; ``None`` for a row that no text was encoded to. Offsets count
             code points.
         pooling_mask: Which tokens are pooled, int64 (S,), where the graph takes it.
+        decoder_input_ids: The answer so far, int64 (T,), where an encoder reads the row.
     """
 
     item: int
@@ -75,6 +82,7 @@ class VectorRow:
     sequence_ids: list[int | None] | None = None
     special_tokens_mask: list[int] | None = None
     pooling_mask: NDArray[np.int64] | None = None
+    decoder_input_ids: NDArray[np.int64] | None = None
 
     @property
     def encoded(self) -> Encoded:
@@ -153,7 +161,7 @@ def _read_row(row: Mapping[str, Any], outputs: Mapping[str, Any]) -> VectorRow:
     fields = dict(row)
     if "offsets" in fields:
         fields["offsets"] = [(start, end) for start, end in fields["offsets"]]
-    for name in ("input_ids", "token_type_ids", "pooling_mask"):
+    for name in ("input_ids", "token_type_ids", "pooling_mask", "decoder_input_ids"):
         if name in fields:
             fields[name] = np.array(fields[name], dtype=np.int64)
     arrays = {name: np.array(value, dtype=np.float32) for name, value in outputs.items()}
@@ -198,7 +206,11 @@ class VectorSession(Session):
             for name, shape in shapes.items()
         )
         self._known = {
-            _key(row.input_ids, row.token_type_ids, row.pooling_mask): row.outputs
+            _key(
+                row.input_ids,
+                row.token_type_ids if row.decoder_input_ids is None else row.decoder_input_ids,
+                row.pooling_mask,
+            ): row.outputs
             for row in vector.rows
         }
         self._closed = False
@@ -221,9 +233,14 @@ class VectorSession(Session):
         for index, mask in enumerate(flat["attention_mask"]):
             size = int(mask.sum())
             assert (mask[:size] == 1).all()
-            parts = [flat[name][index, :size] for name in ("input_ids", "token_type_ids")]
+            ids = flat["input_ids"][index, :size]
+            other = (  # an answer is never padded: all begin with one token
+                flat["decoder_input_ids"][index]
+                if "decoder_input_ids" in flat
+                else flat["token_type_ids"][index, :size]
+            )
             pooling = flat["pooling_mask"][index, :size] if "pooling_mask" in flat else None
-            given.append(self._known[_key(*parts, pooling)])
+            given.append(self._known[_key(ids, other, pooling)])
         size = feeds["input_ids"].shape[-1]
         return {spec.name: self._gather(spec, given, size) for spec in self.outputs}
 

@@ -15,7 +15,7 @@ import torch
 from scripts.goldens.vectors.call import Call, Tensors
 from scripts.goldens.vectors.vocabulary import WORDS, tokenizer_json
 
-__all__ = ["Graph", "open_pipeline", "open_tokenizer", "scripted", "silence"]
+__all__ = ["Graph", "open_halves", "open_pipeline", "open_tokenizer", "scripted", "silence"]
 
 transformers: Any = import_module("transformers")
 modeling_outputs: Any = import_module("transformers.modeling_outputs")
@@ -175,3 +175,55 @@ def open_pipeline(task: str, call: Call, graph: Graph, tokenizer: Any) -> Any:
     return transformers.pipeline(
         task, model=scripted(task, call, graph), tokenizer=tokenizer, device="cpu"
     )
+
+
+def open_halves(task: str, call: Call, graph: Graph, tokenizer: Any) -> Any:
+    """The original's pipeline of a task over an encoder-decoder of two BERTs.
+
+    Its encoder hands on the ids themselves, and its decoder asks the graph for a text and an answer
+    so far, in the place of ids and types.
+    """
+    sizes = {
+        "vocab_size": len(WORDS),
+        "hidden_size": 4,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 4,
+        "max_position_embeddings": call.record["max_length"],
+    }
+
+    class Encoder(transformers.BertModel):  # type: ignore[misc, name-defined]
+        def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
+            states = input_ids[..., None].float()
+            return modeling_outputs.BaseModelOutput(last_hidden_state=states)
+
+    class Halves(transformers.EncoderDecoderModel):  # type: ignore[misc, name-defined]
+        def forward(
+            self,
+            attention_mask: torch.Tensor,
+            decoder_input_ids: torch.Tensor,
+            encoder_outputs: Any,
+            **_: Any,
+        ) -> Any:
+            texts = encoder_outputs[0][..., 0].long().tolist()
+            rows = []
+            for text, mask, answer in zip(
+                texts, attention_mask.tolist(), decoder_input_ids.tolist(), strict=True
+            ):
+                logits = graph(text[: sum(mask)], answer)["logits"]
+                rows.append(torch.from_numpy(logits).expand(len(answer), -1))
+            return modeling_outputs.Seq2SeqLMOutput(logits=torch.stack(rows))
+
+    config = transformers.BertConfig(**sizes, use_cache=False)
+    decoder = transformers.BertConfig(**sizes, is_decoder=True, add_cross_attention=True)
+    model = Halves(encoder=Encoder(config), decoder=transformers.BertLMHeadModel(decoder)).eval()
+    fields = {name: own for name, own in call.postprocessing.items() if name != "prefix"}
+    model.generation_config = transformers.GenerationConfig(
+        **fields | {"eos_token_id": fields["eos_token_id"] or None},
+        pad_token_id=WORDS.index("[PAD]"),
+        use_cache=False,
+    )
+    pipeline = transformers.pipeline(task, model=model, tokenizer=tokenizer, device="cpu")
+    # The pipeline's own defaults would take the place of the config's.
+    pipeline.generation_config = model.generation_config
+    return pipeline

@@ -15,6 +15,7 @@ from scripts.goldens.vectors import (
     pretraining,
     spans,
     tags,
+    text_to_text,
     zero_shot,
 )
 
@@ -32,5 +33,6 @@ RECORDERS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "next-sentence-prediction": pairs.record_next_sentences,
     "pretraining": pretraining.record,
     "text-generation": generation.record,
+    "text2text-generation": text_to_text.record,
 }
 """By task: gives its cases in the order of the file."""
