@@ -30,7 +30,7 @@ from bert_export.errors import MissingExtraError
 from bert_export.exporter import Export, export
 from bert_export.targets import DEFAULT_TARGET
 from bert_export.tracing import CACHE_VARIABLE
-from tests.oracle import save_tiny
+from tests.oracle import save_tiny, save_tiny_halves
 
 # A job in the background of a shell ignores these, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -140,6 +140,30 @@ def tiny_export(
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder-decoder of random tiny weights, whose halves are of unequal sizes."""
+    folder = tmp_path_factory.mktemp("tiny") / "halves"
+    save_tiny_halves(
+        folder,
+        encoder={"hidden_size": 24, "num_hidden_layers": 1},
+        decoder={"max_position_embeddings": 28, "num_hidden_layers": 2},
+        generation={"max_length": 14, "no_repeat_ngram_size": 2, "min_length": 3},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def halves_export(tiny_halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The same in float32, on the targets that run two graphs."""
+    return export(
+        task="summarization",
+        model=tiny_halves,
+        output=tmp_path_factory.mktemp("bundle") / "summarization",
+        targets=("onnxruntime", "openvino"),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -188,5 +188,6 @@ FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "labels": _names_or_ids,
     "answers": _answers,
     "score": _number,
+    "summary": _text,
 }
 """By field name: turns a file's value into the value that records hold."""

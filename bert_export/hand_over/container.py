@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bert_export import __version__
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
-from bert_export.tasks import TASKS
+from bert_export.tasks import ALL_TASKS
 
 __all__ = ["CONTAINER"]
 
@@ -80,6 +80,6 @@ def _write_variant(bundle: Bundle, folder: Path, recipe: str) -> None:
 
 CONTAINER = Consumer(
     name="container",
-    tasks=tuple(name for name, task in TASKS.items() if not task.has_encoder),
+    tasks=ALL_TASKS,
     write=_write,
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bert_export.hand_over.answers import questions
 from bert_export.hand_over.consumer import Bundle, Consumer, Written
-from bert_export.tasks import LIST_FIELDS, TASKS
+from bert_export.tasks import ALL_TASKS, LIST_FIELDS, find_task
 from bert_export.tasks.sentence_embedding import TASK as SENTENCE_EMBEDDING
 
 __all__ = ["TRITON"]
@@ -60,7 +60,7 @@ def _warmup(bundle: Bundle) -> dict[str, list[str]]:
 
 
 def _fields(bundle: Bundle) -> tuple[str, ...]:
-    return TASKS[bundle.manifest.task].input_fields
+    return find_task(bundle.manifest.task).input_fields
 
 
 def _config(bundle: Bundle) -> Iterator[str]:
@@ -92,6 +92,6 @@ def _config(bundle: Bundle) -> Iterator[str]:
 
 TRITON = Consumer(
     name="triton",
-    tasks=tuple(name for name, task in TASKS.items() if not task.has_encoder),
+    tasks=ALL_TASKS,
     write=_write,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from bert_export.errors import InputError
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.serving.replies import tei_error
 from bert_export.serving.routes import ApiRoute
@@ -37,7 +38,8 @@ def answer(pipeline: Pipeline[Any, Any, Any], body: Ask) -> Any:
 def answer_as_hub(pipeline: Pipeline[Any, Any, Any], body: Ask) -> Any:
     """The same in the shapes of the hub's own service, which its client expects.
 
-    Labels are all of them, a list of lists; entities are grouped; ``source_sentence`` is compared.
+    Labels are all of them, a list of lists; entities are grouped; ``source_sentence`` is compared;
+    what an encoder-decoder is told of its answers may stand in ``generate_parameters``.
     """
     options = dict(body.parameters or {})
     if pipeline.task == TEXT_CLASSIFICATION.name:
@@ -50,7 +52,29 @@ def answer_as_hub(pipeline: Pipeline[Any, Any, Any], body: Ask) -> Any:
         options.pop("truncate", None)  # texts are cut in any case
         if isinstance(body.inputs, Mapping):
             return similarities(pipeline, body.inputs, options)
+    if pipeline.definition.has_encoder:
+        return pipeline(body.inputs, **_flat(options))
     return pipeline(body.inputs, **options)
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an answer that another text asks for, each by its own name."""
+    own = dict(options)
+    inner = own.pop("generate_parameters", None) or {}
+    if not isinstance(inner, Mapping):
+        raise InputError(
+            "generate_parameters are of the wrong type",
+            expected='an object, such as {"num_beams": 2}',
+            got=type(inner).__name__,
+        )
+    twice = sorted(own.keys() & inner.keys())
+    if twice:
+        raise InputError(
+            f"option {twice[0]} is given twice", expected="once, inside generate_parameters or not"
+        )
+    if not own.get("clean_up_tokenization_spaces"):
+        own.pop("clean_up_tokenization_spaces", None)  # spaces stay as they are in any case
+    return own | dict(inner)
 
 
 def similarities(

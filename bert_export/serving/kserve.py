@@ -19,6 +19,7 @@ from bert_export.errors import InputError
 from bert_export.runtime.json_answers import write_json
 from bert_export.runtime.pipelines.columns import answer_columns
 from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions.encoder_decoder import joined_interface
 from bert_export.serving.models import Model
 from bert_export.serving.replies import kserve_error
 from bert_export.serving.routes import ApiRoute
@@ -172,7 +173,7 @@ def _tensor(name: str, value: Any) -> dict[str, Any]:
 def metadata(model: Model) -> dict[str, Any]:
     """What the protocol says of a model: its text inputs, and the graph's own as parameters."""
     vectors = model.task.name == SENTENCE_EMBEDDING.name
-    graph = model.engine.graph
+    inputs, outputs = joined_interface(model.engine.graph)
     return {
         "name": model.name,
         "versions": ["1"],
@@ -196,8 +197,8 @@ def metadata(model: Model) -> dict[str, Any]:
         ],
         "parameters": {
             "task": model.task.name,
-            "graph_inputs": [_spec(spec) for part in graph.graphs for spec in part.inputs],
-            "graph_outputs": [_spec(spec) for part in graph.graphs for spec in part.outputs],
+            "graph_inputs": [_spec(spec) for spec in inputs],
+            "graph_outputs": [_spec(spec) for spec in outputs],
         },
     }
 

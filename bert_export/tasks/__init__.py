@@ -32,6 +32,7 @@ from bert_export.tasks.task import LABELS, LIST_FIELDS, AgreementKind, Task
 
 __all__ = [
     "ALIASES",
+    "ALL_TASKS",
     "LABELS",
     "LIST_FIELDS",
     "MASKED_POSITIONS",
@@ -72,6 +73,11 @@ ALIASES: dict[str, Task] = {
     **{variant.name: variant for task in TASKS.values() for variant in task.variants},
 }
 """The tasks by the other names that people have for them."""
+
+ALL_TASKS = tuple(
+    name for task in TASKS.values() for name in (task.name, *(each.name for each in task.variants))
+)
+"""The names that a bundle's task may have."""
 
 
 def find_task(name: str) -> Task:

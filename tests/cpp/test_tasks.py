@@ -52,7 +52,7 @@ CHOICES = [
 
 PROMPTS = ["the cat sat", "", "a dog on the mat 中文", "the"]
 GENERATION: list[dict[str, Any]] = [
-    {"num_beams": 3, "num_return_sequences": 2},
+    {"num_beams": 3, "num_return_sequences": 2, "min_new_tokens": 4},
     {"num_beams": 2, "early_stopping": "never", "length_penalty": 2.0},
     {"num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 2, "batch_size": 4},
     {"num_beams": 2, "length_penalty": -1, "eos_token_id": [3, 40, 41, 42, 43, 44]},

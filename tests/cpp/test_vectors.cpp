@@ -495,7 +495,10 @@ void check_pretraining(Case& call, const Json&, std::size_t index, const Json& a
 class RecordedSession : public sessions::Session {
  public:
   explicit RecordedSession(const std::vector<Row*>& rows) {
-    for (const Row* const row : rows) known_.emplace(row->grown(), &row->outputs.at("logits"));
+    for (const Row* const row : rows) {
+      const auto logits = row->outputs.find("logits");
+      if (logits != row->outputs.end()) known_.emplace(row->grown(), &logits->second);
+    }
   }
 
   sessions::Outputs run(const sessions::Feeds& feeds) const override {
@@ -522,9 +525,10 @@ class RecordedSession : public sessions::Session {
   std::map<std::vector<std::int64_t>, const std::vector<float>*> known_;
 };
 
-decoding::Decoding decoding_of(const Case& call) {
+decoding::Decoding decoding_of(const Case& call, const decoding::Ids& ends_of_task,
+                               std::size_t beams_of_task) {
   decoding::Decoding chosen;
-  chosen.ends = {sep_id};
+  chosen.ends = ends_of_task;
   if (const Json* const ends = call.setting("eos_token_id")) {
     chosen.ends.clear();
     if (!ends->is_array()) chosen.ends.push_back(ends->integer(""));
@@ -536,7 +540,7 @@ decoding::Decoding decoding_of(const Case& call) {
     chosen.sampling = decoding::Sampling{call.number("temperature", 1.0), call.whole("top_k", 50),
                                          call.number("top_p", 1.0), call.whole("seed", 0)};
   }
-  chosen.num_beams = call.whole("num_beams", 1);
+  chosen.num_beams = call.whole("num_beams", beams_of_task);
   chosen.num_return_sequences = call.whole("num_return_sequences", 1);
   chosen.length_penalty = call.number("length_penalty", 1.0);
   chosen.repetition_penalty = call.number("repetition_penalty", 1.0);
@@ -550,12 +554,10 @@ decoding::Decoding decoding_of(const Case& call) {
   return chosen;
 }
 
-// The new tokens of each answer, at most so many.
-std::vector<decoding::Ids> generate(Case& call, std::size_t index,
+// The new tokens of each answer behind its beginning, at most so many.
+std::vector<decoding::Ids> generate(Case& call, std::size_t index, const decoding::Ids& begun,
                                     const decoding::Decoding& chosen, std::size_t most) {
-  const std::vector<Row*> rows = call.rows_of(index);
-  const auto session = std::make_shared<RecordedSession>(rows);
-  const decoding::Ids& begun = rows.front()->grown();
+  const auto session = std::make_shared<RecordedSession>(call.rows_of(index));
   bert_export::pipelines::Growth growth;
   growth.ids = {begun};
   growth.mask = {decoding::Ids(begun.size(), 1)};
@@ -579,14 +581,15 @@ void expect_texts(const std::vector<std::string>& found, const Json& answer) {
 
 // The text with what new tokens add to its spelling.
 void check_generation(Case& call, const Json& item, std::size_t index, const Json& answer) {
-  const decoding::Ids prompt = call.rows_of(index).front()->grown();
+  const decoding::Ids prompt = call.rows_of(index).front()->encoded.ids;
   const auto limit = std::min(static_cast<std::size_t>(call.tokenizer.max_length()),
                               call.whole("max_length", 1000));
   const std::size_t room = call.whole("max_new_tokens", call.whole("max_length", 256));
   std::vector<std::string> found;
   const std::string begun = call.tokenizer.decode(prompt);
   for (const decoding::Ids& added :
-       generate(call, index, decoding_of(call), std::min(room, limit - prompt.size()))) {
+       generate(call, index, prompt, decoding_of(call, {sep_id}, 1),
+                std::min(room, limit - prompt.size()))) {
     decoding::Ids whole = prompt;
     whole.insert(whole.end(), added.begin(), added.end());
     found.push_back(call.flag("return_full_text", true) ? item.string("a text") : "");
@@ -597,13 +600,14 @@ void check_generation(Case& call, const Json& item, std::size_t index, const Jso
 
 // What an answer's tokens spell.
 void check_text_to_text(Case& call, const Json&, std::size_t index, const Json& answer) {
-  decoding::Decoding chosen = decoding_of(call);
+  decoding::Decoding chosen = decoding_of(call, {}, 4);
+  const decoding::Ids start{static_cast<std::int64_t>(call.whole("decoder_start_token_id", cls_id))};
   chosen.min_new_tokens = call.whole("min_length", chosen.min_new_tokens + 1) - 1;
   const auto positions = static_cast<std::size_t>(call.tokenizer.max_length());
-  const std::size_t most = call.whole("max_new_tokens", call.whole("max_length", positions) - 1);
+  const std::size_t most = call.whole("max_new_tokens", call.whole("max_length", 257) - 1);
   std::vector<std::string> found;
-  for (decoding::Ids ids : generate(call, index, chosen, std::min(most, positions - 1))) {
-    ids.insert(ids.begin(), call.rows_of(index).front()->grown().front());
+  for (decoding::Ids ids : generate(call, index, start, chosen, std::min(most, positions - 1))) {
+    ids.insert(ids.begin(), start.front());
     found.push_back(call.tokenizer.decode(ids, true, false));
   }
   expect_texts(found, answer);

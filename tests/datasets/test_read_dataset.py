@@ -35,7 +35,13 @@ RECORDS: Mapping[str, Sequence[dict[str, Any]]] = {
     "zero-shot-classification": [{"text": "t", "candidate_labels": ["a", "b"], "label": "b"}],
     "sentence-embedding": [{"text": "a", "text_pair": "b", "score": 3.5}, {"text": "alone"}],
     "fill-mask": [{"text": "the [MASK] sat"}],
+    "text2text-generation": [{"text": "the cat sat", "summary": "a cat"}, {"text": "alone"}],
 }
+
+
+def test_every_field_of_every_task_can_be_read() -> None:
+    named = {name for task in TASKS.values() for name in (*task.required, *task.optional)}
+    assert named <= FIELDS.keys()
 
 
 def write_jsonl(path: Path, records: Sequence[Mapping[str, Any]]) -> Path:

@@ -19,8 +19,9 @@ from bert_export.exporter import Export
 from bert_export.runtime.batcher import Batcher
 from bert_export.runtime.loading import load
 from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.tasks import TASKS
 from tests.runtime.test_vectors import assert_same, plain
-from tests.runtime.vectors import RECORDED, open_vector, read_vectors
+from tests.runtime.vectors import open_vector, read_vectors
 
 PATIENCE = 20
 
@@ -62,7 +63,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("task", RECORDED)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_answers_as_its_pipeline(task: str) -> None:
     """Every recorded call of the task, through the queue."""
 

@@ -13,18 +13,12 @@ import pytest
 
 from bert_export.errors import InputError
 from bert_export.runtime.batching import Row
-from tests.runtime.vectors import (
-    RECORDED,
-    VECTORS,
-    Vector,
-    VectorSession,
-    open_vector,
-    read_vectors,
-)
+from bert_export.tasks import TASKS
+from tests.runtime.vectors import VECTORS, Vector, VectorSession, open_vector, read_vectors
 
 ALL = [
     pytest.param(vector, id=f"{task}: {vector.name}".encode("ascii", "replace").decode())
-    for task in RECORDED
+    for task in TASKS
     for vector in read_vectors(task)
 ]
 
@@ -97,7 +91,7 @@ def test_answers_are_the_originals(vector: Vector) -> None:
             pipeline(vector.input, **vector.options)
 
 
-@pytest.mark.parametrize("task", RECORDED)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_file_holds_forty_cases_of_unlike_names(task: str) -> None:
     names = [vector.name for vector in read_vectors(task)]
     assert len(names) >= 40
@@ -107,10 +101,10 @@ def test_a_file_holds_forty_cases_of_unlike_names(task: str) -> None:
 
 def test_no_file_is_left_over() -> None:
     files = {path.stem for path in VECTORS.glob("*.json")}
-    assert files == {*RECORDED, "tokenizer", "tokenizer_cased"}
+    assert files == {*TASKS, "tokenizer", "tokenizer_cased"}
 
 
-@pytest.mark.parametrize("task", RECORDED)
+@pytest.mark.parametrize("task", TASKS)
 def test_numbers_are_those_of_float32(task: str) -> None:
     text = (VECTORS / f"{task}.json").read_text(encoding="utf-8")
     numbers: list[float] = []
@@ -134,7 +128,7 @@ def score_lists(answer: Any) -> Iterator[list[float]]:
                 yield from score_lists(one)
 
 
-@pytest.mark.parametrize("task", [task for task in RECORDED if task != "token-classification"])
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "token-classification"])
 def test_scores_that_compete_are_equal_or_apart(task: str) -> None:
     for vector in read_vectors(task):
         for scores in score_lists(vector.answer):

@@ -7,7 +7,7 @@ graph is a :class:`VectorSession`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -33,11 +33,8 @@ from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Feeds, Outputs, Session, check_feeds
 from bert_export.runtime.tokenization import Tokenizer
 from bert_export.tasks import MASKED_POSITIONS, TASKS, CheckpointFacts, SentenceFacts, find_task
-from bert_export.tasks.text2text_generation import TASK as TEXT_TO_TEXT
-from tests.support import ONE_GRAPH
 
 __all__ = [
-    "RECORDED",
     "VECTORS",
     "Vector",
     "VectorRow",
@@ -50,10 +47,10 @@ __all__ = [
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
-RECORDED = (*ONE_GRAPH, TEXT_TO_TEXT.name)
-"""The tasks that have vectors: all but those that share another's answers."""
-
 _PADDING = 77.0
+_MASKS = {"input_ids": "attention_mask", "decoder_input_ids": "decoder_attention_mask"}
+"""Inputs, and which of their tokens are not padding."""
+
 _ENCODING = ("tokens", "offsets", "word_ids", "sequence_ids", "special_tokens_mask")
 
 
@@ -69,7 +66,8 @@ class VectorRow:
             each token, S entries; ``None`` for a row that no text was encoded to. Offsets count
             code points.
         pooling_mask: Which tokens are pooled, int64 (S,), where the graph takes it.
-        decoder_input_ids: The answer so far, int64 (T,), where an encoder reads the row.
+        decoder_input_ids: What is answered so far, int64 (T,), where the graph takes it; the other
+            fields are those of the text.
     """
 
     item: int
@@ -148,13 +146,26 @@ def read_vectors(task: str) -> tuple[Vector, ...]:
             tokenizer=TokenizerRecord(**(whole["tokenizer"] | case["tokenizer"])),
             input=case["input"],
             options=case["options"],
-            rows=tuple(map(_read_row, case["rows"], case["outputs"])),
+            rows=_read_rows(case["rows"], case["outputs"]),
             answer=case.get("answer"),
             error=case.get("error", False),
             warns=case.get("warns", False),
         )
         for case in whole["cases"]
     )
+
+
+def _read_rows(
+    rows: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+) -> tuple[VectorRow, ...]:
+    """The rows; those of an answer to a text name the text's ids too."""
+    read: list[VectorRow] = []
+    texts: dict[int, Mapping[str, Any]] = {}
+    for row, given in zip(rows, outputs, strict=True):
+        text = texts.setdefault(row["item"], row)
+        ids = {name: text[name] for name in ("input_ids", "token_type_ids")}
+        read.append(_read_row({**ids, **row}, given))
+    return tuple(read)
 
 
 def _read_row(row: Mapping[str, Any], outputs: Mapping[str, Any]) -> VectorRow:
@@ -205,13 +216,9 @@ class VectorSession(Session):
             TensorSpec(name=name, dtype="float32", shape=_sized(shape, _last_axis(vector, name)))
             for name, shape in shapes.items()
         )
+        self._names = [spec.name for spec in self._per_row if spec.name not in _MASKS.values()]
         self._known = {
-            _key(
-                row.input_ids,
-                row.token_type_ids if row.decoder_input_ids is None else row.decoder_input_ids,
-                row.pooling_mask,
-            ): row.outputs
-            for row in vector.rows
+            _key([getattr(row, name) for name in self._names]): row.outputs for row in vector.rows
         }
         self._closed = False
 
@@ -230,17 +237,14 @@ class VectorSession(Session):
             for spec in self._per_row
         }
         given = []
-        for index, mask in enumerate(flat["attention_mask"]):
-            size = int(mask.sum())
-            assert (mask[:size] == 1).all()
-            ids = flat["input_ids"][index, :size]
-            other = (  # an answer is never padded: all begin with one token
-                flat["decoder_input_ids"][index]
-                if "decoder_input_ids" in flat
-                else flat["token_type_ids"][index, :size]
-            )
-            pooling = flat["pooling_mask"][index, :size] if "pooling_mask" in flat else None
-            given.append(self._known[_key(ids, other, pooling)])
+        for index in range(len(flat["attention_mask"])):
+            parts = []
+            for name in self._names:
+                mask = flat[_MASKS.get(name, "attention_mask")][index]
+                size = int(mask.sum())
+                assert (mask[:size] == 1).all()
+                parts.append(flat[name][index, :size])
+            given.append(self._known[_key(parts)])
         size = feeds["input_ids"].shape[-1]
         return {spec.name: self._gather(spec, given, size) for spec in self.outputs}
 
@@ -317,13 +321,13 @@ def open_vector(
     return pipeline
 
 
-def _key(*parts: NDArray[np.int64] | None) -> tuple[bytes | None, ...]:
+def _key(parts: Sequence[NDArray[np.int64] | None]) -> tuple[bytes | None, ...]:
     return tuple(None if part is None else part.tobytes() for part in parts)
 
 
 def _last_axis(vector: Vector, name: str) -> int:
     """Size of an output's last axis; 1 where the vector has no number of it."""
-    arrays = [row.outputs[name] for row in vector.rows]
+    arrays = [row.outputs[name] for row in vector.rows if name in row.outputs]
     return next((array.shape[-1] for array in arrays if array.size), 1)
 
 

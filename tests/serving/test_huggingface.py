@@ -17,11 +17,10 @@ from bert_export.serving.application import build
 from bert_export.serving.limits import Limits
 from bert_export.serving.metrics import Metrics
 from bert_export.serving.models import Model
-from bert_export.tasks import find_task
+from bert_export.tasks import TASKS, find_task
 from tests.runtime.test_vectors import assert_same
 from tests.runtime.vectors import open_vector, read_vectors
 from tests.serving.conftest import ask
-from tests.support import ONE_GRAPH
 
 LIMITS = Limits(items=1000, tokens=1_000_000)
 
@@ -38,7 +37,7 @@ class OpenModel(Model):
         self._batcher: Batcher | None = pipeline.batcher(observer=self.metrics)
 
 
-@pytest.mark.parametrize("task", ONE_GRAPH)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_call_answers_as_recorded(task: str) -> None:
     for vector in read_vectors(task):
         rows: list[Any] = []

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from bert_export.errors import InputError, shown
+from bert_export.errors import InputError, shown, suggestion
 from bert_export.runtime.checks import (
     check_flag,
     check_number,
@@ -19,15 +19,44 @@ from bert_export.runtime.checks import (
     or_default,
 )
 from bert_export.runtime.decoding.generation import Continuation, Decoding, EarlyStopping
-from bert_export.runtime.decoding.sampling import Sampling
+from bert_export.runtime.decoding.sampling import Sampling, added_text, settled_text
 from bert_export.runtime.sessions.cache import Cache
 
-__all__ = ["GenerationParameters", "grow", "read_decoding", "read_ends"]
+__all__ = [
+    "DecodingOptions",
+    "GenerationParameters",
+    "check_streams",
+    "check_streams_one",
+    "grow",
+    "read_decoding",
+    "read_ends",
+    "stream_text",
+]
 
 _MOST_ROWS = 1024
 _ROWS = f"a whole number from 1 to {_MOST_ROWS}"
 
 Result = TypeVar("Result")
+
+
+class DecodingOptions(TypedDict, total=False):
+    """Options of a call that say how tokens are chosen, and how many."""
+
+    max_new_tokens: int | UnsetType
+    min_new_tokens: int | UnsetType
+    max_length: int | None
+    do_sample: bool | UnsetType
+    temperature: float | UnsetType
+    top_k: int | UnsetType
+    top_p: float | UnsetType
+    seed: int | None
+    num_beams: int | UnsetType
+    length_penalty: float | UnsetType
+    early_stopping: EarlyStopping | UnsetType
+    repetition_penalty: float | UnsetType
+    no_repeat_ngram_size: int | UnsetType
+    num_return_sequences: int | UnsetType
+    eos_token_id: int | Sequence[int] | None
 
 
 class GenerationParameters(Protocol):
@@ -196,6 +225,66 @@ def grow(
         starts = np.cumsum(sizes) - sizes
         ids = np.concatenate([each.tokens for each in growing])[:, None]  # (B, 1)
         scores = in_turn(partial(cache.step, ids, mask))  # (B, V)
+
+
+def check_streams(options: Iterable[str], known: Collection[str]) -> None:
+    """Refuse an option that means nothing where a text comes piece by piece.
+
+    Args:
+        options: Names, as they are given.
+        known: Names that mean something.
+
+    Raises:
+        InputError: There is another one.
+    """
+    for name in options:
+        if name not in known:
+            raise InputError(
+                f"option {name} means nothing to stream",
+                expected="an option of generation, such as max_new_tokens",
+                got=name,
+                fix=suggestion(name, known),
+            )
+
+
+def check_streams_one(decoding: Decoding) -> None:
+    """Refuse several texts where one comes piece by piece.
+
+    Raises:
+        InputError: Several are asked for.
+    """
+    if decoding.rows > 1:
+        raise InputError(
+            "stream gives one text",
+            expected="num_beams and num_return_sequences of 1",
+            got=f"{decoding.num_beams} and {decoding.num_return_sequences}",
+        )
+
+
+def stream_text(
+    steps: Iterable[None],
+    growing: Continuation,
+    *,
+    prompt: NDArray[np.int64],
+    begun: str,
+    decode: Callable[[list[int]], str],
+) -> Iterator[str]:
+    """What tokens add to a text, piece by piece; a piece comes once no later token changes it.
+
+    Args:
+        steps: Let the text grow by a token each.
+        growing: The text.
+        prompt: What it grows out of, int64 (S,).
+        begun: What of the prompt's spelling is no part of a piece.
+        decode: Ids to text.
+    """
+    given = ""
+    for _ in steps:
+        ids = [*prompt.tolist(), *growing.answers[0].tolist()]
+        added = added_text(begun, settled_text(decode, ids, done=growing.done))
+        if len(added) > len(given):
+            yield added[len(given) :]
+            given = added
 
 
 def _check_stopping(value: object) -> EarlyStopping:

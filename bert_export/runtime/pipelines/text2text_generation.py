@@ -6,9 +6,10 @@ alone. Texts of like length are answered together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -22,7 +23,15 @@ from bert_export.runtime.decoding.generation import (
     EarlyStopping,
     start_continuations,
 )
-from bert_export.runtime.pipelines.generating import grow, read_decoding, read_ends
+from bert_export.runtime.pipelines.generating import (
+    DecodingOptions,
+    check_streams,
+    check_streams_one,
+    grow,
+    read_decoding,
+    read_ends,
+    stream_text,
+)
 from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
@@ -32,7 +41,12 @@ from bert_export.runtime.sessions.session import Feeds, Outputs, RawFeeds
 from bert_export.tasks.interface import kept_outputs
 from bert_export.tasks.text2text_generation import SUMMARIZATION, TASK, TextToTextPostProcessing
 
-__all__ = ["SummarizationPipeline", "TextToTextPipeline", "TextToTextSettings"]
+__all__ = [
+    "SummarizationPipeline",
+    "TextToTextOptions",
+    "TextToTextPipeline",
+    "TextToTextSettings",
+]
 
 _CACHED = 8
 """How many times the token budget a batch may hold: a step runs one token of each answer, whose
@@ -60,6 +74,13 @@ class TextToTextSettings:
     max_new_tokens: int
     decoding: Decoding
     tokenization: Tokenization
+
+
+class TextToTextOptions(DecodingOptions, total=False):
+    """How a text is answered; see :meth:`TextToTextPipeline.__call__`."""
+
+    min_length: int | None
+    truncation: bool | str | UnsetType
 
 
 class TextToTextPipeline(Pipeline[str, list[Ids], TextToTextSettings]):
@@ -161,13 +182,45 @@ class TextToTextPipeline(Pipeline[str, list[Ids], TextToTextSettings]):
             return [answer for (answer,) in answers]  # as upstream's pipeline
         return answers
 
-    def _settings(self, **options: Any) -> TextToTextSettings:
+    def stream(self, text: str, **options: Unpack[TextToTextOptions]) -> Iterator[str]:
+        """Answer one text piece by piece.
+
+        Args:
+            text: What is answered.
+            options: As a call's, but for ``num_beams`` and ``num_return_sequences`` above 1, and
+                ``batch_size``. ``num_beams`` is 1 whatever the bundle says: beams have no first
+                word before they end. Options are checked before the first piece.
+
+        Returns:
+            An iterator of pieces that are not empty. Together they are what a call with
+            ``num_beams=1`` answers. A piece comes once no later token can change it.
+
+        Raises:
+            InputError: As a call, or an option means nothing here.
+        """
+        check_streams(options, TextToTextOptions.__annotations__.keys())
+        given: TextToTextOptions = {"num_beams": 1, "num_return_sequences": 1}
+        given.update(options)
+        settings = self._settings(**given)
+        check_streams_one(settings.decoding)
+        (rows,) = self.encode_items([check_text(text)], settings)
+        start = np.asarray([self._start], dtype=np.int64)
+        (growing,) = start_continuations(start, settings.max_new_tokens, settings.decoding)
+        return stream_text(
+            self._steps(rows, [[growing]], settings),
+            growing,
+            prompt=start,
+            begun="",
+            decode=partial(self.tokenizer.decode, clean_up=False),
+        )
+
+    def _settings(self, **options: Unpack[TextToTextOptions]) -> TextToTextSettings:
         """The options of a call, checked; see :meth:`__call__`."""
         own, positions = self.parameters, self._positions
-        most, whole = options.get("max_new_tokens", UNSET), options.get("max_length")
-        if whole is not None and most is UNSET:
+        most = or_default(options.get("max_new_tokens", UNSET), own.max_new_tokens)
+        whole = options.get("max_length")
+        if whole is not None and options.get("max_new_tokens", UNSET) is UNSET:
             most = check_whole("max_length", whole, least=2) - 1
-        most = or_default(most, own.max_new_tokens)
         least, whole = options.get("min_new_tokens", UNSET), options.get("min_length")
         if whole is not None and least is UNSET:
             least = max(check_whole("min_length", whole, least=0) - 1, 0)
@@ -299,22 +352,33 @@ class TextToTextPipeline(Pipeline[str, list[Ids], TextToTextSettings]):
 
     def _answer_texts(self, rows: Sequence[Row], settings: TextToTextSettings) -> list[list[Ids]]:
         """The new tokens of each answer, int64 (N,), with the token that ended it."""
-        length = self._padded_length(max(map(len, rows)))
-        text = pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length)
         start = np.asarray([self._start], dtype=np.int64)
-        most = settings.max_new_tokens
         of_texts: list[list[Continuation]] = [
-            start_continuations(start, most, settings.decoding) for _ in rows
+            start_continuations(start, settings.max_new_tokens, settings.decoding) for _ in rows
         ]
-        cache = self.in_turn(
-            lambda: open_text_cache(
-                self._session, text["input_ids"], text["attention_mask"], 1 + most
-            )
-        )
-        ids = np.tile(start, (len(rows), 1))  # (B, 1)
-        for _ in grow(cache, ids, np.ones_like(ids), of_texts, in_turn=self.in_turn):
+        for _ in self._steps(rows, of_texts, settings):
             pass
         return [[answer for each in own for answer in each.answers] for own in of_texts]
+
+    def _steps(
+        self,
+        rows: Sequence[Row],
+        of_texts: Sequence[Sequence[Continuation]],
+        settings: TextToTextSettings,
+    ) -> Iterator[None]:
+        """Encode texts, and let answers grow by a token each, again and again, until all end."""
+        length = self._padded_length(max(map(len, rows)))
+        text = pad_rows(rows, pad_id=self.tokenizer.pad_id, length=length)
+        cache = self.in_turn(
+            lambda: open_text_cache(
+                self._session,
+                text["input_ids"],
+                text["attention_mask"],
+                1 + settings.max_new_tokens,
+            )
+        )
+        ids = np.full((len(rows), 1), self._start, dtype=np.int64)  # (B, 1)
+        yield from grow(cache, ids, np.ones_like(ids), of_texts, in_turn=self.in_turn)
 
 
 class SummarizationPipeline(TextToTextPipeline):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from bert_export.errors import InputError, suggestion
+from bert_export.errors import InputError
 from bert_export.runtime.batching import Row, run_in_batches
 from bert_export.runtime.checks import (
     check_flag,
@@ -29,8 +29,16 @@ from bert_export.runtime.decoding.generation import (
     EarlyStopping,
     start_continuations,
 )
-from bert_export.runtime.decoding.sampling import added_text, settled_text
-from bert_export.runtime.pipelines.generating import grow, read_decoding, read_ends
+from bert_export.runtime.decoding.sampling import added_text
+from bert_export.runtime.pipelines.generating import (
+    DecodingOptions,
+    check_streams,
+    check_streams_one,
+    grow,
+    read_decoding,
+    read_ends,
+    stream_text,
+)
 from bert_export.runtime.pipelines.inputs import check_text, field, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.pipelines.texts import CUT, Tokenization, encode_texts
@@ -72,24 +80,9 @@ class TextGenerationSettings:
     tokenization: Tokenization
 
 
-class GenerationOptions(TypedDict, total=False):
+class GenerationOptions(DecodingOptions, total=False):
     """How a text is continued; see :meth:`TextGenerationPipeline.__call__`."""
 
-    max_new_tokens: int | UnsetType
-    min_new_tokens: int | UnsetType
-    max_length: int | None
-    do_sample: bool | UnsetType
-    temperature: float | UnsetType
-    top_k: int | UnsetType
-    top_p: float | UnsetType
-    seed: int | None
-    num_beams: int | UnsetType
-    length_penalty: float | UnsetType
-    early_stopping: EarlyStopping | UnsetType
-    repetition_penalty: float | UnsetType
-    no_repeat_ngram_size: int | UnsetType
-    num_return_sequences: int | UnsetType
-    eos_token_id: int | Sequence[int] | None
     return_full_text: bool | UnsetType
 
 
@@ -199,26 +192,20 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
         Raises:
             InputError: As a call, or an option means nothing here.
         """
-        for name in options:
-            if name not in GenerationOptions.__annotations__ or name == "return_full_text":
-                raise InputError(
-                    f"option {name} means nothing to stream",
-                    expected="an option of generation, such as max_new_tokens",
-                    got=name,
-                    fix=suggestion(name, GenerationOptions.__annotations__),
-                )
+        check_streams(options, GenerationOptions.__annotations__.keys() - {"return_full_text"})
         settings = self._settings(**options)
-        if settings.decoding.rows > 1:
-            raise InputError(
-                "stream gives one text",
-                expected="num_beams and num_return_sequences of 1",
-                got=f"{settings.decoding.num_beams} and {settings.decoding.num_return_sequences}",
-            )
+        check_streams_one(settings.decoding)
         ((row,),) = self.encode_items([check_text(text)], settings)
         prompt = row.input_ids
         room = self._longest(len(prompt), settings) - len(prompt)
         (growing,) = start_continuations(prompt, room, settings.decoding)
-        return self._pieces(prompt, growing, settings)
+        return stream_text(
+            self._steps([prompt], [[growing]], settings),
+            growing,
+            prompt=prompt,
+            begun=self.tokenizer.decode(prompt.tolist()),
+            decode=self.tokenizer.decode,
+        )
 
     def continue_ids(
         self, prompts: Sequence[NDArray[np.int64]], tokens: int
@@ -237,18 +224,6 @@ class TextGenerationPipeline(Pipeline[str, list[NDArray[np.int64]], TextGenerati
             defaults, max_new_tokens=tokens, max_length=None, decoding=Decoding(ends=())
         )
         return [answers[0] for answers in self._continue_prompts(prompts, settings)]
-
-    def _pieces(
-        self, prompt: NDArray[np.int64], growing: Continuation, settings: TextGenerationSettings
-    ) -> Iterator[str]:
-        """What is added to a prompt, piece by piece."""
-        begun, given = self.tokenizer.decode(prompt.tolist()), ""
-        for _ in self._steps([prompt], [[growing]], settings):
-            ids = [*prompt.tolist(), *growing.answers[0].tolist()]
-            added = added_text(begun, settled_text(self.tokenizer.decode, ids, done=growing.done))
-            if len(added) > len(given):
-                yield added[len(given) :]
-                given = added
 
     def _settings(self, **options: Unpack[GenerationOptions]) -> TextGenerationSettings:
         """The options of a call, checked; see :meth:`__call__`."""

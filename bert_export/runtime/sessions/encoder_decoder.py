@@ -7,6 +7,7 @@ that grow token by token open a cache instead, for which a text is encoded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -28,7 +29,18 @@ from bert_export.runtime.sessions.session import (
 )
 from bert_export.tasks.interface import decoder_name
 
-__all__ = ["EncoderDecoderSession", "open_halves", "open_text_cache"]
+__all__ = ["EncoderDecoderSession", "joined_interface", "open_halves", "open_text_cache"]
+
+Specs = tuple[TensorSpec, ...]
+
+
+class _Graph(Protocol):
+    """A session, or a graph's record."""
+
+    @property
+    def inputs(self) -> Specs: ...
+    @property
+    def outputs(self) -> Specs: ...
 
 
 class EncoderDecoderSession(Session):
@@ -45,19 +57,8 @@ class EncoderDecoderSession(Session):
     def __init__(self, encoder: Session, decoder: Session) -> None:
         self._encoder, self._decoder = encoder, decoder
         self.row_multiple = encoder.row_multiple if isinstance(encoder, PaddingSession) else 1
-        held = {decoder_name(spec.name) for spec in (*encoder.inputs, *encoder.outputs)} - {
-            "input_ids"
-        }
-        self._names = {  # by the decoder's name of an input, the head's
-            spec.name: spec.name
-            if spec.name.startswith("past_key_values.")
-            else f"decoder_{spec.name}"
-            for spec in decoder.inputs
-            if spec.name not in held
-        }
-        own = [spec for spec in decoder.inputs if spec.name in self._names]
-        self.inputs = (*encoder.inputs, *(_renamed(spec, self._names[spec.name]) for spec in own))
-        self.outputs = (*decoder.outputs, *encoder.outputs)
+        self._names = _own_names(encoder, decoder)
+        self.inputs, self.outputs = _joined(encoder, decoder)
         self._check_feeds = FeedsCheck(self.inputs)
 
     @property
@@ -88,6 +89,17 @@ class EncoderDecoderSession(Session):
         """Free both engines."""
         self._encoder.close()
         self._decoder.close()
+
+
+def joined_interface(record: GraphRecord) -> tuple[Specs, Specs]:
+    """The inputs and outputs of the session over a graph, or over both of an encoder-decoder.
+
+    Args:
+        record: Of the graph.
+    """
+    if record.encoder is None:
+        return record.inputs, record.outputs
+    return _joined(record.encoder, record)
 
 
 def open_halves(record: GraphRecord, open_graph: Callable[[GraphRecord], Session]) -> Session:
@@ -150,6 +162,23 @@ class _Whole(Cache):
         self._text.select(rows)
         if self._ids is not None:
             self._ids = self._ids[rows, first:]
+
+
+def _own_names(encoder: _Graph, decoder: _Graph) -> dict[str, str]:
+    """The head's names of the decoder's inputs that are no text's, by the decoder's."""
+    text = {decoder_name(spec.name) for spec in (*encoder.inputs, *encoder.outputs)}
+    return {
+        spec.name: spec.name if spec.name.startswith("past_key_values.") else f"decoder_{spec.name}"
+        for spec in decoder.inputs
+        if spec.name not in text - {"input_ids"}
+    }
+
+
+def _joined(encoder: _Graph, decoder: _Graph) -> tuple[Specs, Specs]:
+    names = _own_names(encoder, decoder)
+    own = [spec for spec in decoder.inputs if spec.name in names]
+    inputs = (*encoder.inputs, *(_renamed(spec, names[spec.name]) for spec in own))
+    return inputs, (*decoder.outputs, *encoder.outputs)
 
 
 def _held(attention_mask: Array, encoded: Mapping[str, Array]) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from scripts.goldens.vectors.recording import case_of, describe_row, items_of
 from scripts.goldens.vectors.texts import LONG, TEXTS
 from scripts.goldens.vectors.vocabulary import WORDS
 
-__all__ = ["GENERATION", "REFUSED", "ending", "record", "rows_of_steps", "wavering"]
+__all__ = ["record"]
 
 _TASK = "text-generation"
 _CASED = {"file": "tokenizer_cased.json", "do_lower_case": False}
@@ -25,7 +25,7 @@ _DECODING = (
 )
 
 
-GENERATION: tuple[tuple[str, dict[str, Any]], ...] = (
+_CHOSEN: tuple[tuple[str, dict[str, Any]], ...] = (
     ("num_beams 3", {"num_beams": 3}),
     ("num_beams 2, both", {"num_beams": 2, "num_return_sequences": 2}),
     ("num_beams 3, two", {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 2.0}),
@@ -49,9 +49,9 @@ GENERATION: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
 )
-"""Options of decoding that both tasks which generate have."""
+"""Options of decoding, with their names."""
 
-REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
+_REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("num_beams 0", {"num_beams": 0}),
     ("num_beams 2000", {"num_beams": 2000}),
     ("more sequences than beams", {"num_beams": 1, "num_return_sequences": 2}),
@@ -62,10 +62,10 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("a word as early_stopping", {"early_stopping": "often"}),
     ("eos_token_id -1", {"eos_token_id": -1}),
 )
-"""Options that both refuse."""
+"""Options that are refused, with their names."""
 
 
-def wavering(ids: Ids, _types: Ids = ()) -> Tensors:
+def _wavering(ids: Ids, _types: Ids = ()) -> Tensors:
     """Logits with few digits, of which a few words stand out, so that texts repeat themselves."""
     logits = drawn(tuple(ids[-2:]), len(WORDS), reach=2.0, decimals=2)
     for word in ("cat", "sat", "on"):
@@ -73,9 +73,9 @@ def wavering(ids: Ids, _types: Ids = ()) -> Tensors:
     return {"logits": logits}
 
 
-def ending(ids: Ids, types: Ids = ()) -> Tensors:
+def _ending(ids: Ids, types: Ids = ()) -> Tensors:
     """The same, where the end stands out too."""
-    outputs = wavering(ids, types)
+    outputs = _wavering(ids, types)
     outputs["logits"][WORDS.index("[SEP]")] += 2.5
     return outputs
 
@@ -159,23 +159,25 @@ def _calls() -> Iterator[Call]:
     ):
         yield _call(name, "the cat", options=_SAMPLED | sampling)
     yield _call("options of drawing without it", "the cat", options={"top_k": 2, "top_p": 0.5})
-    for name, options in GENERATION:
-        for script in (wavering, ending):
-            yield _call(f"{name}, {script.__name__}", "the cat", 4, script=script, options=options)
+    for name, options in _CHOSEN:
+        for script in (_wavering, _ending):
+            yield _call(
+                f"{name}, {script.__name__[1:]}", "the cat", 4, script=script, options=options
+            )
     ended_by = {"eos_token_id": [WORDS.index("sat"), WORDS.index("[SEP]")]}
-    yield _call("eos_token_id of several", "a dog", 5, script=wavering, options=ended_by)
-    yield _call("beams and ends", "a dog", 4, script=ending, options=ended_by | {"num_beams": 2})
-    yield _call("max_length alone", "the cat", None, script=wavering, options={"max_length": 6})
-    yield _call("max_length sooner", "the cat", 9, script=wavering, options={"max_length": 5})
-    yield _call("max_new_tokens sooner", "the cat", 1, script=wavering, options={"max_length": 9})
+    yield _call("eos_token_id of several", "a dog", 5, script=_wavering, options=ended_by)
+    yield _call("beams and ends", "a dog", 4, script=_ending, options=ended_by | {"num_beams": 2})
+    yield _call("max_length alone", "the cat", None, script=_wavering, options={"max_length": 6})
+    yield _call("max_length sooner", "the cat", 9, script=_wavering, options={"max_length": 5})
+    yield _call("max_new_tokens sooner", "the cat", 1, script=_wavering, options={"max_length": 9})
     yield _call(
         "a list with beams",
         ["the cat", "it", "a dog sat on the mat"],
         3,
-        script=ending,
+        script=_ending,
         options={"num_beams": 2, "num_return_sequences": 2, "return_full_text": False},
     )
-    for name, options in (*REFUSED, ("a max_length of the prompt", {"max_length": 3})):
+    for name, options in (*_REFUSED, ("a max_length of the prompt", {"max_length": 3})):
         yield _call(f"refused: {name}", "the cat", options=options, fails=True)
     for name, value, options in (
         ("a prompt that is too long", LONG, {}),
@@ -205,14 +207,14 @@ def _record(call: Call) -> dict[str, Any]:
         tokenizer, graph = open_tokenizer(call), Graph(call)
         pipeline = open_pipeline(_TASK, call, graph, tokenizer)
         answers.append(_continue(pipeline, text, call.options))
-        for step, (ids, types, own) in enumerate(rows_of_steps(graph)):
+        for step, (ids, types, own) in enumerate(_rows_of_steps(graph)):
             row = {"item": index, "input_ids": ids, "token_type_ids": types}
             rows.append(row if step else describe_row(index, tokenizer.made[0], len(ids)))
             outputs.append(own)
     return case_of(call, rows, outputs, answers if isinstance(call.input, list) else answers[0])
 
 
-def rows_of_steps(graph: Graph) -> list[tuple[list[int], list[int], Tensors]]:
+def _rows_of_steps(graph: Graph) -> list[tuple[list[int], list[int], Tensors]]:
     """The rows that a graph saw, each once: beams begin alike."""
     return list({(*ids, -1, *types): (ids, types, own) for ids, types, own in graph.seen}.values())
 

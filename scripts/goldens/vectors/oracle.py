@@ -15,7 +15,14 @@ import torch
 from scripts.goldens.vectors.call import Call, Tensors
 from scripts.goldens.vectors.vocabulary import WORDS, tokenizer_json
 
-__all__ = ["Graph", "open_halves", "open_pipeline", "open_tokenizer", "scripted", "silence"]
+__all__ = [
+    "Graph",
+    "open_pipeline",
+    "open_tokenizer",
+    "open_writing_pipeline",
+    "scripted",
+    "silence",
+]
 
 transformers: Any = import_module("transformers")
 modeling_outputs: Any = import_module("transformers.modeling_outputs")
@@ -177,53 +184,57 @@ def open_pipeline(task: str, call: Call, graph: Graph, tokenizer: Any) -> Any:
     )
 
 
-def open_halves(task: str, call: Call, graph: Graph, tokenizer: Any) -> Any:
-    """The original's pipeline of a task over an encoder-decoder of two BERTs.
+class _Reader(torch.nn.Module):
+    """An encoder whose states are the ids that it was given."""
 
-    Its encoder hands on the ids themselves, and its decoder asks the graph for a text and an answer
-    so far, in the place of ids and types.
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
+        """Ids (B, E) as states (B, E, 1); texts come alone, so that nothing is padded."""
+        states = input_ids[..., None].to(torch.float64)
+        return modeling_outputs.BaseModelOutput(last_hidden_state=states)
+
+
+def open_writing_pipeline(call: Call, graph: Graph, tokenizer: Any) -> Any:
+    """The original's text2text-generation over an encoder-decoder that asks the graph.
+
+    Args:
+        call: For its prefix and the sizes of the config.
+        graph: Asked with the ids of a text and those of what is answered so far.
+        tokenizer: See :func:`open_tokenizer`.
     """
-    sizes = {
-        "vocab_size": len(WORDS),
-        "hidden_size": 4,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 1,
-        "intermediate_size": 4,
-        "max_position_embeddings": call.record["max_length"],
-    }
+    base = transformers.EncoderDecoderModel
 
-    class Encoder(transformers.BertModel):  # type: ignore[misc, name-defined]
-        def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
-            states = input_ids[..., None].float()
-            return modeling_outputs.BaseModelOutput(last_hidden_state=states)
+    def forward(_self: Any, decoder_input_ids: torch.Tensor, encoder_outputs: Any, **_: Any) -> Any:
+        texts = encoder_outputs.last_hidden_state[..., 0].long().tolist()
+        rows = [
+            torch.from_numpy(graph(text, own)["logits"])
+            for text, own in zip(texts, decoder_input_ids.tolist(), strict=True)
+        ]
+        size = decoder_input_ids.size(1)
+        return modeling_outputs.Seq2SeqLMOutput(
+            logits=torch.stack([row.expand(size, -1) for row in rows])
+        )
 
-    class Halves(transformers.EncoderDecoderModel):  # type: ignore[misc, name-defined]
-        def forward(
-            self,
-            attention_mask: torch.Tensor,
-            decoder_input_ids: torch.Tensor,
-            encoder_outputs: Any,
-            **_: Any,
-        ) -> Any:
-            texts = encoder_outputs[0][..., 0].long().tolist()
-            rows = []
-            for text, mask, answer in zip(
-                texts, attention_mask.tolist(), decoder_input_ids.tolist(), strict=True
-            ):
-                logits = graph(text[: sum(mask)], answer)["logits"]
-                rows.append(torch.from_numpy(logits).expand(len(answer), -1))
-            return modeling_outputs.Seq2SeqLMOutput(logits=torch.stack(rows))
-
-    config = transformers.BertConfig(**sizes, use_cache=False)
-    decoder = transformers.BertConfig(**sizes, is_decoder=True, add_cross_attention=True)
-    model = Halves(encoder=Encoder(config), decoder=transformers.BertLMHeadModel(decoder)).eval()
-    fields = {name: own for name, own in call.postprocessing.items() if name != "prefix"}
-    model.generation_config = transformers.GenerationConfig(
-        **fields | {"eos_token_id": fields["eos_token_id"] or None},
-        pad_token_id=WORDS.index("[PAD]"),
-        use_cache=False,
+    half = transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=call.record["max_length"],
     )
-    pipeline = transformers.pipeline(task, model=model, tokenizer=tokenizer, device="cpu")
-    # The pipeline's own defaults would take the place of the config's.
-    pipeline.generation_config = model.generation_config
+    config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(half, half)
+    parts = {
+        "forward": forward,
+        "get_encoder": lambda self: self.reader,
+        "__module__": base.__module__,
+    }
+    model = type(base.__name__, (base,), parts)(config=config).eval()
+    model.reader = _Reader()
+    model.generation_config = transformers.GenerationConfig(
+        use_cache=False, pad_token_id=WORDS.index("[PAD]")
+    )
+    pipeline = transformers.pipeline(
+        "text2text-generation", model=model, tokenizer=tokenizer, device="cpu"
+    )
+    pipeline.prefix = call.postprocessing.get("prefix")
     return pipeline

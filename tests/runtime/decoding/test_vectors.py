@@ -12,6 +12,7 @@ from tokenizers import decoders
 from bert_export.runtime.decoding.choices import choose
 from bert_export.runtime.decoding.embeddings import finish_vectors
 from bert_export.runtime.decoding.entities import TaggedText, TagTable, decode_entities
+from bert_export.runtime.decoding.generation import Decoding, start_continuations
 from bert_export.runtime.decoding.labels import (
     choose_activation,
     find_entailment,
@@ -25,6 +26,7 @@ from bert_export.runtime.decoding.masks import find_candidates
 from bert_export.runtime.decoding.sampling import Sampling, draw_token, filter_logits
 from bert_export.runtime.decoding.spans import decode_answers, decode_squad_v2, read_window
 from bert_export.tasks.question_answering import QuestionAnsweringPostProcessing
+from bert_export.tasks.text2text_generation import TextToTextPostProcessing
 from bert_export.tasks.text_classification import TextClassificationPostProcessing
 from bert_export.tasks.token_classification import TokenClassificationPostProcessing
 from tests.runtime.test_vectors import assert_same
@@ -253,3 +255,51 @@ def test_next_tokens_are_those_of_the_original(vector: Vector) -> None:
             else:
                 ended = token == _SEP or len(step.input_ids) + 1 == vector.tokenizer.max_length
                 assert ended or len(steps) == options["max_new_tokens"]
+
+
+def grown(vector: Vector, rows: Rows) -> list[list[int]]:
+    """The tokens of each answer to a text, its first among them, step by step as recorded."""
+    own, options = TextToTextPostProcessing.from_manifest(vector.postprocessing), vector.options
+    scores = {
+        tuple(row.decoder_input_ids.tolist()): row.outputs["logits"]
+        for row in rows
+        if row.decoder_input_ids is not None
+    }
+    start = [_CLS if own.decoder_start_token_id is None else own.decoder_start_token_id]
+    named = Decoding.__dataclass_fields__.keys() - {"ends", "sampling", "min_new_tokens"}
+    given = {name: options.get(name, getattr(own, name)) for name in named}
+    ends = options.get("eos_token_id", own.eos_token_id)
+    drawn = {name: options[name] for name in ("temperature", "top_k", "top_p") if name in options}
+    default = options.get("max_length", 1 + (own.max_new_tokens or 0)) - 1
+    decoding = Decoding(
+        ends=(ends,) if isinstance(ends, int) else tuple(ends),
+        min_new_tokens=options.get("min_new_tokens", max(0, options.get("min_length", 1) - 1)),
+        sampling=Sampling(**drawn) if options.get("do_sample") else None,
+        **given,
+    )
+    most = min(options.get("max_new_tokens", default), vector.tokenizer.max_length - 1)
+    (growing,) = start_continuations(np.array(start), most, decoding)
+    running = [start]
+    while not growing.done:
+        growing.advance(np.stack([scores[tuple(ids)] for ids in running]))
+        running = [
+            [*running[parent if len(running) > 1 else 0], token]
+            for parent, token in zip(growing.parents, growing.tokens.tolist(), strict=True)
+        ]
+    return [[*start, *answer.tolist()] for answer in growing.answers]
+
+
+@pytest.mark.parametrize("vector", answered("text2text-generation"))
+def test_tokens_of_answers_spell_those_of_the_original(vector: Vector) -> None:
+    found = []
+    for index in range(len(items_of(vector))):
+        steps = [row for row in vector.rows if row.item == index and row.tokens is None]
+        spelt = [
+            read_tokenizer(vector.tokenizer).decode(ids, clean_up=False)
+            for ids in grown(vector, steps)
+        ]
+        found.append([{"generated_text": text} for text in spelt])
+    if isinstance(vector.input, str):
+        assert found == [vector.answer]
+    else:
+        assert [own[0] if len(own) == 1 else own for own in found] == vector.answer

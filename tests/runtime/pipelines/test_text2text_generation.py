@@ -20,7 +20,6 @@ from bert_export.exporter import Export
 from bert_export.runtime.pipelines.text2text_generation import TextToTextPipeline
 from bert_export.runtime.sessions.encoder_decoder import EncoderDecoderSession, open_text_cache
 from scripts.goldens.vectors.oracle import silence
-from tests.oracle import save_tiny_halves
 
 TEXTS = [
     "the cat sat on the mat",
@@ -29,43 +28,20 @@ TEXTS = [
     "cat",
     "the dog sat on a mat in new york",
 ]
-TARGETS = ("onnxruntime", "openvino")
-SIZES: dict[str, Any] = {
-    "encoder": {"hidden_size": 24, "num_hidden_layers": 1},
-    "decoder": {"max_position_embeddings": 28, "num_hidden_layers": 2},
-    "generation": {"max_length": 14, "no_repeat_ngram_size": 2, "min_length": 3},
-}
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("halves")
-    save_tiny_halves(folder, **SIZES)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return bert_export.export(
-        model=checkpoint,
-        task="summarization",
-        output=tmp_path_factory.mktemp("bundle") / "fp32",
-        targets=TARGETS,
-    )
-
-
-@pytest.fixture(scope="module")
-def pipeline(exported: Export) -> Iterator[TextToTextPipeline]:
-    with bert_export.load(exported.path, threads=1) as opened:
+def pipeline(halves_export: Export) -> Iterator[TextToTextPipeline]:
+    with bert_export.load(halves_export.path, threads=1) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def original(checkpoint: Path) -> Callable[..., Any]:
+def original(tiny_halves: Path) -> Callable[..., Any]:
     model = transformers.EncoderDecoderModel.from_pretrained(
-        checkpoint, attn_implementation="eager"
+        tiny_halves, attn_implementation="eager"
     )
-    tokenizer = transformers.BertTokenizerFast.from_pretrained(checkpoint)
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(tiny_halves)
 
     def ask(task: str, inputs: Any, **options: Any) -> Any:
         with silence():
@@ -97,9 +73,9 @@ def test_answers_are_the_originals(
         assert [*pipeline(iter(TEXTS[:2]))] == [[answer] for answer in expected[:2]]
 
 
-def test_openvino_answers_alike(exported: Export, original: Callable[..., Any]) -> None:
+def test_openvino_answers_alike(halves_export: Export, original: Callable[..., Any]) -> None:
     options = {"num_beams": 3, "num_return_sequences": 2}
-    with bert_export.load(exported.path, target="openvino", threads=1) as pipeline:
+    with bert_export.load(halves_export.path, target="openvino", threads=1) as pipeline:
         assert pipeline(TEXTS, **options) == original("summarization", TEXTS, **options)
         own = np.full((1, 29), 7, np.int64)
         feeds = {"input_ids": own[:, :5], "attention_mask": np.ones((1, 5), np.int64)}
@@ -109,22 +85,24 @@ def test_openvino_answers_alike(exported: Export, original: Callable[..., Any]) 
             )
 
 
-def test_the_other_name_gives_the_other_key(exported: Export, original: Callable[..., Any]) -> None:
-    assert read_manifest(exported.path).task == "summarization"
-    with bert_export.load(exported.path, task="text2text-generation") as pipeline:
+def test_the_other_name_gives_the_other_key(
+    halves_export: Export, original: Callable[..., Any]
+) -> None:
+    assert read_manifest(halves_export.path).task == "summarization"
+    with bert_export.load(halves_export.path, task="text2text-generation") as pipeline:
         assert pipeline(TEXTS[1]) == original("text2text-generation", TEXTS[1])
         assert pipeline.ask({"text": TEXTS[1], "summary": "dogs"}) == pipeline(TEXTS[1])
     with pytest.raises(TaskError, match="text-generation does not fit the bundle"):
-        bert_export.load(exported.path, task="text-generation")
+        bert_export.load(halves_export.path, task="text-generation")
 
 
 def test_every_step_scores_as_the_original_and_a_text_is_encoded_once(
-    pipeline: TextToTextPipeline, checkpoint: Path
+    pipeline: TextToTextPipeline, tiny_halves: Path
 ) -> None:
     model = transformers.EncoderDecoderModel.from_pretrained(
-        checkpoint, attn_implementation="eager"
+        tiny_halves, attn_implementation="eager"
     )
-    tokenizer = transformers.BertTokenizerFast.from_pretrained(checkpoint)
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(tiny_halves)
     text = tokenizer(TEXTS, padding=True, return_tensors="pt")
     own = torch.randint(5, 90, (len(TEXTS), 12), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
@@ -172,6 +150,35 @@ def test_drawn_answers_are_repeatable(pipeline: TextToTextPipeline) -> None:
     several = pipeline(TEXTS, **options)
     assert [len(answers) for answers in several] == [3] * len(TEXTS)
     assert pipeline(TEXTS[2], **options) == several[2]
+
+
+@pytest.mark.parametrize("text", TEXTS[:3])
+def test_pieces_make_the_answer(pipeline: TextToTextPipeline, text: str) -> None:
+    options: dict[str, Any] = {"min_new_tokens": 11, "max_new_tokens": 12}
+    pieces = list(pipeline.stream(text, **options))
+    (answer,) = pipeline(text, num_beams=1, **options)
+    assert "".join(pieces) == answer["summary_text"]
+    assert all(pieces)
+    assert len(pieces) > 3
+    drawn: dict[str, Any] = {"do_sample": True, "seed": 5, "max_length": 9, "truncation": True}
+    (answer,) = pipeline(text, num_beams=1, **drawn)
+    assert "".join(pipeline.stream(text, **drawn)) == answer["summary_text"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 2}, "stream gives one text"),
+        ({"max_new_token": 2}, "max_new_token means nothing to stream.*max_new_tokens"),
+        ({"batch_size": 2}, "batch_size means nothing to stream"),
+        ({"temperature": -1.0}, "temperature is out of range"),
+    ],
+)
+def test_malformed_streams_say_it_at_once(
+    pipeline: TextToTextPipeline, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        pipeline.stream("the cat", **options)
 
 
 def test_long_text_is_refused_or_cut(
@@ -244,8 +251,8 @@ def test_the_raw_graphs_check_what_they_are_given(pipeline: TextToTextPipeline) 
             pipeline.run(wrong)
 
 
-def test_summaries_are_scored_word_by_word(pipeline: TextToTextPipeline, checkpoint: Path) -> None:
-    model = transformers.EncoderDecoderModel.from_pretrained(checkpoint)
+def test_summaries_are_scored_word_by_word(pipeline: TextToTextPipeline, tiny_halves: Path) -> None:
+    model = transformers.EncoderDecoderModel.from_pretrained(tiny_halves)
     pairs = [(text, TEXTS[index - 1]) for index, text in enumerate(TEXTS)] * 4
     rows = tuple({"text": text, "summary": summary} for text, summary in pairs)
     places = tuple(f"line {number}" for number in range(1, len(rows) + 1))
@@ -268,10 +275,10 @@ def test_summaries_are_scored_word_by_word(pipeline: TextToTextPipeline, checkpo
 
 
 def test_int8_agrees_on_both_halves(
-    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_halves: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     done = bert_export.export(
-        model=checkpoint,
+        model=tiny_halves,
         output=tmp_path_factory.mktemp("bundle") / "int8",
         precision="int8",
     )
@@ -298,16 +305,16 @@ def test_int8_agrees_on_both_halves(
         assert [list(answer) for answer in pipeline(TEXTS)] == [["generated_text"]] * len(TEXTS)
 
 
-def test_targets_of_one_graph_are_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
+def test_targets_of_one_graph_are_refused_by_name(tiny_halves: Path, tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="target tensorrt-rtx does not take text2text-generation"):
         bert_export.export(
-            model=checkpoint, output=tmp_path / "out", targets="tensorrt-rtx", precision="fp16"
+            model=tiny_halves, output=tmp_path / "out", targets="tensorrt-rtx", precision="fp16"
         )
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_without_its_encoder_does_not_open(exported: Export, tmp_path: Path) -> None:
-    for path in exported.path.iterdir():
+def test_a_bundle_without_its_encoder_does_not_open(halves_export: Export, tmp_path: Path) -> None:
+    for path in halves_export.path.iterdir():
         if path.name != "onnxruntime-encoder.onnx":
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(BundleError, match=r"onnxruntime-encoder\.onnx"):

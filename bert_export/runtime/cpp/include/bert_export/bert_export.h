@@ -101,9 +101,9 @@ BERT_EXPORT_C_API bert_export_status bert_export_call(const bert_export_pipeline
  * Gives 0 to go on, anything else for no more. context: as the caller gave it. It must not throw. */
 typedef int (*bert_export_receive)(void* context, const char* piece, size_t piece_bytes);
 
-/* Continues one text (text-generation) and hands over what is added to it piece by piece, each when no
- * later token can change it. Together the pieces are what bert_export_call answers with
- * "return_full_text": false.
+/* Continues one text (text-generation) or answers it (text2text-generation, summarization) and hands
+ * over what comes of it piece by piece, each when no later token can change it. Together the pieces
+ * are what bert_export_call answers with one beam, without the prompt.
  *
  * request: as of bert_export_call, with one text as "inputs" and without options that mean nothing
  *   here: several beams or sequences, "return_full_text" and "batch_size".

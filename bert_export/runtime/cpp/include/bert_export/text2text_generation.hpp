@@ -42,6 +42,12 @@ class BERT_EXPORT_API Text2TextGeneration : public Pipeline {
       const std::vector<std::string_view>& texts,
       const Text2TextGenerationOptions& options = {}) const;
 
+  // Answers one text piece by piece, as TextGeneration::stream does; together the pieces are what a
+  // call with num_beams of 1 answers. Beams have no first word before they end: where num_beams is
+  // left out, it is 1 whatever the bundle says.
+  void stream(std::string_view text, const ReceivePiece& receive,
+              const Text2TextGenerationOptions& options = {}) const;
+
  private:
   struct Parts;
   explicit Text2TextGeneration(std::shared_ptr<const Parts> parts);

@@ -352,7 +352,6 @@ void read_generation(const Request& request, std::int64_t vocabulary,
                      GenerationOptions& options) {
   options.max_new_tokens = request.whole<std::size_t>("max_new_tokens", 1);
   options.min_new_tokens = request.whole<std::size_t>("min_new_tokens", 0);
-  options.max_length = request.whole<std::size_t>("max_length", 1);
   options.do_sample = request.flag("do_sample");
   options.temperature = request.number("temperature");
   options.top_k = request.whole<std::size_t>("top_k", 0);
@@ -376,6 +375,7 @@ Request read_continuation(const TextGeneration& pipeline, const Json& json,
                          "early_stopping", "repetition_penalty", "no_repeat_ngram_size",
                          "num_return_sequences", "eos_token_id", "return_full_text", "batch_size"});
   read_generation(request, pipeline.vocab_size(), options);
+  options.max_length = request.whole<std::size_t>("max_length", 1);
   options.return_full_text = request.flag("return_full_text");
   return request;
 }
@@ -396,19 +396,27 @@ std::string answer(const TextGeneration& pipeline, const Json& json) {
                   });
 }
 
-std::string answer(const Text2TextGeneration& pipeline, const Json& json) {
-  const Request request(
+Request read_answering(const Text2TextGeneration& pipeline, const Json& json,
+                       Text2TextGenerationOptions& options) {
+  Request request(
       json, {"inputs", "truncation", "max_new_tokens", "min_new_tokens", "max_length", "min_length",
              "do_sample", "temperature", "top_k", "top_p", "seed", "num_beams", "length_penalty",
              "early_stopping", "repetition_penalty", "no_repeat_ngram_size", "num_return_sequences",
              "eos_token_id", "batch_size"});
-  Text2TextGenerationOptions options;
   read_generation(request, pipeline.vocab_size(), options);
   if (request.is_null("max_new_tokens")) {  // as many as the decoder has positions for
     options.max_new_tokens = std::numeric_limits<std::size_t>::max();
   }
-  options.min_length = request.whole<std::size_t>("min_length", 0);
+  // Bounds on lengths matter where there are none on new tokens.
+  if (!options.max_new_tokens) options.max_length = request.whole<std::size_t>("max_length", 2);
+  if (!options.min_new_tokens) options.min_length = request.whole<std::size_t>("min_length", 0);
   options.truncation = request.truncation("truncation");
+  return request;
+}
+
+std::string answer(const Text2TextGeneration& pipeline, const Json& json) {
+  Text2TextGenerationOptions options;
+  const Request request = read_answering(pipeline, json, options);
   const Items items = request.texts("inputs");
   const auto answers = ask(pipeline, items.single, read_texts(items), options);
   const std::string name =
@@ -482,17 +490,25 @@ std::string call(const AnyPipeline& pipeline, std::string_view request) {
 }
 
 void stream(const AnyPipeline& pipeline, std::string_view request, const ReceivePiece& receive) {
-  const auto* const own = std::get_if<TextGeneration>(&pipeline);
-  if (own == nullptr) {
-    throw TaskError("streaming does not fit the bundle",
-                    {"text-generation",
-                     std::visit([](const auto& other) { return other.task(); }, pipeline)});
-  }
   const Json json = parse(request, "call");
-  TextGenerationOptions options;
-  const Json* const text = read_continuation(*own, json, options).find("inputs");
-  if (text == nullptr) throw InputError("text is of the wrong type", {"a string", "nothing"});
-  own->stream(check_text(*text), receive, options);
+  const auto text_of = [](const Request& call) -> const std::string& {
+    const Json* const text = call.find("inputs");
+    if (text == nullptr) throw InputError("text is of the wrong type", {"a string", "nothing"});
+    return check_text(*text);
+  };
+  if (const auto* const continues = std::get_if<TextGeneration>(&pipeline)) {
+    TextGenerationOptions options;
+    const Request call = read_continuation(*continues, json, options);
+    return continues->stream(text_of(call), receive, options);
+  }
+  if (const auto* const answers = std::get_if<Text2TextGeneration>(&pipeline)) {
+    Text2TextGenerationOptions options;
+    const Request call = read_answering(*answers, json, options);
+    return answers->stream(text_of(call), receive, options);
+  }
+  throw TaskError("streaming does not fit the bundle",
+                  {"text-generation, text2text-generation or summarization",
+                   std::visit([](const auto& other) { return other.task(); }, pipeline)});
 }
 
 OpenOptions read_open_options(std::string_view options) {

@@ -182,4 +182,36 @@ void grow(const Open& session, sessions::Cache& cache, Growth& growth,
   }
 }
 
+void check_streamed(bool given, const char* option) {
+  if (!given) return;
+  throw InputError("option " + std::string(option) + " means nothing to stream",
+                   {"an option of generation, such as max_new_tokens", option});
+}
+
+void check_streams_one(const decoding::Decoding& chosen) {
+  if (chosen.rows() == 1) return;
+  throw InputError("stream gives one text",
+                   {"num_beams and num_return_sequences of 1",
+                    std::to_string(chosen.num_beams) + " and " +
+                        std::to_string(chosen.num_return_sequences)});
+}
+
+void stream_text(const Open& session, sessions::Cache& cache, Growth& growth, const Ids& prompt,
+                 const std::string& begun, const std::function<std::string(const Ids&)>& decode,
+                 const ReceivePiece& receive) {
+  const decoding::Continuation& growing = *growth.of_prompts.front().front();
+  std::size_t given = 0;
+  grow(session, cache, growth, [&] {
+    Ids ids = prompt;
+    const Ids fresh = growing.answers().front();
+    ids.insert(ids.end(), fresh.begin(), fresh.end());
+    const std::string added =
+        decoding::added_text(begun, decoding::settled_text(decode, ids, growing.done()));
+    if (added.size() <= given) return true;
+    const bool wanted = receive(std::string_view(added).substr(given));
+    given = added.size();
+    return wanted;
+  });
+}
+
 }  // namespace bert_export::pipelines

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "bert_export/generation.hpp"
@@ -56,5 +57,17 @@ using Open = std::function<std::shared_ptr<const sessions::Session>()>;
 // called after every token, wants no more. The cache must be empty.
 void grow(const Open& session, sessions::Cache& cache, Growth& growth,
           const std::function<bool()>& stepped = [] { return true; });
+
+// Refuses options that mean nothing, and several texts, where one comes piece by piece. Throw
+// InputError.
+void check_streamed(bool given, const char* option);
+void check_streams_one(const decoding::Decoding& chosen);
+
+// Lets one text grow and hands over what is added to it piece by piece; a piece comes once no later
+// token changes it. `prompt` is what the text grows out of, `begun` what of its spelling is no part
+// of a piece.
+void stream_text(const Open& session, sessions::Cache& cache, Growth& growth, const Ids& prompt,
+                 const std::string& begun, const std::function<std::string(const Ids&)>& decode,
+                 const ReceivePiece& receive);
 
 }  // namespace bert_export::pipelines

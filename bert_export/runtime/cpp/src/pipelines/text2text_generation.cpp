@@ -72,27 +72,34 @@ struct Text2TextGeneration::Parts {
     return chosen;
   }
 
-  // The texts of a batch, encoded, and answers to them that have not grown yet.
-  std::vector<std::vector<Ids>> answer_texts(const std::vector<const Row*>& rows,
-                                             const Settings& chosen) const {
+  // The empty cache of answers to texts, which are encoded here.
+  std::unique_ptr<sessions::Cache> encode_texts(const std::vector<const Row*>& rows) const {
     std::size_t longest = 0;
     for (const Row* const row : rows) longest = std::max(longest, row->encoded.size());
     const std::int64_t pad_id = bundle.tokenizer().pad_id();
     const std::shared_ptr<const sessions::Session> session = bundle.session();
     const auto& halves = dynamic_cast<const sessions::EncoderDecoderSession&>(*session);
-    const std::unique_ptr<sessions::Cache> cache = sessions::open_cache(
+    return sessions::open_cache(
         bundle.graph(), pad_id,
         halves.encode(pipelines::pad_rows(rows, pad_id, bundle.padded_length(longest),
                                           bundle.graph().encoder->inputs, std::nullopt)));
+  }
+
+  // Answers to so many texts that have not grown yet.
+  Growth start(std::size_t texts, const Settings& chosen) const {
     Growth growth;
-    growth.ids.assign(rows.size(), {start_id});
-    growth.mask.assign(rows.size(), {1});
-    for (std::size_t row = 0; row < rows.size(); ++row) {
+    growth.ids.assign(texts, {start_id});
+    growth.mask.assign(texts, {1});
+    for (std::size_t text = 0; text < texts; ++text) {
       growth.of_prompts.push_back(
           decoding::start_continuations({start_id}, chosen.max_new_tokens, chosen.decoding));
     }
-    pipelines::grow([&] { return bundle.session(); }, *cache, growth);
-    return growth.answers();
+    return growth;
+  }
+
+  Row encode(std::string_view text, const Settings& chosen) const {
+    const std::string whole = prefix + std::string(text);
+    return pipelines::encode_text(bundle.tokenizer(), whole, chosen.encoding);
   }
 
   std::vector<std::vector<Ids>> complete(const std::vector<const Row*>& rows,
@@ -109,7 +116,9 @@ struct Text2TextGeneration::Parts {
         [&](const std::vector<std::size_t>& batch) {
           std::vector<const Row*> texts;
           for (const std::size_t index : batch) texts.push_back(rows[index]);
-          std::vector<std::vector<Ids>> found = answer_texts(texts, chosen);
+          Growth growth = start(texts.size(), chosen);
+          pipelines::grow([&] { return bundle.session(); }, *encode_texts(texts), growth);
+          std::vector<std::vector<Ids>> found = growth.answers();
           for (std::size_t place = 0; place < batch.size(); ++place) {
             answers[batch[place]] = std::move(found[place]);
           }
@@ -124,11 +133,7 @@ struct Text2TextGeneration::Parts {
     const Settings chosen = settings(options);
     return pipelines::complete_items(
         bundle, texts.size(), several,
-        [&](std::size_t item) {
-          const std::string whole = prefix + std::string(texts[item]);
-          return std::vector<Row>{
-              pipelines::encode_text(bundle.tokenizer(), whole, chosen.encoding)};
-        },
+        [&](std::size_t item) { return std::vector<Row>{encode(texts[item], chosen)}; },
         [&](const std::vector<const Row*>& rows) {
           return complete(rows, chosen, options.batch_size);
         },
@@ -137,10 +142,25 @@ struct Text2TextGeneration::Parts {
           for (const Ids& added : kept.front()) {
             Ids ids{start_id};
             ids.insert(ids.end(), added.begin(), added.end());
-            spelled.push_back(bundle.tokenizer().decode(ids, true, false));
+            spelled.push_back(spell(ids));
           }
           return spelled;
         });
+  }
+
+  std::string spell(const Ids& ids) const { return bundle.tokenizer().decode(ids, true, false); }
+
+  void stream(std::string_view text, const ReceivePiece& receive,
+              Text2TextGenerationOptions options) const {
+    pipelines::check_streamed(options.batch_size.has_value(), "batch_size");
+    options.num_beams = options.num_beams.value_or(1);
+    options.num_return_sequences = options.num_return_sequences.value_or(1);
+    const Settings chosen = settings(options);
+    pipelines::check_streams_one(chosen.decoding);
+    const Row row = encode(text, chosen);
+    Growth growth = start(1, chosen);
+    pipelines::stream_text([&] { return bundle.session(); }, *encode_texts({&row}), growth,
+                           {start_id}, "", [&](const Ids& ids) { return spell(ids); }, receive);
   }
 
   pipelines::OpenedBundle bundle;
@@ -171,6 +191,11 @@ std::vector<std::string> Text2TextGeneration::operator()(
 std::vector<std::vector<std::string>> Text2TextGeneration::operator()(
     const std::vector<std::string_view>& items, const Text2TextGenerationOptions& options) const {
   return parts_->answer(items, options, true);
+}
+
+void Text2TextGeneration::stream(std::string_view text, const ReceivePiece& receive,
+                                 const Text2TextGenerationOptions& options) const {
+  parts_->stream(text, receive, options);
 }
 
 }  // namespace bert_export

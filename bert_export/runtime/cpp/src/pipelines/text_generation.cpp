@@ -5,7 +5,6 @@
 #include "decoding/sampling.hpp"
 #include "pipelines/answering.hpp"
 #include "pipelines/generating.hpp"
-#include "text/printing.hpp"
 
 namespace bert_export {
 
@@ -14,17 +13,6 @@ using pipelines::Ids;
 using pipelines::OpenedBundle;
 using pipelines::Parameters;
 using pipelines::Row;
-
-namespace {
-
-// An option that has no meaning where a text is streamed.
-void refuse_streamed(bool given, const char* name) {
-  if (!given) return;
-  throw InputError("option " + std::string(name) + " means nothing to stream",
-                   {"an option of generation, such as max_new_tokens", name});
-}
-
-}  // namespace
 
 struct TextGeneration::Parts {
   struct Settings {
@@ -158,34 +146,16 @@ struct TextGeneration::Parts {
 
   void stream(std::string_view text, const ReceivePiece& receive,
               const TextGenerationOptions& options) const {
-    refuse_streamed(options.return_full_text.has_value(), "return_full_text");
-    refuse_streamed(options.batch_size.has_value(), "batch_size");
+    pipelines::check_streamed(options.return_full_text.has_value(), "return_full_text");
+    pipelines::check_streamed(options.batch_size.has_value(), "batch_size");
     const Settings chosen = settings(options);
-    if (chosen.decoding.rows() > 1) {
-      throw InputError("stream gives one text",
-                       {"num_beams and num_return_sequences of 1",
-                        std::to_string(chosen.decoding.num_beams) + " and " +
-                            std::to_string(chosen.decoding.num_return_sequences)});
-    }
+    pipelines::check_streams_one(chosen.decoding);
     const Row row = encode(text);
     const Ids& prompt = row.encoded.ids;
-    const std::string begun = spell(prompt, {});
     Growth growth = start({&row}, chosen);
-    const decoding::Continuation& growing = *growth.of_prompts.front().front();
-    std::size_t given = 0;
-    const auto decode = [&](const Ids& ids) { return bundle.tokenizer().decode(ids); };
-    const auto stepped = [&] {
-      Ids ids = prompt;
-      const Ids fresh = growing.answers().front();
-      ids.insert(ids.end(), fresh.begin(), fresh.end());
-      const std::string added =
-          decoding::added_text(begun, decoding::settled_text(decode, ids, growing.done()));
-      if (added.size() <= given) return true;
-      const bool wanted = receive(std::string_view(added).substr(given));
-      given = added.size();
-      return wanted;
-    };
-    pipelines::grow([&] { return bundle.session(); }, *open_cache(), growth, stepped);
+    pipelines::stream_text([&] { return bundle.session(); }, *open_cache(), growth, prompt,
+                           spell(prompt, {}), [&](const Ids& ids) { return spell(ids, {}); },
+                           receive);
   }
 
   OpenedBundle bundle;
