@@ -30,6 +30,7 @@ from bert_export.errors import (
 from bert_export.runtime.batching import TOKEN_BUDGET, Advance, Row
 from bert_export.runtime.checks import check_whole
 from bert_export.runtime.closing import Closing
+from bert_export.runtime.on_demand import make_all
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Outputs, RawFeeds
 
@@ -135,6 +136,7 @@ class Batcher(Closing):
         self._kind = type(
             f"Batched{type(pipeline).__name__}", (_BatchedPipeline, type(pipeline)), {}
         )
+        make_all(pipeline)  # a call gets a copy of its attributes
         self._closed = False
         self._start()
         _batchers.add(self)

@@ -9,12 +9,12 @@ by several threads of the ``tokenizers`` library; a process that forks afterward
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
+from typing import TypeAlias, TypeGuard, TypeVar, cast
 
 import tokenizers
 from tokenizers import AddedToken, Encoding
@@ -28,6 +28,7 @@ from bert_export.runtime.decoding.encoded import Encoded
 from bert_export.runtime.long_texts import Prepared, shorten, splits_at_spaces
 from bert_export.runtime.lost_windows import refuse_lost_windows
 from bert_export.runtime.native import NativeTagger, NativeTokenizer, open_native
+from bert_export.runtime.on_demand import on_demand
 from bert_export.tasks.postprocessing import Truncation
 
 __all__ = ["Text", "Tokenizer"]
@@ -641,25 +642,6 @@ class Tokenizer:
         return encodings
 
 
-class _Field:
-    """A field that is read when it is asked for, and then kept in the instance.
-
-    As :class:`functools.cached_property`, which takes a lock in Python 3.11 that costs more than
-    what is read. Two threads at worst read twice.
-    """
-
-    def __init__(self, read: Callable[[Any], Any]) -> None:
-        self._read, self._name = read, read.__name__
-
-    def __get__(self, instance: Any, _: type) -> Any:
-        value = instance.__dict__[self._name] = self._read(instance)
-        return value
-
-
-def _on_demand(read: Callable[[Any], Value]) -> Value:
-    return cast("Value", _Field(read))
-
-
 class _LibraryEncoding(Encoded):
     """An encoding of the ``tokenizers`` library, whose fields are read when they are asked for.
 
@@ -677,7 +659,7 @@ class _LibraryEncoding(Encoded):
         own["ids"] = encoding.ids
         own["type_ids"] = encoding.type_ids if reading.token_types else [0] * len(encoding)
 
-    @_on_demand
+    @on_demand
     def tokens(self) -> Sequence[str]:
         added = self._reading.added
         return [
@@ -685,23 +667,23 @@ class _LibraryEncoding(Encoded):
             for index, token in zip(self.ids, self._encoding.tokens, strict=True)
         ]
 
-    @_on_demand
+    @on_demand
     def offsets(self) -> Sequence[tuple[int, int]]:
         return self._encoding.offsets  # type: ignore[no-any-return]
 
-    @_on_demand
+    @on_demand
     def word_ids(self) -> Sequence[int | None]:
         return self._encoding.word_ids  # type: ignore[no-any-return]
 
-    @_on_demand
+    @on_demand
     def sequence_ids(self) -> Sequence[int | None]:
         return self._encoding.sequence_ids  # type: ignore[no-any-return]
 
-    @_on_demand
+    @on_demand
     def special_tokens_mask(self) -> Sequence[int]:
         return self._encoding.special_tokens_mask  # type: ignore[no-any-return]
 
-    @_on_demand
+    @on_demand
     def overflowing(self) -> Sequence[Encoded]:
         return tuple(
             _LibraryEncoding(window, self._reading) for window in self._encoding.overflowing

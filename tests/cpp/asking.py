@@ -19,7 +19,7 @@ from tokenizers import Tokenizer as Backend
 from bert_export.bundle import TokenizerRecord
 from bert_export.runtime.decoding.encoded import Encoded
 
-__all__ = ["Request", "answers", "aspects", "differences"]
+__all__ = ["Request", "added_texts", "answers", "aspects", "differences"]
 
 Request = Mapping[str, Any]
 
@@ -79,6 +79,7 @@ def differences(
     files[0].write_text(tokenizer, encoding="utf-8")
     files[1].write_bytes(msgspec.json.encode(record))
     own: list[str] = []
+    added = added_texts(backend)
     with tempfile.TemporaryFile() as written:
         with subprocess.Popen(
             [str(build / "compare_rows"), *map(str, files)], stdin=subprocess.PIPE, stdout=written
@@ -87,7 +88,7 @@ def differences(
             for chunk in _chunks(texts, 4096):
                 own += chunk
                 for text, encoding in zip(chunk, backend.encode_batch(chunk), strict=True):
-                    running.stdin.write(_frame(text.encode(), encoding))
+                    running.stdin.write(_frame(text.encode(), encoding, added))
         assert running.returncode == 0
         written.seek(0)
         *found, last = map(msgspec.json.decode, written.read().splitlines())
@@ -101,7 +102,19 @@ def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _frame(text: bytes, row: Encoding) -> bytes:
+def added_texts(backend: Backend) -> dict[int, str]:
+    """Texts of the added tokens by id, as the vocabulary has them.
+
+    An encoding of the library has them as the text spells them; ours has them so.
+    """
+    return {index: token.content for index, token in backend.get_added_tokens_decoder().items()}
+
+
+def _spelled(row: Encoding | Encoded, added: Mapping[int, str]) -> list[str]:
+    return [added.get(index, token) for index, token in zip(row.ids, row.tokens, strict=True)]
+
+
+def _frame(text: bytes, row: Encoding, added: Mapping[int, str]) -> bytes:
     """A text and its row, see ``compare_rows.cpp``."""
     numbers = array("i", row.ids)
     numbers.extend(row.type_ids)
@@ -109,13 +122,17 @@ def _frame(text: bytes, row: Encoding) -> bytes:
     for owners in (row.word_ids, row.sequence_ids):
         numbers.extend(-1 if owner is None else owner for owner in owners)
     numbers.extend(row.special_tokens_mask)
-    tokens = "".join(f"{token}\n" for token in row.tokens).encode()
+    tokens = "".join(f"{token}\n" for token in _spelled(row, added)).encode()
     sizes = struct.pack("=III", len(text), len(tokens), len(row.ids))
     return sizes + text + tokens + numbers.tobytes()
 
 
 def aspects(
-    row: Encoding | Encoded, text: str | Sequence[str], *, split: bool = False
+    row: Encoding | Encoded,
+    text: str | Sequence[str],
+    *,
+    split: bool = False,
+    added: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """A row of the library or of the Python package, as the program writes it.
 
@@ -123,13 +140,14 @@ def aspects(
         row: The row.
         text: What was encoded: a text, a pair, or with ``split`` the words of a text.
         split: Whether offsets count in the words.
+        added: Texts of the added tokens, for a row of the library.
     """
     texts = [text] if isinstance(text, str) else text
     offsets = [list(span) for span in row.offsets]
     return {
         "ids": list(row.ids),
         "type_ids": list(row.type_ids),
-        "tokens": list(row.tokens),
+        "tokens": _spelled(row, added or {}),
         "offsets": offsets,
         "byte_offsets": [
             [0, 0] if owner is None else [len(texts[owner][:place].encode()) for place in span]

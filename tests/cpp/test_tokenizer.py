@@ -19,7 +19,7 @@ import tokenizers
 from bert_export.bundle import TokenizerRecord
 from bert_export.errors import BertExportError
 from bert_export.runtime.tokenization import Tokenizer
-from tests.cpp.asking import Request, answers, aspects, differences
+from tests.cpp.asking import Request, added_texts, answers, aspects, differences
 from tests.cpp.nasty import CONFIGURATIONS, configured, nasty_texts, with_added_tokens
 from tests.runtime.test_tokenization import CONFORMANCE
 from tests.support import SHARED_DATA
@@ -62,8 +62,9 @@ def library(tokenizer: str) -> tokenizers.Tokenizer:
 def assert_equal(differ: Differ, tokenizer: str, texts: Iterable[str]) -> None:
     """Every text gives the row that the library gives."""
     backend = library(tokenizer)
+    added = added_texts(backend)
     for text, found in differ(tokenizer, backend, texts):
-        assert found == [aspects(backend.encode(text), text)], ascii(text)
+        assert found == [aspects(backend.encode(text), text, added=added)], ascii(text)
         pytest.fail(f"{text!a} differs, in a way that rows do not show")
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from bert_export.bundle import EngineRecord, Manifest
@@ -33,6 +33,7 @@ from bert_export.runtime.batching import (
 from bert_export.runtime.calls import explains_misuse
 from bert_export.runtime.checks import check_whole, check_whole_or_none
 from bert_export.runtime.closing import Closing
+from bert_export.runtime.on_demand import on_demand
 from bert_export.runtime.pipelines.inputs import DecodeItem, mapping_items, naming_items, read_items
 from bert_export.runtime.sessions.session import (
     BoundedSession,
@@ -185,7 +186,7 @@ class Pipeline(Closing, Generic[Item, Reduced, Settings]):
     def default_settings(self) -> Settings:
         """The settings of a call that names none."""
 
-    @cached_property
+    @on_demand
     def defaults(self) -> Settings:
         """The settings of a call that names none, made once."""
         return self.default_settings()

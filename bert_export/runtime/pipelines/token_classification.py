@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -14,6 +14,7 @@ from bert_export.runtime.batching import Row, row_from_encoding
 from bert_export.runtime.checks import check_flag, check_whole, check_word, or_default
 from bert_export.runtime.decoding.entities import TaggedText, TagTable, decode_entities
 from bert_export.runtime.native import NativeTagger
+from bert_export.runtime.on_demand import on_demand
 from bert_export.runtime.pipelines.inputs import check_text, several, text_items
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import Array, Outputs
@@ -212,16 +213,16 @@ class TokenClassificationPipeline(Pipeline[TaggedText, Array, TokenClassificatio
             own.truncation,
         )
 
-    @cached_property
+    @on_demand
     def _usual_settings(self) -> TokenClassificationSettings:
         """Those of a call that names no option, made once."""
         return self._read_settings(UNSET, None, UNSET)
 
-    @cached_property
+    @on_demand
     def _tags(self) -> TagTable:
         return TagTable.from_labels(self.labels)
 
-    @cached_property
+    @on_demand
     def _native_tagger(self) -> NativeTagger | None:
         return self.tokenizer.native_tagger(self.labels)
 

@@ -1,11 +1,14 @@
 // Does what is measured, and says how much processor time it took:
 //
-//     measure overhead BUNDLE TURNS TEXT   per turn: seconds of a call, and of its graph alone
+//     measure overhead BUNDLE TURNS TEXT ENGINE
+//                                          per turn: seconds of a call, of its graph within it, and
+//                                          of the graph alone; ENGINE is timed_onnxruntime.so
 //     measure first BUNDLE TEXT            opens a bundle and answers once
 //     measure tokenize|embed BUNDLE FILE   per line of standard input: seconds for all lines of FILE
 
+#include <dlfcn.h>
+
 #include <array>
-#include <ctime>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -16,6 +19,7 @@
 #include "bert_export/errors.hpp"
 #include "bert_export/pipelines.hpp"
 #include "bundle/manifest.hpp"
+#include "clock.hpp"
 #include "sessions/onnxruntime_api.hpp"
 
 namespace {
@@ -30,16 +34,10 @@ OpenOptions one_thread() {
   return options;
 }
 
-// Of this process.
 double seconds(const std::function<void()>& call) {
-  const auto now = [] {
-    timespec time{};
-    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  };
-  const double begin = now();
+  const double begin = processor_seconds();
   call();
-  return now() - begin;
+  return processor_seconds() - begin;
 }
 
 void check(const bert_export::sessions::Failure& failure) {
@@ -107,9 +105,23 @@ class BareSession {
   std::vector<ort::OwnedValue> values_;
 };
 
+// What the runs of a timed engine took so far.
+using TimedSeconds = double (*)();
+
+TimedSeconds timed_seconds_of(const std::string& engine) {
+  void* const opened = ::dlopen(engine.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* const found = opened == nullptr ? nullptr : ::dlsym(opened, "timed_seconds");
+  if (found == nullptr) throw bert_export::TargetError("engine " + engine + " is not timed");
+  return reinterpret_cast<TimedSeconds>(found);
+}
+
 template <typename Pipeline>
-void overhead(const std::string& folder, int turns, const std::string& text) {
-  const Pipeline pipeline = Pipeline::open(folder, one_thread());
+void overhead(const std::string& folder, int turns, const std::string& text,
+              const std::string& engine) {
+  const TimedSeconds timed_seconds = timed_seconds_of(engine);
+  OpenOptions options = one_thread();
+  options.library = engine;
+  const Pipeline pipeline = Pipeline::open(folder, options);
   const bundle::Manifest manifest = bundle::read_manifest(folder);
   const bert_export::Encoded row = pipeline.tokenizer().encode(text).front();
   const BareSession bare(folder, manifest.engine("onnxruntime"), row);
@@ -117,13 +129,18 @@ void overhead(const std::string& folder, int turns, const std::string& text) {
   constexpr int warm_up = 20;
   for (int turn = -warm_up; turn < turns; ++turn) {
     double whole = 0;
+    double within = 0;
     double alone = 0;
-    const auto call = [&] { whole = seconds([&] { pipeline(text); }); };
+    const auto call = [&] {
+      const double before = timed_seconds();
+      whole = seconds([&] { pipeline(text); });
+      within = timed_seconds() - before;
+    };
     // Mirrored, so that neither always follows the other.
     if (turn % 2 == 0) call();
     alone = seconds([&] { bare.run(); });
     if (turn % 2 != 0) call();
-    if (turn >= 0) std::cout << whole << ' ' << alone << '\n';
+    if (turn >= 0) std::cout << whole << ' ' << within << ' ' << alone << '\n';
   }
 }
 
@@ -146,9 +163,9 @@ int run(const std::vector<std::string>& arguments) {
   if (what == "overhead") {
     const int turns = std::stoi(arguments.at(2));
     if (task == "token-classification") {
-      overhead<bert_export::TokenClassification>(folder, turns, arguments.at(3));
+      overhead<bert_export::TokenClassification>(folder, turns, arguments.at(3), arguments.at(4));
     } else {
-      overhead<bert_export::TextClassification>(folder, turns, arguments.at(3));
+      overhead<bert_export::TextClassification>(folder, turns, arguments.at(3), arguments.at(4));
     }
   } else if (what == "first") {
     if (task == "token-classification") {

@@ -18,8 +18,11 @@ from bert_export.errors import BertExportError
 from bert_export.measuring.bundle_worker import rows_of_shape
 from bert_export.measuring.workloads import parse_shapes
 from bert_export.quantization.calibration.rows import make_rows, read_calibration
-from bert_export.runtime.batching import batch_rows, pad_rows
+from bert_export.runtime.batching import Row, batch_rows, pad_rows
+from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.pipelines.texts import encode_texts
 from bert_export.tasks import find_task
+from bert_export.tasks.question_answering import TASK as QUESTION_ANSWERING
 
 __all__ = [
     "EXPECTED_ERRORS",
@@ -92,15 +95,21 @@ def write_feeds(request: Mapping[str, Any]) -> dict[str, Any]:
             rng = np.random.default_rng(_SEED)
             lengths = make_lengths(batch, sequence, ragged=request["ragged"], rng=rng)
             texts = make_texts(words, lengths, mask_token, rng)
-            items = [pipeline.item({"text": text}) for text in texts]
-            encoded = pipeline.encode_items(items, pipeline.default_settings())
-            rows = [row for rows in encoded for row in rows]
+            rows = _encode(pipeline, texts)
             if [len(row) for row in rows] != lengths:
                 raise RuntimeError("texts did not come out at the lengths that were asked for")
             padded = pad_rows(rows, pad_id=tokenizer.pad_id)
             masks = padded["input_ids"] == tokenizer.mask_id  # (B, S)
             np.savez(file, **{**padded, **pipeline.graph_feeds(padded), "masks": masks})
     return {}
+
+
+def _encode(pipeline: Pipeline[Any, Any, Any], texts: Sequence[str]) -> list[Row]:
+    """A row for each text, with the further inputs that the task's graph has."""
+    if pipeline.task == QUESTION_ANSWERING.name:  # a question beside the text would only be tokens
+        return encode_texts(pipeline.tokenizer, texts)
+    items = [pipeline.item({"text": text}) for text in texts]
+    return [row for rows in pipeline.encode_items(items, pipeline.defaults) for row in rows]
 
 
 def write_batches(request: Mapping[str, Any]) -> dict[str, Any]:

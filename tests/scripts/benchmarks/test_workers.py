@@ -149,10 +149,17 @@ def test_a_comparison_from_end_to_end(
     assert "AttributeError" in (comparison.results["ours"].failure or "")
 
 
-def test_feeds_have_their_shapes_and_batches_their_order(
-    tiny_export: Callable[..., Export], tmp_path: Path
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("token-classification", "BertForTokenClassification"),
+        ("question-answering", "BertForQuestionAnswering"),
+    ],
+)
+def test_feeds_have_their_shapes(
+    task: str, head: str, tiny_export: Callable[..., Export], tmp_path: Path
 ) -> None:
-    bundle = str(tiny_export("token-classification", "BertForTokenClassification").path)
+    bundle = str(tiny_export(task, head).path)
     shapes = [[1, 4], [3, 8]]
     files = [str(tmp_path / f"{index}.npz") for index in range(len(shapes))]
     request = {"bundle": bundle, "shapes": shapes, "files": files, "ragged": True, "masked": False}
@@ -160,6 +167,12 @@ def test_feeds_have_their_shapes_and_batches_their_order(
     with np.load(files[1]) as stored:
         assert stored["input_ids"].shape == (3, 8)
         assert stored["attention_mask"].sum(axis=1).max() == 8
+
+
+def test_batches_keep_the_order_of_their_texts(
+    tiny_export: Callable[..., Export], tmp_path: Path
+) -> None:
+    bundle = str(tiny_export("token-classification", "BertForTokenClassification").path)
     texts = tmp_path / "texts.json"
     texts.write_text(json.dumps(["the cat", "the cat sat again", "a"]), encoding="utf-8")
     batches = {

@@ -33,11 +33,14 @@ class TaggedTokens {
     scores_.reserve(most * labels);
   }
 
-  // `scores` is (L,).
-  void add(Tagged token, const std::vector<float>& scores) {
+  // `fill` writes the probabilities, (L,).
+  template <typename Fill>
+  void add(Tagged token, const Fill& fill) {
     tokens_.push_back(std::move(token));
-    best_.push_back(argmax(scores.data(), labels_));
-    scores_.insert(scores_.end(), scores.begin(), scores.end());
+    scores_.resize(scores_.size() + labels_);
+    float* const own = scores_.data() + scores_.size() - labels_;
+    fill(own);
+    best_.push_back(argmax(own, labels_));
   }
 
   std::size_t size() const { return tokens_.size(); }
@@ -71,7 +74,6 @@ TaggedTokens read_tokens(const TaggedText& text, const TaggedWindow& window,
                          const TaggingOptions& options) {
   const Encoded& encoding = *window.encoding;
   TaggedTokens tokens(encoding.size(), window.logits.columns);
-  std::vector<float> scores(window.logits.columns);
   for (std::size_t place = 0; place < encoding.size(); ++place) {
     if (encoding.special_tokens_mask[place] != 0) continue;
     Span offsets = encoding.offsets[place];
@@ -85,10 +87,11 @@ TaggedTokens read_tokens(const TaggedText& text, const TaggedWindow& window,
     const bool joined = options.prefix.empty()
                             ? offsets.begin > 0 && !is_at_space(text.text, bytes.begin)
                             : text::length(spelled) != offsets.end - offsets.begin;
-    softmax(window.logits.row(place), window.logits.columns, scores.data());
     tokens.add({unknown ? text.text.substr(bytes.begin, bytes.end - bytes.begin) : spelled, offsets,
                 bytes, static_cast<std::int32_t>(place), joined && !unknown},
-               scores);
+               [&](float* scores) {
+                 softmax(window.logits.row(place), window.logits.columns, scores);
+               });
   }
   return tokens;
 }
@@ -125,30 +128,24 @@ std::string join_words(const TaggedTokens& tokens, std::size_t first, std::size_
   return join(words);
 }
 
-// A word's scores: those of its first token, the mean over its tokens, or those of the token that is
-// surest of its label (the first of equals).
-std::vector<float> merge_scores(const TaggedTokens& tokens, std::size_t first, std::size_t end,
-                                Aggregation how) {
-  const auto copy = [&](std::size_t index) {
-    const Vector own = tokens.scores(index);
-    return std::vector<float>(own.begin(), own.end());
-  };
-  if (how == Aggregation::first) return copy(first);
-  if (how == Aggregation::max) {
-    std::size_t surest = first;
-    for (std::size_t index = first + 1; index < end; ++index) {
-      if (tokens.sureness(index) > tokens.sureness(surest)) surest = index;
-    }
-    return copy(surest);
+// Writes a word's scores: those of its first token, the mean over its tokens, or those of the token
+// that is surest of its label (the first of equals).
+void merge_scores(const TaggedTokens& tokens, std::size_t first, std::size_t end, Aggregation how,
+                  float* scores) {
+  std::size_t chosen = first;
+  for (std::size_t index = first + 1; index < end && how == Aggregation::max; ++index) {
+    if (tokens.sureness(index) > tokens.sureness(chosen)) chosen = index;
   }
-  std::vector<float> scores = copy(first);
+  const Vector own = tokens.scores(chosen);
+  std::copy(own.begin(), own.end(), scores);
+  if (how != Aggregation::average) return;
   for (std::size_t index = first + 1; index < end; ++index) {
-    for (std::size_t label = 0; label < scores.size(); ++label) {
-      scores[label] += tokens.scores(index)[label];
-    }
+    const Vector further = tokens.scores(index);
+    for (std::size_t label = 0; label < tokens.labels(); ++label) scores[label] += further[label];
   }
-  for (float& score : scores) score /= static_cast<float>(end - first);
-  return scores;
+  for (std::size_t label = 0; label < tokens.labels(); ++label) {
+    scores[label] /= static_cast<float>(end - first);
+  }
 }
 
 TaggedTokens merge_words(const TaggedTokens& tokens, Aggregation how, const Join& join) {
@@ -161,7 +158,7 @@ TaggedTokens merge_words(const TaggedTokens& tokens, Aggregation how, const Join
                {tokens[first].byte_offsets.begin, last.byte_offsets.end},
                tokens[first].index,
                false},
-              merge_scores(tokens, first, end, how));
+              [&](float* scores) { merge_scores(tokens, first, end, how, scores); });
   });
   return words;
 }

@@ -52,19 +52,20 @@ void Pipeline::append(std::string_view text, std::int32_t word, Tokens& tokens) 
     tokens.tokens.push_back({id, spelled, offsets, byte_offsets(offsets), own});
   };
   const auto push_added = [&](const AddedVocabulary::Part& part) {
-    tokens.spelled.push_front(spell(part.characters));
-    push(part.token->id, tokens.spelled.front(), part.characters);
+    push(part.token->id, part.token->content, part.characters);
     ++number;
   };
-  std::vector<WordPiece::Piece> pieces;
-  const auto push_word = [&](Slice characters) {
-    pieces.clear();
-    model.tokenize(characters, pieces);
+  const auto push_word = [&](Slice characters, const std::vector<WordPiece::Piece>& pieces) {
     for (const WordPiece::Piece& piece : pieces) {
       push(model.id(piece.entry), model.token(piece.entry),
            characters.part(piece.begin, piece.end));
     }
     ++number;
+  };
+  std::vector<Slice> words;
+  const auto push_words = [&] {
+    model.tokenize(words, push_word);
+    words.clear();
   };
   // Some added tokens are looked for in the raw text, others in what is normalized between them.
   std::vector<AddedVocabulary::Part> raw_parts;
@@ -81,7 +82,11 @@ void Pipeline::append(std::string_view text, std::int32_t word, Tokens& tokens) 
       if (part.token != nullptr) {
         push_added(part);
       } else {
-        for_each_word(part.characters, push_word);
+        for_each_word(part.characters, [&](Slice characters) {
+          words.push_back(characters);
+          if (words.size() == WordPiece::together) push_words();
+        });
+        push_words();
       }
     }
   }

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <forward_list>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,7 +11,8 @@ namespace bert_export::tokenization {
 
 struct Token {
   std::int64_t id;
-  // Of the vocabulary, or of the list that stands beside it.
+  // As the vocabulary has it. An added token's is its own, whatever whitespace or case it took up in
+  // the text, where `tokenizers` gives what the text has.
   std::string_view text;
   Span offsets;
   Span byte_offsets;
@@ -22,9 +21,6 @@ struct Token {
 
 struct Tokens {
   std::vector<Token> tokens;
-  // Texts of added tokens, which may have taken up whitespace or be normalized.
-  std::forward_list<std::string> spelled;
-
   std::size_t size() const { return tokens.size(); }
 };
 

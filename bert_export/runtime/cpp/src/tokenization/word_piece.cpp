@@ -66,16 +66,38 @@ void WordPiece::read_vocabulary(const text::Json& vocabulary) {
   continuing_ = follow(trie_, continuing_prefix_);
 }
 
-void WordPiece::tokenize(Slice word, std::vector<Piece>& pieces) const {
+void WordPiece::prefetch(const std::vector<Slice>& words, Spelled* spelled) const {
+  for (std::size_t index = 0; index < words.size(); ++index) {
+    Spelled& own = spelled[index];
+    own.count = 0;
+    if (words[index].size() > longest_whole) continue;
+    for (const Character& character : words[index]) {
+      own.count += text::encode_to(character.code, own.bytes.data() + own.count);
+    }
+    own.hash = WordTable::hash_of(own.view());
+    words_.prefetch(own.hash);
+  }
+  for (std::size_t index = 0; index < words.size(); ++index) {
+    if (spelled[index].count == 0) continue;
+    const std::uint32_t entry = words_.first(spelled[index].hash);
+    if (entry != WordTable::no_entry) __builtin_prefetch(&entries_[entry]);
+  }
+}
+
+void WordPiece::tokenize(Slice word, const Spelled& spelled, std::vector<Piece>& pieces) const {
   const std::size_t before = pieces.size();
   const auto give_up = [&] {
     pieces.resize(before);
     pieces.push_back({unk_entry_, 0, word.size()});
   };
   if (word.size() > max_characters_) return give_up();
-  if (const std::uint32_t whole = find_whole(word); whole != WordTable::no_entry) {
-    pieces.push_back({whole, 0, word.size()});
-    return;
+  if (spelled.count != 0) {
+    const std::uint32_t whole = words_.find(
+        spelled.hash, [&](std::uint32_t entry) { return token(entry) == spelled.view(); });
+    if (whole != WordTable::no_entry) {
+      pieces.push_back({whole, 0, word.size()});
+      return;
+    }
   }
   for (std::size_t begin = 0; begin < word.size();) {
     // The longest entry that starts here.
@@ -93,17 +115,6 @@ void WordPiece::tokenize(Slice word, std::vector<Piece>& pieces) const {
     pieces.push_back({found, begin, end});
     begin = end;
   }
-}
-
-std::uint32_t WordPiece::find_whole(Slice word) const {
-  char bytes[4 * longest_whole];
-  std::size_t count = 0;
-  if (word.size() > longest_whole) return WordTable::no_entry;
-  for (const Character& character : word) {
-    count += text::encode_to(character.code, bytes + count);
-  }
-  const std::string_view spelled(bytes, count);
-  return words_.find(spelled, [&](std::uint32_t entry) { return token(entry) == spelled; });
 }
 
 std::optional<std::int64_t> WordPiece::token_to_id(std::string_view token) const {

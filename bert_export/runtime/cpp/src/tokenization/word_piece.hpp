@@ -1,6 +1,7 @@
 // The vocabulary, and the longest tokens that make up a word.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -28,9 +29,23 @@ class WordPiece {
   // another kind.
   static WordPiece from_json(const text::Json& json);
 
-  // Appends a word's tokens: the unknown token alone where a rest fits no entry, or where the word
-  // has too many characters.
-  void tokenize(Slice word, std::vector<Piece>& pieces) const;
+  // Words that are tokenized at once at most: they wait for memory together, which takes little
+  // longer than one alone.
+  static constexpr std::size_t together = 16;
+
+  // Calls `visit` with each word and its tokens: the unknown token alone where a rest fits no entry,
+  // or where the word has too many characters.
+  template <typename Visit>
+  void tokenize(const std::vector<Slice>& words, const Visit& visit) const {
+    std::array<Spelled, together> spelled;
+    prefetch(words, spelled.data());
+    std::vector<Piece> pieces;
+    for (std::size_t index = 0; index < words.size(); ++index) {
+      pieces.clear();
+      tokenize(words[index], spelled[index], pieces);
+      visit(words[index], pieces);
+    }
+  }
 
   std::optional<std::int64_t> token_to_id(std::string_view token) const;
   // nullptr where no token has that id.
@@ -51,9 +66,19 @@ class WordPiece {
   // Characters of the longest word that is looked up whole.
   static constexpr std::size_t longest_whole = 32;
 
+  // A word as it is looked up whole; empty where it is too long for that.
+  struct Spelled {
+    std::array<char, 4 * longest_whole> bytes;
+    std::size_t count;
+    std::uint32_t hash;
+
+    std::string_view view() const { return {bytes.data(), count}; }
+  };
+
   void read_vocabulary(const text::Json& vocabulary);
-  // The entry that a word is as a whole, or WordTable::no_entry.
-  std::uint32_t find_whole(Slice word) const;
+  // Spells words, and fetches what the vocabulary has of them.
+  void prefetch(const std::vector<Slice>& words, Spelled* spelled) const;
+  void tokenize(Slice word, const Spelled& spelled, std::vector<Piece>& pieces) const;
 
   std::string unk_token_;
   std::string continuing_prefix_;

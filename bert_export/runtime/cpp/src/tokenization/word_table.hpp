@@ -31,19 +31,20 @@ class WordTable {
 
   // The entry for which `is_word` holds, or no_entry; it is asked of those with the word's hash.
   template <typename IsWord>
-  std::uint32_t find(std::string_view word, const IsWord& is_word) const {
-    const std::uint32_t hash = hash_of(word);
+  std::uint32_t find(std::uint32_t hash, const IsWord& is_word) const {
     for (std::size_t slot = hash & (slots_.size() - 1);; slot = (slot + 1) & (slots_.size() - 1)) {
       const Slot& own = slots_[slot];
       if (own.entry == no_entry || (own.hash == hash && is_word(own.entry))) return own.entry;
     }
   }
 
- private:
-  struct Slot {
-    std::uint32_t hash;
-    std::uint32_t entry;
-  };
+  // The first entry that find would ask about, as a rule the word's; no_entry where there is none.
+  std::uint32_t first(std::uint32_t hash) const { return slots_[hash & (slots_.size() - 1)].entry; }
+
+  // Fetches the place where find starts.
+  void prefetch(std::uint32_t hash) const {
+    __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
+  }
 
   // FNV-1a (Fowler, Noll and Vo).
   static std::uint32_t hash_of(std::string_view word) noexcept {
@@ -51,6 +52,12 @@ class WordTable {
     for (const char byte : word) hash = (hash ^ static_cast<unsigned char>(byte)) * 16777619U;
     return hash ^ hash >> 16U;
   }
+
+ private:
+  struct Slot {
+    std::uint32_t hash;
+    std::uint32_t entry;
+  };
 
   std::vector<Slot> slots_;
 };
