@@ -267,7 +267,8 @@ TEST(a_decoder_takes_what_the_encoder_gives) {
 TEST(a_text_of_too_many_tokens_is_refused_by_an_encoder) {
   const std::vector<TensorSpec> inputs{{"input_ids", "int64", {"batch", "source"}, {}}};
   const Feeds feeds{{"input_ids", {{1, 3}, {1, 2, 3}}}};
-  CHECK_EQUAL(sessions::check_feeds(inputs, feeds, 3).at("source"), 3);
+  const auto sizes = sessions::check_feeds(inputs, feeds, 3);
+  CHECK_EQUAL(sizes.at("source"), 3);
   CHECK_EQUAL(tests::message_of<bert_export::InputError>([&] {
                 sessions::check_feeds(inputs, feeds, 2);
               }),
