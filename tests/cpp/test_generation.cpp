@@ -120,8 +120,38 @@ class FakeSession : public sessions::Session {
   GraphRecord graph_;
 };
 
+// An engine that keeps the rows itself.
+class KeepingSession : public FakeSession {
+ public:
+  using FakeSession::FakeSession;
+
+  std::unique_ptr<sessions::SessionCache> open_cache() const override {
+    class Rows : public sessions::SessionCache {
+      sessions::Output step(const std::vector<Ids>& tokens) override {
+        rows_.resize(tokens.size());
+        sessions::Output logits{{static_cast<std::int64_t>(tokens.size()), vocabulary}, {}};
+        for (std::size_t row = 0; row < tokens.size(); ++row) {
+          CHECK(!tokens[row].empty());
+          rows_[row].insert(rows_[row].end(), tokens[row].begin(), tokens[row].end());
+          const std::vector<float> scores = score(rows_[row], 0);
+          logits.numbers.insert(logits.numbers.end(), scores.begin(), scores.end());
+        }
+        return logits;
+      }
+      void select(const std::vector<std::size_t>& rows) override {
+        std::vector<Ids> kept;
+        for (const std::size_t row : rows) kept.push_back(rows_[row]);
+        rows_ = std::move(kept);
+      }
+      std::vector<Ids> rows_;
+    };
+    return std::make_unique<Rows>();
+  }
+};
+
 using Answers = std::vector<std::vector<Ids>>;
 
+template <typename Session = FakeSession>
 Answers generate(const GraphRecord& graph, const std::vector<Ids>& prompts,
                  const decoding::Decoding& chosen, const std::vector<float>& held = {}) {
   bert_export::pipelines::Growth growth;
@@ -139,9 +169,9 @@ Answers generate(const GraphRecord& graph, const std::vector<Ids>& prompts,
     fixed["past_key_values.0.encoder.key"] = {
         {static_cast<std::int64_t>(held.size()), 1, 1, 1}, {}, held};
   }
-  const auto session = std::make_shared<FakeSession>(graph);
+  const auto session = std::make_shared<Session>(graph);
   bert_export::pipelines::grow([&] { return session; },
-                               *sessions::open_cache(graph, 0, std::move(fixed)), growth);
+                               *sessions::open_cache(*session, graph, 0, std::move(fixed)), growth);
   return growth.answers();
 }
 
@@ -222,6 +252,7 @@ TEST(batches_answer_as_each_prompt_alone) {
   for (const decoding::Decoding& way : ways()) {
     const Answers together = generate(cached, prompts, way);
     CHECK(generate(plain_graph(), prompts, way) == together);
+    CHECK(generate<KeepingSession>(cached, prompts, way) == together);
     for (std::size_t place = 0; place < prompts.size(); ++place) {
       CHECK(generate(cached, {prompts[place]}, way).front() == together[place]);
       CHECK_EQUAL(together[place].size(), way.num_return_sequences);

@@ -564,7 +564,7 @@ std::vector<decoding::Ids> generate(Case& call, std::size_t index, const decodin
   growth.of_prompts.push_back(decoding::start_continuations(begun, most, chosen));
   const bert_export::bundle::GraphRecord keeps_nothing{};
   bert_export::pipelines::grow([&] { return session; },
-                               *sessions::open_cache(keeps_nothing, pad_id), growth);
+                               *sessions::open_cache(*session, keeps_nothing, pad_id), growth);
   return growth.answers().front();
 }
 

@@ -73,14 +73,14 @@ struct Text2TextGeneration::Parts {
   }
 
   // The empty cache of answers to texts, which are encoded here.
-  std::unique_ptr<sessions::Cache> encode_texts(const std::vector<const Row*>& rows) const {
+  std::unique_ptr<sessions::Cache> encode_texts(const sessions::Session& session,
+                                                const std::vector<const Row*>& rows) const {
     std::size_t longest = 0;
     for (const Row* const row : rows) longest = std::max(longest, row->encoded.size());
     const std::int64_t pad_id = bundle.tokenizer().pad_id();
-    const std::shared_ptr<const sessions::Session> session = bundle.session();
-    const auto& halves = dynamic_cast<const sessions::EncoderDecoderSession&>(*session);
+    const auto& halves = dynamic_cast<const sessions::EncoderDecoderSession&>(session);
     return sessions::open_cache(
-        bundle.graph(), pad_id,
+        session, bundle.graph(), pad_id,
         halves.encode(pipelines::pad_rows(rows, pad_id, bundle.padded_length(longest),
                                           bundle.graph().encoder->inputs, std::nullopt)));
   }
@@ -117,7 +117,9 @@ struct Text2TextGeneration::Parts {
           std::vector<const Row*> texts;
           for (const std::size_t index : batch) texts.push_back(rows[index]);
           Growth growth = start(texts.size(), chosen);
-          pipelines::grow([&] { return bundle.session(); }, *encode_texts(texts), growth);
+          const auto session = bundle.session();
+          pipelines::grow([&] { return bundle.session(); }, *encode_texts(*session, texts),
+                          growth);
           std::vector<std::vector<Ids>> found = growth.answers();
           for (std::size_t place = 0; place < batch.size(); ++place) {
             answers[batch[place]] = std::move(found[place]);
@@ -159,7 +161,8 @@ struct Text2TextGeneration::Parts {
     pipelines::check_streams_one(chosen.decoding);
     const Row row = encode(text, chosen);
     Growth growth = start(1, chosen);
-    pipelines::stream_text([&] { return bundle.session(); }, *encode_texts({&row}), growth,
+    const auto session = bundle.session();
+    pipelines::stream_text([&] { return bundle.session(); }, *encode_texts(*session, {&row}), growth,
                            {start_id}, "", [&](const Ids& ids) { return spell(ids); }, receive);
   }
 

@@ -85,8 +85,8 @@ struct TextGeneration::Parts {
     return growth;
   }
 
-  std::unique_ptr<sessions::Cache> open_cache() const {
-    return sessions::open_cache(bundle.graph(), bundle.tokenizer().pad_id());
+  std::unique_ptr<sessions::Cache> open_cache(const sessions::Session& session) const {
+    return sessions::open_cache(session, bundle.graph(), bundle.tokenizer().pad_id());
   }
 
   std::vector<std::vector<Ids>> complete(const std::vector<const Row*>& rows,
@@ -106,7 +106,8 @@ struct TextGeneration::Parts {
           std::vector<const Row*> prompts;
           for (const std::size_t index : batch) prompts.push_back(rows[index]);
           Growth growth = start(prompts, chosen);
-          pipelines::grow([&] { return bundle.session(); }, *open_cache(), growth);
+          const auto session = bundle.session();
+          pipelines::grow([&] { return bundle.session(); }, *open_cache(*session), growth);
           std::vector<std::vector<Ids>> found = growth.answers();
           for (std::size_t place = 0; place < batch.size(); ++place) {
             added[batch[place]] = std::move(found[place]);
@@ -153,7 +154,8 @@ struct TextGeneration::Parts {
     const Row row = encode(text);
     const Ids& prompt = row.encoded.ids;
     Growth growth = start({&row}, chosen);
-    pipelines::stream_text([&] { return bundle.session(); }, *open_cache(), growth, prompt,
+    const auto session = bundle.session();
+    pipelines::stream_text([&] { return bundle.session(); }, *open_cache(*session), growth, prompt,
                            spell(prompt, {}), [&](const Ids& ids) { return spell(ids, {}); },
                            receive);
   }

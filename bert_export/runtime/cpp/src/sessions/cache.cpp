@@ -8,6 +8,7 @@ namespace bert_export::sessions {
 namespace {
 
 using Places = std::vector<std::size_t>;
+using TokenRows = std::vector<std::vector<std::int64_t>>;
 
 std::size_t size_of(std::int64_t axis) { return static_cast<std::size_t>(axis); }
 
@@ -27,6 +28,20 @@ std::vector<Number> gather(const std::vector<Number>& numbers, std::size_t size,
     gathered.insert(gathered.end(), start, start + static_cast<std::ptrdiff_t>(size));
   }
   return gathered;
+}
+
+// The tokens of a step, (B, S), that are none of its padding; the mask has earlier ones too.
+TokenRows unpadded(const Feed& input_ids, const Feed& attention_mask) {
+  const std::size_t added = size_of(input_ids.shape[1]);
+  const std::size_t total = size_of(attention_mask.shape[1]);
+  TokenRows rows(size_of(input_ids.shape[0]));
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    for (std::size_t place = 0; place < added; ++place) {
+      const bool shown = attention_mask.numbers[(row + 1) * total - added + place] != 0;
+      if (shown) rows[row].push_back(input_ids.numbers[row * added + place]);
+    }
+  }
+  return rows;
 }
 
 // Inputs that no step changes, among the feeds of the rows that are run.
@@ -147,23 +162,15 @@ class Tokens : public Cache {
       : takes_types_(takes(graph, "token_type_ids")), pad_id_(pad_id) {}
 
   const Output& step(const Session& session, Feed input_ids, Feed attention_mask) override {
-    const std::size_t rows = size_of(input_ids.shape[0]);
-    const std::size_t added = size_of(input_ids.shape[1]);
-    const std::size_t total = size_of(attention_mask.shape[1]);
     // Such a graph counts positions from the first place on: rows begin there.
-    rows_.resize(rows);
+    const TokenRows added = unpadded(input_ids, attention_mask);
+    rows_.resize(added.size());
     std::size_t longest = 0;
-    for (std::size_t row = 0; row < rows; ++row) {
-      const auto ids = input_ids.numbers.begin() + static_cast<std::ptrdiff_t>(row * added);
-      const auto mask = attention_mask.numbers.begin() +
-                        static_cast<std::ptrdiff_t>((row + 1) * total - added);
-      for (std::size_t place = 0; place < added; ++place) {
-        const auto index = static_cast<std::ptrdiff_t>(place);
-        if (mask[index] != 0) rows_[row].push_back(ids[index]);
-      }
+    for (std::size_t row = 0; row < added.size(); ++row) {
+      rows_[row].insert(rows_[row].end(), added[row].begin(), added[row].end());
       longest = std::max(longest, rows_[row].size());
     }
-    Feed ids{{static_cast<std::int64_t>(rows), static_cast<std::int64_t>(longest)}, {}};
+    Feed ids{{input_ids.shape[0], static_cast<std::int64_t>(longest)}, {}};
     Feed mask = ids;
     for (const std::vector<std::int64_t>& row : rows_) {
       ids.numbers.insert(ids.numbers.end(), row.begin(), row.end());
@@ -184,7 +191,7 @@ class Tokens : public Cache {
   }
 
   void select(const Places& rows, std::size_t) override {
-    std::vector<std::vector<std::int64_t>> kept;
+    TokenRows kept;
     for (const std::size_t row : rows) kept.push_back(rows_[row]);
     rows_ = std::move(kept);
   }
@@ -203,7 +210,24 @@ class Tokens : public Cache {
 
   bool takes_types_;
   std::int64_t pad_id_;
-  std::vector<std::vector<std::int64_t>> rows_;
+  TokenRows rows_;
+  Output logits_;
+};
+
+// The engine's own cache, which knows no padding.
+class EngineCache : public Cache {
+ public:
+  explicit EngineCache(std::unique_ptr<SessionCache> own) : own_(std::move(own)) {}
+
+  const Output& step(const Session&, Feed input_ids, Feed attention_mask) override {
+    logits_ = own_->step(unpadded(input_ids, attention_mask));
+    return logits_;
+  }
+
+  void select(const Places& rows, std::size_t) override { own_->select(rows); }
+
+ private:
+  std::unique_ptr<SessionCache> own_;
   Output logits_;
 };
 
@@ -213,9 +237,12 @@ bool keeps_cache(const bundle::GraphRecord& graph) {
   return std::any_of(graph.inputs.begin(), graph.inputs.end(), is_cache);
 }
 
-std::unique_ptr<Cache> open_cache(const bundle::GraphRecord& graph, std::int64_t pad_id,
-                                  Feeds held) {
+std::unique_ptr<Cache> open_cache(const Session& session, const bundle::GraphRecord& graph,
+                                  std::int64_t pad_id, Feeds held) {
   if (!keeps_cache(graph)) return std::make_unique<Tokens>(graph, pad_id);
+  if (std::unique_ptr<SessionCache> own = session.open_cache()) {
+    return std::make_unique<EngineCache>(std::move(own));
+  }
   return std::make_unique<KeyValues>(graph, std::move(held));
 }
 

@@ -30,11 +30,12 @@ class Cache {
   virtual void select(const std::vector<std::size_t>& rows, std::size_t first) = 0;
 };
 
-// The empty cache of a graph; the tokens themselves where it takes no keys and values.
+// The empty cache of a session's graph: the engine's own where it keeps one, and the tokens
+// themselves where the graph takes no keys and values. Both must outlive it.
 //
-// `graph` must outlive it. `held` are inputs whose first axis is the row, and that no step changes.
-std::unique_ptr<Cache> open_cache(const bundle::GraphRecord& graph, std::int64_t pad_id,
-                                  Feeds held = {});
+// `held` are inputs whose first axis is the row, and that no step changes.
+std::unique_ptr<Cache> open_cache(const Session& session, const bundle::GraphRecord& graph,
+                                  std::int64_t pad_id, Feeds held = {});
 
 // Whether a graph takes keys and values of earlier calls.
 bool keeps_cache(const bundle::GraphRecord& graph);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,6 +56,22 @@ struct SessionOptions {
   std::optional<std::int64_t> longest;
 };
 
+// Keys and values of a batch that grows call by call, which an engine keeps itself.
+class SessionCache {
+ public:
+  SessionCache() = default;
+  SessionCache(const SessionCache&) = delete;
+  SessionCache& operator=(const SessionCache&) = delete;
+  virtual ~SessionCache() = default;
+
+  // Runs the next tokens of every row, one or more; gives the scores behind each row's last, (B, V).
+  // Throws InputError where a row becomes longer than the model takes.
+  virtual Output step(const std::vector<std::vector<std::int64_t>>& tokens) = 0;
+
+  // Keeps some rows, in this order and as often as they are named.
+  virtual void select(const std::vector<std::size_t>& rows) = 0;
+};
+
 // Runs one graph; safe to call from several threads.
 class Session {
  public:
@@ -68,6 +85,10 @@ class Session {
   virtual Outputs run(const Feeds& feeds) const = 0;
   // The same into outputs of an earlier run, whose memory is used again where the engine can.
   virtual void run_into(const Feeds& feeds, Outputs& outputs) const { outputs = run(feeds); }
+
+  // An empty cache, which the session must outlive; none where keys and values go in and out with each
+  // run.
+  virtual std::unique_ptr<SessionCache> open_cache() const { return nullptr; }
 
   // Rows are best padded to a multiple of so many tokens.
   virtual std::size_t row_multiple() const { return 1; }
