@@ -21,7 +21,7 @@ from bert_export.regular_files import read_regular
 
 __all__ = [
     "PROGRAM_INPUTS",
-    "PROGRAM_SCHEMA",
+    "PROGRAM_SCHEMAS",
     "PROGRAM_SUFFIX",
     "Activation",
     "Attention",
@@ -38,6 +38,7 @@ __all__ = [
     "Pool",
     "PoolMode",
     "Program",
+    "ProgramCache",
     "ProgramOutput",
     "ProgramTensor",
     "ProgramValue",
@@ -50,8 +51,8 @@ __all__ = [
     "tensors_of",
 ]
 
-PROGRAM_SCHEMA = 1
-"""Of the file; an executor refuses any other."""
+PROGRAM_SCHEMAS = (1, 2)
+"""Of the file; an executor refuses any other. A program with caches is of the second."""
 
 PROGRAM_INPUTS = ("input_ids", "token_type_ids", "masked_positions", "pooling_mask")
 """Arrays that a program may name, in order; the first two always."""
@@ -59,6 +60,7 @@ PROGRAM_INPUTS = ("input_ids", "token_type_ids", "masked_positions", "pooling_ma
 PROGRAM_SUFFIX = ".json"
 """Of a program's file, by which it is told from an ONNX graph."""
 
+_KNOWN = " or ".join(map(str, PROGRAM_SCHEMAS))
 _MOST_BYTES = 1 << 26
 
 Rows = Literal["tokens", "texts", "masks"]
@@ -147,8 +149,13 @@ class Linear(_Operation, frozen=True, kw_only=True, tag="linear"):
     residual: str | None
 
 
-class Attention(_Operation, frozen=True, kw_only=True, tag="attention"):
-    """Softmax attention within each text; the query may be one token of each."""
+class Attention(_Operation, frozen=True, kw_only=True, tag="attention", omit_defaults=True):
+    """Softmax attention within each text; the query may be one token of each.
+
+    Args:
+        cache: Place among the program's caches of the one whose keys and values come first;
+            ``None`` where nothing is kept from call to call.
+    """
 
     query: str
     key: str
@@ -156,6 +163,7 @@ class Attention(_Operation, frozen=True, kw_only=True, tag="attention"):
     heads: int
     scale: float
     causal: bool
+    cache: int | None = None
 
 
 class Gather(_Operation, frozen=True, kw_only=True, tag="gather"):
@@ -226,11 +234,27 @@ class ProgramOutput(Record, frozen=True, kw_only=True):
     column: int | None
 
 
-class Program(Record, frozen=True, kw_only=True):
+class ProgramCache(Record, frozen=True, kw_only=True):
+    """Keys and values of one attention that are kept from call to call, by name in the interface.
+
+    Args:
+        past_key: Input of padded batches: keys of earlier tokens.
+        past_value: Likewise, values.
+        present_key: Output of padded batches: keys of all tokens.
+        present_value: Likewise, values.
+    """
+
+    past_key: str
+    past_value: str
+    present_key: str
+    present_value: str
+
+
+class Program(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A program, as its file holds it.
 
     Args:
-        schema: See :data:`PROGRAM_SCHEMA`.
+        schema: One of :data:`PROGRAM_SCHEMAS`.
         weights: Name of the file of weights beside it.
         interface: Of padded batches.
         inputs: Arrays that a call hands over besides the texts' lengths.
@@ -238,6 +262,7 @@ class Program(Record, frozen=True, kw_only=True):
         values: By name.
         operations: In an order in which every value is written before it is read.
         outputs: In the interface's order.
+        caches: One for each attention that keeps its keys and values.
     """
 
     schema: int
@@ -248,6 +273,7 @@ class Program(Record, frozen=True, kw_only=True):
     values: dict[str, ProgramValue]
     operations: tuple[Operation, ...]
     outputs: tuple[ProgramOutput, ...]
+    caches: tuple[ProgramCache, ...] = ()
 
 
 class _Schema(msgspec.Struct):
@@ -263,20 +289,20 @@ def read_program(path: Path) -> Program:
     try:
         text = read_regular(path, most=_MOST_BYTES)
         schema = msgspec.json.decode(text, type=_Schema).schema
-        if schema == PROGRAM_SCHEMA:
+        if schema in PROGRAM_SCHEMAS:
             return msgspec.json.decode(text, type=Program)
     except (OSError, ValueError, *MALFORMED) as error:
         raise BundleError(
             f"program {path} cannot be read",
-            expected=f"JSON of schema {PROGRAM_SCHEMA}",
+            expected=f"JSON of schema {_KNOWN}",
             got=one_line(error),
             fix="Export the bundle again",
         ) from error
     raise BundleError(
         f"program {path} has another schema",
-        expected=PROGRAM_SCHEMA,
+        expected=_KNOWN,
         got=schema,
-        fix="Upgrade bert-export" if schema > PROGRAM_SCHEMA else "Export the bundle again",
+        fix="Upgrade bert-export" if schema > max(PROGRAM_SCHEMAS) else "Export the bundle again",
     )
 
 

@@ -301,6 +301,12 @@ def _attention(operation: Attention, scope: _Scope) -> tuple[str, int]:
         raise _IllegalError(
             "has the scale", expected="a finite number above 0", got=operation.scale
         )
+    if operation.cache is not None and not 0 <= operation.cache < len(scope.program.caches):
+        raise _IllegalError(
+            "has the cache",
+            expected=f"one of {len(scope.program.caches)} caches",
+            got=operation.cache,
+        )
     if operation.causal and query.rows != "tokens":
         raise _IllegalError("is causal", expected="queries of tokens", got=query.rows)
     return query.rows, query.width
@@ -356,6 +362,38 @@ _CHECKS: Mapping[type, Callable[[Any, _Scope], tuple[str, int]]] = {
 """By kind: checks the operands; gives the rows and the width of the result."""
 
 
+def _check_caches(program: Program) -> None:
+    """Each cache is the one of one attention, and is an input and an output of padded batches."""
+    _one_of("is of the schema", program.schema, (2 if program.caches else 1,))
+    users: dict[int, Attention] = {}
+    for operation in program.operations:
+        if not isinstance(operation, Attention) or operation.cache is None:
+            continue
+        if operation.cache in users:
+            raise _IllegalError(
+                f"has the cache {operation.cache}", expected="one attention's", got="two"
+            )
+        users[operation.cache] = operation
+    declared = {spec.name: spec for spec in program.interface.inputs}
+    seen: set[str] = set()
+    for place, cache in enumerate(program.caches):
+        user = users.get(place)
+        if user is None:
+            raise _IllegalError(f"has the cache {place}", expected="an attention's", got="none's")
+        width = program.values[user.key].width
+        sizes = (user.heads, width // user.heads)
+        for name in (cache.past_key, cache.past_value):
+            spec = declared.get(name)
+            shape = None if spec is None else (spec.dtype, *spec.shape[1::2])
+            if shape != ("float32", *sizes) or name in seen:
+                raise _IllegalError(
+                    f"keeps {shown(name)}",
+                    expected=f"a float32 input of {sizes[0]} heads of {sizes[1]}, named once",
+                    got="none" if spec is None else f"{spec.dtype} {spec.shape}",
+                )
+            seen.add(name)
+
+
 def _check_whole(program: Program, written: Mapping[str, ProgramValue], weights: Path) -> None:
     """What no operation says by itself: inputs, outputs, values and the name of the weights."""
     _one_of("names the file of weights", program.weights, (weights.name,))
@@ -367,11 +405,15 @@ def _check_whole(program: Program, written: Mapping[str, ProgramValue], weights:
         raise _IllegalError(
             f"declares the value {shown(unwritten[0])}", expected="one that is written", got="none"
         )
+    _check_caches(program)
     names = tuple(output.name for output in program.outputs)
+    kept = tuple(
+        name for cache in program.caches for name in (cache.present_key, cache.present_value)
+    )
     declared = tuple(spec.name for spec in program.interface.outputs)
-    if not names or names != declared:
+    if not names or names + kept != declared:
         raise _IllegalError(
-            "has outputs", expected=", ".join(declared) or "one", got=", ".join(names)
+            "has outputs", expected=", ".join(declared) or "one", got=", ".join(names + kept)
         )
     for output in program.outputs:
         value = written.get(output.value)

@@ -49,7 +49,12 @@ from bert_export.targets import Target, load_target
 from bert_export.targets.engines import EngineBuilder
 from bert_export.targets.lowering import lower
 from bert_export.targets.weights import WEIGHTS_FILE, WeightStore
-from bert_export.tasks.interface import inner_outputs, kept_outputs, outputs_per_token
+from bert_export.tasks.interface import (
+    cached_outputs,
+    inner_outputs,
+    kept_outputs,
+    outputs_per_token,
+)
 
 __all__ = [
     "Engine",
@@ -433,6 +438,7 @@ def _verify_engine(
             tolerance=FP32_TOLERANCE if record.precision == "fp32" else None,
             labels=source.manifest.labels,
             caches=kept_outputs(session.outputs),
+            grown=cached_outputs(session.outputs),
             inner=inner_outputs(session.outputs),
             advance=progress.advance,
         )

@@ -66,6 +66,7 @@ def verify(
     tolerance: float | None,
     labels: Sequence[str] = (),
     caches: frozenset[str] = frozenset(),
+    grown: frozenset[str] = frozenset(),
     inner: frozenset[str] = frozenset(),
     advance: Callable[[int, int], None] | None = None,
 ) -> ParityRecord:
@@ -81,6 +82,7 @@ def verify(
         labels: Of the head, in id order; empty where it has none.
         caches: Outputs that are no answer but kept for the next call: they must be as exact where
             there is a tolerance, and say nothing about agreement.
+        grown: Of the caches those that calls add to, (B, N, T, D); only tokens are compared.
         inner: Outputs that are inner values. Where there is no tolerance, each must point where the
             head's does, by their mean cosine on real text.
         advance: Called with (cases done, cases in all).
@@ -104,6 +106,9 @@ def verify(
         for name, right in expected.items():
             kept = _unpadded(mask, right) if name in per_token else _all_rows(right)
             left = found[name]
+            if name in grown:
+                left, right = (array.swapaxes(1, 2) for array in (left, right))  # (B, T, N, D)
+                kept = case.feeds.get("decoder_attention_mask", mask).astype(bool)
             _check_finite(name, case, left, right, kept)
             if tolerance is not None or name not in caches | inner:
                 apart = float(np.abs(left[kept] - right[kept]).max(initial=0.0))

@@ -88,6 +88,10 @@ class _Writer:
         for output in program.outputs:
             column = "" if output.column is None else f"[{output.column}]"
             yield f"output  {output.name:<{_NAME_WIDTH}} = {self._named(output.value)}{column}"
+        for place, cache in enumerate(program.caches):
+            past = f"{cache.past_key}, {cache.past_value}"
+            present = f"{cache.present_key}, {cache.present_value}"
+            yield f"cache   {place:<{_NAME_WIDTH}} = {past} to {present}"
         yield ""
         for name, tensor in program.tensors.items():
             shape = ", ".join(map(str, tensor.shape))

@@ -7,6 +7,7 @@ import pytest
 from bert_export.bundle.program import encode_program, read_program
 from bert_export.bundle.program_check import check_program
 from bert_export.errors import BundleError
+from bert_export.tasks.text_generation import TASK as GENERATION
 from tests.targets.native.programs import lowered, written_program
 
 
@@ -34,6 +35,8 @@ def test_what_is_written_is_legal_and_reads_back(program):
         ('"index": "first"', '"index": "masked_positions"', "writes the value"),
         ('"column": null', '"column": 3', "gives a column"),
         ('"epsilon": ', '"epsilon": -', "epsilon"),
+        ('"schema": 1', '"schema": 2', "is of the schema"),
+        ('"causal": false', '"causal": false, "cache": 0', "has the cache"),
         ('"inputs": [\n    "input_ids",', '"inputs": [\n    "ids",', "names the inputs"),
     ],
 )
@@ -49,7 +52,7 @@ def test_each_rule_refuses_by_name(program, tmp_path, old, new, what):
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ('"schema": 1', '"schema": 2', "another schema"),
+        ('"schema": 1', '"schema": 3', "another schema"),
         ('"kind": "norm"', '"kind": "nerm"', "cannot be read"),
         ('"kind": "norm"', '"kind": "norm", "more": 1', "cannot be read"),
         ("{", "[", "cannot be read"),
@@ -60,3 +63,41 @@ def test_what_is_no_program_is_refused(program, tmp_path, old, new, what):
     other.write_text(program.read_text().replace(old, new))
     with pytest.raises(BundleError, match=what):
         read_program(other)
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    model = lowered(GENERATION.name, "fp32", cached=True)
+    return written_program(model, tmp_path_factory.mktemp("cached"))
+
+
+def test_caches_are_written_and_read_back(cached):
+    read = read_program(cached)
+    check_program(read, cached.with_name(read.weights))
+    assert encode_program(read) == cached.read_bytes()
+    assert [cache.past_value for cache in read.caches] == [
+        "past_key_values.0.value",
+        "past_key_values.1.value",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('"schema": 2', '"schema": 1', "is of the schema"),
+        ('"cache": 1', '"cache": 2', "has the cache"),
+        ('"cache": 1', '"cache": 0', "has the cache 0: expected one attention's, got two"),
+        ('"cache": 1', '"cache": null', "has the cache 1: expected an attention's, got none's"),
+        ('_key": "past_key_values.0.key', '_key": "past', "keeps 'past': .* got none"),
+        ('_key": "past_key_values.0.key', '_key": "past_key_values.0.value', "named once"),
+        ('_key": "past_key_values.0.key', '_key": "input_ids', "keeps 'input_ids': .* int64"),
+        ('_key": "present.0.key', '_key": "present.9.key', "has outputs"),
+    ],
+)
+def test_each_rule_of_caches_refuses_by_name(cached, tmp_path, old, new, what):
+    text = cached.read_text()
+    assert old in text
+    other = tmp_path / cached.name
+    other.write_text(text.replace(old, new))
+    with pytest.raises(BundleError, match=what):
+        check_program(read_program(other), cached.with_name("weights.data"))

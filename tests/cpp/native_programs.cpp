@@ -86,14 +86,24 @@ class Writer {
 
   static std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
-  DrawnProgram finish(std::uint32_t words, std::uint32_t positions, bool masks, bool pooled) {
+  DrawnProgram finish(std::uint32_t words, std::uint32_t positions, bool masks, bool pooled,
+                      std::uint32_t caches) {
+    std::string all_caches;
+    for (std::uint32_t cache = 0; cache < caches; ++cache) {
+      const auto field = [&](const char* name) {
+        return quoted(name) + ":" + quoted(name + std::to_string(cache));
+      };
+      all_caches += (cache == 0 ? ",\"caches\":[{" : ",{") + field("past_key") + "," +
+                    field("past_value") + "," + field("present_key") + "," + field("present_value") +
+                    "}" + (cache + 1 == caches ? "]" : "");
+    }
     std::string inputs = R"("input_ids","token_type_ids")";
     if (masks) inputs += R"(,"masked_positions")";
     if (pooled) inputs += R"(,"pooling_mask")";
-    return {"{\"schema\":1,\"weights\":\"weights.data\",\"interface\":{},\"inputs\":[" + inputs +
+    return {"{\"schema\":" + std::string(caches > 0 ? "2" : "1") + all_caches + ",\"weights\":\"weights.data\",\"interface\":{},\"inputs\":[" + inputs +
                 "],\"tensors\":{" + tensors_ + "},\"values\":{" + all_values_ +
                 "},\"operations\":[" + operations_ + "],\"outputs\":[" + outputs_ + "]}",
-            weights_, words, positions, masks, pooled};
+            weights_, words, positions, masks, pooled, caches > 0};
   }
 
  private:
@@ -163,6 +173,7 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
           norm_fields());
 
   const std::uint32_t layers = 1 + choose(2);
+  const bool cached = choose(3) == 0;
   for (std::uint32_t layer = 0; layer < layers; ++layer) {
     std::string parts[3];
     for (std::string& part : parts) {
@@ -173,7 +184,8 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
                      "\"query\":" + Writer::quoted(parts[0]) + ",\"key\":" +
                          Writer::quoted(parts[1]) + ",\"value\":" + Writer::quoted(parts[2]) +
                          ",\"heads\":" + std::to_string(heads) + ",\"scale\":0.25,\"causal\":" +
-                         (choose(3) == 0 ? "true" : "false"));
+                         (cached || choose(3) == 0 ? "true" : "false") +
+                         (cached ? ",\"cache\":" + std::to_string(layer) : ""));
     const std::string sum =
         writer.linear(context, kind, "tokens", width, width, "float32", "none", x);
     outputs = twice(x, q);
@@ -196,7 +208,7 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
   bool masks = false;
   bool pooled = false;
   const std::uint32_t classes = 1 + choose(9);
-  switch (choose(4)) {
+  switch (choose(cached ? 2 : 4)) {
     case 0: {
       const std::string logits =
           writer.linear(x, "float32", "tokens", width, classes, "float32", "none", "");
@@ -206,7 +218,7 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
     }
     case 1: {
       const char* const places[] = {"first", "last", "first_pooled", "last_pooled"};
-      const std::string place = places[choose(4)];
+      const std::string place = cached ? "last" : places[choose(4)];
       pooled = place.find("pooled") != place.npos;
       const std::string row = writer.value("texts", width, "float32");
       writer.operation("gather", {row}, "\"x\":" + Writer::quoted(x) + ",\"index\":\"" + place + "\"");
@@ -243,7 +255,7 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
       writer.output(unit, false);
     }
   }
-  return writer.finish(words, positions, masks, pooled);
+  return writer.finish(words, positions, masks, pooled, cached ? layers : 0);
 }
 
 native::Batch DrawnBatch::view() const {
@@ -270,6 +282,23 @@ DrawnBatch DrawnBatch::text(std::size_t index) const {
   DrawnBatch own{part(ids), part(types), {lengths[index]}, {}, part(pooled)};
   for (const std::int64_t mask : masks) {
     if (mask >= first && mask < last) own.masks.push_back(mask - first);
+  }
+  return own;
+}
+
+DrawnBatch DrawnBatch::part(std::size_t first, std::size_t last, std::size_t of) const {
+  DrawnBatch own;
+  std::int64_t start = 0;
+  for (const std::int64_t length : lengths) {
+    const auto share = [&](std::size_t number) {
+      return start + length * static_cast<std::int64_t>(number) / static_cast<std::int64_t>(of);
+    };
+    own.lengths.push_back(share(last) - share(first));
+    for (std::int64_t token = share(first); token < share(last); ++token) {
+      own.ids.push_back(ids[static_cast<std::size_t>(token)]);
+      own.types.push_back(types[static_cast<std::size_t>(token)]);
+    }
+    start += length;
   }
   return own;
 }

@@ -21,6 +21,8 @@ struct DrawnProgram {
   std::uint32_t positions = 0;
   bool masked_positions = false;
   bool pooling_mask = false;
+  // Whether it keeps keys and values; then every token's answer depends on those before it alone.
+  bool cached = false;
 };
 
 // `most_width` bounds hidden sizes, `most_heads` heads.
@@ -32,6 +34,8 @@ struct DrawnBatch {
   bert_export::native::Batch view() const;
   // One of its texts alone; its masks, if the program has some.
   DrawnBatch text(std::size_t index) const;
+  // The tokens of every text from a share of its length to another, in parts of `of`; no masks.
+  DrawnBatch part(std::size_t first, std::size_t last, std::size_t of) const;
 };
 
 DrawnBatch draw_batch(const DrawnProgram& program, const Choose& choose, std::uint32_t most_texts,

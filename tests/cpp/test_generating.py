@@ -18,6 +18,7 @@ from tests.cpp.test_tasks import (
     LONG,
     PROMPTS,
     REFUSED_OPTIONS,
+    TARGETS,
     TASKS,
     ask,
     assert_equal,
@@ -81,7 +82,7 @@ def test_what_the_bundle_says(plain: Path, halves: Path, tmp_path: Path) -> None
         path.write_text(json.dumps(manifest), encoding="utf-8")
 
     write(prefix="a dog: ", num_beams=3, early_stopping="never", decoder_start_token_id=4)
-    calls = [{"inputs": PROMPTS}, {"inputs": "the", "num_beams": 1}]
+    calls: list[Any] = [{"inputs": PROMPTS}, {"inputs": "the", "num_beams": 1}]
     opened, *found = ask(plain, path.parent, calls)
     assert opened == (0, "summarization")
     with bert_export.load(path.parent, threads=1) as pipeline:
@@ -111,9 +112,8 @@ def test_another_task_is_refused(plain: Path, halves: Path) -> None:
 def causal(tiny_export: Callable[..., Export]) -> Path:
     """The bundle that the tests of all tasks have."""
     head, config, _ = TASKS["text-generation"]
-    targets = ("onnxruntime", "openvino")
     task = "text-generation"
-    return tiny_export(task, head, targets=targets, precision="fp32", **config).path
+    return tiny_export(task, head, targets=TARGETS, precision="fp32", **config).path
 
 
 STREAMS: list[dict[str, Any]] = [
@@ -134,7 +134,8 @@ def compare_pieces(plain: Path, bundle: Path, options: list[dict[str, Any]]) -> 
     lines = [f"stream 999 {json.dumps({'inputs': text, **own})}" for text, own in asked]
     _, *found = ask(plain, bundle, lines)
     count = 0
-    with bert_export.load(bundle, threads=1) as pipeline:
+    with bert_export.load(bundle, threads=1) as opened:
+        pipeline: Any = opened  # of either task that generates
 
         def stream(text: str, **own: Any) -> list[str]:
             return list(pipeline.stream(text, **own))
@@ -148,17 +149,19 @@ def compare_pieces(plain: Path, bundle: Path, options: list[dict[str, Any]]) -> 
     return count
 
 
+@pytest.mark.usefixtures("module")
 @pytest.mark.filterwarnings("ignore:target")
 def test_pieces_of_a_continuation(plain: Path, causal: Path) -> None:
-    own = [{"return_full_text": False}, {"max_length": 2}]
+    own: list[dict[str, Any]] = [{"return_full_text": False}, {"max_length": 2}]
     assert compare_pieces(plain, causal, STREAMS + own) > 20
 
 
 def test_pieces_of_an_answer(plain: Path, halves: Path) -> None:
-    own = [{"truncation": True, "min_length": 8}]
+    own: list[dict[str, Any]] = [{"truncation": True, "min_length": 8}]
     assert compare_pieces(plain, halves, STREAMS + own) > 20
 
 
+@pytest.mark.usefixtures("module")
 @pytest.mark.filterwarnings("ignore:target")
 def test_a_caller_may_stop(plain: Path, causal: Path) -> None:
     call = json.dumps({"inputs": "the cat sat", "min_new_tokens": 12})

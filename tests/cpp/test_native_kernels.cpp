@@ -288,7 +288,9 @@ template <typename Input, typename Output>
 void compare_attention(Numbers input, Numbers output, std::size_t size, std::size_t length,
                        bool causal, float bound, Compared& compared) {
   const auto heads = static_cast<std::size_t>(any_whole(1, 3));
-  const std::size_t queries_count = !causal && any_whole(0, 3) == 0 ? 1 : length;
+  // Of all tokens, or of the last ones behind those of earlier calls.
+  const std::size_t last = std::min<std::size_t>(length, static_cast<std::size_t>(any_whole(1, 5)));
+  const std::size_t queries_count = any_whole(0, 2) == 0 ? last : length;
   Matrix<Input> queries(queries_count, heads * size);
   Matrix<Input> keys(length, heads * size);
   Matrix<Input> values(length, heads * size);
@@ -312,6 +314,7 @@ void compare_attention(Numbers input, Numbers output, std::size_t size, std::siz
       call.values_stride = values.stride;
       call.query_count = queries_count;
       call.length = length;
+      call.past = length - queries_count;
       call.output = &result.at(0, head * size);
       call.output_stride = result.stride;
       call.scratch = scratch.data();

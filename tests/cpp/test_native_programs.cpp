@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <random>
@@ -10,6 +11,7 @@
 
 #include "bert_export/errors.hpp"
 #include "check.hpp"
+#include "native/cache.hpp"
 #include "native/program.hpp"
 #include "native_programs.hpp"
 
@@ -59,7 +61,8 @@ std::string small_weights() {
 TEST(programs_that_are_not_legal_are_refused) {
   tests::ProgramFiles(small_json, small_weights()).open("reference");
   const std::vector<std::array<std::string, 3>> cases{
-      {R"("schema":1)", R"("schema":2)", "expected schema 1, got 2"},
+      {R"("schema":1)", R"("schema":3)", "expected schema 1 or 2, got 3"},
+      {R"("schema":1)", R"("schema":2)", "expected caches in schema 2 and in no other"},
       {R"("schema":1)", R"("schema":1,"more":0)", "got field 'more'"},
       {R"("offset":192)", R"("offset":191)", "in whole 64 bytes"},
       {R"("offset":192)", R"("offset":384)", "inside the weights file"},
@@ -88,7 +91,7 @@ TEST(programs_that_are_not_legal_are_refused) {
       {R"("activation":"relu")", R"("activation":"elu")", "activation that is one of"},
       {R"("transposed":false,)", "", "transposed is missing"},
       {R"("epsilon":1e-12)", R"("epsilon":0)", "epsilon that is finite and above 0"},
-      {R"("kind":"linear")", R"("kind":"conv")", "an operation of schema 1"},
+      {R"("kind":"linear")", R"("kind":"conv")", "an operation of its schema"},
       {R"("value":"y")", R"("value":"q")", "in float32"},
       {R"("column":null)", R"("column":6)", "column from 0 to 5"},
       {R"("token_type_ids"])", R"("token_type_ids","pooling_mask"])", "named exactly where"},
@@ -170,6 +173,173 @@ TEST(a_text_s_answer_depends_on_no_neighbour_and_on_no_thread) {
           CHECK_EQUAL(number, together[index].numbers[places[index]++]);
         }
       }
+    }
+  }
+}
+
+namespace {
+
+struct DrawnCached {
+  tests::DrawnProgram program;
+  tests::DrawnBatch batch;  // of texts that can be cut in parts
+};
+
+DrawnCached draw_cached(unsigned seed, std::int64_t parts) {
+  const Choose choose = choices(seed);
+  DrawnCached drawn;
+  do {
+    drawn.program = tests::draw_program(choose, 100, 8);
+  } while (!drawn.program.cached);
+  do {
+    drawn.batch = tests::draw_batch(drawn.program, choose, 9, 50);
+  } while (*std::min_element(drawn.batch.lengths.begin(), drawn.batch.lengths.end()) < parts);
+  return drawn;
+}
+
+// The answers of some tokens of each text: those of a part, or the last of the text.
+std::vector<float> last_answers(const Result& result, const tests::DrawnBatch& batch) {
+  std::vector<float> numbers;
+  const std::size_t texts = batch.lengths.size();
+  const bool of_texts = result.rows == texts && batch.ids.size() != texts;
+  std::size_t row = 0;
+  for (std::size_t text = 0; text < texts; ++text) {
+    row += of_texts ? 1 : static_cast<std::size_t>(batch.lengths[text]);
+    const auto last = result.numbers.begin() + static_cast<std::ptrdiff_t>(row * result.width);
+    numbers.insert(numbers.end(), last - static_cast<std::ptrdiff_t>(result.width), last);
+  }
+  return numbers;
+}
+
+void check_near(const std::vector<float>& wanted, const std::vector<float>& got) {
+  CHECK_EQUAL(wanted.size(), got.size());
+  float largest = 1.0F;
+  float away = 0.0F;
+  for (std::size_t place = 0; place < wanted.size(); ++place) {
+    largest = std::max(largest, std::fabs(wanted[place]));
+    const float own = std::fabs(wanted[place] - got[place]);
+    if (!(own <= away)) away = own;
+  }
+  CHECK(away / largest < 0.05F);
+}
+
+}  // namespace
+
+TEST(tokens_behind_a_cache_are_answered_as_all_at_once) {
+  constexpr std::size_t parts = 4;
+  for (unsigned seed = 200; seed < 212; ++seed) {
+    const DrawnCached drawn = draw_cached(seed, parts);
+    const tests::ProgramFiles files(drawn.program);
+    const auto wanted = files.open("reference")->run(drawn.batch.view());
+    for (const InstructionSet set : available_sets()) {
+      const auto program = files.open(name_of(set), 1 + seed % 3);
+      Cache cache(program->file());
+      std::vector<Result> got;
+      tests::DrawnBatch part;
+      // Three quarters, one token after the other, then the last quarter in one.
+      for (std::size_t first = 0; first < parts; first += first == 0 ? 2 : 1) {
+        part = drawn.batch.part(first, first == 0 ? 2 : first + 1, parts);
+        Batch view = part.view();
+        view.cache = &cache;
+        got = program->run(view);
+      }
+      for (std::size_t index = 0; index < got.size(); ++index) {
+        check_near(last_answers(wanted[index], drawn.batch), last_answers(got[index], part));
+      }
+      for (std::size_t text = 0; text < cache.texts(); ++text) {
+        CHECK_EQUAL(cache.length(text), static_cast<std::size_t>(drawn.batch.lengths[text]));
+      }
+    }
+  }
+}
+
+TEST(texts_of_a_cache_leave_and_change_places) {
+  const DrawnCached drawn = draw_cached(300, 2);
+  const tests::ProgramFiles files(drawn.program);
+  const auto program = files.open("", 2);
+  const auto with = [&](const tests::DrawnBatch& batch, Cache& cache) {
+    Batch view = batch.view();
+    view.cache = &cache;
+    return program->run(view);
+  };
+  const std::size_t texts = drawn.batch.lengths.size();
+  const std::vector<std::size_t> places{texts - 1, 0, texts - 1};
+  Cache cache(program->file());
+  with(drawn.batch.part(0, 1, 2), cache);
+  cache.select(places);
+  tests::DrawnBatch chosen;
+  for (const std::size_t place : places) {
+    const tests::DrawnBatch own = drawn.batch.part(1, 2, 2).text(place);
+    chosen.ids.insert(chosen.ids.end(), own.ids.begin(), own.ids.end());
+    chosen.types.insert(chosen.types.end(), own.types.begin(), own.types.end());
+    chosen.lengths.push_back(own.lengths.front());
+  }
+  const auto together = with(chosen, cache);
+  for (std::size_t index = 0; index < places.size(); ++index) {
+    Cache alone(program->file());
+    with(drawn.batch.text(places[index]).part(0, 1, 2), alone);
+    const auto own = with(chosen.text(index), alone);
+    const auto width = static_cast<std::ptrdiff_t>(own.front().width);
+    const auto wanted = last_answers(own.front(), chosen.text(index));
+    const auto got = last_answers(together.front(), chosen);
+    const auto first = got.begin() + static_cast<std::ptrdiff_t>(index) * width;
+    CHECK(std::equal(wanted.begin(), wanted.end(), first));
+  }
+}
+
+TEST(caches_that_do_not_fit_are_refused_and_stay_as_they_were) {
+  const DrawnCached drawn = draw_cached(400, 2);
+  const tests::ProgramFiles files(drawn.program);
+  const auto program = files.open("", 2);
+  const auto message = [&](const tests::DrawnBatch& batch, Cache& cache) {
+    Batch view = batch.view();
+    view.cache = &cache;
+    return tests::message_of<InputError>([&] { program->run(view); });
+  };
+  Cache cache(program->file());
+  tests::DrawnBatch wrong = drawn.batch;
+  wrong.ids.back() = 1000;
+  CHECK(message(wrong, cache).find("input input_ids holds") == 0);
+  CHECK_EQUAL(cache.texts(), std::size_t{0});
+  Batch view = drawn.batch.view();
+  view.cache = &cache;
+  program->run(view);
+  tests::DrawnBatch more;
+  more.lengths.assign(drawn.batch.lengths.size() + 1, 1);
+  more.ids.assign(more.lengths.size(), 0);
+  more.types = more.ids;
+  CHECK(message(more, cache).find("cache is of other texts") == 0);
+  tests::DrawnBatch longer = drawn.batch;
+  for (std::int64_t& length : longer.lengths) length = 60;
+  longer.ids.assign(60 * longer.lengths.size(), 1);
+  longer.types.assign(longer.ids.size(), 0);
+  CHECK(message(longer, cache).find("text 0 is longer than the model takes") == 0);
+  for (std::size_t text = 0; text < cache.texts(); ++text) {
+    CHECK_EQUAL(cache.length(text), static_cast<std::size_t>(drawn.batch.lengths[text]));
+  }
+  CHECK(tests::message_of<InputError>([&] { cache.select({}); }).find("a cache of no text") == 0);
+  CHECK(tests::message_of<InputError>([&] { cache.select({99}); }).find("cache has no text 99") == 0);
+  const tests::ProgramFiles plain(small_json, small_weights());
+  Cache none(plain.open("")->file());
+  CHECK(message(drawn.batch, none).find("cache is of another program") == 0);
+}
+
+TEST(caches_that_are_not_legal_are_refused) {
+  const std::string json = draw_cached(500, 1).program.json;
+  const std::string weights = draw_cached(500, 1).program.weights;
+  tests::ProgramFiles(json, weights).open("reference");
+  const std::vector<std::array<std::string, 3>> cases{
+      {R"("schema":2)", R"("schema":1)", "caches in schema 2 and in no other"},
+      {R"("cache":0)", R"("cache":9)", "cache from 0 to"},
+      {R"("cache":0)", R"("cache":null)", "an attention that has cache 0"},
+      {R"("past_key":"past_key0",)", "", "past_key is missing"},
+      {R"("past_key":"past_key0")", R"("past_key":"past_value0")", "of the caches, got two"},
+      {R"("past_key":"past_key0")", R"("past_key":"past_key0","more":0)", "got field 'more'"},
+  };
+  for (const auto& [old, with, said] : cases) {
+    const tests::ProgramFiles files(replaced(json, old, with), weights);
+    const std::string message = tests::message_of<BundleError>([&] { files.open("reference"); });
+    if (message.find(said) == message.npos || message.find("is not legal") == message.npos) {
+      tests::fail(__FILE__, __LINE__, with + " gave: " + message);
     }
   }
 }

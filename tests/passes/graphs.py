@@ -18,7 +18,7 @@ from bert_export.checkpoints.sentence_transformers import SentenceModules
 from bert_export.models.config import BertConfig
 from bert_export.models.heads import HEADS, BertForSentenceEmbedding, BertHead
 from bert_export.runtime.sessions.onnxruntime import start_engine
-from bert_export.tasks import TASKS
+from bert_export.tasks import TASKS, CheckpointFacts
 from bert_export.tasks.interface import MASKED_POSITIONS
 from bert_export.tracing import DEFAULT_OPSET, trace
 from tests.oracle import WORDS
@@ -62,7 +62,9 @@ def config_of(**fields: Any) -> BertConfig:
 
 
 @functools.cache
-def _traced(task: str, pooling: tuple[str, ...], opset: int, fields: tuple[Any, ...]) -> bytes:
+def _traced(
+    task: str, pooling: tuple[str, ...], opset: int, cached: bool, fields: tuple[Any, ...]
+) -> bytes:
     row = TASKS[task]
     config = config_of(
         **({"is_decoder": True} if task == "text-generation" else {}), **dict(fields)
@@ -84,10 +86,17 @@ def _traced(task: str, pooling: tuple[str, ...], opset: int, fields: tuple[Any, 
     if task == "multiple-choice":
         axes = ("batch", "choices", "sequence")
     shapes = {output.name: output.shape for output in row.outputs}
+    inputs = tuple((name, axes) for name in head.inputs)
+    outputs = tuple((name, shapes[name]) for name in head.outputs)
+    if cached:
+        heads = config.num_attention_heads
+        facts = CheckpointFacts(layers=LAYERS, heads=heads, head_size=config.hidden_size // heads)
+        interface = row.interface(facts)
+        inputs, outputs = interface.input_axes, interface.output_axes
     model = trace(
         head.eval(),
-        inputs=tuple((name, axes) for name in head.inputs),
-        outputs=tuple((name, shapes[name]) for name in head.outputs),
+        inputs=inputs,
+        outputs=outputs,
         max_length=config.max_position_embeddings,
         opset=opset,
     )
@@ -95,10 +104,18 @@ def _traced(task: str, pooling: tuple[str, ...], opset: int, fields: tuple[Any, 
 
 
 def traced(
-    task: str, *, pooling: tuple[str, ...] = ("mean",), opset: int = DEFAULT_OPSET, **fields: Any
+    task: str,
+    *,
+    pooling: tuple[str, ...] = ("mean",),
+    opset: int = DEFAULT_OPSET,
+    cached: bool = False,
+    **fields: Any,
 ) -> ir.Model:
-    """A fresh copy of a head's trace; tracing itself is done once."""
-    stored = _traced(task, pooling, opset, tuple(sorted(fields.items())))
+    """A fresh copy of a head's trace, with keys and values of earlier calls where it is cached.
+
+    Tracing itself is done once.
+    """
+    stored = _traced(task, pooling, opset, cached, tuple(sorted(fields.items())))
     return ir.from_proto(onnx.load_model_from_string(stored))
 
 

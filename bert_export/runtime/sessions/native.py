@@ -2,12 +2,12 @@
 
 The compiled module runs the program (``bert-export cpp --native`` builds it). A caller that hands
 over padded rows gets padded outputs: the mask says which tokens there are, what it hides is left
-out, and outputs are 0 there.
+out, and outputs are 0 there. Keys and values of a growing batch stay in the module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,25 @@ from bert_export.bundle.program_check import check_program
 from bert_export.errors import BundleError, InputError, TargetError, one_line
 from bert_export.runtime.engine_choice import Standing
 from bert_export.runtime.native import has_native, require_native
+from bert_export.runtime.sessions.cache import Cache, CachingSession, token_feeds
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
     Array,
     Feeds,
+    FeedsCheck,
     Outputs,
     Session,
     check_feeds,
     check_threads,
 )
-from bert_export.tasks.interface import CHOICES, MASKED_POSITIONS, outputs_per_token
+from bert_export.tasks.interface import (
+    BATCH,
+    CHOICES,
+    MASKED_POSITIONS,
+    PAST,
+    SEQUENCE,
+    outputs_per_token,
+)
 
 __all__ = ["NativeSession", "open_engine", "standing"]
 
@@ -40,7 +49,7 @@ _AHEAD = ("amx",)
 """Instructions with which it was measured ahead of every other engine at every shape."""
 
 
-class NativeSession(Session, Forkable):
+class NativeSession(Session, Forkable, CachingSession):
     """A program that the compiled module opened.
 
     Args:
@@ -88,6 +97,12 @@ class NativeSession(Session, Forkable):
             isinstance(one, Gather) and one.index == "first" for one in program.operations
         )
         self._ragged_inputs = _ragged_inputs(program)
+        self._pasts = [
+            name for cache in program.caches for name in (cache.past_key, cache.past_value)
+        ]
+        self._presents = [
+            name for cache in program.caches for name in (cache.present_key, cache.present_value)
+        ]
         survive_fork(self)
 
     @property
@@ -99,6 +114,8 @@ class NativeSession(Session, Forkable):
         """Run padded rows; see :class:`bert_export.runtime.sessions.session.Session`."""
         self._opened()
         check_feeds(self.inputs, feeds, longest=self.longest)
+        if self._pasts:
+            return self._run_behind_past(feeds)
         shape = feeds[_IDS].shape
         flat = {
             name: array if name == MASKED_POSITIONS else array.reshape(-1, shape[-1])
@@ -134,6 +151,23 @@ class NativeSession(Session, Forkable):
             for name, array in outputs.items()
         }
 
+    def open_cache(self, most: int, held: Mapping[str, Array]) -> Cache:
+        """See :meth:`bert_export.runtime.sessions.cache.CachingSession.open_cache`."""
+        assert not held, "a program has no inputs that are held"
+        return _NativeCache(self, self._opened().open_cache())
+
+    def step(self, input_ids: Array, mask: NDArray[np.bool_], cache: Any) -> Outputs:
+        """Run the next tokens of every row, whose keys and values join a cache of the module.
+
+        Args:
+            input_ids: int64 (B, S).
+            mask: Which of them are tokens, (B, S).
+            cache: Of the module.
+        """
+        ids = input_ids[mask]
+        rows = {_IDS: ids, _TYPES: np.zeros_like(ids), _LENGTHS: _lengths(mask)}
+        return self._run(rows, cache)
+
     def held(self) -> list[Any]:
         """The program."""
         return [] if self._program is None else [self._program]
@@ -148,7 +182,30 @@ class NativeSession(Session, Forkable):
         refuse_after_fork(self)
         return self._program
 
-    def _run(self, rows: Feeds) -> Outputs:
+    def _run_behind_past(self, feeds: Feeds) -> Outputs:
+        """Run padded rows behind keys and values that are handed over; hand all of them back."""
+        visible = feeds[_MASK] != 0  # (B, T)
+        own = visible[:, -feeds[_IDS].shape[1] :]  # (B, S)
+        before = visible[:, : visible.shape[1] - own.shape[1]]  # (B, P)
+        pasts = [feeds[name].swapaxes(1, 2)[before] for name in self._pasts]  # (tokens, N, D)
+        cache = self._opened().open_cache()
+        cache.fill(
+            before.sum(axis=1, dtype=np.int64),
+            [past.reshape(len(past), past.shape[1] * past.shape[2]) for past in pasts],
+        )
+        rows = {name: feeds[name][own] for name in (_IDS, _TYPES)}
+        results = self._run({**rows, _LENGTHS: _lengths(own)}, cache)
+        outputs = {
+            name: self._padded(name, array, own, own.shape[:1]) for name, array in results.items()
+        }
+        for name, past, kept in zip(self._presents, self._pasts, cache.read(), strict=True):
+            heads, size = feeds[past].shape[1::2]
+            present = np.zeros((*visible.shape, heads, size), np.float32)  # (B, T, N, D)
+            present[visible] = kept.reshape(-1, heads, size)
+            outputs[name] = np.ascontiguousarray(present.swapaxes(1, 2))
+        return outputs
+
+    def _run(self, rows: Feeds, cache: Any = None) -> Outputs:
         further = {
             name: np.ascontiguousarray(array)
             for name, array in rows.items()
@@ -160,6 +217,7 @@ class NativeSession(Session, Forkable):
                 np.ascontiguousarray(rows[_TYPES]),
                 np.ascontiguousarray(rows[_LENGTHS]),
                 further,
+                cache,
             )
         except ValueError as error:
             raise InputError(
@@ -171,17 +229,13 @@ class NativeSession(Session, Forkable):
 
     def _joined(self, flat: Feeds, mask: NDArray[np.bool_]) -> dict[str, Array]:
         """Padded rows as rows that are not."""
-        lengths = mask.sum(axis=1)
-        if not lengths.all():
-            raise InputError(
-                f"{_MASK} hides a whole row", expected="a 1 at least in each", got="none"
-            )
+        lengths = _lengths(mask)
         rows = {
             name: array[mask]
             for name, array in flat.items()
             if name not in (_MASK, MASKED_POSITIONS)
         }
-        rows[_LENGTHS] = lengths.astype(np.int64)
+        rows[_LENGTHS] = lengths
         holes = mask[:, 1:] > mask[:, :-1]  # a token behind padding
         if holes.any():
             if self._reads_first and not mask[:, 0].all():
@@ -205,6 +259,50 @@ class NativeSession(Session, Forkable):
         padded = np.zeros((*mask.shape, *array.shape[1:]), dtype=array.dtype)
         padded[mask] = array
         return padded
+
+
+class _NativeCache(Cache):
+    """Keys and values that stay in the module, each row's own tokens and no padding.
+
+    Args:
+        session: That runs the steps.
+        cache: The module's, empty.
+    """
+
+    def __init__(self, session: NativeSession, cache: Any) -> None:
+        self._session, self._cache = session, cache
+        self._check = FeedsCheck(tuple(spec for spec in session.inputs if PAST not in spec.shape))
+        self._rows = self._columns = 0
+
+    def step(self, input_ids: Array, attention_mask: Array) -> Array:
+        """See :meth:`bert_export.runtime.sessions.cache.Cache.step`."""
+        held = {PAST: self._columns} | ({BATCH: self._rows} if self._rows else {})
+        feeds = token_feeds(self._session, input_ids, attention_mask)
+        sizes = self._check(feeds, self._session.longest, held)
+        before = attention_mask[:, : self._columns].sum(axis=1)
+        if self._rows and not np.array_equal(before, self._cache.lengths()):
+            raise InputError(
+                f"{_MASK} does not fit the cache",
+                expected=f"rows of {self._cache.lengths().tolist()} earlier tokens",
+                got=before.tolist(),
+            )
+        own = attention_mask[:, self._columns :] != 0
+        logits = self._session.step(input_ids, own, self._cache)["logits"]
+        self._rows, self._columns = sizes[BATCH], self._columns + sizes[SEQUENCE]
+        return logits
+
+    def select(self, rows: Array, first: int) -> None:
+        """See :meth:`bert_export.runtime.sessions.cache.Cache.select`."""
+        self._cache.select(rows)
+        self._rows, self._columns = len(rows), self._columns - first
+
+
+def _lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Tokens of each row of a mask, one at least."""
+    lengths: NDArray[np.int64] = mask.sum(axis=1, dtype=np.int64)
+    if not lengths.all():
+        raise InputError(f"{_MASK} hides a whole row", expected="a 1 at least in each", got="none")
+    return lengths
 
 
 def _ragged_inputs(program: Program) -> tuple[TensorSpec, ...]:

@@ -10,7 +10,6 @@ import onnx_ir as ir
 
 from bert_export.bundle.program import (
     PROGRAM_INPUTS,
-    PROGRAM_SCHEMA,
     Attention,
     Embed,
     Interface,
@@ -19,6 +18,7 @@ from bert_export.bundle.program import (
     NumberFormat,
     Operation,
     Program,
+    ProgramCache,
     ProgramOutput,
     ProgramTensor,
     ProgramValue,
@@ -144,6 +144,7 @@ class ProgramBuilder:
         self,
         interface: Interface,
         outputs: tuple[ProgramOutput, ...],
+        caches: tuple[ProgramCache, ...],
         tensors: Mapping[str, ProgramTensor],
         weights: str,
     ) -> Program:
@@ -152,6 +153,7 @@ class ProgramBuilder:
         Args:
             interface: Of padded batches.
             outputs: Of values that were asked for in float32.
+            caches: Of the attentions that have one.
             tensors: Where each of :attr:`tensors` lies.
             weights: Name of the file of weights.
         """
@@ -173,7 +175,7 @@ class ProgramBuilder:
                 )
         used = set(PROGRAM_INPUTS[:2]).union(*map(inputs_of, operations))
         return Program(
-            schema=PROGRAM_SCHEMA,
+            schema=2 if caches else 1,
             weights=weights,
             interface=interface,
             inputs=tuple(name for name in PROGRAM_INPUTS if name in used),
@@ -181,6 +183,7 @@ class ProgramBuilder:
             values=values,
             operations=tuple(operations),
             outputs=outputs,
+            caches=caches,
         )
 
     def _convert(

@@ -8,9 +8,9 @@ from typing import cast
 import numpy as np
 import onnx_ir as ir
 
-from bert_export.bundle.program import Activation, Attention, Embed, Linear, Norm
+from bert_export.bundle.program import Activation, Attention, Embed, Linear, Norm, ProgramCache
 from bert_export.passes.editing import attribute, constant, static_dim, use_count
-from bert_export.passes.fused_attention import read_attention
+from bert_export.passes.fused_attention import FusedAttention, read_attention
 from bert_export.passes.graph_pass import Refusal
 from bert_export.targets.native.builder import Result
 from bert_export.targets.native.meanings import (
@@ -19,6 +19,8 @@ from bert_export.targets.native.meanings import (
     EmbeddedRows,
     Gate,
     Meaning,
+    Past,
+    Present,
     ScaledWeight,
     Transposed,
 )
@@ -134,6 +136,7 @@ def _attention(walk: Walk, node: ir.Node) -> Meaning:
         raise NoMeaningError("its keys are not those of all tokens")
     if mask.causal and query.rows != "tokens":
         raise NoMeaningError("one token of each text reads through a causal mask")
+    cache = _cache(walk, attention) if attention.past else None
     return walk.builder.add(
         node.outputs[0].name,
         Attention,
@@ -145,7 +148,32 @@ def _attention(walk: Walk, node: ir.Node) -> Meaning:
         heads=int(attention.heads),
         scale=float(attention.scale),
         causal=mask.causal,
+        cache=cache,
     )
+
+
+def _cache(walk: Walk, attention: FusedAttention) -> int:
+    """The place of an attention's cache among the program's; what it gives out gets its meaning."""
+    names = []
+    for past, present in zip(attention.past, attention.present, strict=True):
+        meaning = walk.of(past)
+        if not isinstance(meaning, Past):
+            raise NoMeaningError("its past is no input of the graph")
+        names += [meaning.name, str(present.name)]
+        walk.meanings[present] = Present(meaning.name)
+    past_key, present_key, past_value, present_value = names
+    known = {name for cache in walk.caches for name in (cache.past_key, cache.past_value)}
+    if past_key == past_value or known & {past_key, past_value}:
+        raise NoMeaningError("another attention, or its other half, reads the same past")
+    walk.caches.append(
+        ProgramCache(
+            past_key=past_key,
+            past_value=past_value,
+            present_key=present_key,
+            present_value=present_value,
+        )
+    )
+    return len(walk.caches) - 1
 
 
 READERS: Mapping[str, Reader] = {

@@ -11,27 +11,50 @@ from bert_export.passes.editing import attribute, is_output, scalar, static_dim
 from bert_export.targets.native.builder import Result
 from bert_export.targets.native.meanings import (
     Column,
+    Counted,
     Dequantized,
     HiddenTokens,
     HiddenTokensRemoved,
     Meaning,
     Ordinals,
     Pairs,
+    Positions,
     Quantized,
     Rounded,
     Size,
     Visible,
 )
-from bert_export.targets.native.walk import NoMeaningError, Reader, Walk
+from bert_export.targets.native.walk import ATTENTION_MASK, NoMeaningError, Reader, Walk
+from bert_export.tasks.interface import TOTAL
 
 __all__ = ["READERS"]
 
 
+def _shape(_: Walk, node: ir.Node) -> Meaning:
+    """One axis of a graph input, or several sizes."""
+    value = node.inputs[0]
+    first, end = attribute(node, "start", 0), attribute(node, "end", None)
+    if value is None or not value.is_graph_input() or value.shape is None or end != first + 1:
+        return Size()
+    return Size(str(getattr(value.shape[first], "value", None)))
+
+
 def _range(walk: Walk, node: ir.Node) -> Meaning:
-    first, step = scalar(node.inputs[0]), scalar(node.inputs[2])
-    if first is None or step != 1 or not isinstance(walk.of(node.inputs[1]), Size):
+    first, step, size = scalar(node.inputs[0]), scalar(node.inputs[2]), walk.of(node.inputs[1])
+    if first is None or step != 1 or not isinstance(size, Size):
         raise NoMeaningError("it does not count tokens")
+    if walk.cached and size != Size(TOTAL):
+        raise NoMeaningError("it does not count all tokens, those of earlier calls among them")
     return Ordinals(int(first))
+
+
+def _cum_sum(walk: Walk, node: ir.Node) -> Meaning:
+    plain = not attribute(node, "exclusive", 0) and not attribute(node, "reverse", 0)
+    if walk.of(node.inputs[0]) != Visible(ATTENTION_MASK) or scalar(node.inputs[1]) != 1:
+        raise NoMeaningError("it does not count the tokens of the attention mask")
+    if not plain:
+        raise NoMeaningError("it counts from the end, or leaves the token itself out")
+    return Counted()
 
 
 def _keep(walk: Walk, node: ir.Node) -> Meaning:
@@ -77,7 +100,7 @@ def _reshape(walk: Walk, node: ir.Node) -> Meaning:
 def _less_or_equal(walk: Walk, node: ir.Node) -> Meaning:
     keys, queries = node.inputs
     if not (
-        walk.all_of(node) == [Ordinals(0), Ordinals(0)]
+        walk.all_of(node) == [Ordinals(0), Ordinals(0, own=walk.cached)]
         and static_dim(keys, 0) == 1
         and static_dim(queries, 1) == 1
     ):
@@ -104,7 +127,11 @@ def _where(walk: Walk, node: ir.Node) -> Meaning:
 
 
 def _sub(walk: Walk, node: ir.Node) -> Meaning:
-    visible = walk.of(node.inputs[1])
+    left, visible = walk.all_of(node)
+    if isinstance(left, Counted) and visible == Visible(ATTENTION_MASK):
+        return Positions()
+    if isinstance(visible, Size) and scalar(node.inputs[0]) == 0:
+        return replace(visible, negative=not visible.negative)
     if scalar(node.inputs[0]) != 1 or not isinstance(visible, Visible):
         raise NoMeaningError("it does not invert a mask")
     return replace(visible, inverted=not visible.inverted)
@@ -112,12 +139,13 @@ def _sub(walk: Walk, node: ir.Node) -> Meaning:
 
 READERS: Mapping[str, Reader] = {
     "Cast": _cast,
+    "CumSum": _cum_sum,
     "Equal": _equal,
     "Expand": _keep,
     "LessOrEqual": _less_or_equal,
     "Range": _range,
     "Reshape": _reshape,
-    "Shape": lambda *_: Size(),
+    "Shape": _shape,
     "Squeeze": _squeeze,
     "Sub": _sub,
     "Unsqueeze": _keep,

@@ -20,6 +20,7 @@ __all__ = [
     "AttentionMask",
     "Column",
     "Count",
+    "Counted",
     "Dequantized",
     "EmbeddedRows",
     "Gate",
@@ -31,6 +32,9 @@ __all__ = [
     "OneAtIndex",
     "Ordinals",
     "Pairs",
+    "Past",
+    "Positions",
+    "Present",
     "Quantized",
     "Rounded",
     "ScaledWeight",
@@ -52,14 +56,28 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Numbers that are computed from the sizes of axes alone."""
+    """Numbers that are computed from the sizes of axes alone.
+
+    Args:
+        axis: The dynamic axis whose size it is; ``None`` for other numbers.
+        negative: Whether it is that size below 0.
+    """
+
+    axis: str | None = None
+    negative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ordinals:
-    """``first, first + 1, ...`` along the sequence."""
+    """``first, first + 1, ...`` along the sequence.
+
+    Args:
+        first: The first number.
+        own: Whether those of earlier calls' tokens are left out.
+    """
 
     first: int
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +94,44 @@ class Visible:
         ordinal: Whether the 1s are multiplied by the token's ordinal number, from 1.
         causal: Whether it is one per query and key, and 0 at keys behind the query too.
         inverted: Whether 0 and 1 are swapped.
+        own: Whether the tokens of earlier calls are left out.
     """
 
     mask: str
     ordinal: bool = False
     causal: bool = False
     inverted: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many tokens of the attention mask there are up to each token, itself among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """How many tokens of the attention mask stand before each token: its position.
+
+    Args:
+        own: Whether the tokens of earlier calls are left out.
+    """
+
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Keys or values of earlier calls' tokens: a graph input."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Keys or values of all tokens, behind the past ones that an attention read."""
+
+    past: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +296,10 @@ Meaning = (
     | Size
     | Ordinals
     | Pairs
+    | Counted
+    | Positions
+    | Past
+    | Present
     | Visible
     | AttentionMask
     | TokenIndex

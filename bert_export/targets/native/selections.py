@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import onnx_ir as ir
@@ -17,15 +18,20 @@ from bert_export.targets.native.meanings import (
     Ids,
     Meaning,
     OneAtIndex,
+    Ordinals,
+    Positions,
     Size,
     TokenIndex,
     Visible,
     Weighted,
 )
 from bert_export.targets.native.walk import ATTENTION_MASK, NoMeaningError, Reader, Walk
-from bert_export.tasks.interface import MASKED_POSITIONS
+from bert_export.tasks.interface import MASKED_POSITIONS, PAST, SEQUENCE
 
 __all__ = ["READERS"]
+
+_TO_THE_END = 1 << 31
+"""A slice that ends there or beyond ends where its value does."""
 
 
 def _gather(walk: Walk, node: ir.Node) -> Meaning:
@@ -33,6 +39,8 @@ def _gather(walk: Walk, node: ir.Node) -> Meaning:
     axis = attribute(node, "axis", 0)
     ids, what = walk.of(index), walk.of(data)
     array = constant(data)
+    if array is not None and ids == Positions(own=True) and axis == 0 and array.ndim == 2:
+        return EmbeddedRows(position=cast("ir.Value", data))
     if array is not None and isinstance(ids, Ids) and axis == 0 and array.ndim == 2:
         return _lookup(cast("ir.Value", data), ids)
     if isinstance(what, Size):
@@ -98,13 +106,17 @@ def _gather_tokens(walk: Walk, node: ir.Node) -> Meaning:
 def _sees(visible: Visible, index: TokenIndex) -> bool:
     """Whether a mask is 1 at the token of an index that was looked for in the same mask."""
     pooled = index.index.endswith("_pooled")
-    return visible == Visible(visible.mask) and pooled == (visible.mask != ATTENTION_MASK)
+    return visible == Visible(visible.mask, own=visible.own) and pooled == (
+        visible.mask != ATTENTION_MASK
+    )
 
 
 def _arg_max(walk: Walk, node: ir.Node) -> Meaning:
     visible = walk.of(node.inputs[0])
     if not isinstance(visible, Visible) or visible.causal or visible.inverted:
         raise NoMeaningError("it does not look for a token of a mask")
+    if walk.cached and not visible.own:
+        raise NoMeaningError("it looks for a token among those of earlier calls too")
     if attribute(node, "axis", 0) not in (1, -1):
         raise NoMeaningError("it does not run over the tokens")
     last = visible.ordinal or bool(attribute(node, "select_last_index", 0))
@@ -118,7 +130,10 @@ def _slice(walk: Walk, node: ir.Node) -> Meaning:
     what = walk.of(data)
     begin, axis = scalar(start), scalar(axes)
     if isinstance(what, Size):
-        return what
+        return Size()
+    own = _own_tokens(walk, node, what)
+    if own is not None:
+        return own
     if any(scalar(step) != 1 for step in steps) or begin is None or axis is None:
         raise NoMeaningError("its bounds are not constant")
     table = constant(data)
@@ -131,6 +146,20 @@ def _slice(walk: Walk, node: ir.Node) -> Meaning:
     if isinstance(what, Result) and axis in (-1, rank - 1) and stop == begin + 1:
         return Column(what, int(begin))
     raise NoMeaningError("it takes neither rows of a table nor one column of a result")
+
+
+def _own_tokens(walk: Walk, node: ir.Node, what: Meaning | None) -> Meaning | None:
+    """What a value of all tokens says of this call's, those behind the ones of earlier calls."""
+    if not walk.cached or not isinstance(what, Visible | Ordinals | Positions) or what.own:
+        return None
+    data, start, end, axes, *steps = node.inputs
+    first, last = walk.of(start), scalar(end)
+    rank = len(getattr(data, "shape", None) or ())
+    whole = last is not None and last >= _TO_THE_END and scalar(axes) in (-1, rank - 1)
+    begins = first in (Size(PAST), Size(SEQUENCE, negative=True))
+    if not (whole and begins and all(scalar(step) == 1 for step in steps)):
+        return None
+    return replace(what, own=True)
 
 
 READERS: Mapping[str, Reader] = {

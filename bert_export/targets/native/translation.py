@@ -18,14 +18,27 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from bert_export.bundle.program import Interface, Program, ProgramOutput, ProgramTensor
+from bert_export.bundle.program import (
+    Interface,
+    Program,
+    ProgramCache,
+    ProgramOutput,
+    ProgramTensor,
+)
 from bert_export.errors import TargetError
 from bert_export.passes.fuse_attention import is_relative
 from bert_export.targets.native import arithmetic, layers, masks, pooling, quantization, selections
 from bert_export.targets.native.builder import ProgramBuilder, Result, StoredTensor
-from bert_export.targets.native.meanings import Column, Ids, Meaning, Visible
+from bert_export.targets.native.meanings import (
+    Column,
+    Ids,
+    Meaning,
+    Past,
+    Present,
+    Visible,
+)
 from bert_export.targets.native.walk import ATTENTION_MASK, NoMeaningError, Reader, Walk
-from bert_export.tasks.interface import ATTENTIONS, MASKED_POSITIONS
+from bert_export.tasks.interface import ATTENTIONS, MASKED_POSITIONS, PAST
 
 __all__ = ["Translation", "translate"]
 
@@ -50,6 +63,7 @@ class Translation:
 
     builder: ProgramBuilder
     outputs: tuple[ProgramOutput, ...]
+    caches: tuple[ProgramCache, ...]
 
     @property
     def tensors(self) -> Mapping[str, StoredTensor]:
@@ -60,7 +74,7 @@ class Translation:
         self, interface: Interface, tensors: Mapping[str, ProgramTensor], weights: str
     ) -> Program:
         """The program; see :meth:`ProgramBuilder.finish`."""
-        return self.builder.finish(interface, self.outputs, tensors, weights)
+        return self.builder.finish(interface, self.outputs, self.caches, tensors, weights)
 
 
 def translate(model: ir.Model) -> Translation:
@@ -84,13 +98,19 @@ def translate(model: ir.Model) -> Translation:
             raise _no_output(value, "a result of an operation", "weights inside one")
     walk = Walk(model.graph)
     for value in model.graph.inputs:
-        walk.meanings[value] = _input(str(value.name))
+        walk.meanings[value] = _input(value)
+    walk.cached = any(isinstance(meaning, Past) for meaning in walk.meanings.values())
     for node in model.graph:
         walk.meanings[node.outputs[0]] = _read(walk, node)
-    return Translation(walk.builder, tuple(_output(walk, value) for value in model.graph.outputs))
+    results = [value for value in model.graph.outputs if not isinstance(walk.of(value), Present)]
+    outputs = tuple(_output(walk, value) for value in results)
+    return Translation(walk.builder, outputs, tuple(walk.caches))
 
 
-def _input(name: str) -> Meaning:
+def _input(value: ir.Value) -> Meaning:
+    name = str(value.name)
+    if PAST in (getattr(axis, "value", None) for axis in value.shape or ()):
+        return Past(name)
     if name in _IDS:
         return Ids(name)
     if name in _MASKS:

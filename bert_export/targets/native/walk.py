@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from bert_export.bundle.program import Linear
+from bert_export.bundle.program import Linear, ProgramCache
 from bert_export.passes.editing import constant, use_count
 from bert_export.targets.native.builder import ProgramBuilder, Result
 from bert_export.targets.native.meanings import Meaning, Rounded, Size
@@ -32,6 +32,8 @@ class Walk:
         self.graph = graph
         self.builder = ProgramBuilder()
         self.meanings: dict[ir.Value, Meaning] = {}
+        self.caches: list[ProgramCache] = []
+        self.cached = False  # whether the graph takes keys and values of earlier calls
 
     def of(self, value: ir.Value | None) -> Meaning | None:
         """The meaning of a value; ``None`` for a constant."""

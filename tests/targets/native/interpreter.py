@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from bert_export.bundle.program import (
 )
 from bert_export.bundle.program_check import check_program
 
-__all__ = ["Interpreter"]
+__all__ = ["Interpreter", "Kept"]
 
 Array = NDArray[Any]
 _F = np.float32
@@ -42,6 +42,49 @@ _ACTIVATIONS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x.astype(np.float64))),
     "silu": lambda x: x / (1 + np.exp(-x.astype(np.float64))),
 }
+
+
+class Kept:
+    """Keys and values of a batch that grows; the protocol of the compiled module's cache.
+
+    Args:
+        program: Whose attentions keep them.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._widths: list[int] = []
+        for operation in program.operations:
+            if isinstance(operation, Attention) and operation.cache is not None:
+                assert operation.cache == len(self._widths)
+                self._widths.append(program.values[operation.key].width)
+        self.texts: list[list[Array]] = []  # by text and place: keys, values, keys, ...
+
+    def begin(self, texts: int) -> None:
+        """Be of so many texts."""
+        if not self.texts:
+            self.texts = [
+                [np.zeros((0, width), _F) for width in self._widths for _ in range(2)]
+                for _ in range(texts)
+            ]
+        if len(self.texts) != texts:
+            raise ValueError("cache is of other texts")
+
+    def lengths(self) -> Array:
+        """Tokens of each text."""
+        return np.array([len(text[0]) for text in self.texts], np.int64)
+
+    def select(self, texts: Array) -> None:
+        """Keep some texts."""
+        self.texts = [list(self.texts[text]) for text in texts]
+
+    def fill(self, lengths: Array, arrays: Sequence[Array]) -> None:
+        """Take keys and values of all texts' tokens, (tokens, width) each."""
+        parts = [np.split(array, np.cumsum(lengths)[:-1]) for array in arrays]
+        self.texts = [list(text) for text in zip(*parts, strict=True)]
+
+    def read(self) -> list[Array]:
+        """What :meth:`fill` takes."""
+        return [np.concatenate(parts) for parts in zip(*self.texts, strict=True)]
 
 
 class Interpreter:
@@ -72,11 +115,19 @@ class Interpreter:
         token_type_ids: Array,
         lengths: Array,
         further: Mapping[str, Array] | None = None,
+        cache: Kept | None = None,
     ) -> dict[str, Array]:
         """Results (rows, width) or (rows,) of ragged rows."""
         further = dict(further or {})
         starts = np.cumsum(lengths) - lengths
-        ordinal = np.concatenate([np.arange(length) for length in lengths])
+        self._cache = cache
+        past = np.zeros_like(lengths)
+        if cache is not None:
+            cache.begin(len(lengths))
+            past = cache.lengths()
+        ordinal = np.concatenate(
+            [np.arange(length) + begun for length, begun in zip(lengths, past, strict=True)]
+        )
         self._inputs = {
             "input_ids": input_ids,
             "token_type_ids": token_type_ids,
@@ -98,6 +149,10 @@ class Interpreter:
             else self._values[output.value][:, output.column]
             for output in self.program.outputs
         }
+
+    def open_cache(self) -> Kept:
+        """An empty cache."""
+        return Kept(self.program)
 
     def value(self, name: str) -> Array:
         """A value of the last run, as it is stored."""
@@ -157,17 +212,21 @@ class Interpreter:
         result = np.empty_like(query)
         for text, tokens in enumerate(self._texts):
             own = slice(text, text + 1) if one_each else tokens
+            keys, values, past = key[tokens], value[tokens], 0
+            if operation.cache is not None and self._cache is not None:
+                kept, place = self._cache.texts[text], 2 * operation.cache
+                past = len(kept[place])
+                keys = kept[place] = np.concatenate([kept[place], keys])
+                values = kept[place + 1] = np.concatenate([kept[place + 1], values])
             for begin in range(0, query.shape[1], width):
                 head = slice(begin, begin + width)
-                scores = query[own, head] @ key[tokens, head].T
+                scores = query[own, head] @ keys[:, head].T
                 if operation.causal:
-                    scores[np.triu(np.ones(scores.shape, bool), 1)] = -np.inf
+                    scores[np.triu(np.ones(scores.shape, bool), past + 1)] = -np.inf
                 scores -= scores.max(axis=1, keepdims=True)
                 weights = np.exp(scores * _F(operation.scale))
                 used = _bfloat16(weights) if rounded else weights
-                result[own, head] = (used @ value[tokens, head]) / weights.sum(
-                    axis=1, keepdims=True
-                )
+                result[own, head] = (used @ values[:, head]) / weights.sum(axis=1, keepdims=True)
         return result
 
     def _gather(self, operation: Gather) -> Array:

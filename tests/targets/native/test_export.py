@@ -23,6 +23,7 @@ from bert_export.exporter.add_targets import build
 from bert_export.runtime import native
 from bert_export.runtime.pipelines.pipeline import Pipeline
 from bert_export.runtime.sessions.session import RaggedSession
+from bert_export.tasks.text_generation import TASK as GENERATION
 from tests.targets.native.interpreter import Interpreter
 
 TEXTS = ["the cat sat on the mat", "a", "running " * 12]
@@ -105,10 +106,36 @@ def test_rows_go_in_as_they_are(model: str, tmp_path: Path, monkeypatch: Any) ->
 def test_what_a_program_cannot_hold_is_refused_before_there_is_a_bundle(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    model = str(tiny("BertLMHeadModel", is_decoder=True))
-    with pytest.raises(TargetError, match=r"has the input past_key_values\.0\.key, which a pro"):
-        export(task="text-generation", model=model, targets=("native",), output=tmp_path / "bundle")
+    model = str(tiny("BertForSequenceClassification", hidden_act="quick_gelu"))
+    with pytest.raises(TargetError, match="cannot be held by a program of target native"):
+        export(
+            task="text-classification", model=model, targets=("native",), output=tmp_path / "bundle"
+        )
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_causal_head_keeps_its_keys_and_values(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    model = str(tiny("BertLMHeadModel", is_decoder=True))
+    both = export(
+        task=GENERATION.name,
+        model=model,
+        targets=("onnxruntime", "native"),
+        precision="fp32",
+        output=tmp_path / "bundle",
+    )
+    engine = both.manifest.engine("native")
+    program = read_program(both.path / engine.graph.file)
+    assert (program.schema, len(program.caches)) == (2, 2)
+    assert [spec.name for spec in engine.graph.outputs][1:3] == ["present.0.key", "present.0.value"]
+    prompts = ["the cat sat", "running on the", "a"]
+    answers = []
+    for target in ("onnxruntime", "native"):
+        with bert_export.load(both.path, target=target, threads=1) as pipeline:
+            answers.append(
+                [pipeline(prompts, max_new_tokens=9, num_beams=beams) for beams in (1, 3)]
+            )
+    assert answers[0] == answers[1]
 
 
 def test_without_the_module_one_line_says_how_to_get_it(

@@ -17,6 +17,7 @@
 #include "bert_export/errors.hpp"
 #include "bert_export/tokenizer.hpp"
 #include "decoding/entities.hpp"
+#include "native/cache.hpp"
 #include "native/program.hpp"
 
 namespace {
@@ -34,6 +35,7 @@ using bert_export::native::name_of;
 using bert_export::native::Program;
 
 using Array = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
 // A copy of numbers, int64 (S,).
 Array row_of(const std::vector<std::int64_t>& numbers) {
@@ -184,6 +186,90 @@ std::shared_ptr<Encoded> encode_text(const Tokenizer& tokenizer, const std::stri
   return std::make_shared<Encoded>(std::move(tokenizer.encode(Text(text), options).front()));
 }
 
+// Keys and values of a batch that grows call by call. One call uses it at a time.
+class OpenCache {
+ public:
+  using Cache = bert_export::native::Cache;
+
+  explicit OpenCache(const bert_export::native::ProgramFile& file)
+      : cache_(file), records_(file.caches) {}
+
+  Cache& cache() { return cache_; }
+
+  // Tokens of each text, int64 (texts,).
+  Array lengths() const {
+    Array lengths(static_cast<py::ssize_t>(cache_.texts()));
+    for (std::size_t text = 0; text < cache_.texts(); ++text) {
+      lengths.mutable_data()[text] = static_cast<std::int64_t>(cache_.length(text));
+    }
+    return lengths;
+  }
+
+  void select(const Array& texts) {
+    std::vector<std::size_t> chosen;
+    for (py::ssize_t place = 0; place < texts.size(); ++place) {
+      chosen.push_back(static_cast<std::size_t>(texts.data()[place]));
+    }
+    cache_.select(chosen);
+  }
+
+  // Fills an empty cache: of each record keys and values of all texts' tokens, (tokens, heads * size).
+  void fill(const Array& lengths, const std::vector<Floats>& arrays) {
+    std::vector<std::size_t> sizes;
+    std::size_t tokens = 0;
+    for (py::ssize_t text = 0; text < lengths.size(); ++text) {
+      sizes.push_back(static_cast<std::size_t>(lengths.data()[text]));
+      tokens += sizes.back();
+    }
+    if (arrays.size() != 2 * records_.size()) throw py::value_error("each record has two arrays");
+    for (std::size_t place = 0; place < arrays.size(); ++place) {
+      const std::size_t width = width_of(place / 2);
+      if (static_cast<std::size_t>(arrays[place].size()) != tokens * width) {
+        throw py::value_error("keys and values are of another number of tokens");
+      }
+    }
+    cache_ = cache_.like();
+    cache_.make_room(sizes);
+    for (std::size_t place = 0; place < arrays.size(); ++place) {
+      const float* floats = arrays[place].data();
+      for (std::size_t text = 0; text < sizes.size(); ++text) {
+        cache_.write(place / 2, part_of(place), text, floats, 0, sizes[text]);
+        floats += sizes[text] * width_of(place / 2);
+      }
+    }
+    cache_.grow(sizes);
+  }
+
+  // What `fill` takes.
+  std::vector<Floats> read() const {
+    std::size_t tokens = 0;
+    for (std::size_t text = 0; text < cache_.texts(); ++text) tokens += cache_.length(text);
+    std::vector<Floats> arrays;
+    for (std::size_t place = 0; place < 2 * records_.size(); ++place) {
+      const std::size_t width = width_of(place / 2);
+      Floats array({static_cast<py::ssize_t>(tokens), static_cast<py::ssize_t>(width)});
+      float* floats = array.mutable_data();
+      for (std::size_t text = 0; text < cache_.texts(); ++text) {
+        cache_.read(place / 2, part_of(place), text, floats);
+        floats += cache_.length(text) * width;
+      }
+      arrays.push_back(std::move(array));
+    }
+    return arrays;
+  }
+
+ private:
+  static Cache::Part part_of(std::size_t place) {
+    return place % 2 == 0 ? Cache::Part::keys : Cache::Part::values;
+  }
+  std::size_t width_of(std::size_t record) const {
+    return records_[record].heads * records_[record].head_size;
+  }
+
+  Cache cache_;
+  std::vector<bert_export::native::CacheRecord> records_;
+};
+
 // A program for Python, which may be closed.
 class OpenProgram {
  public:
@@ -199,11 +285,16 @@ class OpenProgram {
   // A run that goes on elsewhere keeps the program until it ends.
   void close() { program_.reset(); }
 
+  // An empty cache.
+  std::unique_ptr<OpenCache> open_cache() const {
+    return std::make_unique<OpenCache>(opened()->file());
+  }
+
   py::dict run(const Array& input_ids, const Array& token_type_ids, const Array& lengths,
-               const py::dict& further) const {
-    const std::shared_ptr<const Program> program = program_;
-    if (program == nullptr) throw py::value_error("the program is closed");
+               const py::dict& further, OpenCache* cache) const {
+    const std::shared_ptr<const Program> program = opened();
     bert_export::native::Batch batch;
+    if (cache != nullptr) batch.cache = &cache->cache();
     batch.tokens = size_of("input_ids", input_ids);
     batch.texts = size_of("lengths", lengths);
     batch.input_ids = input_ids.data();
@@ -237,6 +328,10 @@ class OpenProgram {
   }
 
  private:
+  std::shared_ptr<const Program> opened() const {
+    if (program_ == nullptr) throw py::value_error("the program is closed");
+    return program_;
+  }
   static std::size_t size_of(const std::string& name, const Array& array) {
     if (array.ndim() == 1) return static_cast<std::size_t>(array.shape(0));
     throw py::value_error("input " + name + " has the wrong shape: expected one axis, got " +
@@ -334,6 +429,11 @@ PYBIND11_MODULE(_native, module) {
            py::arg("aggregation"), py::arg("ignored"));
   module.def("native_isas", &native_isas);
   module.def("native_left_out", &bert_export::native::left_out);
+  py::class_<OpenCache>(module, "Cache")
+      .def("lengths", &OpenCache::lengths)
+      .def("select", &OpenCache::select, py::arg("texts"))
+      .def("fill", &OpenCache::fill, py::arg("lengths"), py::arg("arrays"))
+      .def("read", &OpenCache::read);
   py::class_<OpenProgram>(module, "Program")
       .def(py::init<const std::string&, const std::string&, std::size_t, const std::string&>(),
            py::arg("program"), py::arg("weights"), py::kw_only(), py::arg("threads") = 0,
@@ -341,6 +441,7 @@ PYBIND11_MODULE(_native, module) {
       .def_property_readonly("isa", &OpenProgram::isa)
       .def_property_readonly("threads", &OpenProgram::threads)
       .def("run", &OpenProgram::run, py::arg("input_ids"), py::arg("token_type_ids"),
-           py::arg("lengths"), py::arg("further"))
+           py::arg("lengths"), py::arg("further"), py::arg("cache") = nullptr)
+      .def("open_cache", &OpenProgram::open_cache)
       .def("close", &OpenProgram::close);
 }

@@ -17,6 +17,8 @@ constexpr std::size_t most_rows = 256;
 constexpr std::size_t rows_per_thread = 32;
 // Heads of short texts go together, so that a part is worth its handing out.
 constexpr std::size_t tokens_of_part = 256;
+// With one query they take less time.
+constexpr std::size_t tokens_of_one_query = 1024;
 
 std::size_t rows_of_block(const Plan& plan) {
   const std::size_t fitting = cached_bytes / std::max<std::size_t>(plan.local_area, 1);
@@ -37,7 +39,7 @@ Execution::Execution(const ProgramFile& program, const Plan& plan, const Prepare
       block_rows_(rows_of_block(plan)) {
   std::size_t longest = 1;
   for (std::size_t text = 0; text < texts.batch.texts; ++text) {
-    longest = std::max(longest, texts.length(text));
+    longest = std::max(longest, texts.past(text) + texts.length(text));
   }
   scratch_bytes_ = rounded_up(attention_scratch(longest, prepared.head_size()), 64);
   // Columns are shared out with all rows in one block.
@@ -287,9 +289,16 @@ void Execution::run_attention(std::size_t index) {
     }
   }
 
-  const std::size_t longest = std::max<std::size_t>(texts_.batch.tokens / texts_.batch.texts, 1);
+  // Each head's keys and values lie together in a cache.
+  const bool kept = operation.cache.has_value() && texts_.batch.cache != nullptr;
+  std::size_t tokens = texts_.batch.tokens;
+  for (std::size_t text = 0; text < texts_.batch.texts; ++text) tokens += texts_.past(text);
+  const std::size_t mean_length = std::max<std::size_t>(tokens / texts_.batch.texts, 1);
+  const bool one_query = of_texts || texts_.batch.tokens == texts_.batch.texts;
   const std::size_t together =
-      std::min(std::max<std::size_t>(tokens_of_part / longest, 1), operation.heads);
+      std::min(std::max<std::size_t>(
+                   (one_query ? tokens_of_one_query : tokens_of_part) / mean_length, 1),
+               operation.heads);
   const std::size_t groups = (operation.heads + together - 1) / together;
   for_each(texts_.batch.texts * groups, [&](std::size_t part, std::size_t slot) {
     const std::size_t text = part / groups;
@@ -307,6 +316,18 @@ void Execution::run_attention(std::size_t index) {
       call.values_stride = value.stride;
       call.length = texts_.length(text);
       call.query_count = of_texts ? 1 : call.length;
+      if (kept) {
+        const std::size_t record = *operation.cache;
+        const std::size_t place_in_cache = texts_.first_text + text;
+        keep(record, Cache::Part::keys, key, attention.input, text, head);
+        keep(record, Cache::Part::values, value, attention.input, text, head);
+        call.keys = texts_.batch.cache->head(record, Cache::Part::keys, place_in_cache, head);
+        call.values = texts_.batch.cache->head(record, Cache::Part::values, place_in_cache, head);
+        call.keys_stride = attention.head_size;
+        call.values_stride = attention.head_size;
+        call.past = texts_.past(text);
+        call.length += call.past;
+      }
       call.output = place(output, attention.output, first, column);
       call.output_stride = output.stride;
       call.scratch = scratch_ + slot * scratch_bytes_;
@@ -314,6 +335,21 @@ void Execution::run_attention(std::size_t index) {
     }
   });
   if (results.copied()) copy_rows(index, {0, output.rows, 0});
+}
+
+// Puts a head's new keys or values behind those of earlier calls.
+void Execution::keep(std::size_t record, Cache::Part part, const Matrix& matrix, Numbers numbers,
+                     std::size_t text, std::size_t head) const {
+  const Cache& cache = *texts_.batch.cache;
+  const std::size_t bytes = cache.head_bytes(record);
+  const std::size_t row = matrix.stride * bytes_of(numbers);
+  const auto* from =
+      static_cast<const std::uint8_t*>(matrix.data) + texts_.starts[text] * row + head * bytes;
+  auto* to = static_cast<std::uint8_t*>(cache.head(record, part, texts_.first_text + text, head)) +
+             texts_.past(text) * bytes;
+  for (std::size_t token = 0; token < texts_.length(text); ++token) {
+    std::memcpy(to + token * bytes, from + token * row, bytes);
+  }
 }
 
 }  // namespace bert_export::native

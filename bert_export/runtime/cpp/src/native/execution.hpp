@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "native/cache.hpp"
 #include "native/kernels.hpp"
 #include "native/memory.hpp"
 #include "native/plan.hpp"
@@ -34,7 +35,12 @@ struct Matrix {
 struct Texts {
   Batch batch;  // its position_ids are given
   std::vector<std::size_t> starts;  // (texts + 1,)
+  std::size_t first_text = 0;       // of them in the cache
 
+  // Tokens of earlier calls.
+  std::size_t past(std::size_t text) const {
+    return batch.cache == nullptr ? 0 : batch.cache->length(first_text + text);
+  }
   std::size_t length(std::size_t text) const { return starts[text + 1] - starts[text]; }
 };
 
@@ -77,6 +83,8 @@ class Execution {
   void run_quantize(std::size_t index, const Block& block);
   void run_whole(std::size_t index);
   void run_attention(std::size_t index);
+  void keep(std::size_t record, Cache::Part part, const Matrix& matrix, Numbers numbers,
+            std::size_t text, std::size_t head) const;
 
   const ProgramFile& program_;
   const Plan& plan_;

@@ -111,7 +111,7 @@ struct Attention {
   Numbers output = Numbers::u8;
   std::size_t head_size = 0;
   float scale = 1.0F;
-  bool causal = false;  // whether a query meets the keys up to its own place alone
+  bool causal = false;  // whether a query meets the keys up to its own alone
   Quantizer quantizer;
 };
 
@@ -125,6 +125,7 @@ struct AttentionCall {
   std::size_t values_stride = 0;
   std::size_t query_count = 0;
   std::size_t length = 0;  // of keys and values
+  std::size_t past = 0;    // of them, those before the first query's own
   void* output = nullptr;
   std::size_t output_stride = 0;
   // `attention_scratch` bytes, aligned to 64.

@@ -52,6 +52,7 @@ std::vector<Piece> cut(const Texts& texts, std::size_t threads) {
     own.lengths += piece.first_text;
     own.tokens = piece.texts.starts.back();
     own.texts = text - piece.first_text;
+    piece.texts.first_text = piece.first_text;
     pieces.push_back(std::move(piece));
   }
   add_masks(texts, pieces);

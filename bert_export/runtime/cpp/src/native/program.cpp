@@ -147,10 +147,26 @@ struct Program::Parts {
 
   // Refuses what the program has no row for.
   Texts read_texts(const Batch& batch) const;
+  // Room in the cache for the texts' tokens, behind those that it has positions for.
+  void make_room(const Texts& texts) const;
   std::vector<Result> empty_results(const Batch& batch) const;
 
   std::atomic<Shared*> current{nullptr};
 };
+
+void Program::Parts::make_room(const Texts& texts) const {
+  Cache& cache = *texts.batch.cache;
+  std::vector<std::size_t> lengths;
+  for (std::size_t text = 0; text < texts.batch.texts; ++text) {
+    lengths.push_back(texts.length(text));
+    const std::size_t past = text < cache.texts() ? cache.length(text) : 0;
+    if (file.positions == 0 || past + lengths.back() <= file.positions) continue;
+    throw InputError("text " + std::to_string(text) + " is longer than the model takes",
+                     {"at most " + std::to_string(file.positions) + " tokens, its positions",
+                      std::to_string(past) + " of the cache and " + std::to_string(lengths.back())});
+  }
+  cache.make_room(lengths);
+}
 
 Texts Program::Parts::read_texts(const Batch& batch) const {
   Texts texts;
@@ -162,6 +178,10 @@ Texts Program::Parts::read_texts(const Batch& batch) const {
                           " tokens"});
   }
   const bool embeds = file.positions > 0;
+  if (batch.cache != nullptr && (file.caches.empty() || !batch.cache->fits(file))) {
+    throw InputError("cache is of another program",
+                     {std::to_string(file.caches.size()) + " caches of its own heads", "others"});
+  }
   check_numbers("lengths", batch.lengths, batch.texts,
                 (embeds && batch.position_ids == nullptr ? file.positions : batch.tokens) + 1, 1);
   texts.starts.reserve(batch.texts + 1);
@@ -227,12 +247,13 @@ const ProgramFile& Program::file() const { return parts_->file; }
 std::vector<Result> Program::run(const Batch& batch) const {
   Parts& parts = *parts_;
   Texts texts = parts.read_texts(batch);
+  if (batch.cache != nullptr) parts.make_room(texts);
   std::vector<std::int64_t> positions;
   if (batch.position_ids == nullptr) {
     positions.reserve(batch.tokens);
     for (std::size_t text = 0; text < batch.texts; ++text) {
       for (std::size_t place = 0; place < texts.length(text); ++place) {
-        positions.push_back(static_cast<std::int64_t>(place));
+        positions.push_back(static_cast<std::int64_t>(texts.past(text) + place));
       }
     }
     texts.batch.position_ids = positions.data();
@@ -274,6 +295,11 @@ std::vector<Result> Program::run(const Batch& batch) const {
     for (const Piece& piece : pieces) run_piece(piece, *workspaces.front(), &hold);
   }
   for (std::unique_ptr<Workspace>& workspace : workspaces) parts.give_back(std::move(workspace));
+  if (batch.cache != nullptr) {
+    std::vector<std::size_t> lengths;
+    for (std::size_t text = 0; text < batch.texts; ++text) lengths.push_back(texts.length(text));
+    batch.cache->grow(lengths);
+  }
   return results;
 }
 

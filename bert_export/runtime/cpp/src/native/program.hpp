@@ -19,6 +19,8 @@ struct ProgramOptions {
   std::string isa;
 };
 
+class Cache;
+
 // Texts of any lengths, their tokens one behind the other. What is absent is null.
 struct Batch {
   const std::int64_t* input_ids = nullptr;       // (tokens,)
@@ -30,6 +32,8 @@ struct Batch {
   const std::int64_t* masked_positions = nullptr;  // (masks,), places among all tokens
   std::size_t masks = 0;
   const std::int64_t* pooling_mask = nullptr;  // (tokens,)
+  // Keys and values of the texts' earlier tokens, behind which these come; they join them.
+  Cache* cache = nullptr;
 };
 
 // An output, (rows, width) or one column of it, (rows,).
@@ -52,7 +56,8 @@ class Program {
   Program& operator=(const Program&) = delete;
   ~Program();
 
-  // The outputs in the program's order. Throws InputError for what the program has no row for.
+  // The outputs in the program's order. Throws InputError for what the program has no row for; then a
+  // cache is as it was.
   std::vector<Result> run(const Batch& batch) const;
 
   InstructionSet set() const;

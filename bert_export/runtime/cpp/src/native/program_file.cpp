@@ -16,7 +16,8 @@ namespace {
 
 using text::Json;
 
-constexpr std::int64_t schema = 1;
+// A program with caches is of the second schema, and no other is.
+constexpr std::int64_t newest_schema = 2;
 constexpr std::int64_t widest = 65535;
 constexpr std::uint64_t tensor_alignment = 64;
 
@@ -30,13 +31,18 @@ struct Illegal {
   throw Illegal{std::move(expected), std::move(got)};
 }
 
+// A field that an object may have and one that has it not.
+void add_if_there(const Json& json, std::string_view field, std::vector<std::string_view>& fields) {
+  if (json.find(field) != nullptr) fields.push_back(field);
+}
+
 // The members of an object are these and no others.
 void check_fields(const Json& json, const std::string& of,
                   const std::vector<std::string_view>& fields) {
   for (const auto& [key, value] : json.object(of)) {
     bool known = false;
     for (const std::string_view field : fields) known = known || field == key;
-    if (!known) refuse("fields of schema 1 in " + of, "field " + text::shown(key));
+    if (!known) refuse("fields of its schema in " + of, "field " + text::shown(key));
   }
   for (const std::string_view field : fields) json.at(field);
 }
@@ -77,12 +83,13 @@ float positive(const Json& json, const std::string& of) {
 class Reader {
  public:
   ProgramFile read(const Json& json, std::uint64_t weights_bytes) {
-    check_fields(json, "the program",
-                 {"schema", "weights", "interface", "inputs", "tensors", "values", "operations",
-                  "outputs"});
-    if (json.at("schema").integer("schema") != schema) {
-      refuse("schema 1", std::to_string(json.at("schema").integer("schema")));
-    }
+    std::vector<std::string_view> fields{"schema", "weights",    "interface", "inputs",
+                                         "tensors", "values", "operations", "outputs"};
+    add_if_there(json, "caches", fields);
+    check_fields(json, "the program", fields);
+    const std::int64_t schema = json.at("schema").integer("schema");
+    if (schema < 1 || schema > newest_schema) refuse("schema 1 or 2", std::to_string(schema));
+    read_caches(json.find("caches"), schema);
     json.at("weights").string("weights");
     read_inputs(json.at("inputs"));
     for (const auto& [name, tensor] : json.at("tensors").object("tensors")) {
@@ -100,6 +107,10 @@ class Reader {
                "none");
       }
     }
+    for (std::size_t cache = 0; cache < program_.caches.size(); ++cache) {
+      if (program_.caches[cache].heads != 0) continue;
+      refuse("an attention that has cache " + std::to_string(cache), "none");
+    }
     for (const Json& output : json.at("outputs").array("outputs")) read_output(output);
     if (program_.outputs.empty()) refuse("at least one output", "none");
     check_inputs_are_used();
@@ -107,6 +118,33 @@ class Reader {
   }
 
  private:
+  // What keeps them is read with the attentions.
+  void read_caches(const Json* json, std::int64_t schema) {
+    std::vector<std::string> names;
+    if (json != nullptr) {
+      for (const Json& cache : json->array("caches")) {
+        const std::string of = "cache " + std::to_string(program_.caches.size());
+        check_fields(cache, of, {"past_key", "past_value", "present_key", "present_value"});
+        CacheRecord own;
+        for (const auto& [field, name] : {std::pair("past_key", &own.past_key),
+                                          std::pair("past_value", &own.past_value),
+                                          std::pair("present_key", &own.present_key),
+                                          std::pair("present_value", &own.present_value)}) {
+          *name = cache.at(field).string(of + "'s " + field);
+          for (const std::string& other : names) {
+            if (other == *name) refuse("one " + text::shown(*name) + " of the caches", "two");
+          }
+          names.push_back(*name);
+        }
+        program_.caches.push_back(std::move(own));
+      }
+    }
+    if ((schema == 1) != program_.caches.empty()) {
+      refuse("caches in schema 2 and in no other",
+             std::to_string(program_.caches.size()) + " in schema " + std::to_string(schema));
+    }
+  }
+
   void read_inputs(const Json& json) {
     std::vector<std::string> names;
     for (const Json& name : json.array("inputs")) names.push_back(name.string("an input"));
@@ -297,6 +335,7 @@ class Reader {
     for (const Kind& own : kinds) {
       if (own.name != kind) continue;
       std::vector<std::string_view> fields{"kind", "outputs"};
+      if (own.read == &Reader::read_attention) add_if_there(json, "cache", fields);
       fields.insert(fields.end(), own.fields.begin(), own.fields.end());
       check_fields(json, of_, fields);
       Operation operation;
@@ -306,7 +345,7 @@ class Reader {
       program_.operations.push_back(std::move(operation));
       return;
     }
-    refuse("an operation of schema 1", text::shown(kind));
+    refuse("an operation of its schema", text::shown(kind));
   }
 
   void read_embed(const Json& json, Operation& operation) {
@@ -405,7 +444,21 @@ class Reader {
     own.causal = json.at("causal").boolean(of_ + "'s causal");
     const bool legal = own.causal ? y.rows == Rows::tokens : y.rows != Rows::masks;
     if (!legal) refuse(of_ + "'s query of tokens, or of texts and not causal", "other rows");
+    const Json* const cache = json.find("cache");
+    if (cache != nullptr && !cache->is_null()) read_cache(*cache, own, y.width);
     operation.fields = own;
+  }
+
+  // The cache of an attention, which no other has.
+  void read_cache(const Json& json, AttentionOperation& own, std::size_t width) {
+    if (program_.caches.empty()) refuse(of_ + "'s cache among the program's", "a program of none");
+    own.cache = static_cast<std::size_t>(
+        whole(json, of_ + "'s cache", 0, static_cast<std::int64_t>(program_.caches.size()) - 1));
+    CacheRecord& record = program_.caches[*own.cache];
+    if (record.heads != 0) refuse("one attention that has cache " + std::to_string(*own.cache), "two");
+    record.heads = own.heads;
+    record.head_size = width / own.heads;
+    record.numbers = value(own.key).numbers;
   }
 
   void read_gather(const Json& json, Operation& operation) {
@@ -567,7 +620,7 @@ ProgramFile parse_program(const std::string& name, const std::string& text,
     throw BundleError("program " + name + " is not legal", {wrong.expected, wrong.got, fix});
   } catch (const text::JsonError& error) {
     throw BundleError("program " + name + " is not legal",
-                      {"the JSON of a program of schema 1", error.what(), fix});
+                      {"the JSON of a program", error.what(), fix});
   }
 }
 

@@ -63,6 +63,8 @@ struct AttentionOperation {
   std::size_t heads;
   float scale;
   bool causal;
+  // The place of its cache among the program's.
+  std::optional<std::size_t> cache;
 };
 // The first or last token of a text, or of those that pooling_mask marks; or any tokens.
 enum class GatherIndex : std::uint8_t { first, last, first_pooled, last_pooled, masked_positions };
@@ -104,11 +106,21 @@ struct ProgramOutput {
   std::optional<std::size_t> column;
 };
 
+// Keys and values of one attention that are kept from call to call, and what padded batches call them.
+struct CacheRecord {
+  std::string past_key, past_value, present_key, present_value;
+  // Of the attention.
+  std::size_t heads = 0;
+  std::size_t head_size = 0;
+  Numbers numbers = Numbers::f32;
+};
+
 struct ProgramFile {
   std::vector<Tensor> tensors;
   std::vector<Value> values;
   std::vector<Operation> operations;
   std::vector<ProgramOutput> outputs;
+  std::vector<CacheRecord> caches;
   bool masked_positions = false;
   bool pooling_mask = false;
   // Of the tables of the embeddings, which bound the inputs.

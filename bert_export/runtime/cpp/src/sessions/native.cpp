@@ -6,6 +6,7 @@
 
 #include "bert_export/errors.hpp"
 #include "bundle/files.hpp"
+#include "native/cache.hpp"
 #include "native/instruction_set.hpp"
 #include "native/program.hpp"
 #include "text/printing.hpp"
@@ -47,6 +48,38 @@ struct Unpadded {
   }
 };
 
+// Keys and values that lie where the program reads them, each row's own tokens and no padding.
+class NativeCache : public SessionCache {
+ public:
+  explicit NativeCache(const native::Program& program) : program_(program), cache_(program.file()) {}
+
+  Output step(const std::vector<std::vector<std::int64_t>>& tokens) override {
+    std::vector<std::int64_t> ids;
+    std::vector<std::int64_t> lengths;
+    for (const auto& row : tokens) {
+      ids.insert(ids.end(), row.begin(), row.end());
+      lengths.push_back(static_cast<std::int64_t>(row.size()));
+    }
+    const std::vector<std::int64_t> types(ids.size(), 0);
+    native::Batch batch;
+    batch.input_ids = ids.data();
+    batch.token_type_ids = types.data();
+    batch.tokens = ids.size();
+    batch.lengths = lengths.data();
+    batch.texts = lengths.size();
+    batch.cache = &cache_;
+    native::Result scores = std::move(program_.run(batch).front());
+    return {{static_cast<std::int64_t>(scores.rows), static_cast<std::int64_t>(scores.width)},
+            std::move(scores.numbers)};
+  }
+
+  void select(const std::vector<std::size_t>& rows) override { cache_.select(rows); }
+
+ private:
+  const native::Program& program_;
+  native::Cache cache_;
+};
+
 class NativeSession : public Session {
  public:
   NativeSession(const std::string& folder, const bundle::EngineRecord& engine,
@@ -60,10 +93,15 @@ class NativeSession : public Session {
       const auto* const gather = std::get_if<native::GatherOperation>(&operation.fields);
       if (gather != nullptr && gather->index == native::GatherIndex::first) reads_first_ = true;
     }
-    const auto& outputs = program_->file().outputs;
+    std::vector<std::string> outputs;
+    for (const auto& output : program_->file().outputs) outputs.push_back(output.name);
+    for (const auto& cache : program_->file().caches) {
+      outputs.push_back(cache.present_key);
+      outputs.push_back(cache.present_value);
+    }
     const bool same = std::equal(outputs.begin(), outputs.end(), graph_.outputs.begin(),
                                  graph_.outputs.end(),
-                                 [](const auto& a, const auto& b) { return a.name == b.name; });
+                                 [](const auto& a, const auto& b) { return a == b.name; });
     if (same) return;
     throw BundleError("program " + engine.graph.file + " is not the one of the manifest",
                       {"the manifest's outputs", "others", "Export the bundle again"});
@@ -73,6 +111,7 @@ class NativeSession : public Session {
     check_feeds(graph_.inputs, feeds, longest_);
     const Feed& ids = feeds.at("input_ids");
     const auto columns = static_cast<std::size_t>(ids.shape.back());
+    if (!program_->file().caches.empty()) return run_behind_past(feeds, columns);
     const Unpadded tokens(feeds.at("attention_mask"), columns);
     if (reads_first_ && !tokens.starts_first) {
       throw InputError("attention_mask hides the first token of a row, which the head reads",
@@ -103,18 +142,108 @@ class NativeSession : public Session {
       batch.pooling_mask = pooled.data();
     }
 
+    return run_batch(batch, ids.shape, tokens);
+  }
+
+  std::unique_ptr<SessionCache> open_cache() const override {
+    if (program_->file().caches.empty()) return nullptr;
+    return std::make_unique<NativeCache>(*program_);
+  }
+
+ private:
+  // The outputs of a batch in the shape of padded rows.
+  Outputs run_batch(const native::Batch& batch, const Shape& ids, const Unpadded& tokens) const {
     Outputs outputs;
     std::vector<native::Result> results = program_->run(batch);
     for (std::size_t index = 0; index < results.size(); ++index) {
-      native::Result& result = results[index];
       const auto& own = program_->file().outputs[index];
-      outputs.emplace(result.name, shaped(result, program_->file().values[own.value].rows,
-                                          ids.shape, tokens));
+      outputs.emplace(results[index].name,
+                      shaped(results[index], program_->file().values[own.value].rows, ids, tokens));
     }
     return outputs;
   }
 
- private:
+  // Padded rows behind keys and values that are handed over; all of them are handed back.
+  Outputs run_behind_past(const Feeds& feeds, std::size_t columns) const {
+    const Feed& mask = feeds.at("attention_mask");
+    const auto total = static_cast<std::size_t>(mask.shape.back());
+    const std::size_t past = total - columns;
+    const std::size_t rows = mask.numbers.size() / total;
+    Feed own{{static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns)}, {}};
+    std::vector<std::vector<std::size_t>> visible(rows);  // columns of all tokens
+    std::vector<std::size_t> before(rows, 0);
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t column = 0; column < total; ++column) {
+        const std::int64_t one = mask.numbers[row * total + column];
+        if (column >= past) own.numbers.push_back(one);
+        if (one == 0) continue;
+        visible[row].push_back(column);
+        if (column < past) ++before[row];
+      }
+    }
+    const Unpadded tokens(own, columns);
+
+    native::Cache cache(program_->file());
+    cache.make_room(before);
+    const auto& records = program_->file().caches;
+    using Part = native::Cache::Part;
+    const auto for_parts = [&](const auto& work) {
+      for (std::size_t record = 0; record < records.size(); ++record) {
+        work(record, Part::keys, records[record].past_key, records[record].present_key);
+        work(record, Part::values, records[record].past_value, records[record].present_value);
+      }
+    };
+    for_parts([&](std::size_t record, Part part, const std::string& name, const std::string&) {
+      const Feed& given = feeds.at(name);  // (B, N, P, D)
+      std::vector<float> floats;
+      for (std::size_t row = 0; row < rows; ++row) {
+        floats.clear();
+        for (std::size_t token = 0; token < before[row]; ++token) {
+          for (std::size_t head = 0; head < records[record].heads; ++head) {
+            const std::size_t size = records[record].head_size;
+            const float* const from =
+                given.floats.data() +
+                ((row * records[record].heads + head) * past + visible[row][token]) * size;
+            floats.insert(floats.end(), from, from + size);
+          }
+        }
+        cache.write(record, part, row, floats.data(), 0, before[row]);
+      }
+    });
+    cache.grow(before);
+
+    native::Batch batch;
+    const std::vector<std::int64_t> input_ids = tokens.of(feeds.at("input_ids"));
+    const std::vector<std::int64_t> token_types = tokens.of(feeds.at("token_type_ids"));
+    batch.input_ids = input_ids.data();
+    batch.token_type_ids = token_types.data();
+    batch.tokens = input_ids.size();
+    batch.lengths = tokens.lengths.data();
+    batch.texts = rows;
+    batch.cache = &cache;
+    Outputs outputs = run_batch(batch, own.shape, tokens);
+    for_parts([&](std::size_t record, Part part, const std::string&, const std::string& name) {
+      const std::size_t heads = records[record].heads;
+      const std::size_t size = records[record].head_size;
+      Output present{{static_cast<std::int64_t>(rows), static_cast<std::int64_t>(heads),
+                      static_cast<std::int64_t>(total), static_cast<std::int64_t>(size)},
+                     std::vector<float>(rows * heads * total * size, 0.0F)};
+      for (std::size_t row = 0; row < rows; ++row) {
+        std::vector<float> floats(cache.length(row) * heads * size);
+        cache.read(record, part, row, floats.data());
+        for (std::size_t token = 0; token < cache.length(row); ++token) {
+          for (std::size_t head = 0; head < heads; ++head) {
+            std::copy_n(floats.data() + (token * heads + head) * size, size,
+                        present.numbers.data() +
+                            ((row * heads + head) * total + visible[row][token]) * size);
+          }
+        }
+      }
+      outputs.emplace(name, std::move(present));
+    });
+    return outputs;
+  }
+
   // Places of masks among the tokens that are left.
   static std::vector<std::int64_t> find_masked(const Feed& feed, const Unpadded& tokens) {
     std::vector<std::int64_t> masked;

@@ -123,7 +123,7 @@ void run_attention(const Attention& attention, const AttentionCall& call) {
   std::vector<float> scores(call.length);
   std::vector<float> numerators(call.length);
   for (std::size_t row = 0; row < call.query_count; ++row) {
-    const std::size_t seen = attention.causal ? row + 1 : call.length;
+    const std::size_t seen = attention.causal ? call.past + row + 1 : call.length;
     float most = -INFINITY;
     for (std::size_t key = 0; key < seen; ++key) {
       float sum = 0.0F;

@@ -120,7 +120,7 @@ inline void run_amx_attention(const Attention& attention, const AttentionCall& c
     }
     float divisors[query_rows];
     for (std::size_t query = 0; query < count; ++query) {
-      const std::size_t seen = attention.causal ? first + query + 1 : call.length;
+      const std::size_t seen = attention.causal ? call.past + first + query + 1 : call.length;
       divisors[query] = run_softmax<true>(scores + query * keys, seen, keys, attention.scale,
                                           numerators + query * keys);
     }

@@ -57,8 +57,8 @@ struct WideStep : Step {
 };
 
 void run_integers(const Linear& linear, const LinearCall& call) {
-  if (linear.narrow) return run_blocks<NarrowStep>(linear, call);
-  run_blocks<WideStep>(linear, call);
+  if (linear.narrow) return run_integer_blocks<NarrowStep>(linear, call);
+  run_integer_blocks<WideStep>(linear, call);
 }
 
 }  // namespace

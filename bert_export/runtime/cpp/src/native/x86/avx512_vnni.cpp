@@ -5,13 +5,14 @@
 #include "native/x86/avx512_vnni_integers.hpp"
 
 #include "native/x86/attention.hpp"
+#include "native/x86/linear.hpp"
 #include "native/x86/rows.hpp"
 
 namespace bert_export::native {
 namespace {
 
 void run_integers(const Linear& linear, const LinearCall& call) {
-  run_blocks<IntegerStep>(linear, call);
+  run_integer_blocks<IntegerStep>(linear, call);
 }
 
 }  // namespace

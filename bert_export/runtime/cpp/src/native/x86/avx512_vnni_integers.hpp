@@ -1,7 +1,7 @@
 // Products of bytes by AVX512-VNNI. Included behind a vector header.
 #pragma once
 
-#include "native/x86/linear.hpp"
+#include "native/x86/blocks.hpp"
 
 namespace bert_export::native {
 namespace {

@@ -32,7 +32,7 @@ struct IntegerStep {
 };
 
 void run_integers(const Linear& linear, const LinearCall& call) {
-  run_blocks<IntegerStep>(linear, call);
+  run_integer_blocks<IntegerStep>(linear, call);
 }
 
 }  // namespace

@@ -89,6 +89,61 @@ struct Blocks {
   }
 };
 
+// With few rows the weights' way from memory takes the time. They pass by once, a panel after the
+// other and each in its order, and are asked for ahead of their turn.
+//
+// Sums of `row_count` rows and one panel; of integers alone, for several sums of a column are added at
+// last.
+template <typename Step, std::size_t row_count>
+inline void multiply_panel(const typename Step::Input* input, std::size_t input_stride,
+                           const typename Step::Weight* panel, std::size_t steps,
+                           typename Step::Sum* sums, std::size_t sums_stride) {
+  constexpr std::size_t in_panel = panel_columns / lanes;
+  constexpr std::size_t step_size = panel_columns * Step::together;
+  // Each product waits for the one before it in its sum.
+  constexpr std::size_t chains = row_count * in_panel >= 4 ? 1 : 4 / (row_count * in_panel);
+  constexpr std::size_t ahead = 4096;  // bytes, into the second cache
+  typename Step::Vector total[chains][row_count][in_panel];
+  for (auto& of_chain : total) {
+    for (auto& of_row : of_chain) {
+      for (auto& vector : of_row) vector = Step::zero();
+    }
+  }
+  const auto add_step = [&](std::size_t step, std::size_t chain) {
+    const auto* const weights = panel + step * step_size;
+    _mm_prefetch(reinterpret_cast<const char*>(weights) + ahead, _MM_HINT_T1);
+    typename Step::Right right[in_panel];
+#pragma GCC unroll 8
+    for (std::size_t vector = 0; vector < in_panel; ++vector) {
+      right[vector] = Step::right(weights + vector * lanes * Step::together);
+    }
+#pragma GCC unroll 8
+    for (std::size_t row = 0; row < row_count; ++row) {
+      const auto left = Step::left(input + row * input_stride + step * Step::together);
+#pragma GCC unroll 8
+      for (std::size_t vector = 0; vector < in_panel; ++vector) {
+        total[chain][row][vector] =
+            Step::multiply_add(total[chain][row][vector], left, right[vector]);
+      }
+    }
+  };
+  std::size_t step = 0;
+  for (; step + chains <= steps; step += chains) {
+#pragma GCC unroll 8
+    for (std::size_t chain = 0; chain < chains; ++chain) add_step(step + chain, chain);
+  }
+  for (; step < steps; ++step) add_step(step, 0);
+  for (std::size_t row = 0; row < row_count; ++row) {
+    for (std::size_t vector = 0; vector < in_panel; ++vector) {
+      typename Step::Vector sum = total[0][row][vector];
+      for (std::size_t chain = 1; chain < chains; ++chain) {
+        sum = add(sum, total[chain][row][vector]);
+      }
+      Step::store(sums + row * sums_stride + vector * lanes, sum);
+    }
+  }
+}
+
 // Step of floats, the same with every width.
 struct FloatStep {
   using Input = float;

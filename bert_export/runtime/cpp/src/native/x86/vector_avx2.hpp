@@ -139,16 +139,15 @@ inline void store_first_bf16(std::uint16_t* to, Floats x, std::size_t count) {
   store_bf16(halves, x);
   for (std::size_t lane = 0; lane < count && lane < lanes; ++lane) to[lane] = halves[lane];
 }
-inline Floats load_first_bf16(const std::uint16_t* from, std::size_t count) {
-  __m128i halves = _mm_setzero_si128();
-  if (count >= lanes) {
-    halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  } else {
-    alignas(16) std::uint16_t some[lanes] = {};
-    for (std::size_t lane = 0; lane < count; ++lane) some[lane] = from[lane];
-    halves = _mm_load_si128(reinterpret_cast<const __m128i*>(some));
-  }
+inline Floats load_bf16(const std::uint16_t* from) {
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+inline Floats load_first_bf16(const std::uint16_t* from, std::size_t count) {
+  if (count >= lanes) return load_bf16(from);
+  alignas(16) std::uint16_t some[lanes] = {};
+  for (std::size_t lane = 0; lane < count; ++lane) some[lane] = from[lane];
+  return load_bf16(some);
 }
 
 

@@ -129,6 +129,10 @@ inline void store_bf16(std::uint16_t* to, Floats x) {
 inline void store_first_bf16(std::uint16_t* to, Floats x, std::size_t count) {
   _mm256_mask_storeu_epi16(to, first_lanes(count), bf16_of(x));
 }
+inline Floats load_bf16(const std::uint16_t* from) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
 inline Floats load_first_bf16(const std::uint16_t* from, std::size_t count) {
   const __m256i halves = _mm256_maskz_loadu_epi16(first_lanes(count), from);
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
