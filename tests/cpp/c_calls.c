@@ -2,7 +2,8 @@
  *
  *     c_calls BUNDLE [TASK [THREADS [TARGET]]] < requests > answers
  *
- * A request is JSON, or a text behind `embed `. An answer is a status and behind it JSON or a message; the
+ * A request is JSON, or a text behind `embed `, or JSON behind `stream ` and the most pieces that are
+ * wanted: the answer is a list of how many bytes each piece has, and their text. An answer is a status and behind it JSON or a message; the
  * first line is that of the opening. Behind the request `close` the pipeline is closed. With THREADS a
  * pool serves the calls. What is empty is left out.
  */
@@ -59,6 +60,38 @@ static void embed(const bert_export_pipeline* pipeline, const char* text, size_t
   bert_export_free(message);
 }
 
+/* Pieces as they came: their sizes, as JSON's list without its end, and their text. */
+typedef struct pieces {
+  size_t wanted;
+  char sizes[4096];
+  char text[4096];
+} pieces;
+
+static int receive(void* context, const char* piece, size_t piece_bytes) {
+  pieces* const all = context;
+  char* const end = all->sizes + strlen(all->sizes);
+  snprintf(end, sizeof(all->sizes) - (size_t)(end - all->sizes), "%s%lu",
+           end == all->sizes ? "" : ",", (unsigned long)piece_bytes);
+  strncat(all->text, piece, piece_bytes);
+  return --all->wanted == 0;
+}
+
+static void stream(const bert_export_pipeline* pipeline, const char* line, size_t bytes) {
+  char* request = NULL;
+  char* message = NULL;
+  pieces all = {0, "", ""};
+  bert_export_status status;
+  all.wanted = strtoul(line, &request, 10);
+  status = bert_export_stream(pipeline, request, bytes - (size_t)(request - line), receive, &all,
+                              &message);
+  if (status == BERT_EXPORT_OK) {
+    printf("0 [[%s],\"%s\"]\n", all.sizes, all.text);
+  } else {
+    write_outcome(status, NULL, message);
+  }
+  bert_export_free(message);
+}
+
 static void answer_all(bert_export_pipeline* pipeline) {
   size_t bytes = 0;
   char* line;
@@ -67,6 +100,8 @@ static void answer_all(bert_export_pipeline* pipeline) {
       bert_export_close(pipeline);
     } else if (strncmp(line, "embed ", 6) == 0) {
       embed(pipeline, line + 6, bytes - 6);
+    } else if (strncmp(line, "stream ", 7) == 0) {
+      stream(pipeline, line + 7, bytes - 7);
     } else {
       char* answer = NULL;
       char* message = NULL;

@@ -15,7 +15,7 @@ namespace {
 
 // A manifest of the newest version, with what only an export or a report reads.
 constexpr std::string_view small = R"({"schema_version": 3, "task": "text-classification",
- "labels": ["a", "b"], "model": {"max_position_embeddings": 32}, "assumptions": ["one"],
+ "labels": ["a", "b"], "model": {"max_position_embeddings": 32, "vocab_size": 9}, "assumptions": ["one"],
  "request": {"task": "text-classification", "targets": ["onnxruntime"], "nested": {"a": [1.5, null]}},
  "stages": [{"name": "trace", "seconds": 0.5}],
  "tokenizer": {"file": "tokenizer.json", "max_length": 32, "token_types": false},

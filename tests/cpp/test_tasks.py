@@ -48,6 +48,42 @@ CHOICES = [
     {"prompt": LONG, "choices": ["é"]},
 ]
 
+PROMPTS = ["the cat sat", "", "a dog on the mat 中文", "the"]
+GENERATION: list[dict[str, Any]] = [
+    {"num_beams": 3, "num_return_sequences": 2, "min_new_tokens": 4},
+    {"num_beams": 2, "early_stopping": "never", "length_penalty": 2.0},
+    {"num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 2, "batch_size": 4},
+    {"num_beams": 2, "length_penalty": -1, "eos_token_id": [3, 40, 41, 42, 43, 44]},
+    {
+        "num_beams": 1,
+        "repetition_penalty": 1.4,
+        "no_repeat_ngram_size": 3,
+        "min_new_tokens": 5,
+        "eos_token_id": 3,
+    },
+    {"num_beams": 1, "do_sample": True, "seed": 5, "num_return_sequences": 3, "top_k": 0},
+]
+"""Options of decoding that both tasks which generate have."""
+
+REFUSED_OPTIONS: list[dict[str, Any]] = [
+    {"num_beams": 0},
+    {"num_beams": 1025},
+    {"num_beams": 2, "num_return_sequences": 3},
+    {"num_beams": 2, "do_sample": True},
+    {"num_return_sequences": 5000, "num_beams": 1, "do_sample": True},
+    {"repetition_penalty": 0},
+    {"repetition_penalty": "a"},
+    {"no_repeat_ngram_size": -1},
+    {"min_new_tokens": 1.5},
+    {"early_stopping": "often"},
+    {"eos_token_id": 99999},
+    {"eos_token_id": [3, -1]},
+    {"eos_token_id": ["x"]},
+    {"max_length": 0},
+    {"length_penalty": True},
+]
+"""Options that both refuse."""
+
 TASKS: dict[str, tuple[str, dict[str, Any], list[Call]]] = {
     "text-classification": (
         "BertForSequenceClassification",
@@ -200,6 +236,11 @@ TASKS: dict[str, tuple[str, dict[str, Any], list[Call]]] = {
             {"inputs": "the", "top_p": 1.25},
             {"inputs": "the", "max_new_tokens": 0},
             {"inputs": ["the", LONG]},
+            *({"inputs": PROMPTS, "max_new_tokens": 6, **options} for options in GENERATION),
+            {"inputs": PROMPTS, "max_length": 9, "batch_size": 2},
+            {"inputs": "the", "max_length": 9, "max_new_tokens": 3},
+            {"inputs": "the cat sat", "max_length": 4},
+            *({"inputs": "the", **options} for options in REFUSED_OPTIONS),
         ],
     ),
 }

@@ -6,7 +6,7 @@
 #include "bert_export/thread_pool.hpp"
 #include "check.hpp"
 #include "pipelines/hypothesis.hpp"
-#include "pipelines/random.hpp"
+#include "decoding/random.hpp"
 
 using bert_export::InputError;
 using bert_export::ThreadPool;
@@ -50,11 +50,11 @@ TEST(a_pool_of_no_threads_is_refused) {
 
 TEST(random_numbers_are_those_of_numpy) {
   // numpy.random.default_rng(seed).random()
-  bert_export::pipelines::RandomNumbers numbers(7);
+  bert_export::decoding::RandomNumbers numbers(7);
   CHECK_EQUAL(numbers.next(), 0.625095466604667);
   CHECK_EQUAL(numbers.next(), 0.8972138009695755);
-  CHECK_EQUAL(bert_export::pipelines::RandomNumbers(0).next(), 0.6369616873214543);
-  CHECK_EQUAL(bert_export::pipelines::RandomNumbers(std::uint64_t{1} << 40U).next(),
+  CHECK_EQUAL(bert_export::decoding::RandomNumbers(0).next(), 0.6369616873214543);
+  CHECK_EQUAL(bert_export::decoding::RandomNumbers(std::uint64_t{1} << 40U).next(),
               0.3608095734199638);
 }
 

@@ -18,18 +18,22 @@
 #include "decoding/choices.hpp"
 #include "decoding/embeddings.hpp"
 #include "decoding/entities.hpp"
+#include "decoding/generation.hpp"
 #include "decoding/labels.hpp"
 #include "decoding/lower.hpp"
 #include "decoding/masks.hpp"
 #include "decoding/ranking.hpp"
 #include "decoding/sampling.hpp"
 #include "decoding/spans.hpp"
+#include "pipelines/generating.hpp"
+#include "sessions/cache.hpp"
 #include "text/json.hpp"
 #include "text/utf8.hpp"
 
 namespace {
 
 namespace decoding = bert_export::decoding;
+namespace sessions = bert_export::sessions;
 namespace utf8 = bert_export::text;
 using bert_export::Encoded;
 using bert_export::Span;
@@ -73,6 +77,13 @@ struct Row {
   std::size_t item;
   Encoded encoded;
   std::map<std::string, std::vector<float>> outputs;
+  // The answer so far, where an encoder reads the row.
+  std::vector<std::int64_t> decoder_ids;
+
+  // What grows: the answer, or the row itself.
+  const std::vector<std::int64_t>& grown() const {
+    return decoder_ids.empty() ? encoded.ids : decoder_ids;
+  }
 
   decoding::Vector vector(const std::string& name) const { return outputs.at(name); }
   decoding::Matrix matrix(const std::string& name, std::size_t columns) const {
@@ -91,9 +102,10 @@ void read_numbers(const Json& row, const char* name, std::vector<Number>& number
 }
 
 Row read_row(const Json& row, const Json& outputs) {
-  Row read{static_cast<std::size_t>(row.at("item").integer("item")), {}, {}};
+  Row read{static_cast<std::size_t>(row.at("item").integer("item")), {}, {}, {}};
   read_numbers(row, "input_ids", read.encoded.ids);
   read_numbers(row, "token_type_ids", read.encoded.type_ids);
+  read_numbers(row, "decoder_input_ids", read.decoder_ids);
   read_numbers(row, "word_ids", read.encoded.word_ids);
   read_numbers(row, "sequence_ids", read.encoded.sequence_ids);
   read_numbers(row, "special_tokens_mask", read.encoded.special_tokens_mask);
@@ -479,31 +491,126 @@ void check_pretraining(Case& call, const Json&, std::size_t index, const Json& a
   expect_masks(call, row, "prediction_logits", true, answer.at("masks"));
 }
 
-// Every recorded step holds the tokens that the steps before it chose, and the answer is the text
-// with what they add to its spelling.
-void check_generation(Case& call, const Json&, std::size_t index, const Json& answer) {
-  decoding::Sampling sampling;
-  sampling.temperature = call.number("temperature", 1.0);
-  sampling.top_k = call.whole("top_k", 50);
-  sampling.top_p = call.number("top_p", 1.0);
-  (void)answer;
-  const auto steps = call.rows_of(index);
-  for (std::size_t step = 0; step < steps.size(); ++step) {
-    const auto logits = steps[step]->vector("logits");
-    const std::size_t token =
-        call.flag("do_sample", false)
-            ? decoding::draw_token(decoding::filter_logits(logits, sampling), 0.5)
-            : decoding::argmax(logits.data, logits.size);
-    std::vector<std::int64_t> ids = steps[step]->encoded.ids;
-    ids.push_back(static_cast<std::int64_t>(token));
-    if (step + 1 < steps.size()) {
-      CHECK(steps[step + 1]->encoded.ids == ids);
-    } else {
-      const bool full = static_cast<std::int64_t>(ids.size()) == call.tokenizer.max_length();
-      CHECK(static_cast<std::int64_t>(token) == sep_id || full ||
-            steps.size() == call.whole("max_new_tokens", 0));
+// A graph that knows an item's rows: it scores each as recorded.
+class RecordedSession : public sessions::Session {
+ public:
+  explicit RecordedSession(const std::vector<Row*>& rows) {
+    for (const Row* const row : rows) {
+      const auto logits = row->outputs.find("logits");
+      if (logits != row->outputs.end()) known_.emplace(row->grown(), &logits->second);
     }
   }
+
+  sessions::Outputs run(const sessions::Feeds& feeds) const override {
+    const sessions::Feed& ids = feeds.at("input_ids");
+    const sessions::Feed& mask = feeds.at("attention_mask");
+    const auto size = static_cast<std::ptrdiff_t>(ids.shape.back());
+    sessions::Output logits;
+    for (std::int64_t row = 0; row < ids.shape.front(); ++row) {
+      const auto start = ids.numbers.begin() + row * size;
+      const auto marks = mask.numbers.begin() + row * size;
+      const std::vector<std::int64_t> own(start, start + std::count(marks, marks + size, 1));
+      const auto found = known_.find(own);
+      if (found == known_.end()) tests::fail(__FILE__, __LINE__, "a row was never recorded");
+      logits.numbers.insert(logits.numbers.end(), found->second->begin(), found->second->end());
+    }
+    logits.shape = {ids.shape.front(),
+                    static_cast<std::int64_t>(logits.numbers.size()) / ids.shape.front()};
+    sessions::Outputs outputs;
+    outputs.emplace("logits", std::move(logits));
+    return outputs;
+  }
+
+ private:
+  std::map<std::vector<std::int64_t>, const std::vector<float>*> known_;
+};
+
+decoding::Decoding decoding_of(const Case& call, const decoding::Ids& ends_of_task,
+                               std::size_t beams_of_task) {
+  decoding::Decoding chosen;
+  chosen.ends = ends_of_task;
+  if (const Json* const ends = call.setting("eos_token_id")) {
+    chosen.ends.clear();
+    if (!ends->is_array()) chosen.ends.push_back(ends->integer(""));
+    if (ends->is_array()) {
+      for (const Json& end : ends->array("")) chosen.ends.push_back(end.integer(""));
+    }
+  }
+  if (call.flag("do_sample", false)) {
+    chosen.sampling = decoding::Sampling{call.number("temperature", 1.0), call.whole("top_k", 50),
+                                         call.number("top_p", 1.0), call.whole("seed", 0)};
+  }
+  chosen.num_beams = call.whole("num_beams", beams_of_task);
+  chosen.num_return_sequences = call.whole("num_return_sequences", 1);
+  chosen.length_penalty = call.number("length_penalty", 1.0);
+  chosen.repetition_penalty = call.number("repetition_penalty", 1.0);
+  chosen.no_repeat_ngram_size = call.whole("no_repeat_ngram_size", 0);
+  chosen.min_new_tokens = call.whole("min_new_tokens", 0);
+  if (const Json* const stopping = call.setting("early_stopping")) {
+    chosen.early_stopping = stopping->is_string()       ? bert_export::EarlyStopping::never
+                            : stopping->boolean("") ? bert_export::EarlyStopping::yes
+                                                    : bert_export::EarlyStopping::no;
+  }
+  return chosen;
+}
+
+// The new tokens of each answer behind its beginning, at most so many.
+std::vector<decoding::Ids> generate(Case& call, std::size_t index, const decoding::Ids& begun,
+                                    const decoding::Decoding& chosen, std::size_t most) {
+  const auto session = std::make_shared<RecordedSession>(call.rows_of(index));
+  bert_export::pipelines::Growth growth;
+  growth.ids = {begun};
+  growth.mask = {decoding::Ids(begun.size(), 1)};
+  growth.of_prompts.push_back(decoding::start_continuations(begun, most, chosen));
+  const bert_export::bundle::GraphRecord keeps_nothing{};
+  bert_export::pipelines::grow([&] { return session; },
+                               *sessions::open_cache(*session, keeps_nothing, pad_id), growth);
+  return growth.answers().front();
+}
+
+// One answer, or a list of them, of one text each.
+void expect_texts(const std::vector<std::string>& found, const Json& answer) {
+  const std::vector<Json> listed =
+      answer.is_array() ? answer.array("") : std::vector<Json>{answer};
+  CHECK_EQUAL(found.size(), listed.size());
+  for (std::size_t place = 0; place < found.size(); ++place) {
+    expect_keys(listed[place], {"generated_text"});
+    expect_equal(found[place], listed[place].at("generated_text"));
+  }
+}
+
+// The text with what new tokens add to its spelling.
+void check_generation(Case& call, const Json& item, std::size_t index, const Json& answer) {
+  const decoding::Ids prompt = call.rows_of(index).front()->encoded.ids;
+  const auto limit = std::min(static_cast<std::size_t>(call.tokenizer.max_length()),
+                              call.whole("max_length", 1000));
+  const std::size_t room = call.whole("max_new_tokens", call.whole("max_length", 256));
+  std::vector<std::string> found;
+  const std::string begun = call.tokenizer.decode(prompt);
+  for (const decoding::Ids& added :
+       generate(call, index, prompt, decoding_of(call, {sep_id}, 1),
+                std::min(room, limit - prompt.size()))) {
+    decoding::Ids whole = prompt;
+    whole.insert(whole.end(), added.begin(), added.end());
+    found.push_back(call.flag("return_full_text", true) ? item.string("a text") : "");
+    found.back() += decoding::added_text(begun, call.tokenizer.decode(whole));
+  }
+  expect_texts(found, answer);
+}
+
+// What an answer's tokens spell.
+void check_text_to_text(Case& call, const Json&, std::size_t index, const Json& answer) {
+  decoding::Decoding chosen = decoding_of(call, {}, 4);
+  const decoding::Ids start{static_cast<std::int64_t>(call.whole("decoder_start_token_id", cls_id))};
+  chosen.min_new_tokens = call.whole("min_length", chosen.min_new_tokens + 1) - 1;
+  const auto positions = static_cast<std::size_t>(call.tokenizer.max_length());
+  const std::size_t most = call.whole("max_new_tokens", call.whole("max_length", 257) - 1);
+  std::vector<std::string> found;
+  for (decoding::Ids ids : generate(call, index, start, chosen, std::min(most, positions - 1))) {
+    ids.insert(ids.begin(), start.front());
+    found.push_back(call.tokenizer.decode(ids, true, false));
+  }
+  expect_texts(found, answer);
 }
 
 using Check = void (*)(Case&, const Json&, std::size_t, const Json&);
@@ -526,6 +633,7 @@ constexpr Task tasks[] = {
     {"fill-mask", check_masks, true},
     {"pretraining", check_pretraining, false},
     {"text-generation", check_generation, false},
+    {"text2text-generation", check_text_to_text, false},
 };
 
 // A field of the case's tokenizer record, else of the file's.

@@ -1,4 +1,4 @@
-"""Text generation: the original's ``generate``, spelt by its pipeline, a row for every step."""
+"""Text generation: the original's ``generate``, spelt by its pipeline, a row per text so far."""
 
 from __future__ import annotations
 
@@ -19,6 +19,65 @@ __all__ = ["record"]
 _TASK = "text-generation"
 _CASED = {"file": "tokenizer_cased.json", "do_lower_case": False}
 _SAMPLED = {"do_sample": True, "seed": 7}
+_DECODING = (
+    *("temperature", "top_k", "top_p", "num_beams", "length_penalty", "early_stopping"),
+    *("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens", "num_return_sequences"),
+)
+
+
+_CHOSEN: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("num_beams 3", {"num_beams": 3}),
+    ("num_beams 2, both", {"num_beams": 2, "num_return_sequences": 2}),
+    ("num_beams 3, two", {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 2.0}),
+    ("num_beams 2, shorter", {"num_beams": 2, "length_penalty": -1.0}),
+    ("num_beams 2, length_penalty 0", {"num_beams": 2, "length_penalty": 0.0}),
+    ("num_beams 2, early_stopping", {"num_beams": 2, "early_stopping": True}),
+    ("num_beams 2, early_stopping never", {"num_beams": 2, "early_stopping": "never"}),
+    ("repetition_penalty", {"num_beams": 1, "repetition_penalty": 1.6}),
+    ("repetition_penalty below 1", {"num_beams": 1, "repetition_penalty": 0.4}),
+    ("no_repeat_ngram_size 1", {"num_beams": 1, "no_repeat_ngram_size": 1}),
+    ("no_repeat_ngram_size 2", {"num_beams": 1, "no_repeat_ngram_size": 2}),
+    ("min_new_tokens", {"num_beams": 1, "min_new_tokens": 3}),
+    (
+        "beams, penalty, n-grams and a least length",
+        {
+            "num_beams": 2,
+            "repetition_penalty": 1.2,
+            "no_repeat_ngram_size": 2,
+            "min_new_tokens": 2,
+            "num_return_sequences": 2,
+        },
+    ),
+)
+"""Options of decoding, with their names."""
+
+_REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("num_beams 0", {"num_beams": 0}),
+    ("num_beams 2000", {"num_beams": 2000}),
+    ("more sequences than beams", {"num_beams": 1, "num_return_sequences": 2}),
+    ("beams that are drawn", {"num_beams": 2, "do_sample": True}),
+    ("repetition_penalty 0", {"repetition_penalty": 0.0}),
+    ("no_repeat_ngram_size -1", {"no_repeat_ngram_size": -1}),
+    ("min_new_tokens -1", {"min_new_tokens": -1}),
+    ("a word as early_stopping", {"early_stopping": "often"}),
+    ("eos_token_id -1", {"eos_token_id": -1}),
+)
+"""Options that are refused, with their names."""
+
+
+def _wavering(ids: Ids, _types: Ids = ()) -> Tensors:
+    """Logits with few digits, of which a few words stand out, so that texts repeat themselves."""
+    logits = drawn(tuple(ids[-2:]), len(WORDS), reach=2.0, decimals=2)
+    for word in ("cat", "sat", "on"):
+        logits[WORDS.index(word)] += 2.5
+    return {"logits": logits}
+
+
+def _ending(ids: Ids, types: Ids = ()) -> Tensors:
+    """The same, where the end stands out too."""
+    outputs = _wavering(ids, types)
+    outputs["logits"][WORDS.index("[SEP]")] += 2.5
+    return outputs
 
 
 def _next(ids: Ids, _types: Ids) -> Tensors:
@@ -100,6 +159,26 @@ def _calls() -> Iterator[Call]:
     ):
         yield _call(name, "the cat", options=_SAMPLED | sampling)
     yield _call("options of drawing without it", "the cat", options={"top_k": 2, "top_p": 0.5})
+    for name, options in _CHOSEN:
+        for script in (_wavering, _ending):
+            yield _call(
+                f"{name}, {script.__name__[1:]}", "the cat", 4, script=script, options=options
+            )
+    ended_by = {"eos_token_id": [WORDS.index("sat"), WORDS.index("[SEP]")]}
+    yield _call("eos_token_id of several", "a dog", 5, script=_wavering, options=ended_by)
+    yield _call("beams and ends", "a dog", 4, script=_ending, options=ended_by | {"num_beams": 2})
+    yield _call("max_length alone", "the cat", None, script=_wavering, options={"max_length": 6})
+    yield _call("max_length sooner", "the cat", 9, script=_wavering, options={"max_length": 5})
+    yield _call("max_new_tokens sooner", "the cat", 1, script=_wavering, options={"max_length": 9})
+    yield _call(
+        "a list with beams",
+        ["the cat", "it", "a dog sat on the mat"],
+        3,
+        script=_ending,
+        options={"num_beams": 2, "num_return_sequences": 2, "return_full_text": False},
+    )
+    for name, options in (*_REFUSED, ("a max_length of the prompt", {"max_length": 3})):
+        yield _call(f"refused: {name}", "the cat", options=options, fails=True)
     for name, value, options in (
         ("a prompt that is too long", LONG, {}),
         ("a number", 3, {}),
@@ -128,26 +207,31 @@ def _record(call: Call) -> dict[str, Any]:
         tokenizer, graph = open_tokenizer(call), Graph(call)
         pipeline = open_pipeline(_TASK, call, graph, tokenizer)
         answers.append(_continue(pipeline, text, call.options))
-        for step, (ids, types, own) in enumerate(graph.seen):
+        for step, (ids, types, own) in enumerate(_rows_of_steps(graph)):
             row = {"item": index, "input_ids": ids, "token_type_ids": types}
             rows.append(row if step else describe_row(index, tokenizer.made[0], len(ids)))
             outputs.append(own)
     return case_of(call, rows, outputs, answers if isinstance(call.input, list) else answers[0])
 
 
+def _rows_of_steps(graph: Graph) -> list[tuple[list[int], list[int], Tensors]]:
+    """The rows that a graph saw, each once: beams begin alike."""
+    return list({(*ids, -1, *types): (ids, types, own) for ids, types, own in graph.seen}.values())
+
+
 def _continue(pipeline: Any, text: str, options: Mapping[str, Any]) -> Sequence[Any]:
     """The answer for a prompt: its row without the ``[SEP]`` that would end it is continued."""
     tokenizer, model = pipeline.tokenizer, pipeline.model
     ids = tokenizer(text, return_tensors="pt")["input_ids"][:, :-1]
-    drawing = {name: options[name] for name in ("temperature", "top_k", "top_p") if name in options}
+    drawing = {name: options[name] for name in _DECODING if name in options}
+    longest = options.get("max_length", tokenizer.model_max_length)
+    room = options.get("max_new_tokens", options.get("max_length", 256))
     sequence = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         do_sample=options.get("do_sample", False),
-        max_length=min(
-            ids.shape[1] + options.get("max_new_tokens", 256), tokenizer.model_max_length
-        ),
-        eos_token_id=tokenizer.sep_token_id,
+        max_length=min(ids.shape[1] + room, tokenizer.model_max_length, longest),
+        eos_token_id=options.get("eos_token_id", tokenizer.sep_token_id),
         pad_token_id=tokenizer.pad_token_id,
         use_cache=False,
         **drawing,

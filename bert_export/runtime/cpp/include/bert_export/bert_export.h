@@ -97,6 +97,24 @@ BERT_EXPORT_C_API bert_export_status bert_export_call(const bert_export_pipeline
                                                       char** answer, size_t* answer_bytes,
                                                       char** message);
 
+/* Takes a piece of a text, piece_bytes long and without a NUL at its end, that is gone after the call.
+ * Gives 0 to go on, anything else for no more. context: as the caller gave it. It must not throw. */
+typedef int (*bert_export_receive)(void* context, const char* piece, size_t piece_bytes);
+
+/* Continues one text (text-generation) or answers it (text2text-generation, summarization) and hands
+ * over what comes of it piece by piece, each when no later token can change it. Together the pieces
+ * are what bert_export_call answers with one beam, without the prompt.
+ *
+ * request: as of bert_export_call, with one text as "inputs" and without options that mean nothing
+ *   here: several beams or sequences, "return_full_text" and "batch_size".
+ * receive, context: called with every piece, in the caller's thread.
+ * message: as in bert_export_open.
+ */
+BERT_EXPORT_C_API bert_export_status bert_export_stream(const bert_export_pipeline* pipeline,
+                                                        const char* request, size_t request_bytes,
+                                                        bert_export_receive receive, void* context,
+                                                        char** message);
+
 /* Embeds texts (sentence-embedding), with the default options of the bundle.
  *
  * texts, text_bytes: count texts and the bytes of each; text_bytes may be NULL for texts that end

@@ -1,6 +1,7 @@
 // What the pipelines of all tasks have.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +28,8 @@ class BERT_EXPORT_API Pipeline {
   const std::string& target() const;
   const std::string& precision() const;
   const Tokenizer& tokenizer() const;
+  // How many ids the model has rows for.
+  std::int64_t vocab_size() const;
   // Label names in id order; empty where the task has none.
   const std::vector<std::string>& labels() const;
 

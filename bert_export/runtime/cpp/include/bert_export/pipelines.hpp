@@ -11,6 +11,7 @@
 #include "bert_export/pretraining.hpp"
 #include "bert_export/question_answering.hpp"
 #include "bert_export/sentence_embedding.hpp"
+#include "bert_export/text2text_generation.hpp"
 #include "bert_export/text_classification.hpp"
 #include "bert_export/text_generation.hpp"
 #include "bert_export/token_classification.hpp"
@@ -21,8 +22,8 @@ namespace bert_export {
 
 using AnyPipeline =
     std::variant<FeatureExtraction, FillMask, MultipleChoice, NextSentencePrediction, Pretraining,
-                 QuestionAnswering, SentenceEmbedding, TextClassification, TextGeneration,
-                 TokenClassification, ZeroShotClassification>;
+                 QuestionAnswering, SentenceEmbedding, Text2TextGeneration, TextClassification,
+                 TextGeneration, TokenClassification, ZeroShotClassification>;
 
 // Opens a bundle with the pipeline of its own task; std::visit and std::get_if tell which it is.
 //

@@ -74,6 +74,12 @@ GraphRecord read_graph(const Json& json) {
   for (const Json& tensor : json.at("outputs").array("outputs")) {
     graph.outputs.push_back(read_tensor(tensor));
   }
+  if (const Json* const longest = find_present(json, "longest")) {
+    graph.longest = longest->integer("longest");
+  }
+  if (const Json* const encoder = find_present(json, "encoder")) {
+    graph.encoder = std::make_shared<const GraphRecord>(read_graph(*encoder));
+  }
   return graph;
 }
 
@@ -137,6 +143,7 @@ Manifest read_fields(const Json& json, std::int64_t version) {
   manifest.labels = read_strings(json.at("labels"), "labels");
   manifest.max_position_embeddings =
       json.at("model").at("max_position_embeddings").integer("max_position_embeddings");
+  manifest.vocab_size = json.at("model").at("vocab_size").integer("vocab_size");
   manifest.tokenizer = read_tokenizer(json.at("tokenizer"));
   json.at("postprocessing").object("postprocessing");
   manifest.postprocessing = json.at("postprocessing");
@@ -257,7 +264,9 @@ Manifest parse_manifest(const std::string& folder, const std::string& text) {
   Manifest manifest = parse(folder, text);
   check_name(folder, manifest.tokenizer.file);
   for (const EngineRecord& engine : manifest.engines) {
-    check_name(folder, engine.graph.file);
+    for (const GraphRecord* graph = &engine.graph; graph != nullptr; graph = graph->encoder.get()) {
+      check_name(folder, graph->file);
+    }
     if (engine.built) check_name(folder, engine.built->file);
   }
   for (const auto& [name, file] : manifest.files) check_name(folder, name);

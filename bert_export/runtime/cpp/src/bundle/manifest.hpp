@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -32,6 +33,11 @@ struct GraphRecord {
   std::string file;
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
+  // Tokens of a row at most, where that is another number than the model's positions: a decoder has
+  // its own.
+  std::optional<std::int64_t> longest = std::nullopt;
+  // Of a decoder, the graph that runs once per text.
+  std::shared_ptr<const GraphRecord> encoder = nullptr;
 };
 
 // Sizes of an axis.
@@ -73,6 +79,7 @@ struct Manifest {
   // In id order; empty where the task has none.
   std::vector<std::string> labels;
   std::int64_t max_position_embeddings;
+  std::int64_t vocab_size;
   TokenizerRecord tokenizer;
   // The task's parameters; what is not named has the task's default.
   text::Json postprocessing;

@@ -130,6 +130,20 @@ bert_export_status bert_export_call(const bert_export_pipeline* pipeline, const 
   });
 }
 
+bert_export_status bert_export_stream(const bert_export_pipeline* pipeline, const char* request,
+                                      size_t request_bytes, bert_export_receive receive,
+                                      void* context, char** message) {
+  return guarded(message, [&] {
+    require(pipeline, "pipeline");
+    require(request, "request");
+    require(reinterpret_cast<const void*>(receive), "receive");
+    bert_export::calls::stream(pipeline->pipeline, {request, request_bytes},
+                               [&](std::string_view piece) {
+                                 return receive(context, piece.data(), piece.size()) == 0;
+                               });
+  });
+}
+
 bert_export_status bert_export_embed(const bert_export_pipeline* pipeline, const char* const* texts,
                                      const size_t* text_bytes, size_t count, float** vectors,
                                      size_t* dimension, char** message) {

@@ -1,5 +1,7 @@
 #include "calls/call.hpp"
 
+#include <limits>
+
 #include "calls/request.hpp"
 #include "text/json_writer.hpp"
 #include "text/unicode.hpp"
@@ -314,22 +316,122 @@ std::string answer(const SentenceEmbedding& pipeline, const Json& json) {
                   list_to_json<float>);
 }
 
-std::string answer(const TextGeneration& pipeline, const Json& json) {
-  const Request request(json, {"inputs", "max_new_tokens", "do_sample", "temperature", "top_k",
-                               "top_p", "seed", "return_full_text", "batch_size"});
-  TextGenerationOptions options;
+constexpr const char* rows_expected = "a whole number from 1 to 1024";
+
+// true, false or never.
+std::optional<EarlyStopping> read_early_stopping(const Request& request) {
+  const Json* const found = request.find("early_stopping");
+  if (found == nullptr) return std::nullopt;
+  if (found->is_string() && found->string("") == "never") return EarlyStopping::never;
+  if (found->is_boolean()) return found->boolean("") ? EarlyStopping::yes : EarlyStopping::no;
+  throw InputError("early_stopping is wrong", {"true, false or never", shown(*found)});
+}
+
+// An id, or several, of so many that there are.
+std::optional<std::vector<std::int64_t>> read_ends(const Request& request,
+                                                   std::int64_t vocabulary) {
+  const Json* const found = request.find("eos_token_id");
+  if (found == nullptr) return std::nullopt;
+  std::vector<std::int64_t> ids;
+  const auto add = [&](const Json& id) {
+    if (!id.is_integer()) {
+      throw InputError("eos_token_id is wrong",
+                       {"ids from 0 to " + std::to_string(vocabulary - 1), shown(id)});
+    }
+    ids.push_back(id.integer("an id"));
+  };
+  if (found->is_array()) {
+    for (const Json& id : found->array("ids")) add(id);
+  } else {
+    add(*found);
+  }
+  return ids;
+}
+
+void read_generation(const Request& request, std::int64_t vocabulary,
+                     GenerationOptions& options) {
   options.max_new_tokens = request.whole<std::size_t>("max_new_tokens", 1);
+  options.min_new_tokens = request.whole<std::size_t>("min_new_tokens", 0);
   options.do_sample = request.flag("do_sample");
   options.temperature = request.number("temperature");
   options.top_k = request.whole<std::size_t>("top_k", 0);
   options.top_p = request.number("top_p");
   options.seed = request.whole<std::uint64_t>("seed", 0);
-  options.return_full_text = request.flag("return_full_text");
+  options.num_beams = request.whole<std::size_t>("num_beams", 1, rows_expected);
+  options.length_penalty = request.number("length_penalty");
+  options.early_stopping = read_early_stopping(request);
+  options.repetition_penalty = request.number("repetition_penalty");
+  options.no_repeat_ngram_size = request.whole<std::size_t>("no_repeat_ngram_size", 0);
+  options.num_return_sequences =
+      request.whole<std::size_t>("num_return_sequences", 1, rows_expected);
+  options.eos_token_id = read_ends(request, vocabulary);
   options.batch_size = request.whole<std::size_t>("batch_size", 1);
+}
+
+Request read_continuation(const TextGeneration& pipeline, const Json& json,
+                          TextGenerationOptions& options) {
+  Request request(json, {"inputs", "max_new_tokens", "min_new_tokens", "max_length", "do_sample",
+                         "temperature", "top_k", "top_p", "seed", "num_beams", "length_penalty",
+                         "early_stopping", "repetition_penalty", "no_repeat_ngram_size",
+                         "num_return_sequences", "eos_token_id", "return_full_text", "batch_size"});
+  read_generation(request, pipeline.vocab_size(), options);
+  options.max_length = request.whole<std::size_t>("max_length", 1);
+  options.return_full_text = request.flag("return_full_text");
+  return request;
+}
+
+// A record per text of an answer, under one name.
+std::string texts_to_json(const std::string& name, const std::vector<std::string>& texts) {
+  return list_to_json(
+      texts, [&](const std::string& text) { return "{\"" + name + "\":" + to_json(text) + "}"; });
+}
+
+std::string answer(const TextGeneration& pipeline, const Json& json) {
+  TextGenerationOptions options;
+  const Request request = read_continuation(pipeline, json, options);
   const Items items = request.texts("inputs");
-  return in_shape(
-      items.single, ask(pipeline, items.single, read_texts(items), options),
-      [](const std::string& text) { return "[{\"generated_text\":" + to_json(text) + "}]"; });
+  return in_shape(items.single, ask(pipeline, items.single, read_texts(items), options),
+                  [](const std::vector<std::string>& texts) {
+                    return texts_to_json("generated_text", texts);
+                  });
+}
+
+Request read_answering(const Text2TextGeneration& pipeline, const Json& json,
+                       Text2TextGenerationOptions& options) {
+  Request request(
+      json, {"inputs", "truncation", "max_new_tokens", "min_new_tokens", "max_length", "min_length",
+             "do_sample", "temperature", "top_k", "top_p", "seed", "num_beams", "length_penalty",
+             "early_stopping", "repetition_penalty", "no_repeat_ngram_size", "num_return_sequences",
+             "eos_token_id", "batch_size"});
+  read_generation(request, pipeline.vocab_size(), options);
+  if (request.is_null("max_new_tokens")) {  // as many as the decoder has positions for
+    options.max_new_tokens = std::numeric_limits<std::size_t>::max();
+  }
+  // Bounds on lengths matter where there are none on new tokens.
+  if (!options.max_new_tokens) options.max_length = request.whole<std::size_t>("max_length", 2);
+  if (!options.min_new_tokens) options.min_length = request.whole<std::size_t>("min_length", 0);
+  options.truncation = request.truncation("truncation");
+  return request;
+}
+
+std::string answer(const Text2TextGeneration& pipeline, const Json& json) {
+  Text2TextGenerationOptions options;
+  const Request request = read_answering(pipeline, json, options);
+  const Items items = request.texts("inputs");
+  const auto answers = ask(pipeline, items.single, read_texts(items), options);
+  const std::string name =
+      pipeline.task() == "summarization" ? "summary_text" : "generated_text";
+  const auto write = [&](const std::vector<std::string>& texts) {
+    return texts_to_json(name, texts);
+  };
+  if (items.single) return write(answers.front());
+  // As upstream, a text of a list that has one answer is answered by that alone.
+  std::vector<std::string> alone;
+  for (const std::vector<std::string>& texts : answers) {
+    if (texts.size() != 1) return list_to_json(answers, write);
+    alone.push_back(texts.front());
+  }
+  return write(alone);
 }
 
 // Labels between commas, without the space around them.
@@ -385,6 +487,28 @@ std::string answer(const ZeroShotClassification& pipeline, const Json& json) {
 std::string call(const AnyPipeline& pipeline, std::string_view request) {
   const Json json = parse(request, "call");
   return std::visit([&](const auto& own) { return answer(own, json); }, pipeline);
+}
+
+void stream(const AnyPipeline& pipeline, std::string_view request, const ReceivePiece& receive) {
+  const Json json = parse(request, "call");
+  const auto text_of = [](const Request& call) -> const std::string& {
+    const Json* const text = call.find("inputs");
+    if (text == nullptr) throw InputError("text is of the wrong type", {"a string", "nothing"});
+    return check_text(*text);
+  };
+  if (const auto* const continues = std::get_if<TextGeneration>(&pipeline)) {
+    TextGenerationOptions options;
+    const Request call = read_continuation(*continues, json, options);
+    return continues->stream(text_of(call), receive, options);
+  }
+  if (const auto* const answers = std::get_if<Text2TextGeneration>(&pipeline)) {
+    Text2TextGenerationOptions options;
+    const Request call = read_answering(*answers, json, options);
+    return answers->stream(text_of(call), receive, options);
+  }
+  throw TaskError("streaming does not fit the bundle",
+                  {"text-generation, text2text-generation or summarization",
+                   std::visit([](const auto& other) { return other.task(); }, pipeline)});
 }
 
 OpenOptions read_open_options(std::string_view options) {

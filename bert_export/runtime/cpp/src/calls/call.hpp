@@ -13,6 +13,10 @@ namespace bert_export::calls {
 // else as the pipeline.
 std::string call(const AnyPipeline& pipeline, std::string_view request);
 
+// Continues or answers the one text of a call, piece by piece. Throws TaskError where the pipeline
+// generates no text, and InputError where the call is malformed, else as the pipeline's stream.
+void stream(const AnyPipeline& pipeline, std::string_view request, const ReceivePiece& receive);
+
 // The options of an opening, an object with OpenOptions' names; all are the defaults where it is
 // empty. Throws InputError.
 OpenOptions read_open_options(std::string_view options);

@@ -11,6 +11,9 @@
 namespace bert_export::decoding {
 namespace {
 
+// Tokens at the end that later ones may still join: "do n ' t" becomes "don't" at its last.
+constexpr std::ptrdiff_t unsettled = 4;
+
 constexpr float never = -std::numeric_limits<float>::infinity();
 
 // All but the `top_k` largest become -inf; those equal to the last remain too.
@@ -60,6 +63,22 @@ std::size_t draw_token(Vector logits, double number) {
 
 std::string added_text(std::string_view prompt, std::string_view whole) {
   return std::string(whole.substr(text::byte_of(whole, text::length(prompt))));
+}
+
+std::string settled_text(const std::function<std::string(const std::vector<std::int64_t>&)>& decode,
+                         const std::vector<std::int64_t>& ids, bool done) {
+  const std::string whole = decode(ids);
+  if (done) return whole;
+  const auto last = ids.end() - std::min(unsettled, static_cast<std::ptrdiff_t>(ids.size()));
+  const std::string begun = decode({ids.begin(), last});
+  // Both alike, up to the last whole code point.
+  std::size_t size = 0;
+  for (std::size_t place = 0; place < begun.size();) {
+    const std::size_t bytes = std::max<std::size_t>(text::decode_at(begun, place).bytes, 1);
+    if (whole.compare(place, bytes, begun, place, bytes) != 0) break;
+    size = place += bytes;
+  }
+  return whole.substr(0, size);
 }
 
 }  // namespace bert_export::decoding

@@ -22,9 +22,7 @@ AnyPipeline open_task(const std::string& path, const std::string& task,
   if (task == "token-classification") return TokenClassification::open(path, options);
   if (task == "zero-shot-classification") return ZeroShotClassification::open(path, options);
   if (task == "text2text-generation" || task == "summarization") {
-    throw TaskError("task " + task + " is not answered by this library",
-                    {"a task of a single graph", task + ", an encoder and a decoder",
-                     "Load the bundle with Python"});
+    return Text2TextGeneration::open(path, options, task);
   }
   throw TaskError("task " + task + " is unknown",
                   {"one that this version of the library answers", task, "Upgrade bert-export"});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "bert_export/errors.hpp"
 #include "bundle/integrity.hpp"
@@ -12,30 +13,41 @@
 namespace bert_export::pipelines {
 namespace {
 
-// Tasks that read the same head.
-bool shares_head(const std::string& task, const std::string& other) {
-  const auto classifies = [](const std::string& name) {
-    return name == "text-classification" || name == "zero-shot-classification";
-  };
-  return task == other || (classifies(task) && classifies(other));
+// Tasks that read the same head, as messages name them.
+constexpr std::pair<const char*, const char*> same_heads[] = {
+    {"text-classification", "zero-shot-classification"},
+    {"text2text-generation", "summarization"},
+};
+
+// The tasks that a bundle of one may be opened for.
+std::vector<std::string> tasks_of_head(const std::string& task) {
+  for (const auto& [first, second] : same_heads) {
+    if (task == first || task == second) return {first, second};
+  }
+  return {task};
 }
 
 bundle::Manifest open_manifest(const std::string& path, const std::string& task,
                                const OpenOptions& options) {
   bundle::Manifest manifest = bundle::read_manifest(path);
-  if (!shares_head(task, manifest.task)) {
-    const bool classifies = shares_head(manifest.task, "text-classification");
+  const std::vector<std::string> able = tasks_of_head(manifest.task);
+  if (std::find(able.begin(), able.end(), task) == able.end()) {
+    std::string expected;
+    for (const std::string& each : able) expected += (expected.empty() ? "" : " or ") + each;
     throw TaskError("task " + task + " does not fit the bundle",
-                    {classifies ? "text-classification or zero-shot-classification" : manifest.task,
-                     task, "Export the checkpoint again with --task " + task});
+                    {expected, task, "Export the checkpoint again with --task " + task});
   }
   manifest.engine(options.target);  // refused before files are read
   if (options.verify) bundle::verify_files(path, manifest);
   return manifest;
 }
 
-// What a bundle of another task says that this one reads too.
-text::Json shared_parameters(const text::Json& postprocessing) {
+// What a bundle says that this task reads: all where its own says as much.
+text::Json shared_parameters(const std::string& task, const bundle::Manifest& manifest) {
+  const text::Json& postprocessing = manifest.postprocessing;
+  if (task == manifest.task || task == same_heads[1].first || task == same_heads[1].second) {
+    return postprocessing;
+  }
   text::JsonObject shared;
   for (const auto& [name, value] : postprocessing.object("postprocessing")) {
     if (name == "problem_type" || name == "activation_fn") shared.emplace_back(name, value);
@@ -63,8 +75,7 @@ OpenedBundle::OpenedBundle(const std::string& path, const std::string& task,
                            const OpenOptions& options)
     : task_(task),
       manifest_(open_manifest(path, task, options)),
-      postprocessing_(manifest_.task == task ? manifest_.postprocessing
-                                             : shared_parameters(manifest_.postprocessing)),
+      postprocessing_(shared_parameters(task, manifest_)),
       engine_(sessions::choose_engine(manifest_, options.target,
                                       session_options(manifest_, options))),
       token_budget_(check_whole<std::size_t>("token_budget", options.token_budget, 1)),
@@ -116,13 +127,16 @@ std::size_t OpenedBundle::padded_length(std::size_t tokens) const {
 
 void OpenedBundle::in_batches(
     const std::vector<std::size_t>& lengths, std::optional<std::size_t> batch_size,
-    const std::function<void(const std::vector<std::size_t>&)>& run) const {
+    const std::function<void(const std::vector<std::size_t>&)>& run, const Cost& cost) const {
   std::optional<std::size_t> bound = max_rows_;
   if (batch_size) {
     check_whole<std::size_t>("batch_size", *batch_size, 1);
     bound = bound ? std::min(*bound, *batch_size) : batch_size;
   }
-  const auto batches = batch_rows(lengths, token_budget_, sort_, bound);
+  if (bound) bound = std::max<std::size_t>(1, *bound / cost.rows);
+  const std::size_t most = std::numeric_limits<std::size_t>::max() / cost.budgets;
+  const auto batches =
+      batch_rows(lengths, std::min(token_budget_, most) * cost.budgets, sort_, bound);
   for_each(batches.size(), [&](std::size_t index) { run(batches[index]); });
 }
 
@@ -233,6 +247,26 @@ Truncation Parameters::truncation(const char* name, Truncation otherwise) const 
       if (word == known) return truncation;
     }
     throw text::JsonError(std::string(name) + " is " + word);
+  });
+}
+
+std::vector<std::int64_t> Parameters::ids(const char* name) const {
+  return read(name, [&](const text::Json* field) {
+    std::vector<std::int64_t> ids;
+    if (field == nullptr) return ids;
+    for (const text::Json& id : field->array(name)) {
+      ids.push_back(id.integer(name));
+      if (ids.back() < 0) throw text::JsonError(std::string(name) + " is below 0");
+    }
+    return ids;
+  });
+}
+
+EarlyStopping Parameters::early_stopping(const char* name) const {
+  return read(name, [&](const text::Json* field) {
+    if (field == nullptr) return EarlyStopping::no;
+    if (field->is_string() && field->string(name) == "never") return EarlyStopping::never;
+    return field->boolean(name) ? EarlyStopping::yes : EarlyStopping::no;
   });
 }
 

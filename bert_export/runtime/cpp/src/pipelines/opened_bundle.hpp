@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bert_export/errors.hpp"
+#include "bert_export/generation.hpp"
 #include "bert_export/open_options.hpp"
 #include "bert_export/tokenizer.hpp"
 #include "bundle/manifest.hpp"
@@ -47,11 +48,20 @@ class OpenedBundle {
   // Calls `work` with every number below `count`, on the pool where there is one.
   void for_each(std::size_t count, const std::function<void(std::size_t)>& work) const;
 
+  // What a batch of rows costs.
+  struct Cost {
+    // Rows of the graph that one of them needs.
+    std::size_t rows = 1;
+    // How many times the token budget a batch may hold.
+    std::size_t budgets = 1;
+  };
+
   // Hands `run` the rows of every batch by their places, given the tokens of each; batches may run
   // side by side. `batch_size` bounds rows per batch beside the token budget; throws InputError
   // where it is 0.
   void in_batches(const std::vector<std::size_t>& lengths, std::optional<std::size_t> batch_size,
-                  const std::function<void(const std::vector<std::size_t>&)>& run) const;
+                  const std::function<void(const std::vector<std::size_t>&)>& run,
+                  const Cost& cost = {1, 1}) const;
 
   // Runs rows in batches and hands `reduce` each row's place and outputs, which it must not keep.
   void run_rows(const std::vector<const Row*>& rows, std::optional<std::size_t> batch_size,
@@ -97,6 +107,10 @@ class Parameters {
   // In the manifest's order.
   std::vector<std::pair<std::string, std::string>> strings_by_name(const char* name) const;
   Truncation truncation(const char* name, Truncation otherwise) const;
+  // A list of whole numbers from 0 on; empty where it is not there.
+  std::vector<std::int64_t> ids(const char* name) const;
+  // true, false or never.
+  EarlyStopping early_stopping(const char* name) const;
 
  private:
   template <typename Read>

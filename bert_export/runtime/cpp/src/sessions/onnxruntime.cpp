@@ -49,35 +49,68 @@ class OnnxRuntimeSession : public Session {
     return join_outputs(std::move(outputs));
   }
 
+  void run_into(const Feeds& feeds, Outputs& outputs) const override {
+    const std::map<std::string, std::int64_t> sizes = check_feeds(graph_.inputs, feeds, longest_);
+    std::vector<OwnedValue> values;
+    for (const bundle::TensorSpec& spec : graph_.outputs) {
+      Output& output = outputs[spec.name];
+      output.shape.clear();
+      std::size_t count = 1;
+      for (const auto& axis : spec.shape) {
+        const auto* const name = std::get_if<std::string>(&axis);
+        const auto found = name == nullptr ? sizes.end() : sizes.find(*name);
+        if (name != nullptr && found == sizes.end()) return Session::run_into(feeds, outputs);
+        output.shape.push_back(name == nullptr ? std::get<std::int64_t>(axis) : found->second);
+        count *= static_cast<std::size_t>(output.shape.back());
+      }
+      output.numbers.resize(count);
+      values.push_back(wrap(output.numbers.data(), count * sizeof(float), output.shape,
+                            ElementType::float32));
+    }
+    run_graph(feeds, values);
+  }
+
  private:
   Outputs run_piece(const Feeds& feeds) const {
+    std::vector<OwnedValue> values;
+    for (std::size_t index = 0; index < graph_.outputs.size(); ++index) {
+      values.emplace_back(library_);
+    }
+    run_graph(feeds, values);
+    Outputs outputs;
+    for (std::size_t index = 0; index < values.size(); ++index) {
+      const std::string& name = graph_.outputs[index].name;
+      outputs.emplace(name, read(values[index], name.c_str()));
+    }
+    return outputs;
+  }
+
+  // Computes the outputs where they lie, or where the engine puts them.
+  void run_graph(const Feeds& feeds, std::vector<OwnedValue>& outputs) const {
     std::vector<OwnedValue> values;
     std::vector<const char*> input_names;
     std::vector<const Value*> inputs;
     for (const bundle::TensorSpec& spec : graph_.inputs) {
-      values.push_back(wrap(feeds.at(spec.name), is_cache(spec)));
+      values.push_back(wrap(feeds.at(spec.name), holds_floats(spec)));
       input_names.push_back(spec.name.c_str());
       inputs.push_back(values.back().get());
     }
     std::vector<const char*> output_names;
     for (const bundle::TensorSpec& spec : graph_.outputs) output_names.push_back(spec.name.c_str());
-    std::vector<Value*> given(output_names.size(), nullptr);
+    std::vector<Value*> given;
+    for (const OwnedValue& output : outputs) given.push_back(output.get());
     const OwnedRunOptions run_options = make_run_options();
     const Failure failure = library_.call<Run>(session_.get(), run_options.get(),
                                                input_names.data(), inputs.data(), inputs.size(),
                                                output_names.data(), given.size(), given.data());
-    std::vector<OwnedValue> outputs;
-    for (Value* const value : given) *outputs.emplace_back(library_).out() = value;
+    for (std::size_t index = 0; index < given.size(); ++index) {
+      *outputs[index].out() = given[index];
+    }
     if (failure) {
       throw InputError("feeds make the graph fail",
                        {"ids within the vocabulary, types and positions of the model",
                         failure.text});
     }
-    Outputs answer;
-    for (std::size_t index = 0; index < given.size(); ++index) {
-      answer.emplace(output_names[index], read(outputs[index], output_names[index]));
-    }
-    return answer;
   }
 
   // Starts ONNX Runtime so that it keeps the form of the graph, which was measured fastest: only its
@@ -138,15 +171,17 @@ class OnnxRuntimeSession : public Session {
   }
 
   // The engine reads the feed's own memory, which outlives the run.
-  OwnedValue wrap(const Feed& feed, bool cache) const {
+  OwnedValue wrap(const Feed& feed, bool floats) const {
+    return floats ? wrap(const_cast<float*>(feed.floats.data()), feed.floats.size() * sizeof(float),
+                         feed.shape, ElementType::float32)
+                  : wrap(const_cast<std::int64_t*>(feed.numbers.data()),
+                         feed.numbers.size() * sizeof(std::int64_t), feed.shape, ElementType::int64);
+  }
+
+  OwnedValue wrap(void* data, std::size_t bytes, const Shape& shape, ElementType type) const {
     OwnedValue value(library_);
-    void* const data = cache ? static_cast<void*>(const_cast<float*>(feed.floats.data()))
-                             : static_cast<void*>(const_cast<std::int64_t*>(feed.numbers.data()));
-    const std::size_t bytes =
-        cache ? feed.floats.size() * sizeof(float) : feed.numbers.size() * sizeof(std::int64_t);
     const Failure failure = library_.call<CreateTensorWithDataAsOrtValue>(
-        memory_.get(), data, bytes, feed.shape.data(), feed.shape.size(),
-        cache ? ElementType::float32 : ElementType::int64, value.out());
+        memory_.get(), data, bytes, shape.data(), shape.size(), type, value.out());
     if (failure) throw InputError("feeds are wrong", {"", failure.text});
     return value;
   }

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "bert_export/errors.hpp"
+#include "sessions/encoder_decoder.hpp"
 #include "sessions/native.hpp"
 #include "sessions/onnxruntime.hpp"
 #include "sessions/openvino.hpp"
@@ -96,7 +97,11 @@ std::unique_ptr<Session> open_session(const std::string& folder, const bundle::E
       throw InputError(std::string("option ") + option + " means nothing to target " + engine.target,
                        {meant.empty() ? "no option" : meant, option});
     }
-    return opener.open(folder, engine, options);
+    return open_halves(
+        engine, options,
+        [&](const bundle::EngineRecord& graph, const SessionOptions& own) {
+          return opener.open(folder, graph, own);
+        });
   }
   const bool built = engine.target.rfind("tensorrt", 0) == 0;
   throw TargetError("target " + engine.target + " cannot be run",

@@ -277,7 +277,7 @@ class OpenVinoSession : public Session {
       const Feed& feed = feeds.at(spec.name);
       const Sizes sizes{static_cast<std::int64_t>(feed.shape.size()),
                         const_cast<std::int64_t*>(feed.shape.data())};
-      const bool cache = is_cache(spec);
+      const bool cache = holds_floats(spec);
       void* data = cache ? static_cast<void*>(const_cast<float*>(feed.floats.data()))
                          : static_cast<void*>(const_cast<std::int64_t*>(feed.numbers.data()));
       float none = 0;

@@ -50,8 +50,8 @@ std::vector<Feed> cut_positions(const Feed& positions, const std::vector<std::si
 }  // namespace
 
 bool can_cut(const bundle::GraphRecord& graph) {
-  // To copy caches costs more than the pieces save.
-  if (std::any_of(graph.inputs.begin(), graph.inputs.end(), is_cache)) return false;
+  // To copy keys and values costs more than the pieces save.
+  if (std::any_of(graph.inputs.begin(), graph.inputs.end(), holds_floats)) return false;
   const auto is_cut = [](const bundle::TensorSpec& spec) {
     return begins_with(spec, "batch") ||
            (spec.name == positions_name && spec.shape.size() == 1 && begins_with(spec, "masked"));

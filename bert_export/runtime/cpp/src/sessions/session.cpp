@@ -13,7 +13,16 @@ constexpr const char* sequence_axis = "sequence";
 // The tokens of earlier calls, of which there may be none, and those with this call's.
 constexpr const char* past_axis = "past";
 constexpr const char* total_axis = "total";
+// The tokens of a text that an encoder reads.
+constexpr const char* source_axis = "source";
 constexpr int most_threads = 1024;
+
+bool has_axis(const bundle::TensorSpec& spec, const char* wanted) {
+  return std::any_of(spec.shape.begin(), spec.shape.end(), [&](const auto& axis) {
+    const auto* const name = std::get_if<std::string>(&axis);
+    return name != nullptr && *name == wanted;
+  });
+}
 
 std::string joined(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
@@ -50,7 +59,7 @@ void check_shape(const bundle::TensorSpec& spec, const Feed& feed,
     fits = size == bound && size >= 0;
     count *= size;
   }
-  const std::size_t held = is_cache(spec) ? feed.floats.size() : feed.numbers.size();
+  const std::size_t held = holds_floats(spec) ? feed.floats.size() : feed.numbers.size();
   if (!fits || count != static_cast<std::int64_t>(held)) {
     throw InputError("input " + spec.name + " has the wrong shape",
                      {axes_of(spec), shown(feed.shape)});
@@ -85,7 +94,10 @@ std::map<std::string, std::int64_t> check_feeds(const std::vector<bundle::Tensor
     const auto found = sizes.find(axis);
     return found == sizes.end() ? 0 : found->second;
   };
-  const std::int64_t tokens = size_of(sequence_axis) + size_of(past_axis);
+  // Into an encoder's own graph a text alone goes.
+  const bool encodes = sizes.count(sequence_axis) == 0;
+  const std::int64_t tokens =
+      encodes ? size_of(source_axis) : size_of(sequence_axis) + size_of(past_axis);
   if (sizes.count(total_axis) != 0 && size_of(total_axis) != tokens) {
     throw InputError("attention_mask does not fit the cache",
                      {std::to_string(tokens) + " tokens, " + std::to_string(size_of(past_axis)) +
@@ -101,18 +113,17 @@ std::map<std::string, std::int64_t> check_feeds(const std::vector<bundle::Tensor
   return sizes;
 }
 
-bool is_cache(const bundle::TensorSpec& spec) {
-  return std::any_of(spec.shape.begin(), spec.shape.end(), [](const auto& axis) {
-    const auto* const name = std::get_if<std::string>(&axis);
-    return name != nullptr && *name == past_axis;
-  });
+bool is_cache(const bundle::TensorSpec& spec) { return has_axis(spec, past_axis); }
+
+bool holds_floats(const bundle::TensorSpec& spec) {
+  return is_cache(spec) || (spec.shape.size() == 4 && has_axis(spec, source_axis));
 }
 
 void check_types(const std::string& path, const bundle::GraphRecord& graph) {
   for (const auto& [specs, dtype] :
        {std::pair(&graph.inputs, "int64"), std::pair(&graph.outputs, "float32")}) {
     for (const bundle::TensorSpec& spec : *specs) {
-      const std::string wanted = is_cache(spec) ? "float32" : dtype;
+      const std::string wanted = holds_floats(spec) ? "float32" : dtype;
       if (spec.dtype == wanted) continue;
       throw BundleError("graph " + path + " has a tensor " + spec.name + " of an unsupported type",
                         {wanted, spec.dtype});

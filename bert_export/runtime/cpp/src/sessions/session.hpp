@@ -14,7 +14,7 @@ namespace bert_export::sessions {
 
 using Shape = std::vector<std::int64_t>;
 
-// An input, row by row: int64 numbers, or float32 ones where it is a cache.
+// An input, row by row: int64 numbers, or float32 ones where it holds keys or values.
 struct Feed {
   Shape shape;
   std::vector<std::int64_t> numbers;
@@ -83,6 +83,8 @@ class Session {
   // Runs the graph once. Throws InputError where a feed is missing, unknown or of another shape, or
   // holds a number that the model has no row for.
   virtual Outputs run(const Feeds& feeds) const = 0;
+  // The same into outputs of an earlier run, whose memory is used again where the engine can.
+  virtual void run_into(const Feeds& feeds, Outputs& outputs) const { outputs = run(feeds); }
 
   // An empty cache, which the session must outlive; none where keys and values go in and out with each
   // run.
@@ -104,8 +106,11 @@ std::map<std::string, std::int64_t> check_feeds(const std::vector<bundle::Tensor
 // Whether an input holds keys or values of earlier calls.
 bool is_cache(const bundle::TensorSpec& spec);
 
-// Refuses a graph whose inputs are no int64, or float32 where they are a cache, or whose outputs are
-// no float32. Throws BundleError.
+// Whether an input holds keys or values: of earlier calls, or of an encoded text.
+bool holds_floats(const bundle::TensorSpec& spec);
+
+// Refuses a graph whose inputs are no int64, or float32 where they hold keys or values, or whose
+// outputs are no float32. Throws BundleError.
 void check_types(const std::string& path, const bundle::GraphRecord& graph);
 
 // The option `threads` of an engine; 0 leaves it to the engine. Throws InputError.

@@ -202,7 +202,7 @@ class TensorRtSession : public Session {
   // Copies an input to the GPU, and tells the engine where it is and of what shape. The feed outlives
   // the copy: run waits for the stream.
   void send(const bundle::TensorSpec& spec, const Feed& feed) const {
-    const bool cache = is_cache(spec);
+    const bool cache = holds_floats(spec);
     const void* const data = cache ? static_cast<const void*>(feed.floats.data())
                                    : static_cast<const void*>(feed.numbers.data());
     const std::size_t bytes =

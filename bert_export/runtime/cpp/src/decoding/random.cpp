@@ -1,10 +1,10 @@
-#include "pipelines/random.hpp"
+#include "decoding/random.hpp"
 
 #include <array>
 #include <random>
 #include <vector>
 
-namespace bert_export::pipelines {
+namespace bert_export::decoding {
 namespace {
 
 // numpy's SeedSequence (O'Neill 2015, "Developing a seed_seq Alternative"): a seed's words of 32
@@ -58,20 +58,27 @@ class SeedSequence {
   std::uint32_t factor_ = 0x43b0d7e5;
 };
 
-std::vector<std::uint32_t> entropy_of(std::optional<std::uint64_t> seed) {
+// A number's words of 32 bits, lowest first; one at least.
+void append_words(std::vector<std::uint32_t>& words, std::uint64_t number) {
+  words.push_back(static_cast<std::uint32_t>(number));
+  if (number >> 32U != 0) words.push_back(static_cast<std::uint32_t>(number >> 32U));
+}
+
+std::vector<std::uint32_t> entropy_of(std::optional<std::uint64_t> seed, std::uint64_t place) {
   if (!seed) {
     std::random_device device;
     return {device(), device(), device(), device()};
   }
-  std::vector<std::uint32_t> words = {static_cast<std::uint32_t>(*seed)};
-  if (*seed >> 32U != 0) words.push_back(static_cast<std::uint32_t>(*seed >> 32U));
+  std::vector<std::uint32_t> words;
+  append_words(words, *seed);
+  if (place != 0) append_words(words, place);
   return words;
 }
 
 }  // namespace
 
-RandomNumbers::RandomNumbers(std::optional<std::uint64_t> seed) {
-  const std::array<std::uint64_t, 4> drawn = SeedSequence(entropy_of(seed)).draw();
+RandomNumbers::RandomNumbers(std::optional<std::uint64_t> seed, std::uint64_t place) {
+  const std::array<std::uint64_t, 4> drawn = SeedSequence(entropy_of(seed, place)).draw();
   increment_ = ((Wide{drawn[2]} << 64U | drawn[3]) << 1U) | 1U;
   step();
   state_ += Wide{drawn[0]} << 64U | drawn[1];
@@ -92,4 +99,4 @@ double RandomNumbers::next() {
   return static_cast<double>(turned >> 11U) / 9007199254740992.0;
 }
 
-}  // namespace bert_export::pipelines
+}  // namespace bert_export::decoding
