@@ -182,7 +182,8 @@ class BeamSearch(Continuation):
         """See :meth:`Continuation.advance`."""
         decoding, beams, length = self._decoding, self._decoding.num_beams, self._length
         new = length - self._begun
-        if len(scores) == 1:  # of the prompt, which all beams share
+        shared = len(scores) == 1  # of the prompt, which all beams share
+        if shared:
             scores = np.repeat(scores, beams, axis=0)
         # The best candidates of all beams.
         logs = np.stack(
@@ -201,11 +202,11 @@ class BeamSearch(Continuation):
         running = best + np.where(stopped, _NEVER, np.float32(0))
         on = largest(running, beams)
         self._running, self._scores = texts[on], running[on]
-        self.tokens, self.parents = tokens[on], parents[on]
+        self.tokens, self.parents = tokens[on], parents[on] * (not shared)  # one row was run
         # Those that ended, among the best that ended before.
         just_ended = stopped & (np.arange(len(chosen)) < beams)
         full = bool(self._has_ended.all()) and decoding.early_stopping is True
-        final = (best / np.float32((new + 1) ** decoding.length_penalty)).astype(np.float32)
+        final = best / _divisor(new + 1, decoding.length_penalty)
         final += (int(full) + int(not self._improves) + ~just_ended) * _NEVER
         merged = np.concatenate([self._ended_scores, final])
         kept = largest(merged, beams)
@@ -225,7 +226,7 @@ class BeamSearch(Continuation):
         decoding = self._decoding
         longest = decoding.early_stopping == "never" and decoding.length_penalty > 0
         length = self._most if longest else new
-        possible = self._scores[0] / np.float32(length**decoding.length_penalty)
+        possible = self._scores[0] / _divisor(length, decoding.length_penalty)
         worst = np.where(self._has_ended, self._ended_scores.min(), _NEVER)
         return bool((possible > worst).any())
 
@@ -253,6 +254,14 @@ def start_continuations(prompt: Ids, most: int, decoding: Decoding) -> list[Cont
         Single(prompt, most, decoding, np.random.default_rng(_seed_of(seed, place)))
         for place in range(decoding.num_return_sequences)
     ]
+
+
+def _divisor(length: int, penalty: float) -> np.float32:
+    """What a beam's score is divided by, kept within what a number can hold."""
+    limits = np.finfo(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        power = np.power(np.float64(length), penalty)
+    return np.float32(np.clip(power, limits.tiny, limits.max))
 
 
 def _seed_of(seed: int | None, place: int) -> int | Sequence[int] | None:

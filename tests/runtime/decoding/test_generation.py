@@ -11,7 +11,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_export.runtime.decoding.generation import Decoding, Single
+from bert_export.runtime.decoding.generation import BeamSearch, Decoding, Single
 from bert_export.runtime.decoding.logits import block_ngrams, block_tokens, penalize_repetition
 from bert_export.runtime.decoding.sampling import Sampling, settled_text
 
@@ -100,3 +100,25 @@ def test_what_is_settled_stays(ids: list[int]) -> None:
         assert whole.startswith(text)
         given_so_far = text
     assert given_so_far == whole
+
+
+def test_beams_begin_with_the_only_row_that_was_run() -> None:
+    """Where all but one token is blocked, the second beam is a likeness of the first."""
+    scores = np.full((1, 6), -np.inf, np.float32)
+    scores[0, 4] = 1
+    beams = BeamSearch(np.array([1, 2]), 3, Decoding(ends=(3,), num_beams=3))
+    beams.advance(scores)
+    assert beams.parents.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("penalty", [1e308, -1e308, 200.0, 0.0])
+def test_any_length_penalty_is_a_number(penalty: float) -> None:
+    beams = BeamSearch(
+        np.array([1, 2]), 3, Decoding(ends=(3,), num_beams=2, length_penalty=penalty)
+    )
+    rows = 1
+    while not beams.done:
+        beams.advance(np.tile(np.arange(6, dtype=np.float32), (rows, 1)))
+        rows = len(beams.tokens)
+    (answer,) = beams.answers
+    assert 1 <= len(answer) <= 3
