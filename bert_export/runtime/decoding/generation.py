@@ -257,11 +257,10 @@ def start_continuations(prompt: Ids, most: int, decoding: Decoding) -> list[Cont
 
 
 def _divisor(length: int, penalty: float) -> np.float32:
-    """What a beam's score is divided by, kept within what a number can hold."""
-    limits = np.finfo(np.float32)
+    """What a beam's score is divided by, within bounds that leave the quotient a number."""
     with np.errstate(over="ignore", under="ignore"):
         power = np.power(np.float64(length), penalty)
-    return np.float32(np.clip(power, limits.tiny, limits.max))
+    return np.float32(np.clip(power, 1e-28, 1e28))
 
 
 def _seed_of(seed: int | None, place: int) -> int | Sequence[int] | None:

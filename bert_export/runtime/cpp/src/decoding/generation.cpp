@@ -23,6 +23,12 @@ std::vector<float> log_softmax(const float* logits, std::size_t size) {
   return logs;
 }
 
+// What a beam's score is divided by, within bounds that leave the quotient a number.
+float divisor(std::size_t length, double penalty) {
+  return static_cast<float>(
+      std::clamp(std::pow(static_cast<double>(length), penalty), 1e-28, 1e28));
+}
+
 }  // namespace
 
 std::size_t Decoding::rows() const { return std::max(num_beams, num_return_sequences); }
@@ -132,8 +138,7 @@ void BeamSearch::run_on(const std::vector<Candidate>& candidates) {
 // The best candidates that stopped, among the best that ended before.
 void BeamSearch::end(const std::vector<Candidate>& candidates, const std::vector<Beam>& parents) {
   const bool full = all_ended() && decoding_.early_stopping == EarlyStopping::yes;
-  const auto length = static_cast<float>(
-      std::pow(static_cast<double>(added_), decoding_.length_penalty));
+  const float length = divisor(added_, decoding_.length_penalty);
   const std::size_t beams = ended_.size();
   for (std::size_t index = 0; index < candidates.size(); ++index) {
     const Candidate& each = candidates[index];
@@ -161,9 +166,8 @@ bool BeamSearch::all_ended() const {
 bool BeamSearch::may_improve() const {
   const bool longest =
       decoding_.early_stopping == EarlyStopping::never && decoding_.length_penalty > 0;
-  const auto length = static_cast<double>(longest ? most_ : added_);
   const float possible =
-      running_.front().score / static_cast<float>(std::pow(length, decoding_.length_penalty));
+      running_.front().score / divisor(longest ? most_ : added_, decoding_.length_penalty);
   float worst = ended_.front().score;
   for (const Ended& each : ended_) worst = std::min(worst, each.score);
   return std::any_of(ended_.begin(), ended_.end(), [&](const Ended& each) {
