@@ -24,8 +24,13 @@ class Command(click.Command):
     """A command whose help lists its options group by group, in the order of their declaration.
 
     Of several options that set one thing, one is typed; of an option that is typed twice, as a
-    command behind an alias of the shell may have it, the last counts.
+    command behind an alias of the shell may have it, the last counts. ``-h`` asks for the help of a
+    command that is run by itself too.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("help_option_names", ["-h", "--help"])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # a shell asks what could follow

@@ -39,6 +39,14 @@ def test_every_option_but_help_stands_under_a_heading(command: str) -> None:
     assert other.split() == ["-h,", "--help", "Show", "this", "message", "and", "exit."]
 
 
+def test_a_command_by_itself_has_the_same_help() -> None:
+    @click.command(cls=Command)
+    def command() -> None:
+        """Do it."""
+
+    assert CliRunner().invoke(command, ["-h"]).exit_code == 0
+
+
 def test_groups_come_in_the_order_of_their_first_option() -> None:
     first, second = option_group("First"), option_group("Second")
 
@@ -56,5 +64,5 @@ def test_groups_come_in_the_order_of_their_first_option() -> None:
     assert [heading or option for heading, option in found] == [
         *("First", "--one", "--three"),
         *("Second", "--two"),
-        *("Other", "--four", "--help"),
+        *("Other", "--four"),
     ]

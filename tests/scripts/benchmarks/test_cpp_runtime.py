@@ -20,7 +20,8 @@ ECHO = "import sys\nfor line in sys.stdin: print(0.5, flush=True)"
 
 
 def test_what_a_call_costs_beside_its_graph() -> None:
-    one = Beside(16, whole=[0.003, 0.004, 0.003, 0.003], bare=[0.002, 0.002, 0.002, 0.002])
+    graph = [0.002, 0.002, 0.002, 0.002]
+    one = Beside(16, whole=[0.003, 0.004, 0.003, 0.003], within=graph, bare=graph)
     assert one.milliseconds == pytest.approx([1, 2, 1, 1])
     assert one.ratio is not None
     assert 1.5 <= one.ratio.value <= 2
