@@ -105,7 +105,8 @@ def typed_command(script: str, arguments: Sequence[str]) -> str:
             if not value:
                 next(remaining, None)
         elif name not in _PRIVATE:
-            shown.append(argument)
+            folder = Path(argument)
+            shown.append(folder.name if folder.is_absolute() else argument)
     return shlex.join(["python", script, *shown])
 
 

@@ -209,6 +209,7 @@ def test_the_committed_page_is_whole() -> None:
 def test_what_is_of_this_machine_is_not_in_the_command() -> None:
     arguments = ["--only", "a b", "--json", "x.json", "--work=/tmp/w", "--write", "--threads", "2"]
     assert typed_command("s.py", arguments) == "python s.py --only 'a b' --threads 2"
+    assert typed_command("s.py", ["/here/bundle"]) == "python s.py bundle"
 
 
 def test_a_bad_interpreter_is_one_line(tmp_path: Path) -> None:
