@@ -62,9 +62,8 @@ struct Idle {
 
 // Two tiles of rows times one of columns: (32, 16) sums. `between` is called behind each step.
 //
-// Four of the eight tiles are enough: where the processor's other thread holds tiles too, too few
-// stay free for products to overlap, and eight take almost twice as long as four. Where they stay
-// free, both are as fast.
+// Four of the eight tiles are enough: in phases in which products do not overlap, eight take almost
+// twice as long as four (see the folder's README). In others both are as fast.
 template <typename Kind, typename Between>
 inline void multiply_tiles_2x1(const typename Kind::Input* left, std::size_t left_stride,
                                const typename Kind::Weight* right, std::size_t steps,
