@@ -176,30 +176,47 @@ def _conll(path: Path) -> Iterator[Record]:
 
 
 def _snips(data: Path, seed: int) -> Splits:
-    folder = data / "snips"
-    train: list[Record] = []
-    test: list[Record] = []
-    for intent in _SNIPS_INTENTS:
-        train += _snips_file(folder / intent / f"train_{intent}_full.json", intent)
-        test += _snips_file(folder / intent / f"validate_{intent}.json", intent)
-    random.Random(seed).shuffle(train)
+    train, test, source = _read_snips(
+        data, seed, _labelled, "train_*_full.json of the seven intents"
+    )
     return Splits(
         train=train[1400:],
         dev=train[:1400],
         test={"snips": test},
-        sources=[
-            Source(
-                name="Snips natural language understanding benchmark",
-                licence="CC0 1.0",
-                source=_SNIPS_SOURCE,
-                attribution=_SNIPS_ATTRIBUTION,
-                split="train_*_full.json of the seven intents",
-                examples=len(train),
-            )
-        ],
+        sources=[source],
         test_split="validate_*.json of the seven intents",
         labels=_SNIPS_INTENTS,
     )
+
+
+def _read_snips(
+    data: Path, seed: int, read: Callable[[list[dict[str, str]], str], Record], split: str
+) -> tuple[list[Record], list[Record], Source]:
+    """Voice requests as records: those to train on, shuffled, those to test on, and whose they are.
+
+    Args:
+        data: Folder of the open data sets.
+        seed: Of the order.
+        read: A request's parts, some of them slots, and its intent, to a record.
+        split: What is taken of the data set.
+    """
+    folder = data / "snips"
+    train: list[Record] = []
+    test: list[Record] = []
+    for intent in _SNIPS_INTENTS:
+        for records, name in ((train, f"train_{intent}_full"), (test, f"validate_{intent}")):
+            queries = _snips_queries(folder / intent / f"{name}.json", intent)
+            records += [read(query, intent) for query in queries]
+    random.Random(seed).shuffle(train)
+    source = Source(
+        name="Snips natural language understanding benchmark",
+        licence="CC0 1.0",
+        source=_SNIPS_SOURCE,
+        attribution=_SNIPS_ATTRIBUTION,
+        split=split,
+        examples=len(train),
+    )
+    return train, test, source
 
 
 _SPELT = {
@@ -215,49 +232,32 @@ _SPELT = {
 
 def _requests_spelt(data: Path, seed: int) -> Splits:
     """Voice requests, and what each asks for in a few words: its kind, and its slots in order."""
-    folder = data / "snips"
-    train: list[Record] = []
-    test: list[Record] = []
-    for intent in _SNIPS_INTENTS:
-        train += _spelt_file(folder / intent / f"train_{intent}_full.json", intent)
-        test += _spelt_file(folder / intent / f"validate_{intent}.json", intent)
-    random.Random(seed).shuffle(train)
+    train, test, source = _read_snips(
+        data, seed, _spelt, "train_*_full.json of the seven intents, slots as the summary"
+    )
     return Splits(
         train=train[700:],
         dev=train[:700],
         test={"requests": test[::2]},
-        sources=[
-            Source(
-                name="Snips natural language understanding benchmark",
-                licence="CC0 1.0",
-                source=_SNIPS_SOURCE,
-                attribution=_SNIPS_ATTRIBUTION,
-                split="train_*_full.json of the seven intents, slots as the summary",
-                examples=len(train),
-            )
-        ],
+        sources=[source],
         test_split="every second request of validate_*.json of the seven intents",
     )
 
 
-def _spelt_file(path: Path, intent: str) -> list[Record]:
-    records = []
-    for query in _snips_queries(path, intent):
-        slots = [" ".join(part["text"].split()) for part in query if "entity" in part]
-        records.append(
-            {
-                "text": "".join(part["text"] for part in query).strip(),
-                "summary": ", ".join([_SPELT[intent], *(slot for slot in slots if slot)]),
-            }
-        )
-    return records
+def _spelt(query: list[dict[str, str]], intent: str) -> Record:
+    slots = [" ".join(part["text"].split()) for part in query if "entity" in part]
+    return {
+        "text": _said(query),
+        "summary": ", ".join([_SPELT[intent], *(slot for slot in slots if slot)]),
+    }
 
 
-def _snips_file(path: Path, intent: str) -> list[Record]:
-    texts = (
-        "".join(part["text"] for part in query).strip() for query in _snips_queries(path, intent)
-    )
-    return [{"text": text, "label": intent} for text in texts]
+def _labelled(query: list[dict[str, str]], intent: str) -> Record:
+    return {"text": _said(query), "label": intent}
+
+
+def _said(query: list[dict[str, str]]) -> str:
+    return "".join(part["text"] for part in query).strip()
 
 
 def _snips_queries(path: Path, intent: str) -> list[list[dict[str, str]]]:
