@@ -195,7 +195,7 @@ def export_request(
     _check_sizes(source)
     if not request.is_auto:
         for target in find_targets(request):
-            check_target(source, target)
+            check_target(source.task, target)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
         write_tokenizer(folder, source)
