@@ -258,7 +258,7 @@ def _check_source(source: Source, refusals: Refusals) -> None:
     request = source.request
     for target in find_targets(request):
         if not refusals.tolerates(target):
-            check_target(source, target)
+            check_target(source.task, target)
     if request.is_measured:
         find_shapes(request.shapes, source.max_length)
     if request.engines is not None:

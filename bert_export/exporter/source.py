@@ -200,15 +200,15 @@ def load_source(
     )
 
 
-def check_target(source: Source, target: Target) -> None:
+def check_target(task: Task, target: Target) -> None:
     """Refuse an encoder-decoder on a target whose engine is one graph.
 
     Raises:
         TargetError: Names the target.
     """
-    if source.task.has_encoder and not target.takes_halves:
+    if task.has_encoder and not target.takes_halves:
         raise TargetError(
-            f"target {target.name} does not take {source.task.name}",
+            f"target {target.name} does not take {task.name}",
             expected="one of "
             + ", ".join(name for name, other in TARGETS.items() if other.takes_halves)
             + ", which run an encoder and a decoder as two graphs",

@@ -83,8 +83,8 @@ def make_report(
         model: As :func:`bert_export.exporter.export` takes it.
         data: A labelled file, or one without labels: then agreement with the reference is the
             quality. The task's built-in set when ``None``.
-        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
-            machine has the device for.
+        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that are
+            installed, that this machine has the device for, and that take the task.
         precisions: Those to compare; each target's own where none is named.
         max_drop: The loss that still counts as the same answers.
         p95_below: Seconds that the 95th percentile at the main shape, the longest single row, has
@@ -133,13 +133,13 @@ def make_report(
         checkpoint=checkpoint,
     )
     check_labels_used(request, chosen)
-    variants = plan_variants(request, targets=targets, precisions=precisions)
+    plan = plan_variants(request, chosen, targets=targets, precisions=precisions)
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=chosen.name,
         metric=chosen.metric(CheckpointFacts()),
-        reference=_reference(variants),
+        reference=_reference(plan.variants),
         main_shape=_main_shape(shapes),
         max_drop=drop,
         p95_below=p95_below,
@@ -148,7 +148,8 @@ def make_report(
         machine=describe_machine(),
         versions=installed_versions(),
         conditions=under,
-        variants=variants,
+        variants=plan.variants,
+        left_out=plan.left_out,
     )
     # What an earlier run left is kept where it still fits.
     _make_folder(folder)
