@@ -33,8 +33,9 @@ def request(**options: Any) -> ExportRequest:
 
 @pytest.mark.parametrize("standing", ["ahead", "able", "unbuilt", "absent"])
 def test_what_is_ahead_here_comes_to_the_one_that_is_everywhere(
-    stands: Callable[[str], None], standing: str
+    stands: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, standing: str
 ) -> None:
+    monkeypatch.setattr(compiled, "_built_module", lambda: (SimpleNamespace(), ""))
     stands(standing)
     assert default_targets(request()) == (AHEAD if standing == "ahead" else ALONE)
     assert check_request(request()).targets == default_targets(request())
