@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -80,6 +81,12 @@ class Source:
             layers=self.config.num_hidden_layers,
             heads=self.config.num_attention_heads,
         )
+
+    def for_targets(self, targets: Sequence[str]) -> Source:
+        """The same with a request for fewer targets, where some were left out."""
+        request = msgspec.structs.replace(self.request, targets=tuple(targets))
+        manifest = msgspec.structs.replace(self.manifest, request=request_record(request))
+        return replace(self, request=request, manifest=manifest)
 
     @property
     def is_built_in(self) -> bool:
