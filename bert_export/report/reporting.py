@@ -263,7 +263,7 @@ def _make_folder(folder: Path) -> None:
         raise InputError(
             f"output {folder} cannot be written",
             expected="a folder that can be made and written to",
-            got=str(error),
+            got=error,
         ) from error
 
 
