@@ -153,6 +153,7 @@ def load_source(
                 request.eval_data if eval_records is None else eval_records,
                 fields=request.fields,
                 label_map=request.label_map,
+                shared_fields=True,
             )
             notes = check_labels(task, facts, eval_data)
             if notes:

@@ -120,7 +120,8 @@ def make_report(
     _check_drop("drop-below", drop_below)
     _check_p95(p95_below)
     fields, names = dict(fields or {}), plain_label_map(label_map)
-    dataset, record = _read_data(chosen, data, fields, names)
+    others = eval_data is not None or calibration is not None
+    dataset, record = _read_data(chosen, data, fields, names, shared_fields=others)
     drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
     request = ExportRequest(
         task=chosen.name,
@@ -199,11 +200,15 @@ def _read_data(
     data: str | Path | None,
     fields: Mapping[str, str] | None = None,
     label_map: Mapping[str, str] | None = None,
+    *,
+    shared_fields: bool = False,
 ) -> tuple[DataSet, DataRecord]:
     path = built_in_folder() / task.built_in_set / "examples.jsonl" if data is None else Path(data)
     if data is None:  # the columns and labels of the built-in set have their own names
         fields, label_map = None, None
-    dataset = read_dataset(task, str(path), fields=fields, label_map=label_map)
+    dataset = read_dataset(
+        task, str(path), fields=fields, label_map=label_map, shared_fields=shared_fields
+    )
     _check_labels(task, dataset)
     return dataset, DataRecord(
         name=f"built-in set {task.name}" if data is None else path.name,
@@ -263,7 +268,7 @@ def _make_folder(folder: Path) -> None:
         raise InputError(
             f"output {folder} cannot be written",
             expected="a folder that can be made and written to",
-            got=str(error),
+            got=error,
         ) from error
 
 

@@ -321,6 +321,6 @@ def read_report(folder: Path) -> Report | None:
         raise InputError(
             f"report {path} is malformed",
             expected=f"JSON of schema version {SCHEMA_VERSION}",
-            got=str(error),
+            got=error,
             fix="Remove it, or pass another -o",
         ) from error
