@@ -9,6 +9,7 @@
 // lost threads are needed for. At last every bundle is closed while the threads call it. The pipelines
 // are static: the process must end by itself.
 
+#include <dlfcn.h>
 #include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +26,15 @@
 #include "bert_export/errors.hpp"
 #include "bert_export/pipelines.hpp"
 #include "calls/call.hpp"
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+// Sanitizers end a process that opens a library with RTLD_DEEPBIND, as OpenVINO's threads do.
+extern "C" void* dlopen(const char* path, int flags) noexcept {
+  static const auto next =
+      reinterpret_cast<void* (*)(const char*, int)>(::dlsym(RTLD_NEXT, "dlopen"));
+  return next(path, flags & ~RTLD_DEEPBIND);
+}
+#endif
 
 namespace {
 
