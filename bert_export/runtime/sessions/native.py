@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.bundle import EngineRecord, TensorSpec
+from bert_export.bundle.integrity import WEIGHTS_FILE
 from bert_export.bundle.program import Gather, Program, read_program
 from bert_export.bundle.program_check import check_program
 from bert_export.errors import BundleError, InputError, TargetError, one_line
@@ -80,7 +81,7 @@ class NativeSession(Session, Forkable, CachingSession):
         opener = open_program or require_native(_FEATURE).Program
         number = check_threads(threads)
         program = read_program(path)
-        weights = path.with_name(program.weights)
+        weights = path.with_name(WEIGHTS_FILE)
         check_program(program, weights, where=f"program {path}")
         try:
             self._program: Any = opener(str(path), str(weights), threads=number or 0, isa=isa)
