@@ -31,6 +31,7 @@ __all__ = [
     "write_batches",
     "write_calibration_rows",
     "write_feeds",
+    "write_mixed",
 ]
 
 EXPECTED_ERRORS = (BertExportError,)
@@ -74,8 +75,8 @@ def make_lengths(batch: int, sequence: int, *, ragged: bool, rng: np.random.Gene
 def plain_words(bundle: Path, tokenizer_file: str) -> list[str]:
     """Words of the vocabulary that stay one token, whatever stands beside them."""
     stored = json.loads((bundle / tokenizer_file).read_text(encoding="utf-8"))
-    vocabulary = stored["model"]["vocab"]
-    return sorted(word for word in vocabulary if word.isascii() and word.isalpha())
+    words = (word for word in stored["model"]["vocab"] if word.isascii() and word.isalpha())
+    return sorted(word for word in words if word.islower())
 
 
 def write_feeds(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +90,6 @@ def write_feeds(request: Mapping[str, Any]) -> dict[str, Any]:
     with load(bundle, threads=1) as pipeline:
         tokenizer = pipeline.tokenizer
         words = plain_words(bundle, pipeline.manifest.tokenizer.file)
-        words = [word for word in words if word.islower()]
         mask_token = tokenizer.mask_token if request["masked"] else None
         for (batch, sequence), file in zip(request["shapes"], request["files"], strict=True):
             rng = np.random.default_rng(_SEED)
@@ -135,6 +135,39 @@ def write_batches(request: Mapping[str, Any]) -> dict[str, Any]:
         _save(request["batches"], [pad_rows(batch, pad_id=pad_id) for batch in batches])
         np.save(request["order"], np.concatenate([np.asarray(batch) for batch in order]))
     return {"rows": len(rows)}
+
+
+def write_mixed(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Write batches of rows of drawn lengths, in the order in which they are drawn, and their text.
+
+    Args:
+        request: ``bundle``; ``lengths``, tokens of a row at least and at most; ``rows`` of a batch;
+            ``count`` of batches; ``batches``, the file of arrays; ``texts``, the JSON file of the
+            same rows as text.
+
+    Returns:
+        How many ``tokens`` the rows have, and how many ``padded`` ones the arrays.
+    """
+    shortest, longest = request["lengths"]
+    rng = np.random.default_rng(_SEED)
+    with load(request["bundle"], threads=1) as pipeline:
+        words = plain_words(Path(request["bundle"]), pipeline.manifest.tokenizer.file)
+        count = request["rows"] * request["count"]
+        lengths = rng.integers(shortest, longest + 1, count).tolist()
+        texts = make_texts(words, lengths, None, rng)
+        rows = encode_texts(pipeline.tokenizer, texts)
+        if [len(row) for row in rows] != lengths:
+            raise RuntimeError("texts did not come out at the lengths that were asked for")
+        batches = [
+            pad_rows(rows[start : start + request["rows"]], pad_id=pipeline.tokenizer.pad_id)
+            for start in range(0, count, request["rows"])
+        ]
+    _save(request["batches"], batches)
+    Path(request["texts"]).write_text(json.dumps(texts), encoding="utf-8")
+    return {
+        "tokens": sum(lengths),
+        "padded": sum(batch["input_ids"].size for batch in batches),
+    }
 
 
 def write_calibration_rows(request: Mapping[str, Any]) -> dict[str, Any]:
