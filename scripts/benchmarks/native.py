@@ -207,7 +207,7 @@ def layer_section(operations: Operations) -> Section:
         header=["operation", "times", "us", "% of the layer", "us at the peak", "us beyond it"],
         rows=rows,
         notes=[
-            "Beyond the peak: loads and stores, scales, biases, GELU, softmax and the outputs' format."
+            "Beyond the peak: loads, stores, scales, biases, GELU, softmax and the outputs' format."
         ],
     )
 
