@@ -29,7 +29,7 @@ from scripts.benchmarks.common.report import Cell, Report, Section
 from scripts.benchmarks.making.checkpoints import export_bundle, measured_checkpoint
 from scripts.benchmarks.making.shapes import LABELS, SHAPES, shape_workloads
 from scripts.benchmarks.making.stock_graphs import StockGraphs
-from scripts.benchmarks.targets import ANY_SHAPE, stock_contenders
+from scripts.benchmarks.targets import ANY_SHAPE, NNCF, stock_contenders
 
 TASK = "feature-extraction"
 NATIVE = "native INT8"
@@ -38,6 +38,13 @@ LEAST: Mapping[str, tuple[Sequence[str], float]] = {
     "bert-base": (LABELS[:3], 1.7),
 }
 """By weights: the shapes, and how many times as fast as the fastest other native is, with AMX."""
+BESIDE = {
+    "openvino INT8": NNCF,
+    f"openvino INT8{ANY_SHAPE}": NNCF + ANY_SHAPE,
+    "onnxruntime INT8": "ONNX Runtime, optimum optimized INT8",
+    "openvino BF16": "openvino INT8",
+}
+"""What else is set beside each other: our other engines and those of other tools, and BF16."""
 
 
 @benchmark("scripts/benchmarks/native_peers.py")
@@ -144,6 +151,11 @@ def section(weights: str, threads: int, comparison: Comparison) -> Section:
                 comparison.milliseconds(name, label),
                 None if name == NATIVE else comparison.ratio(NATIVE, name, label),
             ]
+        rows.append(row)
+    for own, other in BESIDE.items():
+        row = [f"{own} over {other}"]
+        for label in labels:
+            row += [None, comparison.ratio(own, other, label)]
         rows.append(row)
     best: list[Cell] = ["the fastest of them"]
     others = [name for name in comparison.results if name != NATIVE]

@@ -10,7 +10,6 @@ BUNDLE embeds sentences and holds the targets native, openvino and onnxruntime i
   padded engines get them sorted by length, as our pipelines do, and OpenVINO as they come too.
 - *batches*: arrays of rows whose lengths are drawn from 5 to 500 tokens. The padded engines run the
   arrays as they are; native takes the padding away and puts it back, which is timed with it.
-- *long texts*: texts of those lengths, tokenizing included, sorted for the padded engines.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ EACH, LENGTHS, ROWS, BATCHES = 250, (5, 500), 8, 8
 """Short texts of a slice; tokens of a row at least and at most; rows of a batch; batches."""
 SLICES, AT_ONCE = f"short texts, {EACH} a call", "short texts, all in a call"
 MIXED = f"batches of {ROWS} rows of {LENGTHS[0]} to {LENGTHS[1]} tokens"
-LONG = f"{ROWS * BATCHES} texts of {LENGTHS[0]} to {LENGTHS[1]} tokens in a call"
 PADDED = (OPENVINO, ONNXRUNTIME)
 LEAST_TEXTS = {"AMX": 1.8, "AVX512-VNNI": 1.3}
 """Over our OpenVINO bundle, by kind of processor."""
@@ -80,7 +78,7 @@ def main(common: Common, listener: Listener, *, bundle: Path, count: int) -> Rep
 def _workloads(common: Common, bundle: Path, texts: Sequence[str]) -> list[Workload]:
     folder = common.work / "ragged"
     folder.mkdir(parents=True, exist_ok=True)
-    short, long, batches = folder / "short.json", folder / "long.json", folder / "batches.npz"
+    short, batches = folder / "short.json", folder / "batches.npz"
     short.write_text(json.dumps(texts), encoding="utf-8")
     request = {
         "bundle": str(bundle),
@@ -88,15 +86,12 @@ def _workloads(common: Common, bundle: Path, texts: Sequence[str]) -> list[Workl
         "rows": ROWS,
         "count": BATCHES,
         "batches": str(batches),
-        "texts": str(long),
     }
     call_apart(WORKERS / "feeds.py", "write_mixed", request, threads=1)
-    rows = ROWS * BATCHES
     return [
         Workload(label=SLICES, rows=len(texts), request={"texts": str(short), "each": EACH}),
         Workload(label=AT_ONCE, rows=len(texts), request={"texts": str(short), "each": len(texts)}),
-        Workload(label=MIXED, rows=rows, request={"batches": str(batches)}),
-        Workload(label=LONG, rows=rows, request={"texts": str(long), "each": rows}),
+        Workload(label=MIXED, rows=ROWS * BATCHES, request={"batches": str(batches)}),
     ]
 
 
@@ -104,7 +99,7 @@ def section(comparison: Comparison, threads: int) -> Section:
     """Texts a second of each engine, and how many times as fast native is."""
     names = list(comparison.results)
     rows: list[list[Cell]] = []
-    for label in (SLICES, AT_ONCE, MIXED, LONG):
+    for label in (SLICES, AT_ONCE, MIXED):
         timings = [comparison.results[name].timings.get(label) for name in names]
         rows.append(
             [

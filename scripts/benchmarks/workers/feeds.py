@@ -138,36 +138,50 @@ def write_batches(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_mixed(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Write batches of rows of drawn lengths, in the order in which they are drawn, and their text.
+    """Write batches of rows of drawn lengths, in the order in which they are drawn.
+
+    Lengths may be beyond those that the tokenizer gives: what the graph takes is what counts.
 
     Args:
         request: ``bundle``; ``lengths``, tokens of a row at least and at most; ``rows`` of a batch;
-            ``count`` of batches; ``batches``, the file of arrays; ``texts``, the JSON file of the
-            same rows as text.
+            ``count`` of batches; ``batches``, the file.
 
     Returns:
         How many ``tokens`` the rows have, and how many ``padded`` ones the arrays.
     """
     shortest, longest = request["lengths"]
     rng = np.random.default_rng(_SEED)
-    with load(request["bundle"], threads=1) as pipeline:
-        words = plain_words(Path(request["bundle"]), pipeline.manifest.tokenizer.file)
-        count = request["rows"] * request["count"]
-        lengths = rng.integers(shortest, longest + 1, count).tolist()
-        texts = make_texts(words, lengths, None, rng)
-        rows = encode_texts(pipeline.tokenizer, texts)
-        if [len(row) for row in rows] != lengths:
-            raise RuntimeError("texts did not come out at the lengths that were asked for")
-        batches = [
-            pad_rows(rows[start : start + request["rows"]], pad_id=pipeline.tokenizer.pad_id)
-            for start in range(0, count, request["rows"])
-        ]
+    bundle, count = Path(request["bundle"]), request["rows"]
+    lengths = rng.integers(shortest, longest + 1, (request["count"], count))
+    with load(bundle, threads=1) as pipeline:
+        words = plain_words(bundle, pipeline.manifest.tokenizer.file)
+        (row,) = encode_texts(pipeline.tokenizer, [words[0]])
+        first, _, last = row.input_ids  # [CLS], the word, [SEP]
+        pad = pipeline.tokenizer.pad_id
+        ids = np.concatenate(
+            [
+                encoded.input_ids[1:-1]
+                for encoded in encode_texts(pipeline.tokenizer, words[:_FILLING_TEXTS])
+            ]
+        )
+    batches = []
+    for own in lengths:
+        filled = rng.choice(ids, (count, own.max()))  # (B, S)
+        places = np.arange(own.max())  # (S,)
+        filled[:, 0] = first
+        filled[places == own[:, None] - 1] = last
+        mask = places < own[:, None]  # (B, S)
+        filled[~mask] = pad
+        batches.append(
+            {
+                "input_ids": filled,
+                "attention_mask": mask.astype(np.int64),
+                "token_type_ids": np.zeros_like(filled),
+            }
+        )
     _save(request["batches"], batches)
-    Path(request["texts"]).write_text(json.dumps(texts), encoding="utf-8")
-    return {
-        "tokens": sum(lengths),
-        "padded": sum(batch["input_ids"].size for batch in batches),
-    }
+    padded = sum(batch["input_ids"].size for batch in batches)
+    return {"tokens": int(lengths.sum()), "padded": padded}
 
 
 def write_calibration_rows(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,8 @@ def test_native_is_over_the_fastest_of_each_shape() -> None:
         "3",
         "1.50 (1.50 to 1.50)",
     ]
+    beside = {row[0]: row[2] for row in table.rows}
+    assert cell_text(beside["openvino INT8 over OpenVINO, NNCF INT8"]) == "0.75 (0.75 to 0.75)"
     assert table.rows[-1][1::2] == ["OpenVINO, NNCF INT8", "openvino INT8", "openvino INT8"]
     found = bounds("bert-base", comparison, "AMX")
     assert [bound.verdict for bound in found] == ["MISS", "MISS", "PASS"]
