@@ -20,6 +20,7 @@ from bert_export.bundle.program_check import check_program
 from bert_export.errors import BundleError, InputError, TargetError, one_line
 from bert_export.runtime.engine_choice import Standing
 from bert_export.runtime.native import has_native, require_native
+from bert_export.runtime.processor import processor_flags
 from bert_export.runtime.sessions.cache import Cache, CachingSession, token_feeds
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
@@ -47,6 +48,8 @@ _TOKENS = "tokens"  # the axis of all rows' tokens
 _FEATURE = "target native"
 _AHEAD = ("amx",)
 """Instructions with which it was measured ahead of every other engine at every shape."""
+_AHEAD_FLAGS = frozenset({"amx_int8", "amx_tile"})
+"""What the system calls them."""
 
 
 class NativeSession(Session, Forkable, CachingSession):
@@ -340,6 +343,6 @@ def open_engine(folder: Path, engine: EngineRecord, *, threads: int | None = Non
 def standing() -> Standing:
     """How the target stands on this machine, by what was measured: see ``scripts/NUMBERS.md``."""
     if not has_native():
-        return "absent"
+        return "unbuilt" if processor_flags() >= _AHEAD_FLAGS else "absent"
     fastest = require_native(_FEATURE).native_isas()[0]
     return "ahead" if fastest in _AHEAD else "able"

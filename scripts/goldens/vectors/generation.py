@@ -9,8 +9,8 @@ import torch
 
 from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
 from scripts.goldens.vectors.numbers import drawn, level
-from scripts.goldens.vectors.oracle import Graph, open_pipeline, open_tokenizer, silence
-from scripts.goldens.vectors.recording import case_of, describe_row, items_of
+from scripts.goldens.vectors.oracle import Graph, open_pipeline, open_tokenizer
+from scripts.goldens.vectors.recording import case_of, describe_row, items_of, record_calls
 from scripts.goldens.vectors.texts import LONG, TEXTS
 from scripts.goldens.vectors.vocabulary import WORDS
 
@@ -192,14 +192,10 @@ def _calls() -> Iterator[Call]:
 
 def record() -> Iterator[dict[str, Any]]:
     """The cases of text-generation."""
-    for call in _calls():
-        with silence():
-            yield _record(call)
+    yield from record_calls(_calls(), _record)
 
 
 def _record(call: Call) -> dict[str, Any]:
-    if call.fails:
-        return case_of(call, (), (), None)
     rows: list[dict[str, Any]] = []
     outputs: list[Tensors] = []
     answers = []

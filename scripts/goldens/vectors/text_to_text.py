@@ -11,9 +11,8 @@ from scripts.goldens.vectors.oracle import (
     Graph,
     open_tokenizer,
     open_writing_pipeline,
-    silence,
 )
-from scripts.goldens.vectors.recording import case_of, describe_row, items_of
+from scripts.goldens.vectors.recording import case_of, describe_row, items_of, record_calls
 from scripts.goldens.vectors.texts import LONG, TEXTS
 from scripts.goldens.vectors.vocabulary import WORDS
 
@@ -225,14 +224,10 @@ def _refusals() -> Iterator[Call]:
 
 def record() -> Iterator[dict[str, Any]]:
     """The cases of text2text-generation."""
-    for call in _calls():
-        with silence():
-            yield _record(call)
+    yield from record_calls(_calls(), _record)
 
 
 def _record(call: Call) -> dict[str, Any]:
-    if call.fails:
-        return case_of(call, (), (), None)
     tokenizer, graph = open_tokenizer(call), Graph(call)
     pipeline = open_writing_pipeline(call, graph, tokenizer)
     options = _options(call)
