@@ -154,10 +154,16 @@ def one_line(error: object, *, most: int | None = 400, keep_end: bool = False) -
         most: Characters to keep; all where it is ``None``.
         keep_end: Whether the end is kept instead of the beginning.
     """
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    text = " ".join(_said(error).split()).rstrip(".") or type(error).__name__
     if most is None or len(text) <= most:
         return text
     return f"...{text[-most:]}" if keep_end else f"{text[:most]}..."
+
+
+def _said(value: object) -> str:
+    """The text of a value; of a system's error the reason, as the message names the file itself."""
+    reason = value.strerror if isinstance(value, OSError) else None
+    return reason if isinstance(reason, str) and reason else str(value)
 
 
 def _part(value: object) -> str:
@@ -165,7 +171,7 @@ def _part(value: object) -> str:
 
     Names come out of files: none may break the line or speak to the terminal.
     """
-    text = "".join(map(_printable, str(value)))
+    text = "".join(map(_printable, _said(value)))
     if len(text) <= _LONGEST_PART:
         return text
     end = _LONGEST_PART // 4

@@ -1,10 +1,14 @@
-"""What other libraries raise that is no error of theirs: requests to end, and panics."""
+"""What other libraries raise that is no error of theirs: requests to end, panics, no connection."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from types import TracebackType
 
-__all__ = ["PanicError", "interruption_in", "panics_as_errors"]
+from bert_export.errors import one_line
+
+__all__ = ["PanicError", "interruption_in", "panics_as_errors", "what_a_hub_says"]
 
 
 def interruption_in(error: BaseException) -> BaseException | None:
@@ -17,16 +21,35 @@ def interruption_in(error: BaseException) -> BaseException | None:
     Returns:
         The ``KeyboardInterrupt`` or ``SystemExit``; ``None`` where there is none.
     """
+    for one in _arisen_from(error):
+        if isinstance(one, KeyboardInterrupt | SystemExit):
+            return one
+    return None
+
+
+def what_a_hub_says(error: BaseException) -> str:
+    """The reason why a hub did not do as it was asked, in a line.
+
+    Args:
+        error: What its client raised, of whichever library for HTTP. Where no server was reached,
+            that spells objects of several libraries; the system's own words stand for it then.
+    """
+    for one in _arisen_from(error):
+        if isinstance(one, socket.gaierror | ConnectionError | TimeoutError):
+            return f"no connection: {one_line(one.strerror or one)}"
+    return one_line(error)
+
+
+def _arisen_from(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it came of, and in which handling it arose."""
     left, met = [error], set[int]()
     while left:
         one = left.pop()
-        if isinstance(one, KeyboardInterrupt | SystemExit):
-            return one
+        yield one
         met.add(id(one))
         left += [
             other for other in (one.__cause__, one.__context__) if other and id(other) not in met
         ]
-    return None
 
 
 class PanicError(RuntimeError):

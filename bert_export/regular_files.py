@@ -96,7 +96,7 @@ def _check(found: os.stat_result, path: Path, most: int | None) -> int:
     kind = irregular_kind(found.st_mode)
     if kind is not None:
         number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
-        raise OSError(number, f"it is {kind}, not a regular file", str(path))
+        raise OSError(number, f"{kind}, not a regular file", str(path))
     if most is not None and found.st_size > most:
         raise _too_large(path, found.st_size, most)
     return found.st_size

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from bert_export.foreign_errors import PanicError, interruption_in, panics_as_errors
+from bert_export.foreign_errors import (
+    PanicError,
+    interruption_in,
+    panics_as_errors,
+    what_a_hub_says,
+)
 
 
 def fail(error: BaseException) -> None:
@@ -55,3 +62,10 @@ def test_a_panic_is_an_error() -> None:
 def test_all_else_stays(error: type[BaseException]) -> None:
     with pytest.raises(error), panics_as_errors():
         raise error
+
+
+def test_a_lost_connection_is_said_in_the_system_s_words() -> None:
+    lost = raised(cause=True, error=socket.gaierror(-2, "Name or service not known"))
+    assert what_a_hub_says(lost) == "no connection: Name or service not known"
+    assert what_a_hub_says(TimeoutError()) == "no connection: TimeoutError"
+    assert what_a_hub_says(raised(cause=True, error=KeyError("x"))) == "the library gives up"

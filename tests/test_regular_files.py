@@ -46,7 +46,7 @@ def test_no_regular_file(
     make: Callable[[Path], object], name: str, read: Callable[[Path], object], tmp_path: Path
 ) -> None:
     make(tmp_path / "file")
-    with pytest.raises(OSError, match=f"it is {name}, not a regular file"):
+    with pytest.raises(OSError, match=f"{name}, not a regular file"):
         read(tmp_path / "file")
 
 
@@ -55,14 +55,14 @@ def test_what_takes_the_place_of_a_file_is_not_waited_for(
 ) -> None:
     os.mkfifo(tmp_path / "file")
     monkeypatch.setattr(regular_files, "check_regular", Mock(return_value=0))
-    with pytest.raises(OSError, match="it is a FIFO, not a regular file"):
+    with pytest.raises(OSError, match="a FIFO, not a regular file"):
         open_regular(tmp_path / "file")
 
 
 def test_a_socket(tmp_path: Path) -> None:
     make_socket(tmp_path / "file")
     for read in READERS:
-        with pytest.raises(OSError, match="it is a socket, not a regular file"):
+        with pytest.raises(OSError, match="a socket, not a regular file"):
             read(tmp_path / "file")
 
 

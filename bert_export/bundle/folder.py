@@ -236,7 +236,7 @@ def _unwritable(target: Path, error: Exception) -> BundleError:
     return BundleError(
         f"output {target} cannot be written",
         expected="a folder that can be made and written to",
-        got=str(error),
+        got=error,
     )
 
 

@@ -84,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"bundle {folder} has a malformed {MANIFEST}",
             expected="JSON with a schema_version",
-            got=str(error),
+            got=error,
             fix="Export the bundle again",
         ) from error
     if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"bundle {folder} has a malformed {MANIFEST}",
             expected=f"schema version {version}",
-            got=str(error),
+            got=error,
             fix="Export the bundle again",
         ) from error
     for name in (*_named_files(manifest), *manifest.files):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,17 @@ from bert_export.bundle.program import (
     inputs_of,
     tensors_of,
 )
+from bert_export.bundle.schema import TensorSpec
 from bert_export.errors import BundleError, shown
+from bert_export.tasks.interface import (
+    BATCH,
+    CHOICES,
+    MASKED,
+    MASKED_POSITIONS,
+    PAST,
+    SEQUENCE,
+    TOTAL,
+)
 
 __all__ = ["MOST_WIDTH", "check_program"]
 
@@ -42,6 +53,8 @@ MOST_WIDTH = 65535
 _ALIGNMENT = 64
 _MOST_ELEMENTS = 1 << 31
 _SIZES = {"float32": 4, "int8": 1}
+_LEAST_SCALE, _MOST_SCALE = 2.0**-126, 2.0**126
+"""Of bytes: a scale and its inverse have all digits of a float32."""
 
 
 class _IllegalError(Exception):
@@ -209,8 +222,8 @@ def _check_format(name: str, value: ProgramValue) -> None:
         fits = (
             scale is not None
             and zero is not None
-            and math.isfinite(scale)
-            and 0 < scale == float(np.float32(scale))
+            and _LEAST_SCALE <= scale <= _MOST_SCALE
+            and scale == float(np.float32(scale))
             and 0 <= zero <= 255
         )
     else:
@@ -218,7 +231,7 @@ def _check_format(name: str, value: ProgramValue) -> None:
     if not fits:
         raise _IllegalError(
             f"writes the value {shown(name)}",
-            expected="a float32 scale above 0 and a zero point of 0 to 255"
+            expected="a float32 scale from 2^-126 to 2^126 and a zero point of 0 to 255"
             if quantized
             else "no scale",
             got=f"{scale}, {zero}",
@@ -236,9 +249,14 @@ def _written_formats(operation: Operation) -> tuple[str, ...]:
     return ("float32", "bfloat16", "uint8")
 
 
-def _check_epsilon(epsilon: float) -> None:
-    if not (math.isfinite(epsilon) and epsilon > 0):
-        raise _IllegalError("has the epsilon", expected="a finite number above 0", got=epsilon)
+def _check_positive(field: str, number: float) -> None:
+    """A number that is finite and above 0 as a float32 too."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = float(np.float32(number))
+    if not (math.isfinite(rounded) and rounded > 0):
+        raise _IllegalError(
+            f"has the {field}", expected="a finite float32 number above 0", got=number
+        )
 
 
 def _embed(operation: Embed, scope: _Scope) -> tuple[str, int]:
@@ -257,7 +275,7 @@ def _embed(operation: Embed, scope: _Scope) -> tuple[str, int]:
 def _check_norm(operation: Embed | Norm, width: int, scope: _Scope) -> None:
     scope.tensor(operation.gamma, "float32", (width,))
     scope.tensor(operation.beta, "float32", (width,))
-    _check_epsilon(operation.epsilon)
+    _check_positive("epsilon", operation.epsilon)
 
 
 def _norm(operation: Norm, scope: _Scope) -> tuple[str, int]:
@@ -297,10 +315,7 @@ def _attention(operation: Attention, scope: _Scope) -> tuple[str, int]:
         raise _IllegalError(
             "has heads", expected=f"a divisor of {query.width}", got=operation.heads
         )
-    if not (math.isfinite(operation.scale) and operation.scale > 0):
-        raise _IllegalError(
-            "has the scale", expected="a finite number above 0", got=operation.scale
-        )
+    _check_positive("scale", operation.scale)
     if operation.cache is not None and not 0 <= operation.cache < len(scope.program.caches):
         raise _IllegalError(
             "has the cache",
@@ -336,7 +351,7 @@ def _concat(operation: Concat, scope: _Scope) -> tuple[str, int]:
 
 
 def _normalize(operation: Normalize, scope: _Scope) -> tuple[str, int]:
-    _check_epsilon(operation.epsilon)
+    _check_positive("epsilon", operation.epsilon)
     return "texts", scope.value(operation.x, dtypes=("float32",), rows=("texts",)).width
 
 
@@ -362,8 +377,8 @@ _CHECKS: Mapping[type, Callable[[Any, _Scope], tuple[str, int]]] = {
 """By kind: checks the operands; gives the rows and the width of the result."""
 
 
-def _check_caches(program: Program) -> None:
-    """Each cache is the one of one attention, and is an input and an output of padded batches."""
+def _check_caches(program: Program) -> list[Attention]:
+    """Each cache is the one of one attention: those attentions, in the order of the caches."""
     _one_of("is of the schema", program.schema, (2 if program.caches else 1,))
     users: dict[int, Attention] = {}
     for operation in program.operations:
@@ -374,24 +389,71 @@ def _check_caches(program: Program) -> None:
                 f"has the cache {operation.cache}", expected="one attention's", got="two"
             )
         users[operation.cache] = operation
-    declared = {spec.name: spec for spec in program.interface.inputs}
-    seen: set[str] = set()
-    for place, cache in enumerate(program.caches):
-        user = users.get(place)
-        if user is None:
+    for place in range(len(program.caches)):
+        if place not in users:
             raise _IllegalError(f"has the cache {place}", expected="an attention's", got="none's")
-        width = program.values[user.key].width
-        sizes = (user.heads, width // user.heads)
-        for name in (cache.past_key, cache.past_value):
-            spec = declared.get(name)
-            shape = None if spec is None else (spec.dtype, *spec.shape[1::2])
-            if shape != ("float32", *sizes) or name in seen:
-                raise _IllegalError(
-                    f"keeps {shown(name)}",
-                    expected=f"a float32 input of {sizes[0]} heads of {sizes[1]}, named once",
-                    got="none" if spec is None else f"{spec.dtype} {spec.shape}",
-                )
-            seen.add(name)
+    return [users[place] for place in range(len(program.caches))]
+
+
+def _check_interface(
+    program: Program, written: Mapping[str, ProgramValue], users: Sequence[Attention]
+) -> None:
+    """What padded batches hand over and get has the axes that a session reads and writes.
+
+    Args:
+        program: Whose inputs, outputs and caches are legal.
+        written: Its values.
+        users: The attention of each cache.
+    """
+    choices = any(
+        spec.name == "input_ids" and CHOICES in spec.shape for spec in program.interface.inputs
+    )
+    per_text: tuple[str | int, ...] = (BATCH, CHOICES) if choices else (BATCH,)
+    axes: dict[str, tuple[str | int, ...]] = {
+        "tokens": (*per_text, SEQUENCE),
+        "texts": per_text,
+        "masks": (MASKED,),
+    }
+    inputs = dict.fromkeys((*program.inputs, "attention_mask"), ("int64", axes["tokens"]))
+    if MASKED_POSITIONS in inputs:
+        inputs[MASKED_POSITIONS] = ("int64", axes["masks"])
+    outputs = []
+    for output in program.outputs:
+        value = written[output.value]
+        width = () if output.column is not None else (value.width,)
+        outputs.append((output.name, "float32", (*axes[value.rows], *width)))
+    if program.caches:
+        inputs["attention_mask"] = ("int64", (BATCH, TOTAL))
+    for cache, user in zip(program.caches, users, strict=True):
+        size = written[user.key].width // user.heads
+        for past in (cache.past_key, cache.past_value):
+            if past in inputs:
+                raise _IllegalError(f"keeps {shown(past)}", expected="named once", got="twice")
+            inputs[past] = ("float32", (BATCH, user.heads, PAST, size))
+        shape = (BATCH, user.heads, TOTAL, size)
+        outputs += [(name, "float32", shape) for name in (cache.present_key, cache.present_value)]
+    _same_specs(
+        "inputs",
+        sorted((name, *spec) for name, spec in inputs.items()),
+        sorted(program.interface.inputs, key=lambda spec: spec.name),
+    )
+    _same_specs("outputs", outputs, program.interface.outputs)
+    names = [spec.name for spec in program.interface.outputs]
+    if len({*names, *inputs}) < len(names) + len(inputs):
+        raise _IllegalError("has an interface", expected="each name once", got=", ".join(names))
+
+
+def _same_specs(
+    what: str, wanted: Sequence[tuple[object, ...]], given: Sequence[TensorSpec]
+) -> None:
+    found = [(spec.name, spec.dtype, spec.shape) for spec in given]
+    for own, other in zip_longest(wanted, found):
+        if own != other:
+            raise _IllegalError(
+                f"has {what} of padded batches",
+                expected="none" if own is None else shown(str(own), 120),
+                got="none" if other is None else shown(str(other), 120),
+            )
 
 
 def _check_whole(program: Program, written: Mapping[str, ProgramValue], weights: Path) -> None:
@@ -405,16 +467,9 @@ def _check_whole(program: Program, written: Mapping[str, ProgramValue], weights:
         raise _IllegalError(
             f"declares the value {shown(unwritten[0])}", expected="one that is written", got="none"
         )
-    _check_caches(program)
-    names = tuple(output.name for output in program.outputs)
-    kept = tuple(
-        name for cache in program.caches for name in (cache.present_key, cache.present_value)
-    )
-    declared = tuple(spec.name for spec in program.interface.outputs)
-    if not names or names + kept != declared:
-        raise _IllegalError(
-            "has outputs", expected=", ".join(declared) or "one", got=", ".join(names + kept)
-        )
+    users = _check_caches(program)
+    if not program.outputs:
+        raise _IllegalError("has outputs", expected="one at least", got="none")
     for output in program.outputs:
         value = written.get(output.value)
         if value is None or value.dtype != "float32":
@@ -429,3 +484,4 @@ def _check_whole(program: Program, written: Mapping[str, ProgramValue], weights:
                 expected=f"0 to {value.width - 1}",
                 got=output.column,
             )
+    _check_interface(program, written, users)

@@ -13,7 +13,6 @@ from typing import Literal
 import msgspec
 
 from bert_export.errors import TracingError
-from bert_export.target_table import DEFAULT_TARGET
 from bert_export.tasks.interface import TextForm
 
 __all__ = [
@@ -144,7 +143,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         precision: One of :data:`bert_export.exporter.PRECISIONS` that every target has; or
             :data:`AUTO`: the fastest that ``max_drop`` allows.
         targets: Names in :data:`bert_export.targets.TARGETS`, of which the first is the bundle's
-            default unless :data:`AUTO` finds it; or :data:`AUTO` alone.
+            default unless :data:`AUTO` finds it; or :data:`AUTO` alone; or none, for those of
+            :func:`bert_export.exporter.default_targets.default_targets`.
         shapes: Rows x tokens that :data:`AUTO` measures, such as ``1x16,8x128``; when ``None``, the
             usual ones as far as the checkpoint's rows reach.
         opset: ONNX opset.
@@ -177,7 +177,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     checkpoint: CheckpointOptions | None = None
     max_length: int | None = None
     precision: str = "fp32"
-    targets: tuple[str, ...] = (DEFAULT_TARGET,)
+    targets: tuple[str, ...] = ()
     shapes: str | None = None
     opset: int = DEFAULT_OPSET
     text_input: bool | TextForm = False

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bert_export.checkpoints.files import first_line
 from bert_export.errors import CheckpointError, MissingExtraError
+from bert_export.foreign_errors import what_a_hub_says
 
 __all__ = ["fetch_snapshot", "is_hub_id", "weight_files"]
 
@@ -63,7 +63,7 @@ def fetch_snapshot(model: str) -> Path:
             return cached
         raise CheckpointError(
             f"checkpoint {model} is no folder here and cannot be fetched from the Hugging Face hub",
-            got=first_line(error),
+            got=what_a_hub_says(error),
             fix="Give a folder, check the name, or log in if the model is private",
         ) from error
 

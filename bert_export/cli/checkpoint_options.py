@@ -89,7 +89,11 @@ def read_label_names(path: Path) -> tuple[str, ...]:
     try:
         text = read_regular(path, most=_LARGEST).decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"labels file {path} cannot be read", got=error.strerror) from error
+        raise InputError(
+            f"labels file {path} cannot be read",
+            expected="names of labels, one a line, or JSON",
+            got=error.strerror,
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"labels file {path} cannot be read", expected="UTF-8 text", got=error

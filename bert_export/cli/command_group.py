@@ -100,7 +100,7 @@ class CommandGroup(click.Group):
             error.show()
             sys.exit(MISUSED)
         except UsageProblem as error:
-            fail(error.message, MISUSED)
+            fail(error.message, error.exit_code)
         except click.UsageError as error:
             hint = "" if error.ctx is None else f" Run: {error.ctx.command_path} --help."
             text = error.format_message().strip()

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from bert_export.errors import BertExportError
+from bert_export.errors import BertExportError, MissingExtraError
 from bert_export.foreign_errors import interruption_in
 
 __all__ = [
@@ -63,6 +63,12 @@ class UsageProblem(click.UsageError):
         super().__init__(str(error))
 
 
+class _PackageProblem(UsageProblem):
+    """What was typed is right, and a package that it needs is missing: status 1."""
+
+    exit_code = FAILED
+
+
 @contextmanager
 def usage_errors() -> Iterator[None]:
     """Take a library's errors inside for misuse: what is checked is what was typed.
@@ -72,6 +78,8 @@ def usage_errors() -> Iterator[None]:
     """
     try:
         yield
+    except MissingExtraError as error:
+        raise _PackageProblem(error) from error
     except BertExportError as error:
         raise UsageProblem(error) from error
 

@@ -45,7 +45,7 @@ def cpp_command(
     """
     if sum((cmakedir, sourcedir, prefix is not None, native)) != 1:
         raise click.UsageError(
-            "One of --cmakedir, --sourcedir, --build DIR and --native is needed."
+            "Exactly one of --cmakedir, --sourcedir, --build DIR and --native is needed."
         )
     with errors_on_one_line():
         from bert_export.runtime import cpp_build

@@ -87,7 +87,8 @@ _running = option_group("Running and printing")
     type=values.TARGET_OR_AUTO,
     multiple=True,
     help=f"May be repeated: {', '.join(TARGETS)}; or auto: the fastest that is installed here, by "
-    f"measurement.  [default: {DEFAULT_TARGET}]",
+    f"measurement.  [default: {DEFAULT_TARGET}, and in INT8 what was measured ahead of it on this "
+    "kind of processor]",
 )
 @_output("--shapes", help="What auto measures.  [default: 1x16,1x128,8x128]")
 @_output(
@@ -250,6 +251,10 @@ def export_command(
         if not quiet and not as_json:
             for assumption in done.manifest.assumptions:
                 stderr.print(f"assumed: {assumption}", style="yellow")
+            for one in done.left_out:
+                stderr.print(
+                    f"left out, though it is ahead on this processor: {one.error}", style="yellow"
+                )
             print_doubts(done.manifest.engines)
         record, answer, refusal = _answer(done, example)
         explanation = _explained(done) if explains else None
@@ -322,7 +327,7 @@ def _export(
 
         # What is typed wrong is said before seconds of imports.
         with usage_errors():
-            request = check_request(request)
+            check_request(request)
         from bert_export.exporter import export_request
     from bert_export.cli.search import broken_budget_shown
     from bert_export.cli.stages import DrawnStages
@@ -374,6 +379,7 @@ def _told(
         "assumptions": done.manifest.assumptions,
         "parity": {engine.target: engine.parity for engine in done.manifest.engines},
         "auto_target": done.manifest.auto_target,
+        "left_out": {refusal.target: str(refusal.error) for refusal in done.left_out},
         "example": record,
         "answer": answer,
         "refusal": refusal,
@@ -426,8 +432,9 @@ def _answer(done: Export, example: str | None) -> tuple[dict[str, Any], Any, str
     here = [engine.target for engine in done.manifest.engines if not TARGETS[engine.target].gpu]
     if not here:
         return record, None, "its engine runs on a GPU"
-    default = done.manifest.default_target
-    with load(done.path, target=default if default in here else here[0]) as pipeline:
+    with load(
+        done.path, target=None if done.manifest.default_target in here else here[0]
+    ) as pipeline:
         try:
             return record, pipeline.ask(record, **options), None
         except InputError as error:

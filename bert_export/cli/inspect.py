@@ -26,6 +26,7 @@ from bert_export.cli.option_groups import Command
 from bert_export.cli.search import print_search
 from bert_export.cli.tables import facts_table, print_table, table_of
 from bert_export.errors import BundleError
+from bert_export.runtime.engine_choice import choose_engine
 from bert_export.runtime.hub import find_bundle
 from bert_export.runtime.native import native_state
 
@@ -137,14 +138,23 @@ def _budget_verdict(search: SearchRecord) -> tuple[str, str]:
     return text, "green" if search.met else "red"
 
 
+def _targets(manifest: Manifest) -> Iterator[str]:
+    """The engines, with which is the default and which one answers where none is named."""
+    answers = choose_engine(manifest, None)
+    for engine in manifest.engines:
+        name = f"{engine.target} {engine.precision}"
+        if engine.target == manifest.default_target:
+            yield f"{name} (default)"
+        elif engine.target == answers.target:
+            yield f"{name} (answers on this machine)"
+        else:
+            yield name
+
+
 def _summary(manifest: Manifest) -> Table:
     model, tokenizer = manifest.model, manifest.tokenizer
     rows = {
-        "targets": ", ".join(
-            f"{engine.target} {engine.precision}"
-            + (" (default)" if engine.target == manifest.default_target else "")
-            for engine in manifest.engines
-        ),
+        "targets": ", ".join(_targets(manifest)),
         "checkpoint": f"{model.source} ({model.architecture}, {model.parameters:,} parameters)",
         "weights sha256": model.weights_sha256[:_DIGITS],
         "sizes": f"{model.num_hidden_layers} layers, hidden {model.hidden_size}, "

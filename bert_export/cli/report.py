@@ -60,7 +60,7 @@ _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
     type=values.TARGET_LIST,
     default=(),
     metavar="A,B",
-    help=f"Of {', '.join(TARGETS)}.  [default: those of this machine]",
+    help=f"Of {', '.join(TARGETS)}.  [default: those that run here]",
 )
 @click.option(
     "--precisions",
@@ -159,6 +159,7 @@ def report_command(
                 command=_command(),
                 under=under,
             )
+        unmet = bool(asked_for(report)) and report.choice(report.main_shape) is None
         if as_json:
             print_json(report)
         elif not quiet:
@@ -166,15 +167,18 @@ def report_command(
                 print_table(_table(report_table(report)))
             else:  # for a pull request
                 stdout.print(markdown_table(report))
-            stderr.print(headline(report), style="bold")
+            if not unmet:  # else it is the error
+                stderr.print(headline(report), style="bold")
             stderr.print(noise(report))
             made = next(variant for variant in report.variants if variant.failure is None)
             for assumption in read_manifest(Path(output) / made.bundle).assumptions:
                 stderr.print(f"assumed: {assumption}", style="yellow")
             for note in report.notes:
                 stderr.print(f"note: {note}")
+            for line in report.left_out:
+                stderr.print(f"left out: {line}")
             stderr.print(f"wrote {Path(output) / 'report.html'}")
-        if asked_for(report) and report.choice(report.main_shape) is None:
+        if unmet:
             fail(headline(report), FAILED)
 
 

@@ -97,12 +97,18 @@ class Columns:
             if column in by_column
         }
 
-    def missing_optional(self, found: Sequence[str]) -> list[tuple[str, str]]:
-        """Fields that are not required, whose named column is not among those that were found."""
+    def missing(self, found: Sequence[str], *, shared: bool) -> list[tuple[str, str]]:
+        """Fields whose named column is not among those that were found.
+
+        Args:
+            found: The columns that are there.
+            shared: Whether another file is read by the same names: fields that every record needs
+                do not count then, as this file has them under their own names.
+        """
         return [
             (name, column)
             for name, column in self._fields.items()
-            if name not in self._required and column not in found
+            if column not in found and not (shared and name in self._required)
         ]
 
 

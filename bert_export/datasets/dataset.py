@@ -68,6 +68,7 @@ def read_dataset(
     *,
     fields: Mapping[str, str] | None = None,
     label_map: LabelMap | None = None,
+    shared_fields: bool = False,
 ) -> DataSet:
     """Read records from a file or from memory.
 
@@ -78,9 +79,12 @@ def read_dataset(
             ``demo:snips``. For a task that needs pairs, the lines of a ``.txt`` file are running
             text, see :func:`bert_export.datasets.pairing.pair_passages`. Or records in memory, see
             :func:`bert_export.datasets.memory.read_memory`.
-        fields: By field, the column that holds it where it has another name.
+        fields: By field, the column that holds it where it has another name; some record must have
+            that column.
         label_map: What labels of the data are called in the bundle, or a file that says so, see
             :func:`bert_export.datasets.label_map.read_label_map`. Used when labels are scored.
+        shared_fields: Whether another source is read by the same ``fields``, so that this one may
+            have a field that every record needs under its own name alone.
 
     Raises:
         DatasetError: The file is missing, of an unknown kind, malformed, empty or too large, or a
@@ -122,7 +126,7 @@ def read_dataset(
             else "at least one example",
             got="fewer" if is_running_text else "none",
         )
-    _check_renamed(columns, tuple(found), shown)
+    _check_renamed(columns, tuple(found), shown, shared=shared_fields)
     return DataSet(
         name,
         hash_source(path) if isinstance(path, Path) else _hash_records(records),
@@ -134,9 +138,9 @@ def read_dataset(
     )
 
 
-def _check_renamed(columns: Columns, found: tuple[str, ...], shown: str) -> None:
-    """Refuse the name of a column that no record has: a label would be missing without a word."""
-    missing = columns.missing_optional(found)
+def _check_renamed(columns: Columns, found: tuple[str, ...], shown: str, *, shared: bool) -> None:
+    """Refuse the name of a column that no record has: another would be read without a word."""
+    missing = columns.missing(found, shared=shared)
     if missing:
         name, column = missing[0]
         raise DatasetError(

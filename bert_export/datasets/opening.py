@@ -162,5 +162,5 @@ def _read_errors(path: Path) -> Iterator[None]:
         raise DatasetError(
             f"data file {path} cannot be read",
             expected="a whole gzip file" if split_kind(path)[1] else "a UTF-8 text file",
-            got=str(error),
+            got=error,
         ) from error

@@ -36,7 +36,7 @@ def read_json_lines(path: Path) -> Table:
                 raise DatasetError(
                     f"data file {path} line {number} is not JSON",
                     expected="one JSON object a line",
-                    got=str(error),
+                    got=error,
                 ) from error
 
     return Table(rows(), "line")
@@ -100,7 +100,7 @@ def read_csv(path: Path) -> Table:
             raise DatasetError(
                 f"data file {path} row {number + 1} is malformed",
                 expected="cells between commas, quoted where they hold one",
-                got=str(error),
+                got=error,
             ) from error
 
     return _table_of_cells(path, rows())
@@ -125,7 +125,9 @@ def read_tsv(path: Path) -> Table:
             width = width or len(cells)
             yield cells
 
-    return _table_of_cells(path, rows())
+    return _table_of_cells(
+        path, rows(), broken_quote="Write text of several lines to a .csv or .jsonl file"
+    )
 
 
 def _quoted_tabs(line: str) -> list[str]:
@@ -143,8 +145,13 @@ def _unquoted(cell: str) -> str:
     return cell if '"' in inside else inside.replace("\0", '"')
 
 
-def _table_of_cells(path: Path, cells: Iterator[list[str]]) -> Table:
-    """Rows by the names in the first one; columns without a name are left out."""
+def _table_of_cells(
+    path: Path, cells: Iterator[list[str]], *, broken_quote: str | None = None
+) -> Table:
+    """Rows by the names in the first one; columns without a name are left out.
+
+    ``broken_quote`` is what to do where a row that lacks cells has one that begins with a quote.
+    """
 
     def rows() -> Iterator[tuple[int, Any]]:
         header = [name.strip() for name in next(cells, [])]
@@ -157,10 +164,12 @@ def _table_of_cells(path: Path, cells: Iterator[list[str]]) -> Table:
             )
         for number, row in enumerate(cells, 1):
             if len(row) != len(header):
+                opened = any(cell.startswith('"') for cell in row)
                 raise DatasetError(
                     f"data file {path} row {number} does not fit the header",
                     expected=f"{len(header)} cells ({', '.join(header)})",
                     got=len(row),
+                    fix=broken_quote if opened else None,
                 )
             yield number, {name: cell for name, cell in zip(header, row, strict=True) if name}
 

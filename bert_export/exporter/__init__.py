@@ -3,7 +3,7 @@
 ::
 
     ExportRequest   every option, kept in the manifest      bundle/request.py, request.py,
-                                                            recipe_file.py
+                                                            recipe_file.py, default_targets.py
       -> Source     checkpoint, task, head, texts           source.py
       -> FloatGraph traced, fused, pruned; rows             float_graph.py
       -> Calibrated ranges, equalization, FP16's overflow,  calibrate.py, fp16_overflow.py,

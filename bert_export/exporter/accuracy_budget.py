@@ -429,7 +429,7 @@ def _search_for_targets(
     try:
         return tuple(targets), search.run(targets)
     except REFUSALS:
-        if len(targets) == 1 or not refusals.tolerated:
+        if len(targets) == 1 or not any(map(refusals.tolerates, targets)):
             raise
     alone = refusals.each(targets, lambda target: search.run([target]))
     together = [target for target in targets if target.name in alone]

@@ -119,7 +119,7 @@ def _find_target_overflow(
 ) -> tuple[OverflowRecord, ...]:
     """Nodes of a target's FP16 graph that must stay FP32; none where it has no FP16."""
     request = float_graph.source.request
-    check_target(float_graph.source, target)
+    check_target(float_graph.source.task, target)
     conversion = fp16_conversion(target.name, request.precision)
     if conversion is None:
         return ()

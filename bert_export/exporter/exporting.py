@@ -44,6 +44,7 @@ from bert_export.exporter.auto_target import (
 )
 from bert_export.exporter.bundle_files import write_bundle, write_tokenizer
 from bert_export.exporter.calibrate import calibrate
+from bert_export.exporter.default_targets import targets_to_build
 from bert_export.exporter.engine import (
     answer_reference,
     build_engines,
@@ -52,11 +53,10 @@ from bert_export.exporter.engine import (
 )
 from bert_export.exporter.float_graph import FloatGraph, make_float_graph
 from bert_export.exporter.progress import Listener, Progress, Stage
-from bert_export.exporter.refusal import Refusals
+from bert_export.exporter.refusal import Refusal, Refusals
 from bert_export.exporter.request import check_request, find_targets
 from bert_export.exporter.source import Source, check_target, load_source
 from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
-from bert_export.target_table import DEFAULT_TARGET
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
 from bert_export.tasks import TextForm
 from bert_export.tasks.interface import named_outputs
@@ -67,11 +67,20 @@ __all__ = ["Export", "export", "export_request"]
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export wrote."""
+    """What an export wrote.
+
+    Args:
+        path: The bundle's folder.
+        manifest: Of the bundle.
+        stages: What was done, in order.
+        left_out: Targets that were tried or would be had though nobody named them, each with the
+            reason; those of ``--target auto`` are in the manifest.
+    """
 
     path: Path
     manifest: Manifest
     stages: tuple[Stage, ...]
+    left_out: tuple[Refusal, ...] = ()
 
 
 def export(
@@ -81,7 +90,7 @@ def export(
     checkpoint: CheckpointOptions | None = None,
     output: str | Path | None = None,
     precision: str = "fp32",
-    targets: str | Sequence[str] = (DEFAULT_TARGET,),
+    targets: str | Sequence[str] = (),
     shapes: str | None = None,
     calibration: str | Path | Records | None = None,
     quantization: QuantizationOptions | None = None,
@@ -182,20 +191,19 @@ def export_request(
     Raises:
         BertExportError: Anything that is wrong; nothing is left behind and what existed is kept.
     """
+    none_named = not request.targets
     request = check_request(request)
     if output is not None or request.task is not None:
         check_replaceable(_folder(output, request), force=force)
-    progress, refusals = Progress(listener), Refusals(tolerated=request.is_auto)
+    added = request.targets[1:] if none_named else ()
+    progress, refusals = Progress(listener), Refusals(tolerated=request.is_auto or added)
     source = load_source(
         request,
         progress=progress,
         calibration_records=calibration_records,
         eval_records=eval_records,
     )
-    _check_sizes(source)
-    if not request.is_auto:
-        for target in find_targets(request):
-            check_target(source, target)
+    _check_source(source, refusals)
     path = _folder(output, source.request)
     with replace_folder(path, force=force) as folder:
         write_tokenizer(folder, source)
@@ -230,21 +238,27 @@ def export_request(
                 build_engine=build_engine,
                 progress=progress,
             )
+        if added:
+            source = source.for_targets([record.target for record in records])
         manifest = write_bundle(folder, records, source, progress)
         if found is None and request.is_auto:
             found = _time_targets(folder, manifest, source, refusals, seconds, progress)
         if found is not None:
             manifest = _put_fastest(folder, manifest, found, progress)
-    return Export(path, manifest, tuple(progress.stages))
+    left_out = (*refusals.refusals, *targets_to_build(source.request)) if none_named else ()
+    return Export(path, manifest, tuple(progress.stages), left_out)
 
 
 def _folder(output: str | Path | None, request: ExportRequest) -> Path:
     return Path(output or f"{request.task}-{request.precision}")
 
 
-def _check_sizes(source: Source) -> None:
-    """Shapes and profiles fit the rows of the checkpoint, or it is said before the trace."""
+def _check_source(source: Source, refusals: Refusals) -> None:
+    """Targets, shapes and profiles fit the checkpoint, or it is said before the trace."""
     request = source.request
+    for target in find_targets(request):
+        if not refusals.tolerates(target):
+            check_target(source.task, target)
     if request.is_measured:
         find_shapes(request.shapes, source.max_length)
     if request.engines is not None:

@@ -6,8 +6,9 @@ import contextlib
 from pathlib import Path
 
 from bert_export.bundle import MANIFEST, read_bundle, read_steadily
-from bert_export.errors import BundleError, InputError, MissingExtraError, one_line, shown
+from bert_export.errors import BundleError, InputError, MissingExtraError, shown
 from bert_export.exporter.model_card import CARD_FILE, find_licence, model_card
+from bert_export.foreign_errors import what_a_hub_says
 from bert_export.runtime.hub import hub_bars, is_hub_id
 
 __all__ = ["push"]
@@ -90,7 +91,7 @@ def _commit(
     except Exception as error:  # each HTTP library below has its own tree
         raise BundleError(
             f"bundle {folder} cannot be pushed to {hub_id}",
-            got=one_line(error),
-            fix="Log in with: hf auth login",
+            got=what_a_hub_says(error),
+            fix="Check the connection, or log in with: hf auth login",
         ) from error
     return str(commit.commit_url)

@@ -1,12 +1,13 @@
 """What becomes of a target that cannot be served: the end of the export, or a reason beside others.
 
 A user who names targets wants them all, so the first refusal is the export's error. ``--target
-auto`` takes what there is: a target that is refused is left out, and the manifest says why.
+auto`` takes what there is: a target that is refused is left out, and the manifest says why. So is
+one that an export which names none adds by itself, and the command says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -40,15 +41,22 @@ class Refusals:
     """Runs a stage's step for every target, and keeps account of those that are refused.
 
     Args:
-        tolerated: Whether an export goes on without a target that is refused.
+        tolerated: Whether an export goes on without a target that is refused; or the names of
+            those without which it does.
 
     Attributes:
         refusals: Of the targets that were left out so far, in order.
     """
 
-    def __init__(self, *, tolerated: bool = False) -> None:
-        self.tolerated = tolerated
+    def __init__(self, *, tolerated: bool | Collection[str] = False) -> None:
+        self._tolerated = tolerated
         self.refusals: list[Refusal] = []
+
+    def tolerates(self, target: Target) -> bool:
+        """Whether the export goes on where this target is refused."""
+        if isinstance(self._tolerated, bool):
+            return self._tolerated
+        return target.name in self._tolerated
 
     def each(
         self, targets: Iterable[Target], step: Callable[[Target], Result]
@@ -74,6 +82,6 @@ class Refusals:
         Raises:
             BertExportError: That is not tolerated; it is ``error``.
         """
-        if not self.tolerated:
+        if not self.tolerates(target):
             raise error
         self.refusals.append(Refusal(target.name, error))

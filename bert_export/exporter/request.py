@@ -9,6 +9,7 @@ import msgspec
 from bert_export.bundle import AUTO, ExportRequest, check_opset
 from bert_export.demonstration_table import check_demonstration_name
 from bert_export.errors import InputError, TaskError, one_of, shown
+from bert_export.exporter.default_targets import default_targets
 from bert_export.quantization.options import check_quantization
 from bert_export.runtime.checks import check_number, check_whole, check_whole_or_none
 from bert_export.runtime.processor import PROCESSORS
@@ -35,7 +36,8 @@ def check_request(request: ExportRequest) -> ExportRequest:
         request: As the user typed it.
 
     Returns:
-        The same in plain numbers, with the task's own name and every target named once.
+        The same in plain numbers, with the task's own name and every target named once: those of
+        :func:`bert_export.exporter.default_targets.default_targets` where none is named.
 
     Raises:
         InputError: An option is out of its bounds or unknown, or has no use beside the others.
@@ -49,7 +51,7 @@ def check_request(request: ExportRequest) -> ExportRequest:
         max_length=check_whole_or_none("max_length", request.max_length, least=1),
         threads=check_whole_or_none("threads", request.threads, least=1),
         opset=check_whole("opset", request.opset, least=1),
-        targets=tuple(dict.fromkeys(request.targets)),
+        targets=tuple(dict.fromkeys(request.targets)) or default_targets(request),
     )
     if request.task is not None:
         request = msgspec.structs.replace(request, task=find_task(request.task).name)
@@ -254,8 +256,6 @@ def _check_targets(request: ExportRequest) -> None:
             "shapes have no use for named targets", expected="target auto", got=request.shapes
         )
     targets = find_targets(request)
-    if not targets:
-        raise InputError("targets is empty", expected="at least one", got="none")
     if request.finds_precision:
         from bert_export.exporter.auto_target import check_named
 

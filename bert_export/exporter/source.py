@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -81,6 +82,12 @@ class Source:
             heads=self.config.num_attention_heads,
         )
 
+    def for_targets(self, targets: Sequence[str]) -> Source:
+        """The same with a request for fewer targets, where some were left out."""
+        request = msgspec.structs.replace(self.request, targets=tuple(targets))
+        manifest = msgspec.structs.replace(self.manifest, request=request_record(request))
+        return replace(self, request=request, manifest=manifest)
+
     @property
     def is_built_in(self) -> bool:
         """Whether the task's own built-in set calibrates."""
@@ -146,6 +153,7 @@ def load_source(
                 request.eval_data if eval_records is None else eval_records,
                 fields=request.fields,
                 label_map=request.label_map,
+                shared_fields=True,
             )
             notes = check_labels(task, facts, eval_data)
             if notes:
@@ -193,15 +201,15 @@ def load_source(
     )
 
 
-def check_target(source: Source, target: Target) -> None:
+def check_target(task: Task, target: Target) -> None:
     """Refuse an encoder-decoder on a target whose engine is one graph.
 
     Raises:
         TargetError: Names the target.
     """
-    if source.task.has_encoder and not target.takes_halves:
+    if task.has_encoder and not target.takes_halves:
         raise TargetError(
-            f"target {target.name} does not take {source.task.name}",
+            f"target {target.name} does not take {task.name}",
             expected="one of "
             + ", ".join(name for name, other in TARGETS.items() if other.takes_halves)
             + ", which run an encoder and a decoder as two graphs",

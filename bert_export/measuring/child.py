@@ -115,7 +115,7 @@ class Child(Closing):
             os.close(reading)
             log.close()
             raise MeasurementError(
-                f"{self._name} cannot be started", expected="an interpreter", got=str(error)
+                f"{self._name} cannot be started", expected="an interpreter", got=error
             ) from error
         finally:
             os.close(writing)

@@ -81,18 +81,6 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         low, high = self.interval
         return (high - low) / 2 / self.value
 
-    @property
-    def inverse(self) -> Ratio:
-        """The same, seen from the other contender."""
-        return Ratio(
-            value=1 / self.value,
-            interval=None
-            if self.interval is None
-            else (1 / self.interval[1], 1 / self.interval[0]),
-            lifetimes=self.lifetimes,
-            laps=self.laps,
-        )
-
 
 def paired_ratio(numerator: Lifetimes, denominator: Lifetimes) -> Ratio | None:
     """The ratio of two contenders' seconds, as the module's docstring says.

@@ -83,8 +83,8 @@ def make_report(
         model: As :func:`bert_export.exporter.export` takes it.
         data: A labelled file, or one without labels: then agreement with the reference is the
             quality. The task's built-in set when ``None``.
-        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
-            machine has the device for.
+        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that are
+            installed, that this machine has the device for, and that take the task.
         precisions: Those to compare; each target's own where none is named.
         max_drop: The loss that still counts as the same answers.
         p95_below: Seconds that the 95th percentile at the main shape, the longest single row, has
@@ -120,7 +120,8 @@ def make_report(
     _check_drop("drop-below", drop_below)
     _check_p95(p95_below)
     fields, names = dict(fields or {}), plain_label_map(label_map)
-    dataset, record = _read_data(chosen, data, fields, names)
+    others = eval_data is not None or calibration is not None
+    dataset, record = _read_data(chosen, data, fields, names, shared_fields=others)
     drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
     request = ExportRequest(
         task=chosen.name,
@@ -133,13 +134,13 @@ def make_report(
         checkpoint=checkpoint,
     )
     check_labels_used(request, chosen)
-    variants = plan_variants(request, targets=targets, precisions=precisions)
+    plan = plan_variants(request, chosen, targets=targets, precisions=precisions)
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=chosen.name,
         metric=chosen.metric(CheckpointFacts()),
-        reference=_reference(variants),
+        reference=_reference(plan.variants),
         main_shape=_main_shape(shapes),
         max_drop=drop,
         p95_below=p95_below,
@@ -148,7 +149,8 @@ def make_report(
         machine=describe_machine(),
         versions=installed_versions(),
         conditions=under,
-        variants=variants,
+        variants=plan.variants,
+        left_out=plan.left_out,
     )
     # What an earlier run left is kept where it still fits.
     _make_folder(folder)
@@ -198,11 +200,15 @@ def _read_data(
     data: str | Path | None,
     fields: Mapping[str, str] | None = None,
     label_map: Mapping[str, str] | None = None,
+    *,
+    shared_fields: bool = False,
 ) -> tuple[DataSet, DataRecord]:
     path = built_in_folder() / task.built_in_set / "examples.jsonl" if data is None else Path(data)
     if data is None:  # the columns and labels of the built-in set have their own names
         fields, label_map = None, None
-    dataset = read_dataset(task, str(path), fields=fields, label_map=label_map)
+    dataset = read_dataset(
+        task, str(path), fields=fields, label_map=label_map, shared_fields=shared_fields
+    )
     _check_labels(task, dataset)
     return dataset, DataRecord(
         name=f"built-in set {task.name}" if data is None else path.name,
@@ -262,7 +268,7 @@ def _make_folder(folder: Path) -> None:
         raise InputError(
             f"output {folder} cannot be written",
             expected="a folder that can be made and written to",
-            got=str(error),
+            got=error,
         ) from error
 
 

@@ -178,6 +178,8 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         drop_below: The loss that the chosen variant may have; ``None`` for ``max_drop``.
         machine: See :func:`bert_export.measuring.machine.describe_machine`.
         versions: Of the packages that took part.
+        left_out: Why targets of this machine are not compared, a line each: those that nobody named
+            and that are not installed or do not take the task.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -197,6 +199,7 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     versions: dict[str, str]
     conditions: Conditions
     variants: list[Variant]
+    left_out: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -318,6 +321,6 @@ def read_report(folder: Path) -> Report | None:
         raise InputError(
             f"report {path} is malformed",
             expected=f"JSON of schema version {SCHEMA_VERSION}",
-            got=str(error),
+            got=error,
             fix="Remove it, or pass another -o",
         ) from error

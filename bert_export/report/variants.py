@@ -8,39 +8,59 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from bert_export.bundle import ExportRequest, Manifest
-from bert_export.errors import InputError, one_of, shown
+from bert_export.bundle import AUTO, ExportRequest, Manifest
+from bert_export.errors import InputError, TargetError, one_of, shown
+from bert_export.exporter.auto_target import candidates, not_installed
+from bert_export.exporter.source import check_target
 from bert_export.measuring.machine import installed_versions
 from bert_export.report.schema import LayerRecord, ModelRecord, Variant
-from bert_export.targets import TARGETS, find_target
-from bert_export.targets.gpu import find_gpu
+from bert_export.targets import Target, find_target, load_target
+from bert_export.tasks import Task
 
-__all__ = ["FOLDER", "default_targets", "describe_bundle", "plan_variants"]
+__all__ = ["FOLDER", "Plan", "describe_bundle", "plan_variants"]
 
 FOLDER = "variants"
 
 _DIGITS = 12
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a report compares.
+
+    Args:
+        variants: Float ones first.
+        left_out: Why targets of this machine's devices are not among them, a line each; empty where
+            the user named targets.
+    """
+
+    variants: list[Variant]
+    left_out: tuple[str, ...]
+
+
 def plan_variants(
-    request: ExportRequest, *, targets: Sequence[str], precisions: Sequence[str]
-) -> list[Variant]:
-    """The variants to compare, float ones first.
+    request: ExportRequest, task: Task, *, targets: Sequence[str], precisions: Sequence[str]
+) -> Plan:
+    """The variants to compare.
 
     Args:
         request: What all share, with the options of INT8 for those that are in INT8.
-        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that this
-            machine has the device for.
+        task: Of the request.
+        targets: Keys of :data:`bert_export.targets.TARGETS`; where none is named, those that are
+            installed, that this machine has the device for, and that take the task.
         precisions: Those to compare; each target's own where none is named.
 
     Raises:
         InputError: A target is unknown, or none of them has any of the precisions.
+        MissingExtraError: A target that is named is not installed.
+        TargetError: A target that is named does not take the task.
     """
-    chosen = [find_target(name) for name in dict.fromkeys(targets or default_targets())]
+    chosen, left_out = _named(task, targets) if targets else _of_this_machine(task)
     pairs = [
         (target.name, precision)
         for target in chosen
@@ -52,20 +72,37 @@ def plan_variants(
         if precision not in covered:
             known = dict.fromkeys(name for target in chosen for name in target.precisions)
             raise InputError(
-                f"precision {shown(precision)} is in none of the targets",
+                f"precision {shown(precision)} is in none of the targets "
+                + ", ".join(target.name for target in chosen),
                 **one_of(precision, known),
             )
-    return [
+    variants = [
         _variant(target, precision, request.for_targets([target], precision))
         for target, precision in pairs
     ]
+    return Plan(variants, left_out)
 
 
-def default_targets() -> tuple[str, ...]:
-    """Targets of this machine's devices: those for a GPU only where one is there."""
-    if find_gpu() is not None:
-        return tuple(TARGETS)
-    return tuple(name for name, target in TARGETS.items() if not target.gpu)
+def _named(task: Task, names: Sequence[str]) -> tuple[list[Target], tuple[str, ...]]:
+    """The targets that the user named, each of which must be there."""
+    targets = [find_target(name) for name in dict.fromkeys(names)]
+    for target in targets:
+        check_target(task, target)
+        load_target(target).check_installed()
+    return targets, ()
+
+
+def _of_this_machine(task: Task) -> tuple[list[Target], tuple[str, ...]]:
+    """The targets that can be compared here, and why others cannot."""
+    targets, left_out = list[Target](), [str(refusal.error) for refusal in not_installed(AUTO)]
+    for target in candidates(AUTO):
+        try:
+            check_target(task, target)
+        except TargetError as error:
+            left_out.append(str(error))
+        else:
+            targets.append(target)
+    return targets, tuple(left_out)
 
 
 def describe_bundle(variant: Variant, manifest: Manifest) -> ModelRecord:

@@ -18,12 +18,15 @@ from importlib.util import find_spec
 from typing import Literal, cast
 
 from bert_export.bundle import EngineRecord, Manifest
-from bert_export.target_table import TARGETS
+from bert_export.target_table import TARGETS, Target
 
-__all__ = ["Standing", "choose_engine"]
+__all__ = ["Standing", "choose_engine", "find_standing"]
 
-Standing = Literal["ahead", "able", "absent"]
-"""Of a target on this machine: measured ahead of every other, able to run, or not."""
+Standing = Literal["ahead", "able", "unbuilt", "absent"]
+"""Of a target on this machine: measured ahead of every other, able to run, ahead if only it were
+built or installed, or not there."""
+
+_CANNOT_RUN = ("unbuilt", "absent")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -52,8 +55,8 @@ def choose_engine(
     ]
     if len(equals) == 1:
         return default
-    standings = {engine.target: _standing(engine) for engine in equals}
-    able = [engine for engine in equals if standings[engine.target] != "absent"]
+    standings = {engine.target: find_standing(TARGETS[engine.target]) for engine in equals}
+    able = [engine for engine in equals if standings[engine.target] not in _CANNOT_RUN]
     if manifest.auto_target is None:
         able = [engine for engine in able if standings[engine.target] == "ahead"] or able
     chosen = default if default in able or not able else able[0]
@@ -82,8 +85,8 @@ def _on_processor(engine: EngineRecord) -> bool:
     return engine.target in TARGETS and not TARGETS[engine.target].gpu
 
 
-def _standing(engine: EngineRecord) -> Standing:
-    target = TARGETS[engine.target]
+def find_standing(target: Target) -> Standing:
+    """How a target for the processor stands on this machine."""
     where = target.standing
     if where is None:  # engines for the processor are packages that are called as their module
         return "absent" if find_spec(target.packages[0]) is None else "able"

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bert_export.bundle import MANIFEST, read_manifest
-from bert_export.errors import BundleError, MissingExtraError, one_line
+from bert_export.errors import BundleError, MissingExtraError
+from bert_export.foreign_errors import what_a_hub_says
 
 __all__ = ["fetch_bundle", "find_bundle", "hub_bars", "is_hub_id"]
 
@@ -86,7 +87,7 @@ def fetch_bundle(hub_id: str) -> Path:
         raise BundleError(
             f"bundle {hub_id} is no folder here and cannot be fetched from the Hugging Face hub",
             expected=f"a repository with {MANIFEST}",
-            got=one_line(error),
+            got=what_a_hub_says(error),
             fix="Give a folder, check the name, or log in if the bundle is private",
         ) from error
     files = [MANIFEST, *read_manifest(manifest.parent).files]
@@ -97,6 +98,6 @@ def fetch_bundle(hub_id: str) -> Path:
         raise BundleError(
             f"bundle {hub_id} cannot be fetched whole from the Hugging Face hub",
             expected=", ".join(files),
-            got=one_line(error),
+            got=what_a_hub_says(error),
         ) from error
     return Path(folder)

@@ -12,7 +12,13 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-__all__ = ["PROCESSORS", "detect_processor", "saturates", "warn_if_unsuited"]
+__all__ = [
+    "PROCESSORS",
+    "detect_processor",
+    "processor_flags",
+    "saturates",
+    "warn_if_unsuited",
+]
 
 PROCESSORS = ("x86-64-vnni", "x86-64", "arm64")
 """Kinds of processor that INT8 distinguishes."""
@@ -41,14 +47,17 @@ def detect_processor() -> str:
     """
     if platform.machine().lower() in _ARM_MACHINES:
         return "arm64"
-    flags: set[str] = set()
+    return "x86-64-vnni" if processor_flags() & _VNNI_FLAGS else "x86-64"
+
+
+def processor_flags() -> frozenset[str]:
+    """What Linux says that this machine's x86-64 processor has; nothing where it says nothing."""
     if _CPUINFO.is_file():
         for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, values = line.partition(":")
             if name.strip() == "flags":
-                flags.update(values.split())
-                break
-    return "x86-64-vnni" if flags & _VNNI_FLAGS else "x86-64"
+                return frozenset(values.split())
+    return frozenset()
 
 
 def saturates(made_for: str | None, here: str) -> bool:

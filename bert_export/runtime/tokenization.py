@@ -138,7 +138,7 @@ class Tokenizer:
             text = read_regular_text(path, most=_MOST_BYTES)
         except (OSError, ValueError) as error:
             raise TokenizerError(
-                f"tokenizer {path} cannot be read", expected="a UTF-8 file", got=str(error)
+                f"tokenizer {path} cannot be read", expected="a UTF-8 file", got=error
             ) from error
         return cls.from_json(text, record)
 
@@ -638,7 +638,7 @@ class Tokenizer:
                 )
         except Exception as error:  # the library raises plain Exceptions
             _refuse_surrogates(prepared)
-            raise InputError("texts cannot be tokenized", got=str(error)) from error
+            raise InputError("texts cannot be tokenized", got=error) from error
         return encodings
 
 

@@ -29,7 +29,9 @@ def read_keys(path: str | Path) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"key file {path} cannot be read", got=error) from error
+        raise InputError(
+            f"key file {path} cannot be read", expected="a text file, a key a line", got=error
+        ) from error
     keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     if not keys:
         raise InputError(f"key file {path} holds no key", expected="one a line", got="none")

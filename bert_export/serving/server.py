@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,11 +88,7 @@ def serve(service: Service, *, started: Callable[[str], None]) -> None:
     """
     check_whole("workers", service.workers, least=1)
     application = service.app()
-    for path in (service.certificate, service.key):
-        if path is not None and not Path(path).is_file():
-            raise InputError(f"file {path} for TLS is missing", expected="a PEM file")
-    if service.key is not None and service.certificate is None:
-        raise InputError("certificate is missing", expected="one with the key, for TLS")
+    _check_certificate(service)
     with listen(service) as listening:
         port = listening.getsockname()[1]
         scheme = "http" if service.certificate is None else "https"
@@ -107,6 +104,29 @@ def serve(service: Service, *, started: Callable[[str], None]) -> None:
             model.close()
         started(address)
         _run_processes(service, listening)
+
+
+def _check_certificate(service: Service) -> None:
+    """Refuse files for TLS that uvicorn would stumble over once it is said where it listens.
+
+    Raises:
+        InputError: One is missing or no PEM file, or they do not belong together.
+    """
+    for path in (service.certificate, service.key):
+        if path is not None and not Path(path).is_file():
+            raise InputError(f"file {path} for TLS is missing", expected="a PEM file")
+    if service.certificate is None:
+        if service.key is not None:
+            raise InputError("certificate is missing", expected="one with the key, for TLS")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(service.certificate, service.key)
+    except OSError as error:
+        raise InputError(
+            f"certificate {service.certificate} cannot be used",
+            expected="PEM files of a certificate and of its private key",
+            got=error,
+        ) from error
 
 
 def _run_here(application: Starlette, service: Service, listening: socket.socket) -> None:

@@ -180,7 +180,7 @@ def read_lengths(path: Path) -> Counter[int]:
         lines = read_regular_text(path, most=_MOST_BYTES).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"length file {path} cannot be read", expected="a text file", got=str(error)
+            f"length file {path} cannot be read", expected="a text file", got=error
         ) from error
     histogram: Counter[int] = Counter()
     for number, line in enumerate(lines, 1):

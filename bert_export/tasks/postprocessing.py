@@ -45,7 +45,7 @@ class PostProcessing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise BundleError(
                 "bundle has malformed postprocessing",
                 expected=f"the fields of {cls.__name__}",
-                got=str(error),
+                got=error,
                 fix="Export the bundle again",
             ) from error
 

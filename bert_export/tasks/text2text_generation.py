@@ -172,7 +172,7 @@ class TextToTextPostProcessing(PostProcessing, frozen=True, kw_only=True):
             raise ConfigError(
                 "generation config is malformed",
                 expected="the values that transformers documents",
-                got=str(error),
+                got=error,
             ) from error
 
 

@@ -61,6 +61,7 @@ scripts/site/command_line
 ```{toctree}
 :hidden:
 :caption: How it works
+bert_export/checkpoints/README
 bert_export/runtime/README
 bert_export/serving/README
 bert_export/bulk/README
@@ -71,6 +72,7 @@ bert_export/bundle/README
 bert_export/text_input/README
 bert_export/datasets/README
 bert_export/hand_over/README
+bert_export/report/README
 bert_export/demonstrations/README
 bert_export/runtime/cpp/README
 bert_export/runtime/cpp/src/native/README

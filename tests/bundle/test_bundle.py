@@ -257,8 +257,8 @@ class TestVerifyFiles:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (os.mkfifo, "cannot be read: expected a regular file .* got it is a FIFO"),
-            (lambda path: path.symlink_to("/dev/zero"), "cannot be read: .* got it is a device"),
+            (os.mkfifo, "cannot be read: expected a regular file .* got a FIFO"),
+            (lambda path: path.symlink_to("/dev/zero"), "cannot be read: .* got a device"),
             (make_sparse, "wrong size: .* got 1099511627776 bytes"),
         ],
     )

@@ -27,7 +27,7 @@ def test_what_is_written_is_legal_and_reads_back(program):
     [
         ('"heads": 4', '"heads": 3', "has heads"),
         ('"causal": false', '"causal": true', "is causal"),
-        ('"zero_point": 1', '"zero_point": 900', "scale above 0 and a zero point"),
+        ('"zero_point": 1', '"zero_point": 900', "scale from 2\\^-126 to .* and a zero point"),
         ('"rows": "texts"', '"rows": "masks"', "writes the value"),
         ('"width": 24', '"width": 25', "writes the value"),
         ('"int8"', '"float32"', "tensor"),
@@ -38,6 +38,13 @@ def test_what_is_written_is_legal_and_reads_back(program):
         ('"schema": 1', '"schema": 2', "is of the schema"),
         ('"causal": false', '"causal": false, "cache": 0', "has the cache"),
         ('"inputs": [\n    "input_ids",', '"inputs": [\n    "ids",', "names the inputs"),
+        ('"epsilon": ', f'"epsilon": {10**60}', "epsilon: expected a finite float32"),
+        ('"weights": "weights.data"', '"weights": "../letter"', "names the file of weights"),
+        ('"name": "attention_mask"', '"name": "mask"', "inputs of padded .* got .*input_ids"),
+        ('"batch",\n          "sequence"', '"batch"', "inputs of padded batches: .* got .*batch"),
+        ('"dtype": "int64"', '"dtype": "int32"', "inputs of padded batches: .* got .*int32"),
+        ('"batch",\n          3', '"batch",\n          4', "outputs of padded batches: .* got .*4"),
+        ('"batch",\n          3', '"batch"', "outputs of padded batches"),
     ],
 )
 def test_each_rule_refuses_by_name(program, tmp_path, old, new, what):
@@ -88,10 +95,15 @@ def test_caches_are_written_and_read_back(cached):
         ('"cache": 1', '"cache": 2', "has the cache"),
         ('"cache": 1', '"cache": 0', "has the cache 0: expected one attention's, got two"),
         ('"cache": 1', '"cache": null', "has the cache 1: expected an attention's, got none's"),
-        ('_key": "past_key_values.0.key', '_key": "past', "keeps 'past': .* got none"),
+        ('_key": "past_key_values.0.key', '_key": "past', "inputs of padded batches"),
         ('_key": "past_key_values.0.key', '_key": "past_key_values.0.value', "named once"),
-        ('_key": "past_key_values.0.key', '_key": "input_ids', "keeps 'input_ids': .* int64"),
-        ('_key": "present.0.key', '_key": "present.9.key', "has outputs"),
+        (
+            '_key": "past_key_values.0.key',
+            '_key": "input_ids',
+            "keeps 'input_ids': expected named once",
+        ),
+        ('_key": "present.0.key', '_key": "present.9.key', "has outputs of padded batches"),
+        ('"past",\n          4', '"past",\n          5', "inputs of padded batches"),
     ],
 )
 def test_each_rule_of_caches_refuses_by_name(cached, tmp_path, old, new, what):

@@ -449,5 +449,5 @@ def test_json_may_escape_what_is_beyond_16_bits(tmp_path: Path) -> None:
 
 
 def test_unreadable_json_names_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot be read: got it is a folder"):
+    with pytest.raises(CheckpointError, match="cannot be read: got a folder"):
         read_json(tmp_path)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
+from bert_export.cli import main
 from bert_export.cli.extras import export_extra
 from bert_export.errors import MissingExtraError
 
@@ -28,3 +30,15 @@ def test_a_defect_of_our_own_is_no_missing_package() -> None:
     ):
         from bert_export.bundle import nothing  # noqa: F401
     assert not isinstance(caught.value, MissingExtraError)
+
+
+def test_what_is_typed_right_and_not_installed_is_no_misuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> None:
+        raise MissingExtraError("target x", extra="x")
+
+    monkeypatch.setattr("bert_export.targets.onnxruntime.check_installed", missing)
+    done = CliRunner().invoke(main, ["--task", "fill-mask", "--target", "onnxruntime"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: target x needs an optional dependency")

@@ -28,7 +28,11 @@ _OPTIONS = {
     SANITIZERS: ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0 -g1"),
 }
 
-_TARGETS = {"": "all", THREAD_SANITIZER: "stress", SANITIZERS: "sanitized_programs"}
+_TARGETS = {
+    "": "all",
+    THREAD_SANITIZER: "thread_sanitized_programs",
+    SANITIZERS: "sanitized_programs",
+}
 """What is built: under sanitizers the programs that run so."""
 
 

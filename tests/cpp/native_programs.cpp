@@ -77,7 +77,11 @@ class Writer {
     return y;
   }
 
-  void output(const std::string& value_name, bool column) {
+  // `axes` are those of its rows in a padded batch.
+  void output(const std::string& value_name, const char* axes, std::uint32_t width, bool column) {
+    interface_outputs_.push_back(
+        spec("out" + std::to_string(values_), "float32",
+             axes + (column ? std::string() : "," + std::to_string(width))));
     outputs_ += (outputs_.empty() ? "" : ",") + std::string("{\"name\":\"out") +
                 std::to_string(values_) + "\",\"value\":" + quoted(value_name) +
                 ",\"column\":" + (column ? "0" : "null") + "}";
@@ -86,9 +90,29 @@ class Writer {
 
   static std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
+  static constexpr const char* tokens_axes = R"("batch","sequence")";
+  static constexpr const char* texts_axes = R"("batch")";
+  static constexpr const char* masks_axes = R"("masked")";
+
   DrawnProgram finish(std::uint32_t words, std::uint32_t positions, bool masks, bool pooled,
-                      std::uint32_t caches) {
+                      std::uint32_t caches, std::uint32_t heads, std::uint32_t head_size) {
     std::string all_caches;
+    std::vector<std::string> interface_inputs{
+        spec("input_ids", "int64", tokens_axes), spec("token_type_ids", "int64", tokens_axes),
+        spec("attention_mask", "int64", caches > 0 ? R"("batch","total")" : tokens_axes)};
+    if (masks) interface_inputs.push_back(spec("masked_positions", "int64", masks_axes));
+    if (pooled) interface_inputs.push_back(spec("pooling_mask", "int64", tokens_axes));
+    const auto kept = [&](const std::string& name, const char* tokens) {
+      return spec(name, "float32", "\"batch\"," + std::to_string(heads) + "," + quoted(tokens) + "," +
+                                       std::to_string(head_size));
+    };
+    for (std::uint32_t cache = 0; cache < caches; ++cache) {
+      for (const char* const part : {"key", "value"}) {
+        const std::string name = part + std::to_string(cache);
+        interface_inputs.push_back(kept("past_" + name, "past"));
+        interface_outputs_.push_back(kept("present_" + name, "total"));
+      }
+    }
     for (std::uint32_t cache = 0; cache < caches; ++cache) {
       const auto field = [&](const char* name) {
         return quoted(name) + ":" + quoted(name + std::to_string(cache));
@@ -100,7 +124,8 @@ class Writer {
     std::string inputs = R"("input_ids","token_type_ids")";
     if (masks) inputs += R"(,"masked_positions")";
     if (pooled) inputs += R"(,"pooling_mask")";
-    return {"{\"schema\":" + std::string(caches > 0 ? "2" : "1") + all_caches + ",\"weights\":\"weights.data\",\"interface\":{},\"inputs\":[" + inputs +
+    return {"{\"schema\":" + std::string(caches > 0 ? "2" : "1") + all_caches + ",\"weights\":\"weights.data\",\"interface\":{\"inputs\":[" + joined(interface_inputs) +
+                "],\"outputs\":[" + joined(interface_outputs_) + "]},\"inputs\":[" + inputs +
                 "],\"tensors\":{" + tensors_ + "},\"values\":{" + all_values_ +
                 "},\"operations\":[" + operations_ + "],\"outputs\":[" + outputs_ + "]}",
             weights_, words, positions, masks, pooled, caches > 0};
@@ -125,7 +150,17 @@ class Writer {
     return name;
   }
 
+  static std::string spec(const std::string& name, const char* dtype, const std::string& axes) {
+    return "{\"name\":" + quoted(name) + ",\"dtype\":" + quoted(dtype) + ",\"shape\":[" + axes + "]}";
+  }
+  static std::string joined(const std::vector<std::string>& parts) {
+    std::string all;
+    for (const std::string& part : parts) all += (all.empty() ? "" : ",") + part;
+    return all;
+  }
+
   const Choose& choose_;
+  std::vector<std::string> interface_outputs_;
   std::uint32_t state_ = 26;
   std::size_t values_ = 0;
   std::size_t tensors_count_ = 0;
@@ -134,13 +169,13 @@ class Writer {
 
 }  // namespace
 
-DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::uint32_t most_heads) {
+DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::uint32_t most_heads,
+                          std::uint32_t positions) {
   Writer writer(choose);
   const std::uint32_t heads = 1 + choose(most_heads);
   const std::uint32_t width = heads * (1 + choose(std::max(most_width / heads, 1U)));
   const std::uint32_t inner = 1 + choose(2 * most_width);
   const std::uint32_t words = 20;
-  const std::uint32_t positions = 64;
   const char* const kinds[] = {"uint8", "bfloat16", "float32"};
   const std::string kind = kinds[choose(3)];
   const std::string half = kind == "float32" || choose(4) == 0 ? "float32" : "bfloat16";
@@ -212,8 +247,8 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
     case 0: {
       const std::string logits =
           writer.linear(x, "float32", "tokens", width, classes, "float32", "none", "");
-      writer.output(logits, false);
-      writer.output(logits, true);
+      writer.output(logits, Writer::tokens_axes, classes, false);
+      writer.output(logits, Writer::tokens_axes, classes, true);
       break;
     }
     case 1: {
@@ -225,7 +260,7 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
       const std::string pooler =
           writer.linear(row, "float32", "texts", width, width, "float32", "tanh", "");
       writer.output(writer.linear(pooler, "float32", "texts", width, classes, "float32", "none", ""),
-                    false);
+                    Writer::texts_axes, classes, false);
       break;
     }
     case 2: {
@@ -234,7 +269,7 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
       writer.operation("gather", {rows},
                        "\"x\":" + Writer::quoted(x) + ",\"index\":\"masked_positions\"");
       writer.output(writer.linear(rows, "float32", "masks", width, classes, "float32", "none", ""),
-                    false);
+                    Writer::masks_axes, classes, false);
       break;
     }
     default: {
@@ -252,10 +287,10 @@ DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::u
                        "\"x\":[" + Writer::quoted(both[0]) + "," + Writer::quoted(both[1]) + "]");
       const std::string unit = writer.value("texts", 2 * width, "float32");
       writer.operation("normalize", {unit}, "\"x\":" + Writer::quoted(joined) + ",\"epsilon\":1e-12");
-      writer.output(unit, false);
+      writer.output(unit, Writer::texts_axes, 2 * width, false);
     }
   }
-  return writer.finish(words, positions, masks, pooled, cached ? layers : 0);
+  return writer.finish(words, positions, masks, pooled, cached ? layers : 0, heads, width / heads);
 }
 
 native::Batch DrawnBatch::view() const {

@@ -25,8 +25,9 @@ struct DrawnProgram {
   bool cached = false;
 };
 
-// `most_width` bounds hidden sizes, `most_heads` heads.
-DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::uint32_t most_heads);
+// `most_width` bounds hidden sizes, `most_heads` heads; texts have at most `positions` tokens.
+DrawnProgram draw_program(const Choose& choose, std::uint32_t most_width, std::uint32_t most_heads,
+                          std::uint32_t positions = 64);
 
 // A batch that owns its numbers.
 struct DrawnBatch {

@@ -94,6 +94,13 @@ def test_what_the_bundle_says(plain: Path, halves: Path, tmp_path: Path) -> None
         ((status, message),) = ask(plain, path.parent, [])
         assert (status, message.partition(":")[0]) == (1, "bundle has malformed postprocessing")
     write(num_beams=1)
+    encoder = manifest["engines"][0]["graph"]["encoder"]["file"]
+    record = manifest["files"].pop(encoder)
+    write()
+    ((status, message),) = ask(plain, path.parent, [])
+    assert status == 1
+    assert f"does not list the file {encoder}" in message
+    manifest["files"][encoder] = record
     del manifest["engines"][0]["graph"]["encoder"]
     write()
     ((status, message),) = ask(plain, path.parent, [])

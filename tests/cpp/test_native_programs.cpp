@@ -35,7 +35,11 @@ std::string replaced(std::string text, const std::string& old, const std::string
 }
 
 // A program of every kind of operation but those of masks.
-const char* const small_json = R"({"schema":1,"weights":"weights.data","interface":{},
+const char* const small_json = R"({"schema":1,"weights":"weights.data",
+"interface":{"inputs":[{"name":"input_ids","dtype":"int64","shape":["batch","sequence"]},
+{"name":"attention_mask","dtype":"int64","shape":["batch","sequence"],"below":null},
+{"name":"token_type_ids","dtype":"int64","shape":["batch","sequence"],"below":2}],
+"outputs":[{"name":"y","dtype":"float32","shape":["batch","sequence",6]}]},
 "inputs":["input_ids","token_type_ids"],
 "tensors":{"word":{"dtype":"float32","shape":[5,4],"offset":0},
 "type":{"dtype":"float32","shape":[2,4],"offset":128},
@@ -97,6 +101,20 @@ TEST(programs_that_are_not_legal_are_refused) {
       {R"("token_type_ids"])", R"("token_type_ids","pooling_mask"])", "named exactly where"},
       {R"(["input_ids",)", R"(["ids",)", "inputs input_ids, token_type_ids"},
       {R"("schema":1,)", R"("schema":1)", "the JSON of a program"},
+      {R"("weights":"weights.data")", R"("weights":"../weights.data")", "weights weights.data"},
+      {R"("scale":0.5)", R"("scale":1e-39)", "from 2^-126 to 2^126"},
+      {R"("scale":0.5)", R"("scale":0.3)", "that is a float32"},
+      {R"("name":"attention_mask")", R"("name":"mask")", "have 'attention_mask' 'int64' ("},
+      {R"("name":"attention_mask")", R"("name":"input_ids")", "'attention_mask'"},
+      {R"({"name":"input_ids","dtype":"int64")", R"({"name":"input_ids","dtype":"int32")", "got 'input_ids' 'int32'"},
+      {R"("shape":["batch","sequence"])", R"("shape":["batch"])", "got 'input_ids' 'int64' ('batch')"},
+      {R"("shape":["batch","sequence"])", R"("shape":[])", "got 'input_ids' 'int64' ()"},
+      {R"("shape":["batch","sequence"])", R"("shape":[null])", "the JSON of a program"},
+      {R"("below":2}])", R"("below":2},7])", "the JSON of a program"},
+      {R"("sequence",6])", R"("sequence",7])", "('batch', 'sequence', 6), got"},
+      {R"("sequence",6])", R"("sequence"])", "got 'y' 'float32' ('batch', 'sequence')"},
+      {R"("outputs":[{"name":"y","dtype")", R"("outputs":[{"name":"x","dtype")", "got 'x'"},
+      {R"("column":null)", R"("column":0)", "have 'y' 'float32' ('batch', 'sequence')"},
   };
   for (const auto& [old, with, said] : cases) {
     const tests::ProgramFiles files(replaced(small_json, old, with), small_weights());
@@ -286,6 +304,75 @@ TEST(texts_of_a_cache_leave_and_change_places) {
   }
 }
 
+TEST(several_caches_grow_at_once) {
+  const DrawnCached drawn = draw_cached(600, 3);
+  const tests::ProgramFiles files(drawn.program);
+  const auto program = files.open("", 2);
+  const std::size_t texts = drawn.batch.lengths.size();
+  // Every part's last result; texts leave and come back between the parts.
+  const auto grow = [&] {
+    Cache cache(program->file());
+    std::vector<float> numbers;
+    for (std::size_t part = 0; part < 3; ++part) {
+      const tests::DrawnBatch own = drawn.batch.part(part, part + 1, 3);
+      Batch view = own.view();
+      view.cache = &cache;
+      for (const Result& result : program->run(view)) {
+        numbers.insert(numbers.end(), result.numbers.begin(), result.numbers.end());
+      }
+      std::vector<std::size_t> places;
+      for (std::size_t text = 0; text < texts; ++text) places.push_back(texts - 1 - text);
+      cache.select(places);
+      cache.select(places);
+    }
+    return numbers;
+  };
+  const std::vector<float> wanted = grow();
+  std::vector<std::thread> callers;
+  std::vector<int> differences(4, 0);
+  for (int& own : differences) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 8; ++round) own += grow() != wanted;
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const int own : differences) CHECK_EQUAL(own, 0);
+}
+
+TEST(long_texts_and_tokens_behind_them_are_answered_as_by_the_reference) {
+  for (unsigned seed = 700; seed < 704; ++seed) {
+    const Choose choose = choices(seed);
+    tests::DrawnProgram drawn;
+    do {
+      drawn = tests::draw_program(choose, 40, 16, 512);
+    } while (!drawn.cached);
+    const std::int64_t past = 1 + choose(440);
+    const std::int64_t length = 1 + choose(static_cast<std::uint32_t>(512 - past));
+    const auto tokens = [&](std::int64_t count) {
+      tests::DrawnBatch own;
+      own.lengths = {count};
+      own.types.assign(static_cast<std::size_t>(count), 0);
+      for (std::int64_t token = 0; token < count; ++token) own.ids.push_back(choose(drawn.words));
+      return own;
+    };
+    const tests::DrawnBatch parts[] = {tokens(past), tokens(length)};
+    const tests::ProgramFiles files(drawn);
+    std::vector<Result> wanted;
+    for (const InstructionSet set : available_sets()) {
+      const auto program = files.open(name_of(set), 2);
+      Cache cache(program->file());
+      std::vector<Result> got;
+      for (const tests::DrawnBatch& part : parts) {
+        Batch view = part.view();
+        view.cache = &cache;
+        got = program->run(view);
+      }
+      if (wanted.empty()) wanted = got;  // the reference comes first
+      CHECK(tests::furthest(wanted, got) < 0.05F);
+    }
+  }
+}
+
 TEST(caches_that_do_not_fit_are_refused_and_stay_as_they_were) {
   const DrawnCached drawn = draw_cached(400, 2);
   const tests::ProgramFiles files(drawn.program);
@@ -334,6 +421,11 @@ TEST(caches_that_are_not_legal_are_refused) {
       {R"("past_key":"past_key0",)", "", "past_key is missing"},
       {R"("past_key":"past_key0")", R"("past_key":"past_value0")", "of the caches, got two"},
       {R"("past_key":"past_key0")", R"("past_key":"past_key0","more":0)", "got field 'more'"},
+      {R"("past_key":"past_key0")", R"("past_key":"past")", "got 'past_key0'"},
+      {R"("past_key":"past_key0")", R"("past_key":"input_ids")", "interface's inputs"},
+      {R"("present_key":"present_key0")", R"("present_key":"present")", "got 'present_key0'"},
+      {R"("total"])", R"("sequence"])", "have 'attention_mask' 'int64' ('batch', 'total')"},
+      {R"("past",)", R"("past",1)", "interface's inputs to have 'past_key0' 'float32' ('batch'"},
   };
   for (const auto& [old, with, said] : cases) {
     const tests::ProgramFiles files(replaced(json, old, with), weights);

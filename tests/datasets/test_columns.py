@@ -53,7 +53,11 @@ def test_missing_fields_are_said_with_what_there_is(tmp_path: Path) -> None:
 
 def test_a_needed_field_may_have_its_own_name_too() -> None:
     fields = {"text": "sentence"}  # of one of two files that are read with the same options
-    assert read_dataset(TASK, [{"text": "a"}], fields=fields).records == ({"text": "a"},)
+    own = [{"text": "a"}]
+    data = read_dataset(TASK, own, fields=fields, shared_fields=True)
+    assert data.records == ({"text": "a"},)
+    with pytest.raises(DatasetError, match="has no column sentence for the field text"):
+        read_dataset(TASK, own, fields=fields)
     both = [{"text": "a", "sentence": "b"}]
     assert read_dataset(TASK, both, fields=fields).records == ({"text": "b"},)
 

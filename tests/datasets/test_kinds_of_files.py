@@ -314,6 +314,7 @@ MALFORMED = [
     ("a.json", "[]", "is empty"),
     ("a.json", LINES + "{", "line 3 is not JSON"),
     ("a.tsv", "text\tlabel\na\n", "row 1 does not fit the header: expected 2 cells"),
+    ("a.tsv", 'text\tlabel\n"a\nb"\tx\n', r"got 1\. Write text of several lines to a \.csv"),
     ("a.tsv", "", "is empty"),
     ("a.parquet.gz", "", "is of an unknown kind"),
     ("a.gz", "", "is of an unknown kind"),

@@ -211,10 +211,11 @@ def test_ratios_are_inverse_to_each_other() -> None:
     assert ratio is not None
     assert inverse is not None
     assert ratio.interval is not None
+    assert inverse.interval is not None
     low, high = ratio.interval
     assert low < ratio.value < high
-    assert inverse.inverse.value == pytest.approx(ratio.value)
-    assert inverse.inverse.interval == pytest.approx((low, high))
+    assert 1 / inverse.value == pytest.approx(ratio.value)
+    assert [1 / bound for bound in inverse.interval] == pytest.approx([high, low])
     assert ratio.spread == pytest.approx((high - low) / 2 / ratio.value)
     assert str(ratio) == f"{ratio.value:.2f} ({low:.2f} to {high:.2f})"
 

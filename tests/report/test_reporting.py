@@ -11,13 +11,23 @@ from typing import Any
 
 import pytest
 
-from bert_export.bundle import ExportRequest
-from bert_export.errors import BertExportError, DatasetError, InputError, MeasurementError
+from bert_export.bundle import AUTO, ExportRequest
+from bert_export.errors import (
+    BertExportError,
+    DatasetError,
+    InputError,
+    MeasurementError,
+    MissingExtraError,
+    TargetError,
+)
+from bert_export.exporter.auto_target import candidates, not_installed
 from bert_export.measuring.timing import conditions
 from bert_export.measuring.workloads import parse_shapes
 from bert_export.report.reporting import _read_data, make_report
 from bert_export.report.schema import Report, read_report
-from bert_export.report.variants import plan_variants
+from bert_export.report.variants import Plan, plan_variants
+from bert_export.runtime import native
+from bert_export.target_table import TARGETS
 from bert_export.tasks import find_task
 
 _MEASURING = ("shapes", "texts", "threads", "seconds", "tolerance", "lifetimes", "cold_starts")
@@ -263,8 +273,10 @@ def test_bundles_are_named_after_what_they_depend_on(tmp_path: Path) -> None:
 
     def folders(**options: Any) -> list[str]:
         request = ExportRequest(task="fill-mask", model=str(model), **options)
-        variants = plan_variants(request, targets=["onnxruntime"], precisions=[])
-        return [variant.bundle for variant in variants]
+        plan = plan_variants(
+            request, find_task("fill-mask"), targets=["onnxruntime"], precisions=[]
+        )
+        return [variant.bundle for variant in plan.variants]
 
     first = folders()
     assert folders() == first
@@ -280,3 +292,38 @@ def test_bundles_are_named_after_what_they_depend_on(tmp_path: Path) -> None:
     assert folders(calibration=str(text))[1] != before[1]
     (model / "config.json").write_text("{ }", encoding="utf-8")
     assert set(folders()).isdisjoint(first)
+
+
+class TestTargets:
+    """What a report compares where a target cannot run here."""
+
+    @staticmethod
+    def plan(task: str, *targets: str) -> Plan:
+        request = ExportRequest(task=task, model="demo")
+        return plan_variants(request, find_task(task), targets=targets, precisions=[])
+
+    @pytest.fixture
+    def not_built(self, monkeypatch: pytest.MonkeyPatch) -> str:
+        """The target whose compiled module is not built."""
+        monkeypatch.setattr(native, "_built_module", lambda: (None, "is not built"))
+        (gone,) = (one for one in not_installed(AUTO) if "compiled module" in str(one.error))
+        return gone.target
+
+    def test_one_that_is_not_installed_is_left_out_and_said(self, not_built: str) -> None:
+        plan = self.plan("fill-mask")
+        assert not_built not in {variant.target for variant in plan.variants}
+        (line,) = (line for line in plan.left_out if not_built in line)
+        assert "bert-export cpp --native" in line
+
+    def test_one_that_is_named_must_be_installed(self, not_built: str) -> None:
+        with pytest.raises(MissingExtraError, match=f"target {not_built} needs"):
+            self.plan("fill-mask", not_built)
+
+    def test_one_that_does_not_take_the_task(self) -> None:
+        plan = self.plan("text2text-generation")
+        assert all(TARGETS[variant.target].takes_halves for variant in plan.variants)
+        for target in candidates(AUTO):
+            if not target.takes_halves:
+                assert any(f"{target.name} does not take" in line for line in plan.left_out)
+        with pytest.raises(TargetError, match="does not take text2text-generation"):
+            self.plan("text2text-generation", *TARGETS)

@@ -84,6 +84,7 @@ def test_what_the_command_refuses(bundles: Mapping[str, Path], tmp_path: Path) -
         ([str(tmp_path)], "bundle"),
         ([bundle, "--host", "203.0.113.7", "--port", "0"], "cannot be listened on"),
         ([bundle, "--ssl-certfile", str(tmp_path / "none.pem")], "for TLS is missing"),
+        ([bundle, "--ssl-certfile", __file__], "cannot be used: expected PEM files"),
         ([bundle, "--ssl-keyfile", __file__], "certificate is missing"),
         ([bundle, "--api-key-file", str(tmp_path / "none")], "cannot be read"),
     ):

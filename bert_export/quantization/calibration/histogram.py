@@ -61,16 +61,6 @@ class Histogram:
         bins = np.floor(positions).astype(np.int32) + BINS // 2
         self.counts += np.bincount(bins, minlength=BINS)
 
-    def merge(self, other: Histogram) -> None:
-        """Add the counts of another histogram, which stays as it is."""
-        widened = Histogram()
-        widened.counts, widened.width = other.counts.copy(), other.width
-        width = max(self.width, other.width)
-        self._widen_to(width)
-        widened._widen_to(width)
-        self.counts += widened.counts
-        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-
     def _widen_beyond(self, bound: float) -> None:
         """Widen until a bound lies below the width."""
         if bound >= self.width and bound > 0.0:

@@ -127,12 +127,12 @@ def read_calibration(
     name = task.built_in_set if source is None else source
     columns = {field: column for field, column in (fields or {}).items() if field not in LABELS}
     if records is not None:
-        calibration = read_dataset(task, records, fields=columns)
+        calibration = read_dataset(task, records, fields=columns, shared_fields=True)
     elif name in built_in_sets():
         calibration = read_dataset(task, built_in_folder() / name / "examples.jsonl")
     else:
         _check_there(name)
-        calibration = read_dataset(task, name, fields=columns)
+        calibration = read_dataset(task, name, fields=columns, shared_fields=True)
     if len(calibration) < MIN_EXAMPLES:
         raise CalibrationError(
             f"calibration set {name} is too small",

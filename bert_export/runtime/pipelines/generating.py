@@ -288,7 +288,7 @@ def stream_text(
 
 
 def _check_stopping(value: object) -> EarlyStopping:
-    if value == "never":
+    if isinstance(value, str) and value == "never":
         return "never"
     if isinstance(value, bool | np.bool_):
         return bool(value)

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_export.bundle import EngineRecord, TensorSpec
+from bert_export.bundle.integrity import WEIGHTS_FILE
 from bert_export.bundle.program import Gather, Program, read_program
 from bert_export.bundle.program_check import check_program
 from bert_export.errors import BundleError, InputError, TargetError, one_line
 from bert_export.runtime.engine_choice import Standing
 from bert_export.runtime.native import has_native, require_native
+from bert_export.runtime.processor import processor_flags
 from bert_export.runtime.sessions.cache import Cache, CachingSession, token_feeds
 from bert_export.runtime.sessions.forking import Forkable, refuse_after_fork, survive_fork
 from bert_export.runtime.sessions.session import (
@@ -47,6 +49,8 @@ _TOKENS = "tokens"  # the axis of all rows' tokens
 _FEATURE = "target native"
 _AHEAD = ("amx",)
 """Instructions with which it was measured ahead of every other engine at every shape."""
+_AHEAD_FLAGS = frozenset({"amx_int8", "amx_tile"})
+"""What the system calls them."""
 
 
 class NativeSession(Session, Forkable, CachingSession):
@@ -77,7 +81,7 @@ class NativeSession(Session, Forkable, CachingSession):
         opener = open_program or require_native(_FEATURE).Program
         number = check_threads(threads)
         program = read_program(path)
-        weights = path.with_name(program.weights)
+        weights = path.with_name(WEIGHTS_FILE)
         check_program(program, weights, where=f"program {path}")
         try:
             self._program: Any = opener(str(path), str(weights), threads=number or 0, isa=isa)
@@ -340,6 +344,6 @@ def open_engine(folder: Path, engine: EngineRecord, *, threads: int | None = Non
 def standing() -> Standing:
     """How the target stands on this machine, by what was measured: see ``scripts/NUMBERS.md``."""
     if not has_native():
-        return "absent"
+        return "unbuilt" if processor_flags() >= _AHEAD_FLAGS else "absent"
     fastest = require_native(_FEATURE).native_isas()[0]
     return "ahead" if fastest in _AHEAD else "able"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -17,7 +17,7 @@ from scripts.goldens.vectors.oracle import (
     silence,
 )
 
-__all__ = ["case_of", "describe_row", "items_of", "record_call", "record_pipeline"]
+__all__ = ["case_of", "describe_row", "items_of", "record_call", "record_calls", "record_pipeline"]
 
 Case = dict[str, Any]
 
@@ -62,6 +62,22 @@ def describe_row(item: int, encoding: tokenizers.Encoding, size: int | None = No
         "sequence_ids": encoding.sequence_ids[:size],
         "special_tokens_mask": encoding.special_tokens_mask[:size],
     }
+
+
+def record_calls(calls: Iterable[Call], record: Callable[[Call], Case]) -> Iterator[Case]:
+    """Record calls that a task records by itself; of those that are to be refused nothing is run.
+
+    Args:
+        calls: In the order of the cases.
+        record: A call that is answered to its case.
+    """
+    for call in calls:
+        if call.fails:
+            yield case_of(call, (), (), None)
+        else:
+            with silence():
+                case = record(call)
+            yield case
 
 
 def record_call(

@@ -27,8 +27,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     next += 2;
     return chosen % below;
   };
-  const tests::DrawnProgram drawn = tests::draw_program(choose, 80, 16);
-  const tests::DrawnBatch batch = tests::draw_batch(drawn, choose, 8, 64);
+  // Few short texts, or a long one.
+  const tests::DrawnProgram drawn = tests::draw_program(choose, 80, 16, 512);
+  const bool is_long = choose(8) == 0;
+  const tests::DrawnBatch batch = tests::draw_batch(drawn, choose, is_long ? 1 : 5, is_long ? 512 : 24);
   const tests::ProgramFiles files(drawn);
   const auto wanted = files.open("reference")->run(batch.view());
   for (const native::InstructionSet set : native::available_sets()) {

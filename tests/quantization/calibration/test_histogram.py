@@ -45,15 +45,6 @@ def test_neither_order_nor_batches_matter(batches: list[np.ndarray], seed: int) 
     assert same(filled(batches), at_once)
 
 
-@given(left=BATCHES, right=BATCHES)
-def test_merging_is_adding(left: list[np.ndarray], right: list[np.ndarray]) -> None:
-    merged, other = filled(left), filled(right)
-    before = other.counts.copy()
-    merged.merge(other)
-    np.testing.assert_array_equal(other.counts, before)
-    assert same(merged, filled(left + right))
-
-
 def test_zeros_stay_in_the_middle_bin_while_the_width_grows() -> None:
     histogram = filled([np.zeros(5, np.float32), np.array([1e-3], np.float32)])
     histogram.add(np.array([-1e6], np.float32))

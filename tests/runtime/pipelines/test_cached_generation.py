@@ -180,6 +180,7 @@ def test_rows_leave_and_padding_with_them(bound: TextGenerationPipeline) -> None
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is wrong"),
         ({"min_new_tokens": -1}, "min_new_tokens is wrong"),
         ({"early_stopping": "soon"}, "early_stopping is wrong.*true, false or never"),
+        ({"early_stopping": np.ones(2)}, "early_stopping is wrong.*true, false or never"),
         ({"length_penalty": float("inf")}, "length_penalty is wrong"),
         ({"eos_token_id": 10**6}, "eos_token_id is wrong.*ids from 0 to"),
         ({"eos_token_id": "."}, "eos_token_id is wrong"),

@@ -28,7 +28,8 @@ def test_what_a_call_costs_beside_its_graph() -> None:
     section = cpp_runtime._beside_section(BUNDLE, {("C++", 16): one})
     assert [cell_text(cell) for cell in section.rows[0][:4]] == ["C++", "1x16", "2", "1"]
     sure = Ratio(value=12.0, interval=(11.0, 13.0), lifetimes=1, laps=6)
-    first = FirstAnswers((0.1, 0.5), (60.0, 90.0), sure.inverse)
+    share = Ratio(value=1 / 12, interval=(1 / 13, 1 / 11), lifetimes=1, laps=6)
+    first = FirstAnswers((0.1, 0.5), (60.0, 90.0), share)
     bounds = cpp_runtime._bounds({("C++", 16): one, ("C++", 128): one}, sure, first, sure)
     verdicts = [bound.verdict for bound in bounds]
     assert verdicts == ["MISS", "MISS", "PASS", "PASS", "PASS", "PASS"]

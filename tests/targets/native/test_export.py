@@ -6,6 +6,8 @@ with the module itself.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,15 +15,19 @@ from typing import Any
 
 import onnx_ir as ir
 import pytest
+from click.testing import CliRunner
 
 import bert_export
-from bert_export.bundle import read_manifest
+from bert_export.bundle import read_bundle, read_manifest
 from bert_export.bundle.program import read_program
+from bert_export.cli import main
 from bert_export.errors import MissingExtraError, TargetError
 from bert_export.exporter import export
 from bert_export.exporter.add_targets import build
 from bert_export.runtime import native
+from bert_export.runtime.engine_choice import choose_engine
 from bert_export.runtime.pipelines.pipeline import Pipeline
+from bert_export.runtime.sessions import native as sessions_native
 from bert_export.runtime.sessions.session import RaggedSession
 from bert_export.tasks.text_generation import TASK as GENERATION
 from tests.targets.native.interpreter import Interpreter
@@ -43,6 +49,12 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(Program=open_program, native_isas=lambda: ["reference"])
     monkeypatch.setenv(native.SWITCH, "0")
     monkeypatch.setattr(native, "_built_module", lambda: (module, ""))
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, on a machine where it was measured ahead."""
+    monkeypatch.setattr(native._built_module()[0], "native_isas", lambda: ["amx"])
 
 
 @pytest.fixture
@@ -150,3 +162,67 @@ def test_without_the_module_one_line_says_how_to_get_it(
         "target native needs the compiled module, which is not built. "
         "Run: pip install 'bert-export[native]' && bert-export cpp --native."
     )
+
+
+@pytest.mark.usefixtures("interpreted", "ahead")
+def test_where_it_is_ahead_int8_comes_with_it(model: str, tmp_path: Path) -> None:
+    options: Any = {"task": "text-classification", "model": model, "precision": "int8"}
+    done = export(**options, output=tmp_path / "bundle")
+    manifest = read_manifest(done.path)
+    assert [engine.target for engine in manifest.engines] == ["onnxruntime", "native"]
+    assert manifest.default_target == "onnxruntime"
+    assert manifest.request is not None
+    assert manifest.request.targets == ("onnxruntime", "native")
+    assert done.left_out == ()
+    assert choose_engine(manifest, None).target == "native"
+    told = CliRunner().invoke(main, ["inspect", str(done.path)])
+    assert "native int8 (answers on this machine)" in told.stdout
+    plain = export(task="text-classification", model=model, output=tmp_path / "float")
+    assert [engine.target for engine in plain.manifest.engines] == ["onnxruntime"]
+
+
+@pytest.mark.usefixtures("interpreted", "ahead")
+def test_what_it_cannot_hold_is_exported_without_it_and_said(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = str(tiny("BertForSequenceClassification", hidden_act="quick_gelu"))
+    folder = tmp_path / "bundle"
+    command = ["--model", model, "--int8", "-o", str(folder)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.stderr
+    assert re.search(
+        "^left out, though it is ahead on this processor: .* cannot be held by a program of "
+        "target native",
+        done.stderr,
+        re.MULTILINE,
+    )
+    manifest = read_manifest(folder)
+    assert [engine.target for engine in manifest.engines] == ["onnxruntime"]
+    assert manifest.request is not None
+    assert manifest.request.targets == ("onnxruntime",)
+    assert not (folder / "native.json").exists()
+    assert read_bundle(folder).files.keys() == {
+        "onnxruntime.onnx",
+        "tokenizer.json",
+        "weights.data",
+    }
+    again = CliRunner().invoke(main, [*command, "--force", "--json"])
+    (left_out,) = json.loads(again.stdout)["left_out"].items()
+    assert left_out[0] == "native"
+    named = CliRunner().invoke(main, [*command, "--force", "--target", "native"])
+    assert named.exit_code == 1
+    assert "cannot be held" in named.stderr
+
+
+def test_where_it_would_be_ahead_the_export_says_how_to_get_it(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_built_module", absent)
+    monkeypatch.setattr(sessions_native, "processor_flags", lambda: {"amx_int8", "amx_tile"})
+    options: Any = {"task": "text-classification", "model": model, "precision": "int8"}
+    done = export(**options, output=tmp_path / "bundle")
+    assert [engine.target for engine in done.manifest.engines] == ["onnxruntime"]
+    (refusal,) = done.left_out
+    assert str(refusal.error).startswith("target native needs the compiled module")
+    named = export(**options, targets="onnxruntime", output=tmp_path / "named")
+    assert named.left_out == ()

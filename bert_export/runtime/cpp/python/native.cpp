@@ -10,6 +10,7 @@
 
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -186,10 +187,25 @@ std::shared_ptr<Encoded> encode_text(const Tokenizer& tokenizer, const std::stri
   return std::make_shared<Encoded>(std::move(tokenizer.encode(Text(text), options).front()));
 }
 
-// Keys and values of a batch that grows call by call. One call uses it at a time.
+// Keys and values of a batch that grows call by call. One call uses it at a time; another is refused.
 class OpenCache {
  public:
   using Cache = bert_export::native::Cache;
+
+  // A call's use of it; made and ended under Python's lock.
+  class Use {
+   public:
+    explicit Use(const OpenCache& own) : own_(own) {
+      if (own.used_) throw py::value_error("the cache is used by another call");
+      own.used_ = true;
+    }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() { own_.used_ = false; }
+
+   private:
+    const OpenCache& own_;
+  };
 
   explicit OpenCache(const bert_export::native::ProgramFile& file)
       : cache_(file), records_(file.caches) {}
@@ -198,6 +214,7 @@ class OpenCache {
 
   // Tokens of each text, int64 (texts,).
   Array lengths() const {
+    const Use use(*this);
     Array lengths(static_cast<py::ssize_t>(cache_.texts()));
     for (std::size_t text = 0; text < cache_.texts(); ++text) {
       lengths.mutable_data()[text] = static_cast<std::int64_t>(cache_.length(text));
@@ -206,6 +223,7 @@ class OpenCache {
   }
 
   void select(const Array& texts) {
+    const Use use(*this);
     std::vector<std::size_t> chosen;
     for (py::ssize_t place = 0; place < texts.size(); ++place) {
       chosen.push_back(static_cast<std::size_t>(texts.data()[place]));
@@ -215,9 +233,11 @@ class OpenCache {
 
   // Fills an empty cache: of each record keys and values of all texts' tokens, (tokens, heads * size).
   void fill(const Array& lengths, const std::vector<Floats>& arrays) {
+    const Use use(*this);
     std::vector<std::size_t> sizes;
     std::size_t tokens = 0;
     for (py::ssize_t text = 0; text < lengths.size(); ++text) {
+      if (lengths.data()[text] < 0) throw py::value_error("a length is below 0");
       sizes.push_back(static_cast<std::size_t>(lengths.data()[text]));
       tokens += sizes.back();
     }
@@ -242,6 +262,7 @@ class OpenCache {
 
   // What `fill` takes.
   std::vector<Floats> read() const {
+    const Use use(*this);
     std::size_t tokens = 0;
     for (std::size_t text = 0; text < cache_.texts(); ++text) tokens += cache_.length(text);
     std::vector<Floats> arrays;
@@ -268,6 +289,7 @@ class OpenCache {
 
   Cache cache_;
   std::vector<bert_export::native::CacheRecord> records_;
+  mutable bool used_ = false;
 };
 
 // A program for Python, which may be closed.
@@ -294,7 +316,11 @@ class OpenProgram {
                const py::dict& further, OpenCache* cache) const {
     const std::shared_ptr<const Program> program = opened();
     bert_export::native::Batch batch;
-    if (cache != nullptr) batch.cache = &cache->cache();
+    std::optional<OpenCache::Use> use;
+    if (cache != nullptr) {
+      use.emplace(*cache);
+      batch.cache = &cache->cache();
+    }
     batch.tokens = size_of("input_ids", input_ids);
     batch.texts = size_of("lengths", lengths);
     batch.input_ids = input_ids.data();

@@ -51,7 +51,9 @@ void verify_file(const std::string& folder, const std::string& name, const FileR
 void verify_files(const std::string& folder, const Manifest& manifest) {
   check_listed(folder, manifest, manifest.tokenizer.file);
   for (const EngineRecord& engine : manifest.engines) {
-    check_listed(folder, manifest, engine.graph.file);
+    for (const GraphRecord* graph = &engine.graph; graph != nullptr; graph = graph->encoder.get()) {
+      check_listed(folder, manifest, graph->file);
+    }
     if (engine.built) check_listed(folder, manifest, engine.built->file);
   }
   for (const auto& [name, record] : manifest.files) verify_file(folder, name, record);

@@ -50,21 +50,6 @@ std::vector<std::string> read_strings(const Json& json, std::string_view name) {
   return strings;
 }
 
-TensorSpec read_tensor(const Json& json) {
-  TensorSpec tensor;
-  tensor.name = json.at("name").string("a tensor's name");
-  tensor.dtype = json.at("dtype").string("a tensor's dtype");
-  for (const Json& axis : json.at("shape").array("a tensor's shape")) {
-    if (axis.is_string()) {
-      tensor.shape.emplace_back(axis.string("an axis"));
-    } else {
-      tensor.shape.emplace_back(axis.integer("an axis"));
-    }
-  }
-  if (const Json* const below = find_present(json, "below")) tensor.below = below->integer("below");
-  return tensor;
-}
-
 GraphRecord read_graph(const Json& json) {
   GraphRecord graph;
   graph.file = json.at("file").string("a graph's file");
@@ -215,6 +200,21 @@ void check_sizes(const std::string& folder, const Manifest& manifest) {
 }
 
 }  // namespace
+
+TensorSpec read_tensor(const Json& json) {
+  TensorSpec tensor;
+  tensor.name = json.at("name").string("a tensor's name");
+  tensor.dtype = json.at("dtype").string("a tensor's dtype");
+  for (const Json& axis : json.at("shape").array("a tensor's shape")) {
+    if (axis.is_string()) {
+      tensor.shape.emplace_back(axis.string("an axis"));
+    } else {
+      tensor.shape.emplace_back(axis.integer("an axis"));
+    }
+  }
+  if (const Json* const below = find_present(json, "below")) tensor.below = below->integer("below");
+  return tensor;
+}
 
 TokenizerRecord read_tokenizer(const Json& json) {
   TokenizerRecord record;

@@ -29,6 +29,11 @@ struct TensorSpec {
   std::optional<std::int64_t> below;
 };
 
+// Whether name, type and axes are the same.
+inline bool is_same(const TensorSpec& one, const TensorSpec& other) {
+  return one.name == other.name && one.dtype == other.dtype && one.shape == other.shape;
+}
+
 struct GraphRecord {
   std::string file;
   std::vector<TensorSpec> inputs;
@@ -98,6 +103,8 @@ struct Manifest {
 // What a manifest says of its tokenizer; what is not named has the default. Throws JsonError where it
 // is malformed.
 TokenizerRecord read_tokenizer(const text::Json& json);
+// A graph's input or output. Throws JsonError where it is malformed.
+TensorSpec read_tensor(const text::Json& json);
 
 // Reads and checks the manifest of a bundle's folder. Throws BundleError where there is none, it is
 // malformed or of another version, or it names a file outside the folder, a default target that it

@@ -1,5 +1,6 @@
 #include "native/program_file.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 #include <limits>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "bert_export/errors.hpp"
+#include "bundle/files.hpp"
 #include "text/json.hpp"
 #include "text/printing.hpp"
 
@@ -20,6 +22,9 @@ using text::Json;
 constexpr std::int64_t newest_schema = 2;
 constexpr std::int64_t widest = 65535;
 constexpr std::uint64_t tensor_alignment = 64;
+// Of a scale of bytes: it and its inverse have all digits of a float32.
+constexpr double least_scale = std::numeric_limits<float>::min();
+constexpr double most_scale = 1.0 / least_scale;
 
 // What is wrong with a program, without its name.
 struct Illegal {
@@ -90,7 +95,10 @@ class Reader {
     const std::int64_t schema = json.at("schema").integer("schema");
     if (schema < 1 || schema > newest_schema) refuse("schema 1 or 2", std::to_string(schema));
     read_caches(json.find("caches"), schema);
-    json.at("weights").string("weights");
+    if (json.at("weights").string("weights") != bundle::weights_file) {
+      refuse(std::string("weights ") + bundle::weights_file,
+             text::shown(json.at("weights").string("weights")));
+    }
     read_inputs(json.at("inputs"));
     for (const auto& [name, tensor] : json.at("tensors").object("tensors")) {
       read_tensor(name, tensor, weights_bytes);
@@ -114,6 +122,7 @@ class Reader {
     for (const Json& output : json.at("outputs").array("outputs")) read_output(output);
     if (program_.outputs.empty()) refuse("at least one output", "none");
     check_inputs_are_used();
+    read_interface(json.at("interface"));
     return std::move(program_);
   }
 
@@ -200,7 +209,11 @@ class Reader {
         json.at("dtype"), "dtype of " + of,
         {{"float32", Numbers::f32}, {"bfloat16", Numbers::bf16}, {"uint8", Numbers::u8}});
     if (value.numbers == Numbers::u8) {
+      const double scale = json.at("scale").number("scale of " + of);
       value.scale = positive(json.at("scale"), "scale of " + of);
+      if (double{value.scale} != scale || scale < least_scale || scale > most_scale) {
+        refuse("scale of " + of + " that is a float32 from 2^-126 to 2^126", text::shown(scale));
+      }
       value.zero_point =
           static_cast<std::int32_t>(whole(json.at("zero_point"), "zero point of " + of, 0, 255));
     } else {
@@ -572,6 +585,86 @@ class Reader {
              given ? "named, not used" : "used, not named");
     }
   }
+
+  // What padded batches hand over and get, which a session reads and writes by these axes.
+  void read_interface(const Json& json) {
+    check_fields(json, "the interface", {"inputs", "outputs"});
+    const auto read = [](const Json& specs, const std::string& of,
+                         std::vector<bundle::TensorSpec>& read_specs) {
+      for (const Json& spec : specs.array(of + "s of the interface")) {
+        std::vector<std::string_view> fields{"name", "dtype", "shape"};
+        add_if_there(spec, "below", fields);
+        check_fields(spec, "an " + of + " of the interface", fields);
+        read_specs.push_back(bundle::read_tensor(spec));
+      }
+    };
+    read(json.at("inputs"), "input", program_.interface_inputs);
+    read(json.at("outputs"), "output", program_.interface_outputs);
+
+    Axes rows{"batch", "sequence"};  // of the tokens
+    for (const bundle::TensorSpec& spec : program_.interface_inputs) {
+      if (spec.name == "input_ids" && spec.shape.size() == 3) rows = {"batch", "choices", "sequence"};
+    }
+    const Axes per_text(rows.begin(), rows.end() - 1);
+    const auto kept = [](const CacheRecord& cache, const char* tokens) {
+      return Axes{"batch", static_cast<std::int64_t>(cache.heads), tokens,
+                  static_cast<std::int64_t>(cache.head_size)};
+    };
+
+    std::vector<bundle::TensorSpec> inputs{
+        {"input_ids", "int64", rows, {}},
+        {"attention_mask", "int64", program_.caches.empty() ? rows : Axes{"batch", "total"}, {}},
+        {"token_type_ids", "int64", rows, {}}};
+    if (program_.masked_positions) inputs.push_back({"masked_positions", "int64", {"masked"}, {}});
+    if (program_.pooling_mask) inputs.push_back({"pooling_mask", "int64", rows, {}});
+    std::vector<bundle::TensorSpec> outputs;
+    for (const ProgramOutput& output : program_.outputs) {
+      const Value& own = value(output.value);
+      Axes shape = own.rows == Rows::tokens ? rows : per_text;
+      if (own.rows == Rows::masks) shape = {"masked"};
+      if (!output.column) shape.emplace_back(static_cast<std::int64_t>(own.width));
+      outputs.push_back({output.name, "float32", std::move(shape), {}});
+    }
+    for (const CacheRecord& cache : program_.caches) {
+      inputs.push_back({cache.past_key, "float32", kept(cache, "past"), {}});
+      inputs.push_back({cache.past_value, "float32", kept(cache, "past"), {}});
+      outputs.push_back({cache.present_key, "float32", kept(cache, "total"), {}});
+      outputs.push_back({cache.present_value, "float32", kept(cache, "total"), {}});
+    }
+    // Inputs are handed over by name, outputs in their order.
+    const auto by_name = [](const bundle::TensorSpec& one, const bundle::TensorSpec& other) {
+      return one.name < other.name;
+    };
+    std::vector<bundle::TensorSpec> given = program_.interface_inputs;
+    std::sort(given.begin(), given.end(), by_name);
+    std::sort(inputs.begin(), inputs.end(), by_name);
+    check_specs("inputs", inputs, given);
+    check_specs("outputs", outputs, program_.interface_outputs);
+  }
+
+  static void check_specs(const std::string& what, const std::vector<bundle::TensorSpec>& wanted,
+                          const std::vector<bundle::TensorSpec>& given) {
+    const auto shown_at = [](const std::vector<bundle::TensorSpec>& specs, std::size_t place) {
+      if (place >= specs.size()) return std::string("none");
+      std::string axes;
+      for (const auto& axis : specs[place].shape) {
+        const auto* const size = std::get_if<std::int64_t>(&axis);
+        axes += (axes.empty() ? "" : ", ") +
+                (size != nullptr ? std::to_string(*size) : text::shown(std::get<std::string>(axis)));
+      }
+      return text::shown(specs[place].name) + " " + text::shown(specs[place].dtype) + " (" + axes + ")";
+    };
+    for (std::size_t place = 0; place < std::max(wanted.size(), given.size()); ++place) {
+      if (place < wanted.size() && place < given.size() &&
+          bundle::is_same(wanted[place], given[place])) {
+        continue;
+      }
+      refuse("the interface's " + what + " to have " + shown_at(wanted, place),
+             shown_at(given, place));
+    }
+  }
+
+  using Axes = decltype(bundle::TensorSpec::shape);
 
   ProgramFile program_;
   std::map<std::string, TensorId> tensor_ids_;

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "bundle/manifest.hpp"
 #include "native/kernels.hpp"
 
 namespace bert_export::native {
@@ -116,6 +117,9 @@ struct CacheRecord {
 };
 
 struct ProgramFile {
+  // Of padded batches.
+  std::vector<bundle::TensorSpec> interface_inputs;
+  std::vector<bundle::TensorSpec> interface_outputs;
   std::vector<Tensor> tensors;
   std::vector<Value> values;
   std::vector<Operation> operations;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "bert_export/errors.hpp"
+
 namespace bert_export::pipelines {
 namespace {
 
@@ -36,6 +38,28 @@ sessions::Feed find_masks(const sessions::Feed& ids, std::optional<std::int64_t>
   }
   places.shape = {static_cast<std::int64_t>(places.numbers.size())};
   return places;
+}
+
+// Refuses an output that has other axes than the manifest says: rows are cut out by them.
+void check_output(const bundle::TensorSpec& spec, const sessions::Output& output,
+                  const std::vector<const Row*>& rows, std::size_t masks) {
+  std::size_t longest = 0;
+  for (const Row* const row : rows) longest = std::max(longest, row->encoded.size());
+  const sessions::Shape& shape = output.shape;
+  bool fits = shape.size() == spec.shape.size() && !shape.empty();
+  std::size_t count = 1;
+  for (std::size_t place = 0; place < spec.shape.size() && fits; ++place) {
+    const auto size = static_cast<std::size_t>(shape[place]);
+    const auto* const fixed = std::get_if<std::int64_t>(&spec.shape[place]);
+    if (fixed != nullptr) fits = shape[place] == *fixed;
+    if (is_axis(spec, place, "batch")) fits = size == rows.size();
+    if (is_axis(spec, place, "masked")) fits = size == masks;
+    if (is_axis(spec, place, "sequence")) fits = size >= longest;
+    count *= size;
+  }
+  if (fits && count == output.numbers.size()) return;
+  throw BundleError("graph gives output " + spec.name + " in another shape than the manifest says",
+                    {sessions::axes_of(spec), sessions::shown(shape), "Export the bundle again"});
 }
 
 }  // namespace
@@ -104,8 +128,11 @@ std::vector<RowOutputs> split_outputs(const std::vector<const Row*>& rows,
                                       const std::vector<bundle::TensorSpec>& specs,
                                       std::optional<std::int64_t> mask_id) {
   std::vector<RowOutputs> split(rows.size());
+  std::size_t masks = 0;
+  for (const Row* const row : rows) masks += count_masks(*row, mask_id);
   for (const bundle::TensorSpec& spec : specs) {
     const sessions::Output& output = outputs.at(spec.name);
+    check_output(spec, output, rows, masks);
     const float* start = output.numbers.data();
     const std::size_t items = output.shape.empty() ? 0 : static_cast<std::size_t>(output.shape[0]);
     const std::size_t size = items == 0 ? 0 : output.numbers.size() / items;

@@ -42,7 +42,8 @@ sessions::Feeds pad_rows(const std::vector<const Row*>& rows, std::int64_t pad_i
 using RowOutputs = std::map<std::string, decoding::Vector>;
 
 // Gives each row its own outputs: those of which the second axis is the sequence lose the padding,
-// those of which the first is the masks are cut where a row's masks end.
+// those of which the first is the masks are cut where a row's masks end. Throws BundleError where
+// an output has other axes than its spec.
 std::vector<RowOutputs> split_outputs(const std::vector<const Row*>& rows,
                                       const sessions::Outputs& outputs,
                                       const std::vector<bundle::TensorSpec>& specs,

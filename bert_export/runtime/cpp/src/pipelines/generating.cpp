@@ -182,6 +182,26 @@ void grow(const Open& session, sessions::Cache& cache, Growth& growth,
   }
 }
 
+std::vector<std::vector<Ids>> complete_rows(
+    const OpenedBundle& bundle, const std::vector<const Row*>& rows,
+    const std::vector<std::size_t>& lengths, std::optional<std::size_t> batch_size,
+    const OpenedBundle::Cost& cost,
+    const std::function<std::vector<std::vector<Ids>>(const std::vector<const Row*>&)>& answer) {
+  std::vector<std::vector<Ids>> answers(rows.size());
+  bundle.in_batches(
+      lengths, batch_size,
+      [&](const std::vector<std::size_t>& batch) {
+        std::vector<const Row*> own;
+        for (const std::size_t index : batch) own.push_back(rows[index]);
+        std::vector<std::vector<Ids>> found = answer(own);
+        for (std::size_t place = 0; place < batch.size(); ++place) {
+          answers[batch[place]] = std::move(found[place]);
+        }
+      },
+      cost);
+  return answers;
+}
+
 void check_streamed(bool given, const char* option) {
   if (!given) return;
   throw InputError("option " + std::string(option) + " means nothing to stream",

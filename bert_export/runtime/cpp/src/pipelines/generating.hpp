@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,14 @@ using Open = std::function<std::shared_ptr<const sessions::Session>()>;
 // called after every token, wants no more. The cache must be empty.
 void grow(const Open& session, sessions::Cache& cache, Growth& growth,
           const std::function<bool()>& stepped = [] { return true; });
+
+// The new tokens of each answer to each row, batch by batch; `answer` gives those of a batch's rows.
+// `lengths` are the tokens that a row's answers have in the end, all of them together.
+std::vector<std::vector<Ids>> complete_rows(
+    const OpenedBundle& bundle, const std::vector<const Row*>& rows,
+    const std::vector<std::size_t>& lengths, std::optional<std::size_t> batch_size,
+    const OpenedBundle::Cost& cost,
+    const std::function<std::vector<std::vector<Ids>>(const std::vector<const Row*>&)>& answer);
 
 // Refuses options that mean nothing, and several texts, where one comes piece by piece. Throw
 // InputError.

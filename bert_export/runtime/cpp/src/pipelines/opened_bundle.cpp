@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "bert_export/errors.hpp"
 #include "bundle/integrity.hpp"
 #include "decoding/lower.hpp"
 #include "sessions/opening.hpp"
 #include "text/printing.hpp"
+#include "threads/team.hpp"
 
 namespace bert_export::pipelines {
 namespace {
@@ -84,6 +86,7 @@ OpenedBundle::OpenedBundle(const std::string& path, const std::string& task,
       tokenizer_(Tokenizer::from_file(path + "/" + manifest_.tokenizer.file, manifest_.tokenizer)),
       mask_id_(tokenizer_.mask_id()),
       session_(sessions::open_session(path, engine_, session_options(manifest_, options))),
+      forks_(Team::current_forks()),
       row_multiple_(session_->row_multiple()),
       max_rows_(session_->max_rows()) {}
 
@@ -100,15 +103,20 @@ void OpenedBundle::check_labels() const {
 }
 
 std::shared_ptr<const sessions::Session> OpenedBundle::session() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (session_) return session_;
+  std::shared_ptr<const sessions::Session> own;
+  readers_.fetch_add(1);
+  if (!closed_.load()) own = session_;
+  readers_.fetch_sub(1);
+  if (own) return own;
   throw InputError("session is closed", {"", "", "Load the bundle again"});
 }
 
 void OpenedBundle::close() const {
-  std::shared_ptr<const sessions::Session> freed;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  freed.swap(session_);
+  if (closed_.exchange(true)) return;
+  // A reader at the time of the fork is not in the child.
+  if (forks_ != Team::current_forks()) return;
+  while (readers_.load() != 0) std::this_thread::yield();
+  session_.reset();
 }
 
 void OpenedBundle::for_each(std::size_t count, const std::function<void(std::size_t)>& work) const {

@@ -1,9 +1,9 @@
 // What every pipeline is: a manifest, a tokenizer and an opened graph.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -42,7 +42,8 @@ class OpenedBundle {
 
   // The opened graph. Throws InputError after close().
   std::shared_ptr<const sessions::Session> session() const;
-  // Frees the graph, once the calls that run have ended.
+  // Frees the graph, once the calls that run have ended. In a child that was forked its memory stays
+  // until the end.
   void close() const;
 
   // Calls `work` with every number below `count`, on the pool where there is one.
@@ -80,8 +81,12 @@ class OpenedBundle {
   std::shared_ptr<ThreadPool> pool_;
   Tokenizer tokenizer_;
   std::optional<std::int64_t> mask_id_;
-  mutable std::mutex mutex_;
+  // Written by close() alone, once no thread reads it. No lock: a child that was forked while a thread
+  // held one would wait for it for ever.
   mutable std::shared_ptr<const sessions::Session> session_;
+  mutable std::atomic<std::size_t> readers_{0};
+  mutable std::atomic<bool> closed_{false};
+  std::size_t forks_;
   // What the session says of itself, which is asked after close() too.
   std::size_t row_multiple_;
   std::optional<std::size_t> max_rows_;

@@ -110,23 +110,15 @@ struct Text2TextGeneration::Parts {
     for (const Row* const row : rows) {
       lengths.push_back(each * (row->encoded.size() + chosen.max_new_tokens));
     }
-    std::vector<std::vector<Ids>> answers(rows.size());
-    bundle.in_batches(
-        lengths, batch_size,
-        [&](const std::vector<std::size_t>& batch) {
-          std::vector<const Row*> texts;
-          for (const std::size_t index : batch) texts.push_back(rows[index]);
+    return pipelines::complete_rows(
+        bundle, rows, lengths, batch_size, {each, pipelines::cached_budgets},
+        [&](const std::vector<const Row*>& texts) {
           Growth growth = start(texts.size(), chosen);
           const auto session = bundle.session();
           pipelines::grow([&] { return bundle.session(); }, *encode_texts(*session, texts),
                           growth);
-          std::vector<std::vector<Ids>> found = growth.answers();
-          for (std::size_t place = 0; place < batch.size(); ++place) {
-            answers[batch[place]] = std::move(found[place]);
-          }
-        },
-        {each, pipelines::cached_budgets});
-    return answers;
+          return growth.answers();
+        });
   }
 
   std::vector<std::vector<std::string>> answer(const std::vector<std::string_view>& texts,

@@ -97,24 +97,16 @@ struct TextGeneration::Parts {
     for (const Row* const row : rows) {
       lengths.push_back(each * longest(row->encoded.ids.size(), chosen));
     }
-    std::vector<std::vector<Ids>> added(rows.size());
     const std::size_t budgets =
         sessions::keeps_cache(bundle.graph()) ? pipelines::cached_budgets : 1;
-    bundle.in_batches(
-        lengths, batch_size,
-        [&](const std::vector<std::size_t>& batch) {
-          std::vector<const Row*> prompts;
-          for (const std::size_t index : batch) prompts.push_back(rows[index]);
+    return pipelines::complete_rows(
+        bundle, rows, lengths, batch_size, {each, budgets},
+        [&](const std::vector<const Row*>& prompts) {
           Growth growth = start(prompts, chosen);
           const auto session = bundle.session();
           pipelines::grow([&] { return bundle.session(); }, *open_cache(*session), growth);
-          std::vector<std::vector<Ids>> found = growth.answers();
-          for (std::size_t place = 0; place < batch.size(); ++place) {
-            added[batch[place]] = std::move(found[place]);
-          }
-        },
-        {each, budgets});
-    return added;
+          return growth.answers();
+        });
   }
 
   std::string spell(Ids ids, const Ids& added) const {

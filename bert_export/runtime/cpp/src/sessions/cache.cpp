@@ -1,8 +1,11 @@
 #include "sessions/cache.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
+
+#include "bert_export/errors.hpp"
 
 namespace bert_export::sessions {
 namespace {
@@ -42,6 +45,15 @@ TokenRows unpadded(const Feed& input_ids, const Feed& attention_mask) {
     }
   }
   return rows;
+}
+
+// Refuses keys or values that are not of a batch's heads and tokens, (B, N, T, D).
+void check_present(const bundle::TensorSpec& spec, const Output& output) {
+  const std::int64_t count = std::accumulate(output.shape.begin(), output.shape.end(),
+                                             std::int64_t{1}, std::multiplies<>());
+  if (output.shape.size() == 4 && count == static_cast<std::int64_t>(output.numbers.size())) return;
+  throw BundleError("graph gives output " + spec.name + " in another shape than the manifest says",
+                    {"four axes", shown(output.shape), "Export the bundle again"});
 }
 
 // Inputs that no step changes, among the feeds of the rows that are run.
@@ -116,6 +128,7 @@ class KeyValues : public Cache {
     for (std::size_t place = 0; place < pasts_.size(); ++place) {
       Feed& past = feeds_.at(pasts_[place]->name);
       Output& present = outputs_.at(presents_[place]->name);
+      check_present(*presents_[place], present);
       past.shape = present.shape;
       past.floats.swap(present.numbers);
     }

@@ -93,18 +93,16 @@ class NativeSession : public Session {
       const auto* const gather = std::get_if<native::GatherOperation>(&operation.fields);
       if (gather != nullptr && gather->index == native::GatherIndex::first) reads_first_ = true;
     }
-    std::vector<std::string> outputs;
-    for (const auto& output : program_->file().outputs) outputs.push_back(output.name);
-    for (const auto& cache : program_->file().caches) {
-      outputs.push_back(cache.present_key);
-      outputs.push_back(cache.present_value);
-    }
-    const bool same = std::equal(outputs.begin(), outputs.end(), graph_.outputs.begin(),
-                                 graph_.outputs.end(),
-                                 [](const auto& a, const auto& b) { return a == b.name; });
-    if (same) return;
-    throw BundleError("program " + engine.graph.file + " is not the one of the manifest",
-                      {"the manifest's outputs", "others", "Export the bundle again"});
+    const auto check = [&](const char* what, const std::vector<bundle::TensorSpec>& own,
+                           const std::vector<bundle::TensorSpec>& manifest) {
+      if (std::equal(own.begin(), own.end(), manifest.begin(), manifest.end(), bundle::is_same)) {
+        return;
+      }
+      throw BundleError("program " + engine.graph.file + " is not the one of the manifest",
+                        {std::string("the manifest's ") + what, "others", "Export the bundle again"});
+    };
+    check("inputs", program_->file().interface_inputs, graph_.inputs);
+    check("outputs", program_->file().interface_outputs, graph_.outputs);
   }
 
   Outputs run(const Feeds& feeds) const override {
