@@ -324,10 +324,12 @@ def _export(
     """
     with export_extra("export"):
         from bert_export.exporter import check_request
+        from bert_export.exporter.request import check_output
 
         # What is typed wrong is said before seconds of imports.
         with usage_errors():
-            check_request(request)
+            checked = check_request(request)
+        check_output(checked, output, force=force)
         from bert_export.exporter import export_request
     from bert_export.cli.search import broken_budget_shown
     from bert_export.cli.stages import DrawnStages

@@ -15,11 +15,10 @@ from bert_export.bundle import (
     MANIFEST,
     ExportRequest,
     Manifest,
-    check_replaceable,
     read_manifest,
 )
 from bert_export.errors import BertExportError
-from bert_export.exporter.request import check_request
+from bert_export.exporter.request import check_output, check_request
 
 __all__ = ["MadeAlike", "Plan", "plan_export"]
 
@@ -87,15 +86,13 @@ def plan_export(
         BertExportError: The export itself would be refused for these options.
     """
     request = check_request(request)
-    named = output is not None or request.task is not None
-    folder = Path(output or f"{request.task}-{request.precision}")
-    if named:
-        check_replaceable(folder, force=force)
+    folder = check_output(request, output, force=force)
+    folders = _folders(beside)
     return Plan(
         request=request,
-        output=str(folder) if named else None,
-        replaces=named and folder.exists(),
-        alike=_made_alike(request, [folder, *_folders(beside)]),
+        output=None if folder is None else str(folder),
+        replaces=folder is not None and folder.exists(),
+        alike=_made_alike(request, folders if folder is None else [folder, *folders]),
     )
 
 

@@ -26,7 +26,6 @@ from bert_export.bundle import (
     ExportRequest,
     Manifest,
     QuantizationOptions,
-    check_replaceable,
     replace_folder,
     write_manifest,
 )
@@ -54,7 +53,7 @@ from bert_export.exporter.engine import (
 from bert_export.exporter.float_graph import FloatGraph, make_float_graph
 from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusal, Refusals
-from bert_export.exporter.request import check_request, find_targets
+from bert_export.exporter.request import check_output, check_request, find_targets
 from bert_export.exporter.source import Source, check_target, load_source
 from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
@@ -193,8 +192,7 @@ def export_request(
     """
     none_named = not request.targets
     request = check_request(request)
-    if output is not None or request.task is not None:
-        check_replaceable(_folder(output, request), force=force)
+    check_output(request, output, force=force)
     added = request.targets[1:] if none_named else ()
     progress, refusals = Progress(listener), Refusals(tolerated=request.is_auto or added)
     source = load_source(
@@ -204,7 +202,7 @@ def export_request(
         eval_records=eval_records,
     )
     _check_source(source, refusals)
-    path = _folder(output, source.request)
+    path = Path(output or f"{source.task.name}-{request.precision}")
     with replace_folder(path, force=force) as folder:
         write_tokenizer(folder, source)
         if source.request.text_input is not False:  # or it is said before the trace
@@ -247,10 +245,6 @@ def export_request(
             manifest = _put_fastest(folder, manifest, found, progress)
     left_out = (*refusals.refusals, *targets_to_build(source.request)) if none_named else ()
     return Export(path, manifest, tuple(progress.stages), left_out)
-
-
-def _folder(output: str | Path | None, request: ExportRequest) -> Path:
-    return Path(output or f"{request.task}-{request.precision}")
 
 
 def _check_source(source: Source, refusals: Refusals) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bert_export.bundle import AUTO, ExportRequest, check_opset
+from bert_export.bundle import AUTO, ExportRequest, check_opset, check_replaceable
 from bert_export.demonstration_table import check_demonstration_name
 from bert_export.errors import InputError, TaskError, one_of, shown
 from bert_export.exporter.default_targets import default_targets
@@ -21,6 +21,7 @@ from bert_export.tasks.interface import INNER_OUTPUTS
 __all__ = [
     "check_demonstration",
     "check_labels_used",
+    "check_output",
     "check_pooled_layers",
     "check_request",
     "find_form",
@@ -70,6 +71,27 @@ def check_request(request: ExportRequest) -> ExportRequest:
 
         check_engines(request.targets, request.engines)
     return request
+
+
+def check_output(request: ExportRequest, output: str | Path | None, *, force: bool) -> Path | None:
+    """The folder of a bundle that may be written.
+
+    Args:
+        request: Checked.
+        output: As it was typed; ``<task>-<precision>`` where it was not.
+        force: Whether a bundle that is there may be replaced.
+
+    Returns:
+        The folder; ``None`` where nothing is typed and the checkpoint names the task.
+
+    Raises:
+        BundleError: Something is there that is not to be replaced.
+    """
+    if output is None and request.task is None:
+        return None
+    folder = Path(output or f"{request.task}-{request.precision}")
+    check_replaceable(folder, force=force)
+    return folder
 
 
 def find_targets(request: ExportRequest) -> tuple[Target, ...]:
