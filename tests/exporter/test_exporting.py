@@ -232,7 +232,7 @@ def test_options_become_a_request(tiny: Callable[..., Path], tmp_path: Path) -> 
     untimed = [msgspec.structs.replace(one.manifest, stages={}) for one in (again, done)]
     assert untimed[0] == untimed[1]
     assert done.manifest.request == msgspec.structs.replace(
-        request, task="feature-extraction", max_length=32
+        request, task="feature-extraction", targets=("onnxruntime",), max_length=32
     )
     assert read_manifest(done.path).request == done.manifest.request
 
