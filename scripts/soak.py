@@ -127,7 +127,7 @@ def differing(
 def ragged(
     pipeline: Pipeline[Any, Any, Any], *, seconds: float, every: float = 60.0, longest: int = 128
 ) -> Iterator[Sample]:
-    """Run the raw graph on batches of 1 to 8 rows of 1 to ``longest`` tokens, in a random order.
+    """Run the raw graph on batches of 1 to 8 rows of 1 to ``longest`` tokens, each row its own.
 
     Args:
         pipeline: Whose graph reads rows of tokens.
@@ -140,11 +140,12 @@ def ragged(
     """
     source, begin, calls, due = random.Random(0), time.monotonic(), 0, 0.0
     while (now := time.monotonic() - begin) < seconds:
-        ids = np.full((source.randint(1, 8), source.randint(1, longest)), 5, np.int64)
+        lengths = [source.randint(1, longest) for _ in range(source.randint(1, 8))]
+        ids = np.full((len(lengths), max(lengths)), 5, np.int64)  # (B, S)
         pipeline.run(
             {
                 "input_ids": ids,
-                "attention_mask": np.ones_like(ids),
+                "attention_mask": (np.arange(ids.shape[1]) < np.c_[lengths]).astype(np.int64),
                 "token_type_ids": np.zeros_like(ids),
             }
         )

@@ -256,4 +256,6 @@ def _built_module() -> tuple[Any, str]:
         return None, f"cannot be loaded: {one_line(error)}"
     from bert_export.runtime.cpp_build import sources_state  # what builds is no part of a load
 
-    return (module, "") if module.state == sources_state() else (None, "is of other sources")
+    return (
+        (module, "") if module.state == sources_state() else (None, "was built from other sources")
+    )

@@ -12,7 +12,9 @@ have a quarter to all of the longest one's tokens. What is timed for native incl
 padding away and putting it back.
 
 The operations are timed by a program that is built with CMake below ``--work``: the fastest call
-of each, in processor time, with trillions of operations a second where products are most of it.
+of each, in processor time, with trillions of operations a second where products are most of it. A
+second program tells what the instructions give at most, from registers alone; a table sets a layer
+of MiniLM beside that.
 """
 
 from __future__ import annotations
@@ -37,7 +39,18 @@ from scripts.benchmarks.making.shapes import LABELS, shape_workloads
 NATIVE = "native"
 OTHERS = ("openvino", "onnxruntime")
 SOURCES = Path(__file__).parent / "cpp"
-PROGRAM = "native_operations"
+PROGRAMS = ("instruction_peak", "native_operations")
+LINEAR, ATTENTION = "peak of linear layers", "peak of attention"
+"""Names of the first program's lines."""
+LAYER = {
+    "queries 128x384x384": 3,  # and keys and values
+    "attention, a head of 128x32": 12,
+    "attention output 128x384x384": 1,
+    "norm and bytes 128x384": 2,
+    "inner with GELU 128x384x1536": 1,
+    "output 128x1536x384": 1,
+}
+"""The operations of a layer of MiniLM over a text of 128 tokens, and how often each."""
 LEAST_SPEED_UP = {384: 2.3, 768: 1.7}
 """Over the fastest other engine, on a processor with AMX, by hidden size."""
 _SECONDS = {True: 0.02, False: 0.5}
@@ -69,6 +82,7 @@ def main(common: Common, listener: Listener, *, bundles: Sequence[Path]) -> Repo
         sections=[
             *(_speed_section(name, comparison) for name, comparison in comparisons.items()),
             operations_section(operations),
+            layer_section(operations),
         ],
         figures={name: comparison.results for name, comparison in comparisons.items()}
         | {"operations": operations},
@@ -115,33 +129,35 @@ Operations = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
 def _run_operations(work: Path, *, seconds: float) -> str:
-    """What the program prints, which is built first.
+    """What the programs print, which are built first.
 
     Raises:
-        MeasurementError: CMake, the compiler or the program fails.
+        MeasurementError: CMake, the compiler or a program fails.
     """
     cmake = shutil.which("cmake")
     if cmake is None:
         raise MeasurementError("program cmake is not installed", expected="CMake on PATH")
     folder = work / "cpp"
-    output = ""
+    configure = (cmake, "-S", str(SOURCES), "-B", str(folder), "-DCMAKE_BUILD_TYPE=Release")
+    build = (cmake, "--build", str(folder), "--parallel", "2", "--target", *PROGRAMS)
+    printed = ""
     for command in (
-        (cmake, "-S", str(SOURCES), "-B", str(folder), "-DCMAKE_BUILD_TYPE=Release"),
-        (cmake, "--build", str(folder), "--target", PROGRAM, "--parallel", "2"),
-        (str(folder / PROGRAM), str(seconds)),
+        configure,
+        build,
+        *((str(folder / program), str(seconds)) for program in PROGRAMS),
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise MeasurementError(
-                f"program {PROGRAM} cannot be built or run",
+                f"programs {' and '.join(PROGRAMS)} cannot be built or run",
                 got=one_line(done.stderr, keep_end=True),
             )
-        output = done.stdout
-    return output
+        printed += done.stdout if command not in (configure, build) else ""
+    return printed
 
 
 def read_operations(output: str) -> Operations:
-    """The lines of the program, by instruction set and operation."""
+    """The lines of the programs, by instruction set and operation."""
     operations: dict[str, dict[str, tuple[float, float]]] = {}
     for line in output.splitlines():
         isa, name, microseconds, tops = line.split("|")
@@ -149,20 +165,51 @@ def read_operations(output: str) -> Operations:
     return operations
 
 
+def peak_of(operation: str) -> str:
+    """Whose peak an operation is measured by."""
+    return ATTENTION if operation.startswith("attention,") else LINEAR
+
+
 def operations_section(operations: Operations) -> Section:
-    """A row per operation, and two columns per instruction set."""
+    """A row per operation, and three columns per instruction set."""
     names = list(next(iter(operations.values()), {}))
     header = ["operation"]
     for isa in operations:
-        header += [f"{isa}, us", "TOP/s"]
+        header += [f"{isa}, us", "TOP/s", "% of the peak"]
     rows: list[list[Cell]] = []
     for name in names:
         row: list[Cell] = [name]
         for own in operations.values():
             microseconds, tops = own[name]
-            row += [microseconds, tops or None]
+            if name in (LINEAR, ATTENTION):
+                row += [None, tops, 100.0]
+            else:
+                row += [microseconds, tops or None, 100 * tops / own[peak_of(name)][1] or None]
         rows.append(row)
     return Section(part="native-operations", title="Operations", header=header, rows=rows)
+
+
+def layer_section(operations: Operations) -> Section:
+    """Where the time of a layer goes with the fastest instruction set, and what its peak leaves."""
+    isa, own = list(operations.items())[-1]
+    whole = sum(own[name][0] * times for name, times in LAYER.items())
+    rows: list[list[Cell]] = []
+    least = 0.0
+    for name, times in LAYER.items():
+        microseconds, tops = own[name]
+        used, at_peak = microseconds * times, microseconds * times * tops / own[peak_of(name)][1]
+        least += at_peak
+        rows.append([name, float(times), used, 100 * used / whole, at_peak, used - at_peak])
+    rows.append(["the layer", None, whole, 100.0, least, whole - least])
+    return Section(
+        part="layer",
+        title=f"A layer of MiniLM over 128 tokens, {isa}, operations timed one by one",
+        header=["operation", "times", "us", "% of the layer", "us at the peak", "us beyond it"],
+        rows=rows,
+        notes=[
+            "Beyond the peak: loads, stores, scales, biases, GELU, softmax and the outputs' format."
+        ],
+    )
 
 
 def _bounds(

@@ -39,6 +39,8 @@ TARGET = "native"
 TOKENS = 16
 MOST_MILLISECONDS, MOST_TWICE = 60.0, 10.0
 _MILLI, _MEGABYTE = 1e3, 1e6
+Times = tuple[list[float], list[float], float]
+"""Processor milliseconds of first answers and of hashing, and megabytes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,14 @@ def main(common: Common, listener: Listener, *, bundles: Sequence[Path], calls: 
     machine = describe_machine()
     listener.begin("building", done=0, total=1 + len(bundles))
     program = build_program(common)
+    times: dict[str, Times] = {}
     starts: dict[str, Start] = {}
-    for index, bundle in enumerate(bundles, 1):
-        listener.begin(bundle.name, done=index, total=1 + len(bundles))
-        starts[bundle.name] = _measure(
-            program, bundle, common.under.cold_starts, 600 if common.quick else calls
-        )
+    for bundle in bundles:  # what is timed before what takes long
+        listener.begin(f"{bundle.name}: starts", done=0, total=len(bundles))
+        times[bundle.name] = _start(program, bundle, common.under.cold_starts)
+    for index, bundle in enumerate(bundles):
+        listener.begin(f"{bundle.name}: calls", done=index, total=len(bundles))
+        starts[bundle.name] = _remember(bundle, times[bundle.name], 600 if common.quick else calls)
     return Report(
         benchmark="native_start",
         machine=machine,
@@ -106,23 +110,35 @@ def main(common: Common, listener: Listener, *, bundles: Sequence[Path], calls: 
     )
 
 
-def _measure(program: Path, bundle: Path, starts: int, calls: int) -> Start:
+def _start(program: Path, bundle: Path, starts: int) -> Times:
+    """Let processes answer once, and others compare the files with their hashes."""
     text = text_of(bundle, TOKENS)
-    seconds: dict[str, list[float]] = {"first": [], "hash": []}
+    milliseconds: dict[str, list[float]] = {"first": [], "hash": []}
     peak = 0.0
     for start in range(-1, starts):
         for what in ("first", "hash") if start % 2 == 0 else ("hash", "first"):
             used, megabytes = wait_for([str(program), what, str(bundle), text])
             if start >= 0:  # the one before fills the caches of the disk
-                seconds[what].append(_MILLI * used)
+                milliseconds[what].append(_MILLI * used)
                 peak = max(peak, megabytes)
-    request = {"bundle": str(bundle), "target": TARGET, "text": text, "calls": calls}
+    return milliseconds["first"], milliseconds["hash"], peak
+
+
+def _remember(bundle: Path, times: Times, calls: int) -> Start:
+    """Count the weights in memory, and watch it over ragged calls."""
+    request = {
+        "bundle": str(bundle),
+        "target": TARGET,
+        "text": text_of(bundle, TOKENS),
+        "calls": calls,
+    }
     worker = WORKERS / "native_memory.py"
     memory = call_apart(worker, "weights_twice", request, threads=1).reply
     grown = call_apart(worker, "ragged_growth", request, threads=1).reply
+    first, hashed, peak = times
     return Start(
-        first=seconds["first"],
-        hashed=seconds["hash"],
+        first=first,
+        hashed=hashed,
         peak=peak,
         weights=memory["weights"] / _MEGABYTE,
         packed=memory["packed"] / _MEGABYTE,

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bert_export.measuring.child import call_apart
 from bert_export.measuring.machine import describe_machine, installed_versions
 from bert_export.measuring.ratios import Ratio
-from bert_export.measuring.timing import Listener, speed_up
+from bert_export.measuring.timing import Listener
 from bert_export.measuring.workloads import Workload
 from bert_export.tasks.fill_mask import TASK as FILL_MASK
 from bert_export.tasks.text_classification import TASK as TEXT_CLASSIFICATION
@@ -37,6 +38,8 @@ NATIVE = "native"
 TARGETS = (NATIVE, "onnxruntime", "openvino")
 PRECISION = "int8"
 PRUNED, WHOLE = "pruned", "whole"
+MASKED, EVERYWHERE = "masked_positions", "every_position"
+"""The graph's input that tells which tokens are scored, and what stands in for it."""
 LEAST_KEPT = 0.8
 """Of the share of time that the best other engine saves, by native."""
 
@@ -47,23 +50,14 @@ def main(common: Common, listener: Listener) -> Report:
     machine = describe_machine()
     first, masks = _first_token(common, listener), _masks(common, listener)
     gains = {
-        TEXT_CLASSIFICATION.name: {
+        task: {
             target: {
-                label: first.ratio(f"{target} {PRUNED}", f"{target} {WHOLE}", label)
+                label: comparison.ratio(f"{target} {PRUNED}", f"{target} {WHOLE}", label)
                 for label in LABELS
             }
             for target in TARGETS
-        },
-        FILL_MASK.name: {
-            target: {
-                label: speed_up(
-                    masks.results[target].timings.get(label),
-                    masks.results[target].timings.get(_whole(label)),
-                )
-                for label in LABELS
-            }
-            for target in TARGETS
-        },
+        }
+        for task, comparison in ((TEXT_CLASSIFICATION.name, first), (FILL_MASK.name, masks))
     }
     return Report(
         benchmark="pruning",
@@ -96,17 +90,44 @@ def bounds(task: str, gains: Mapping[str, Mapping[str, Ratio | None]]) -> list[B
     """That native saves nearly the share of its time that the others save of theirs."""
     found = []
     for label, own in gains[NATIVE].items():
-        others = [gains[target].get(label) for target in TARGETS if target != NATIVE]
-        most = max((_saved(ratio) for ratio in others if ratio is not None), default=None)
-        kept = None if own is None or not most else _saved(own) / most
+        others = [ratio for name, of in gains.items() if name != NATIVE if (ratio := of.get(label))]
+        most = max(others, key=lambda ratio: ratio.value, default=None)
+        kept = None if own is None or most is None else kept_of(own, most)
         what = f"{task} {label}: share of time saved by native, over the most of the others"
         found.append(Bound(what, kept, LEAST_KEPT, "at least", "x"))
     return found
 
 
-def _saved(ratio: Ratio) -> float:
+def kept_of(own: Ratio, other: Ratio) -> Ratio | None:
+    """How many times the share of time that another engine saves one saves.
+
+    Args:
+        own: How many times as fast pruning makes the one.
+        other: The same of the other.
+
+    Returns:
+        The interval holds wherever in theirs both are; it has no end, and is left out, where the
+        other may save nothing. ``None`` where the other saves nothing.
+    """
+    if _saved(other.value) <= 0:
+        return None
+    interval = None
+    if own.interval is not None and other.interval is not None:
+        (low, high), (least, most) = own.interval, other.interval
+        if _saved(least) > 0:
+            ends = [_saved(one) / _saved(by) for one in (low, high) for by in (least, most)]
+            interval = (min(ends), max(ends))
+    return Ratio(
+        value=_saved(own.value) / _saved(other.value),
+        interval=interval,
+        lifetimes=own.lifetimes,
+        laps=own.laps,
+    )
+
+
+def _saved(speed_up: float) -> float:
     """The share of the time that a speed-up saves."""
-    return 1 - 1 / ratio.value
+    return 1 - 1 / speed_up
 
 
 def _first_token(common: Common, listener: Listener) -> Comparison:
@@ -142,14 +163,15 @@ def _masks(common: Common, listener: Listener) -> Comparison:
     model = measured_checkpoint("minilm", task, common.work, threads=common.threads)
     bundle = _export(common, task, model)
     workloads = _workloads(common, bundle, task)
-    everywhere = [_everywhere(workload) for workload in workloads]
+    for workload in workloads:
+        _add_every_place(Path(workload.request["feeds"]))
     comparison = Comparison(common.under)
     for target in TARGETS:
         request = {"kind": "bundle", "path": str(bundle), "target": target}
-        comparison.add(target, lambda request=request: request)  # type: ignore[misc]
-    comparison.time(
-        [one for pair in zip(workloads, everywhere, strict=True) for one in pair], listener
-    )
+        for form, given in ((PRUNED, {}), (WHOLE, {MASKED: EVERYWHERE})):
+            own = request | {"given": given}
+            comparison.add(f"{target} {form}", lambda own=own: own)  # type: ignore[misc]
+    comparison.time(workloads, listener)
     return comparison
 
 
@@ -174,22 +196,12 @@ def _workloads(common: Common, bundle: Path, task: str) -> Sequence[Workload]:
     )
 
 
-def _everywhere(workload: Workload) -> Workload:
-    """The same feeds with every token to be scored."""
-    path = Path(workload.request["feeds"])
-    with np.load(path) as stored:
-        feeds = dict(stored)
-    feeds["masked_positions"] = np.arange(feeds["input_ids"].size, dtype=np.int64)
-    written = path.with_name(f"{path.stem}-{WHOLE}.npz")
-    np.savez(written, **feeds)
-    return Workload(
-        label=_whole(workload.label), rows=workload.rows, request={"feeds": str(written)}
-    )
-
-
-def _whole(label: str) -> str:
-    """The name of a workload whose every token is scored."""
-    return f"{label} {WHOLE}"
+def _add_every_place(file: Path) -> None:
+    """Beside the masks' places in the feeds, those of all tokens."""
+    with np.load(file) as stored:
+        feeds: dict[str, Any] = dict(stored)
+    feeds[EVERYWHERE] = np.arange(feeds["input_ids"].size, dtype=np.int64)
+    np.savez(file, **feeds)
 
 
 if __name__ == "__main__":

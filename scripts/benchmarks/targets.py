@@ -150,7 +150,7 @@ def _compare_row(
         threads=common.threads,
         announce=announce,
     )
-    for contender, make in _stock(stock, bundle).items():
+    for contender, make in stock_contenders(stock, bundle, SHAPES).items():
         add(contender, make)
     workloads = shape_workloads(
         bundle, common.work, f"targets-{name}", ragged=False, masked=task == "fill-mask"
@@ -222,17 +222,25 @@ def targets_of(precision: str) -> list[str]:
     return [target.name for target in candidates(precision) if not target.gpu]
 
 
-def _stock(stock: StockGraphs, bundle: Path) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Makers of the others' graphs: optimum's in ONNX Runtime, optimum's and NNCF's in OpenVINO."""
+def stock_contenders(
+    stock: StockGraphs, bundle: Path, shapes: Sequence[tuple[int, int]]
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Makers of the others' graphs: optimum's in ONNX Runtime, optimum's and NNCF's in OpenVINO.
+
+    Args:
+        stock: Makes them.
+        bundle: Ours, whose calibration text NNCF gets.
+        shapes: Rows and tokens that OpenVINO compiles its graphs for.
+    """
 
     def openvino(make: Callable[[], Path], **options: Any) -> Callable[[], dict[str, Any]]:
         return lambda: {"kind": "openvino", "path": str(make()), **options}
 
     return {
         **{f"ONNX Runtime, optimum {name}": stock.maker(name) for name in STOCK_INT8},
-        "OpenVINO FP32": openvino(stock.exported, precision="f32", shapes=SHAPES),
-        "OpenVINO BF16": openvino(stock.exported, precision="bf16", shapes=SHAPES),
-        NNCF: openvino(lambda: stock.nncf(bundle), shapes=SHAPES),
+        "OpenVINO FP32": openvino(stock.exported, precision="f32", shapes=shapes),
+        "OpenVINO BF16": openvino(stock.exported, precision="bf16", shapes=shapes),
+        NNCF: openvino(lambda: stock.nncf(bundle), shapes=shapes),
         NNCF + ANY_SHAPE: openvino(lambda: stock.nncf(bundle)),
     }
 

@@ -174,7 +174,9 @@ def test_it_says_whether_it_is_used(
     assert re.search(r"tokenizer here\W+compiled module", shown)
     monkeypatch.setattr(module, "state", "other")
     native._built_module.cache_clear()
-    assert native_state().startswith("pure Python: the compiled module is of other sources. Run: ")
+    assert native_state().startswith(
+        "pure Python: the compiled module was built from other sources. Run: "
+    )
     monkeypatch.setenv(SWITCH, "0")
     assert native_state() == f"pure Python: {SWITCH} is 0"
     with caplog.at_level(logging.INFO, logger="bert_export"):

@@ -119,6 +119,13 @@ def test_page_has_the_workloads_that_were_refused() -> None:
     assert "<strong>onnxruntime fp32</strong>, 8x128: shape 8x128 is too &lt;long&gt;." in page
 
 
+def test_page_names_targets_that_were_left_out() -> None:
+    report = sample_report()
+    assert "left out" not in render_page(report)
+    report.left_out = ("target x needs <y>.",)
+    assert "<dt>left out</dt><dd>target x needs &lt;y&gt;.</dd>" in render_page(report)
+
+
 def test_without_labels_agreement_counts() -> None:
     report = sample_report(labelled=False)
     assert not report.labelled

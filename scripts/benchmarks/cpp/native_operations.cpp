@@ -6,14 +6,11 @@
 // the fastest of the calls within some seconds of processor time, as other work on the machine only
 // makes calls slower.
 
-#include <ctime>
-
-#include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "fastest.hpp"
 #include "native/kernels.hpp"
 #include "native/memory.hpp"
 #include "native/packing.hpp"
@@ -21,28 +18,6 @@
 namespace {
 
 using namespace bert_export::native;  // NOLINT
-
-double processor_seconds() {
-  timespec now{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-template <typename Call>
-void measure(const Kernels& kernels, const std::string& name, double operations, double seconds,
-             Call call) {
-  double best = 1e9;
-  double used = 0.0;
-  for (int round = 0; round < 5 || used < seconds; ++round) {
-    const double begin = processor_seconds();
-    call();
-    const double own = processor_seconds() - begin;
-    best = std::min(best, own);
-    used += own;
-  }
-  std::printf("%s|%s|%.2f|%.3f\n", name_of(kernels.set), name.c_str(), best * 1e6,
-              operations / best * 1e-12);
-}
 
 struct LinearShape {
   const char* name;
@@ -87,7 +62,7 @@ void measure_linear(const Kernels& kernels, const LinearShape& shape, double sec
   call.residual_stride = shape.width;
   const std::string name = std::string(shape.name) + " " + std::to_string(shape.rows) + "x" +
                            std::to_string(shape.depth) + "x" + std::to_string(shape.width);
-  measure(kernels, name,
+  measure(kernels.set, name.c_str(),
           2.0 * static_cast<double>(shape.rows) * static_cast<double>(shape.depth) *
               static_cast<double>(shape.width),
           seconds, [&] { kernels.linear(linear, call); });
@@ -102,8 +77,9 @@ void measure_attention(const Kernels& kernels, std::size_t length, std::size_t s
   const Attention attention{Numbers::bf16, Numbers::u8, size, 0.2F, false, {50.0F, 128}};
   const auto queries = static_cast<std::uint16_t*>(numbers.data());
   const double sums = static_cast<double>(length) * static_cast<double>(length);
-  measure(kernels, "attention, a head of " + std::to_string(length) + "x" + std::to_string(size),
-          4.0 * sums * static_cast<double>(size), seconds, [&] {
+  const std::string name =
+      "attention, a head of " + std::to_string(length) + "x" + std::to_string(size);
+  measure(kernels.set, name.c_str(), 4.0 * sums * static_cast<double>(size), seconds, [&] {
             AttentionCall call;
             call.queries = call.keys = call.values = queries;
             call.queries_stride = call.keys_stride = call.values_stride = heads * size;
@@ -127,8 +103,9 @@ void measure_norm(const Kernels& kernels, std::size_t rows, std::size_t width, d
   call.outputs.bytes = static_cast<std::uint8_t*>(bytes.data());
   call.outputs.bytes_stride = width;
   call.outputs.shift = call.outputs.factor = ones.data();
-  measure(kernels, "norm and bytes " + std::to_string(rows) + "x" + std::to_string(width), 0.0,
-          seconds, [&] { kernels.norm(call); });
+  const std::string name =
+      "norm and bytes " + std::to_string(rows) + "x" + std::to_string(width);
+  measure(kernels.set, name.c_str(), 0.0, seconds, [&] { kernels.norm(call); });
 }
 
 }  // namespace

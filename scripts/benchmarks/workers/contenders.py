@@ -46,11 +46,13 @@ class Contender:
         run: Runs the graph; ``None`` where only texts are answered.
         inputs: Names of the arrays that it takes.
         answer: Texts to their answers, tokenization included; ``None`` without a tokenizer.
+        given: Names of the arrays that stand in for inputs, by input.
     """
 
     run: Callable[[dict[str, Array]], Mapping[str, Array]] | None = None
     inputs: Sequence[str] = _INPUTS
     answer: Callable[[list[str]], Any] | None = field(default=None)
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def calls(self, request: Request) -> list[Callable[[], object]]:
         """What one pass over a workload runs.
@@ -123,9 +125,9 @@ class Contender:
         return self.run
 
     def _taken(self, arrays: Arrays) -> dict[str, Array]:
-        given = dict(arrays)
-        given.setdefault("pooling_mask", arrays["attention_mask"])
-        return {name: given[name] for name in self.inputs}
+        held = dict(arrays)
+        held.setdefault("pooling_mask", arrays["attention_mask"])
+        return {name: held[self.given.get(name, name)] for name in self.inputs}
 
 
 def open_contender(request: Request) -> Contender:
@@ -138,7 +140,8 @@ def open_bundle(request: Request) -> Contender:
 
     Args:
         request: ``target``; ``shapes`` that OpenVINO compiles, or null; ``sort``, whether texts are
-            sorted by length; ``options`` of a call. The last three may be left out.
+            sorted by length; ``options`` of a call; ``given``, arrays that stand in for inputs. The
+            last four may be left out.
     """
     from bert_export import load
 
@@ -156,6 +159,7 @@ def open_bundle(request: Request) -> Contender:
         pipeline.run,
         [spec.name for spec in engine.graph.inputs],
         lambda texts: pipeline(texts, **call),
+        request.get("given", {}),
     )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "write_batches",
     "write_calibration_rows",
     "write_feeds",
+    "write_mixed",
 ]
 
 EXPECTED_ERRORS = (BertExportError,)
@@ -74,8 +75,8 @@ def make_lengths(batch: int, sequence: int, *, ragged: bool, rng: np.random.Gene
 def plain_words(bundle: Path, tokenizer_file: str) -> list[str]:
     """Words of the vocabulary that stay one token, whatever stands beside them."""
     stored = json.loads((bundle / tokenizer_file).read_text(encoding="utf-8"))
-    vocabulary = stored["model"]["vocab"]
-    return sorted(word for word in vocabulary if word.isascii() and word.isalpha())
+    words = (word for word in stored["model"]["vocab"] if word.isascii() and word.isalpha())
+    return sorted(word for word in words if word.islower())
 
 
 def write_feeds(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +90,6 @@ def write_feeds(request: Mapping[str, Any]) -> dict[str, Any]:
     with load(bundle, threads=1) as pipeline:
         tokenizer = pipeline.tokenizer
         words = plain_words(bundle, pipeline.manifest.tokenizer.file)
-        words = [word for word in words if word.islower()]
         mask_token = tokenizer.mask_token if request["masked"] else None
         for (batch, sequence), file in zip(request["shapes"], request["files"], strict=True):
             rng = np.random.default_rng(_SEED)
@@ -135,6 +135,53 @@ def write_batches(request: Mapping[str, Any]) -> dict[str, Any]:
         _save(request["batches"], [pad_rows(batch, pad_id=pad_id) for batch in batches])
         np.save(request["order"], np.concatenate([np.asarray(batch) for batch in order]))
     return {"rows": len(rows)}
+
+
+def write_mixed(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Write batches of rows of drawn lengths, in the order in which they are drawn.
+
+    Lengths may be beyond those that the tokenizer gives: what the graph takes is what counts.
+
+    Args:
+        request: ``bundle``; ``lengths``, tokens of a row at least and at most; ``rows`` of a batch;
+            ``count`` of batches; ``batches``, the file.
+
+    Returns:
+        How many ``tokens`` the rows have, and how many ``padded`` ones the arrays.
+    """
+    shortest, longest = request["lengths"]
+    rng = np.random.default_rng(_SEED)
+    bundle, count = Path(request["bundle"]), request["rows"]
+    lengths = rng.integers(shortest, longest + 1, (request["count"], count))
+    with load(bundle, threads=1) as pipeline:
+        words = plain_words(bundle, pipeline.manifest.tokenizer.file)
+        (row,) = encode_texts(pipeline.tokenizer, [words[0]])
+        first, _, last = row.input_ids  # [CLS], the word, [SEP]
+        pad = pipeline.tokenizer.pad_id
+        ids = np.concatenate(
+            [
+                encoded.input_ids[1:-1]
+                for encoded in encode_texts(pipeline.tokenizer, words[:_FILLING_TEXTS])
+            ]
+        )
+    batches = []
+    for own in lengths:
+        filled = rng.choice(ids, (count, own.max()))  # (B, S)
+        places = np.arange(own.max())  # (S,)
+        filled[:, 0] = first
+        filled[places == own[:, None] - 1] = last
+        mask = places < own[:, None]  # (B, S)
+        filled[~mask] = pad
+        batches.append(
+            {
+                "input_ids": filled,
+                "attention_mask": mask.astype(np.int64),
+                "token_type_ids": np.zeros_like(filled),
+            }
+        )
+    _save(request["batches"], batches)
+    padded = sum(batch["input_ids"].size for batch in batches)
+    return {"tokens": int(lengths.sum()), "padded": padded}
 
 
 def write_calibration_rows(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.goldens.vectors.numbers import drawn
+from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.vocabulary import WORDS
 
 __all__ = [
     "RECORD",
@@ -20,6 +21,7 @@ __all__ = [
     "drawn_logits",
     "fixed_logits",
     "make_call",
+    "tied_words",
 ]
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -94,3 +96,14 @@ def drawn_logits(labels: int) -> Script:
 def fixed_logits(*logits: float) -> Script:
     """The same logits for every row."""
     return lambda *_: {"logits": np.array(logits, dtype=np.float32)}
+
+
+def tied_words(*words: str) -> Script:
+    """Logits of the next token, of which these words have the same largest ones."""
+
+    def script(_ids: Ids, _types: Ids) -> Tensors:
+        logits = level(-1.0, len(WORDS))
+        logits[[WORDS.index(word) for word in words]] = 1.5
+        return {"logits": logits}
+
+    return script

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call, tied_words
+from scripts.goldens.vectors.numbers import drawn
 from scripts.goldens.vectors.oracle import Graph, open_pipeline, open_tokenizer
 from scripts.goldens.vectors.recording import case_of, describe_row, items_of, record_calls
 from scripts.goldens.vectors.texts import LONG, TEXTS
@@ -100,15 +100,6 @@ def _says(*words: str) -> Script:
     return script
 
 
-def _tied(*words: str) -> Script:
-    def script(_ids: Ids, _types: Ids) -> Tensors:
-        logits = level(-1.0, len(WORDS))
-        logits[[WORDS.index(word) for word in words]] = 1.5
-        return {"logits": logits}
-
-    return script
-
-
 def _call(name: str, value: Any, count: int | None = 3, **rest: Any) -> Call:
     options = ({} if count is None else {"max_new_tokens": count}) | rest.pop("options", {})
     return make_call(name, value, {"script": _next, "options": options}, **rest)
@@ -143,8 +134,8 @@ def _calls() -> Iterator[Call]:
                 script=_says(*words),
                 options={"return_full_text": full},
             )
-    yield _call("equal logits", "the cat", 2, script=_tied("dog", "cat", "york"))
-    yield _call("nothing but equal logits", "the cat", 2, script=_tied())
+    yield _call("equal logits", "the cat", 2, script=tied_words("dog", "cat", "york"))
+    yield _call("nothing but equal logits", "the cat", 2, script=tied_words())
     yield _call(
         "a cased vocabulary", "The Cat", 9, script=_says("É", "I", "[SEP]"), tokenizer=_CASED
     )

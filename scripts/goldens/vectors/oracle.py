@@ -139,13 +139,8 @@ def scripted(task: str, call: Call, graph: Graph) -> Any:
             rows.append({key: _full(task, key, row[:size], own[key], len(row)) for key in own})
         return output(**{key: torch.stack([row[key] for row in rows]) for key in rows[0]})
 
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=4,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=4,
-        max_position_embeddings=call.record["max_length"],
+    config = _config(
+        call,
         is_decoder=task == "text-generation",
         use_cache=False,
         problem_type=call.postprocessing.get("problem_type"),
@@ -153,6 +148,19 @@ def scripted(task: str, call: Call, graph: Graph) -> Any:
         label2id={label: index for index, label in enumerate(call.labels)},
     )
     return type(name, (base,), {"forward": forward, "__module__": base.__module__})(config).eval()
+
+
+def _config(call: Call, **others: Any) -> Any:
+    """The config of a model that computes nothing itself."""
+    return transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=call.record["max_length"],
+        **others,
+    )
 
 
 def _full(
@@ -214,14 +222,7 @@ def open_writing_pipeline(call: Call, graph: Graph, tokenizer: Any) -> Any:
             logits=torch.stack([row.expand(size, -1) for row in rows])
         )
 
-    half = transformers.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=4,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=4,
-        max_position_embeddings=call.record["max_length"],
-    )
+    half = _config(call)
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(half, half)
     parts = {
         "forward": forward,

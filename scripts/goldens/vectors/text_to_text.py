@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call
-from scripts.goldens.vectors.numbers import drawn, level
+from scripts.goldens.vectors.call import Call, Ids, Script, Tensors, make_call, tied_words
+from scripts.goldens.vectors.numbers import drawn
 from scripts.goldens.vectors.oracle import (
     Graph,
     open_tokenizer,
@@ -65,15 +65,6 @@ def _ends_anywhere(text: Ids, own: Ids) -> Tensors:
     logits[WORDS.index(("the", "cat", "sat", "on", "mat", "it")[len(own) - 1])] = 6.0
     logits[_SEP] = 5.5
     return {"logits": logits}
-
-
-def _tied(*words: str) -> Script:
-    def script(_text: Ids, _own: Ids) -> Tensors:
-        logits = level(-1.0, len(WORDS))
-        logits[[WORDS.index(word) for word in words]] = 1.5
-        return {"logits": logits}
-
-    return script
 
 
 def _call(name: str, value: Any, count: int | None = 2, **rest: Any) -> Call:
@@ -148,7 +139,7 @@ def _calls() -> Iterator[Call]:
         ("an emoji and CJK characters", ("😀", "中", "文", "[SEP]")),
     ):
         yield _call(name, "a run", 9, script=_says(*words))
-    yield _call("equal logits", "the cat", script=_tied("dog", "cat", "york"))
+    yield _call("equal logits", "the cat", script=tied_words("dog", "cat", "york"))
     yield _call(
         "a cased vocabulary", "The Cat", 9, script=_says("É", "I", "[SEP]"), tokenizer=_CASED
     )

@@ -10,7 +10,7 @@ namespace bert_export::native {
 namespace {
 
 // Rows of a block: what lies between its operations should stay in the second cache.
-constexpr std::size_t cached_bytes = std::size_t{1} << 20U;
+constexpr std::size_t cached_bytes = std::size_t{1} << 21U;
 constexpr std::size_t fewest_rows = 64;
 constexpr std::size_t most_rows = 256;
 // With fewer rows per thread the columns are shared out instead: each thread reads its own weights.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "bert_export/errors.hpp"
 #include "native/packing.hpp"
@@ -18,6 +19,7 @@ Prepared::Prepared(const std::string& name, const ProgramFile& program, const Pl
                    const WeightsFile& weights)
     : name_(name), program_(program), plan_(plan), weights_(weights) {
   operations_.resize(program.operations.size());
+  reserve_packed();
   for (std::size_t index = 0; index < operations_.size(); ++index) {
     const auto& fields = program.operations[index].fields;
     PreparedOperation& prepared = operations_[index];
@@ -61,7 +63,7 @@ void Prepared::prepare_linear(const LinearOperation& operation, const Results& r
   linear.quantizer = quantizer_of(y);
   linear.bias = padded(operation.bias, y.width);
   const Packed& weights = packed(operation, x.numbers, x.width, y.width);
-  linear.weights = weights.memory.data();
+  linear.weights = weights.numbers;
   linear.narrow = weights.narrow;
   if (x.numbers == Numbers::u8) {
     // sum (q - z) w = sum q w - z sum w
@@ -112,6 +114,20 @@ void Prepared::prepare_rows(std::size_t index, PreparedOperation& prepared) {
   rows.factor = keep(std::move(factor));
 }
 
+// All packed weights lie together: on huge pages, as a single one is too small for them.
+void Prepared::reserve_packed() {
+  std::set<PackedKey> known;
+  std::size_t bytes = 0;
+  for (const Operation& operation : program_.operations) {
+    const auto* const linear = std::get_if<LinearOperation>(&operation.fields);
+    if (linear == nullptr) continue;
+    const Value& x = plan_.values[linear->x];
+    if (!known.insert({linear->weight, x.numbers, linear->transposed}).second) continue;
+    bytes += packed_bytes(x.numbers, x.width, plan_.values[operation.outputs.front()].width);
+  }
+  packed_memory_ = Memory(bytes);
+}
+
 const Prepared::Packed& Prepared::packed(const LinearOperation& operation, Numbers input,
                                          std::size_t depth, std::size_t width) {
   const auto [place, fresh] = packed_.try_emplace({operation.weight, input, operation.transposed});
@@ -119,18 +135,19 @@ const Prepared::Packed& Prepared::packed(const LinearOperation& operation, Numbe
   if (!fresh) return own;
   const Tensor& tensor = program_.tensors[operation.weight];
   const MatrixLayout matrix{depth, width, operation.transposed};
-  own.memory = Memory(packed_bytes(input, depth, width));
+  own.numbers = static_cast<std::uint8_t*>(packed_memory_.data()) + packed_bytes_;
+  packed_bytes_ += packed_bytes(input, depth, width);
   switch (input) {
     case Numbers::u8:
       own.column_sums.resize(width);
       own.narrow = pack_int8(weights_.integers(tensor), matrix,
-                             static_cast<std::int8_t*>(own.memory.data()), own.column_sums.data());
+                             static_cast<std::int8_t*>(own.numbers), own.column_sums.data());
       break;
     case Numbers::bf16:
-      pack_bf16(weights_.floats(tensor), matrix, static_cast<std::uint16_t*>(own.memory.data()));
+      pack_bf16(weights_.floats(tensor), matrix, static_cast<std::uint16_t*>(own.numbers));
       break;
     case Numbers::f32:
-      pack_floats(weights_.floats(tensor), matrix, static_cast<float*>(own.memory.data()));
+      pack_floats(weights_.floats(tensor), matrix, static_cast<float*>(own.numbers));
       break;
   }
   weights_.forget(tensor);

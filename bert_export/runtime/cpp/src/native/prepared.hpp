@@ -50,12 +50,13 @@ class Prepared {
  private:
   // Weights that several layers read are packed once.
   struct Packed {
-    Memory memory;
+    void* numbers = nullptr;
     std::vector<std::int32_t> column_sums;
     bool narrow = false;
   };
   using PackedKey = std::tuple<TensorId, Numbers, bool>;  // the last: transposed
 
+  void reserve_packed();
   void prepare_linear(const LinearOperation& operation, const Results& results,
                       PreparedOperation& prepared);
   void prepare_rows(std::size_t index, PreparedOperation& prepared);
@@ -72,6 +73,8 @@ class Prepared {
   const WeightsFile& weights_;
   std::vector<PreparedOperation> operations_;
   std::map<PackedKey, Packed> packed_;
+  Memory packed_memory_;
+  std::size_t packed_bytes_ = 0;  // of it, those that are taken
   std::deque<std::vector<float>> floats_;
   std::deque<std::vector<std::int32_t>> corrections_;
   std::size_t head_size_ = 1;

@@ -1,6 +1,9 @@
 // Where an engine's shared library is: no engine is linked in.
 #pragma once
 
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -24,5 +27,17 @@ struct EngineLibrary {
 // variable, that of the Python which `python3` starts, or the system's. It is never closed. Throws
 // TargetError where there is none.
 void* open_library(const EngineLibrary& engine, const std::string& asked);
+
+// The one library that is open under a name that was asked for; `make` gives a new one to own.
+template <typename Library, typename Make>
+Library& opened_once(const std::string& asked, const Make& make) {
+  // Never destroyed: at exit other threads may still run, and statics may still own sessions.
+  static auto& mutex = *new std::mutex;
+  static auto& opened = *new std::map<std::string, std::unique_ptr<Library>>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::unique_ptr<Library>& library = opened[asked];
+  if (library == nullptr) library.reset(make());
+  return *library;
+}
 
 }  // namespace bert_export::sessions

@@ -3,9 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
-#include <map>
 #include <memory>
-#include <mutex>
 
 #include "bert_export/errors.hpp"
 #include "sessions/library_search.hpp"
@@ -75,13 +73,7 @@ Library::Library(const std::string& asked) {
 }
 
 const Library& Library::open(const std::string& asked) {
-  // Never destroyed: at exit other threads may still run, and statics may still own sessions.
-  static auto& mutex = *new std::mutex;
-  static auto& opened = *new std::map<std::string, std::unique_ptr<const Library>>;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::unique_ptr<const Library>& library = opened[asked];
-  if (library == nullptr) library.reset(new Library(asked));
-  return *library;
+  return opened_once<Library>(asked, [&] { return new Library(asked); });
 }
 
 Failure Library::failure_of(Status status) const {

@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 
-#include <map>
 #include <type_traits>
 
 #include "bert_export/errors.hpp"
@@ -111,13 +110,7 @@ Library::Library(const std::string& asked) {
 }
 
 Library& Library::open(const std::string& asked) {
-  // Never destroyed: at exit other threads may still run, and statics may still own sessions.
-  static auto& mutex = *new std::mutex;
-  static auto& opened = *new std::map<std::string, std::unique_ptr<Library>>;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::unique_ptr<Library>& library = opened[asked];
-  if (library == nullptr) library.reset(new Library(asked));
-  return *library;
+  return opened_once<Library>(asked, [&] { return new Library(asked); });
 }
 
 DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept

@@ -116,7 +116,7 @@ inline void run_amx_attention(const Attention& attention, const AttentionCall& c
     for (std::size_t key = 0; key < keys; key += 2 * tile_rows) {
       multiply_tiles_2x2<HalfTiles>(queries, padded_size,
                                     key_tiles + key / tile_rows * size_steps * tile_numbers,
-                                    size_steps * tile_numbers, size_steps, scores + key, keys);
+                                    size_steps * tile_numbers, size_steps, nullptr, scores + key, keys);
     }
     float divisors[query_rows];
     for (std::size_t query = 0; query < count; ++query) {
@@ -127,7 +127,8 @@ inline void run_amx_attention(const Attention& attention, const AttentionCall& c
     for (std::size_t column = 0; column < padded_size; column += 2 * tile_rows) {
       multiply_tiles_2x2<HalfTiles>(numerators, keys,
                                     value_tiles + column / tile_rows * key_steps * tile_numbers,
-                                    key_steps * tile_numbers, key_steps, sums + column, padded_size);
+                                    key_steps * tile_numbers, key_steps, nullptr, sums + column,
+                                    padded_size);
     }
     for (std::size_t query = 0; query < count; ++query) {
       store_head(attention, sums + query * padded_size, divisors[query], call.output,

@@ -23,7 +23,8 @@ class Tiles {
       std::uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
       std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
     };
-    const Configuration configuration;
+    // Constant, for compilers take the instruction to read its first bytes alone.
+    static constexpr Configuration configuration;
     _tile_loadconfig(&configuration);
   }
   Tiles(const Tiles&) = delete;
@@ -55,24 +56,36 @@ struct HalfTiles {
     }                                                         \
   } while (false)
 
+// Sums begin at a row of numbers that all rows of a tile have, or at 0.
+#define BERT_EXPORT_TILE_START(sum, start, place)             \
+  do {                                                        \
+    if (start == nullptr) {                                   \
+      _tile_zero(sum);                                        \
+    } else {                                                  \
+      _tile_loadd(sum, start + (place), 0);                   \
+    }                                                         \
+  } while (false)
+
 // Nothing is done between products.
 struct Idle {
   void operator()() const {}
 };
 
-// Two tiles of rows times one of columns: (32, 16) sums. `between` is called behind each step.
+// Two tiles of rows times one of columns: (32, 16) sums. `start`, where there is one, is what
+// the sums of each column begin at; `between` is called behind each step.
 //
 // Four of the eight tiles are enough: in phases in which products do not overlap, eight take almost
 // twice as long as four (see the folder's README). In others both are as fast.
 template <typename Kind, typename Between>
 inline void multiply_tiles_2x1(const typename Kind::Input* left, std::size_t left_stride,
                                const typename Kind::Weight* right, std::size_t steps,
-                               typename Kind::Sum* sums, std::size_t sums_stride, Between& between) {
+                               const typename Kind::Sum* start, typename Kind::Sum* sums,
+                               std::size_t sums_stride, Between& between) {
   constexpr std::size_t tile_numbers = tile_rows * tile_bytes / sizeof(typename Kind::Weight);
   const std::size_t left_bytes = left_stride * sizeof(typename Kind::Input);
   const auto* const lower = left + tile_rows * left_stride;
-  _tile_zero(0);
-  _tile_zero(1);
+  BERT_EXPORT_TILE_START(0, start, 0);
+  BERT_EXPORT_TILE_START(1, start, 0);
   for (std::size_t step = 0; step < steps; ++step) {
     _tile_loadd(3, right + step * tile_numbers, tile_bytes);
     _tile_loadd(2, left + step * Kind::depth, left_bytes);
@@ -92,10 +105,12 @@ inline void multiply_tiles_2x1(const typename Kind::Input* left, std::size_t lef
 template <typename Kind, typename Between = const Idle>
 inline void multiply_tiles_2x2(const typename Kind::Input* left, std::size_t left_stride,
                                const typename Kind::Weight* right, std::size_t right_stride,
-                               std::size_t steps, typename Kind::Sum* sums, std::size_t sums_stride,
+                               std::size_t steps, const typename Kind::Sum* start,
+                               typename Kind::Sum* sums, std::size_t sums_stride,
                                Between& between = {}) {
-  multiply_tiles_2x1<Kind>(left, left_stride, right, steps, sums, sums_stride, between);
-  multiply_tiles_2x1<Kind>(left, left_stride, right + right_stride, steps, sums + tile_rows,
+  multiply_tiles_2x1<Kind>(left, left_stride, right, steps, start, sums, sums_stride, between);
+  multiply_tiles_2x1<Kind>(left, left_stride, right + right_stride, steps,
+                           start == nullptr ? start : start + tile_rows, sums + tile_rows,
                            sums_stride, between);
 }
 
@@ -103,15 +118,16 @@ inline void multiply_tiles_2x2(const typename Kind::Input* left, std::size_t lef
 template <typename Kind, typename Between>
 inline void multiply_deep_tiles_2x2(const typename Kind::Input* left, std::size_t left_stride,
                                     const typename Kind::Weight* right, std::size_t right_stride,
-                                    std::size_t steps, typename Kind::Sum* sums,
-                                    std::size_t sums_stride, Between& between) {
+                                    std::size_t steps, const typename Kind::Sum* start,
+                                    typename Kind::Sum* sums, std::size_t sums_stride,
+                                    Between& between) {
   constexpr std::size_t tile_numbers = tile_rows * tile_bytes / sizeof(typename Kind::Weight);
   const std::size_t left_bytes = left_stride * sizeof(typename Kind::Input);
   const auto* const lower = left + tile_rows * left_stride;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(4);
-  _tile_zero(5);
+  BERT_EXPORT_TILE_START(0, start, 0);
+  BERT_EXPORT_TILE_START(1, start, tile_rows);
+  BERT_EXPORT_TILE_START(4, start, 0);
+  BERT_EXPORT_TILE_START(5, start, tile_rows);
   for (std::size_t step = 0; step < steps; ++step) {
     const auto* const tile = right + step * tile_numbers;
     _tile_loadd(3, tile, tile_bytes);
@@ -135,12 +151,13 @@ inline void multiply_deep_tiles_2x2(const typename Kind::Input* left, std::size_
 template <typename Kind, typename Between>
 inline void multiply_tiles_1x2(const typename Kind::Input* left, std::size_t left_stride,
                                const typename Kind::Weight* right, std::size_t right_stride,
-                               std::size_t steps, typename Kind::Sum* sums, std::size_t sums_stride,
+                               std::size_t steps, const typename Kind::Sum* start,
+                               typename Kind::Sum* sums, std::size_t sums_stride,
                                Between& between) {
   constexpr std::size_t tile_numbers = tile_rows * tile_bytes / sizeof(typename Kind::Weight);
   const std::size_t left_bytes = left_stride * sizeof(typename Kind::Input);
-  _tile_zero(0);
-  _tile_zero(1);
+  BERT_EXPORT_TILE_START(0, start, 0);
+  BERT_EXPORT_TILE_START(1, start, tile_rows);
   for (std::size_t step = 0; step < steps; ++step) {
     const auto* const tile = right + step * tile_numbers;
     _tile_loadd(2, left + step * Kind::depth, left_bytes);

@@ -48,17 +48,14 @@ inline Biased linear_part(const Linear& linear, std::size_t column, const float*
 // Bytes of two vectors of columns: two rows at a time fill a vector of bytes.
 template <typename Activate, typename Sum>
 void finish_bytes(const Linear& linear, const LinearCall& call, const Sums<Sum>& block) {
-  const Activate activate(linear.activation);
+  const Levels<Activate> levels(linear.activation, linear.quantizer.inverse_scale);
   const ToBytes to_bytes(linear.quantizer.zero_point);
-  const Floats inverse_scale = all_of(linear.quantizer.inverse_scale);
   for (std::size_t part = 0; part < block.columns; part += 2 * lanes) {
     const std::size_t column = block.column + part;
     const auto left = linear_part(linear, column, block.sums);
     const auto right = linear_part(linear, column + lanes, block.sums);
-    const auto of_left = [&](const Sum* sums) { return multiply(activate(left(sums)), inverse_scale); };
-    const auto of_right = [&](const Sum* sums) {
-      return multiply(activate(right(sums + lanes)), inverse_scale);
-    };
+    const auto of_left = [&](const Sum* sums) { return levels(left(sums)); };
+    const auto of_right = [&](const Sum* sums) { return levels(right(sums + lanes)); };
     const Sum* sums = block.sums + part;
     auto* output =
         static_cast<std::uint8_t*>(call.output) + block.row * call.output_stride + column;
@@ -84,8 +81,8 @@ void finish_as(const Linear& linear, const LinearCall& call, const Sums<Sum>& bl
   if (linear.output == Numbers::u8) return finish_bytes<Activate>(linear, call, block);
 #endif
   const Activate activate(linear.activation);
+  const Levels<Activate> levels(linear.activation, linear.quantizer.inverse_scale);
   const ToBytes to_bytes(linear.quantizer.zero_point);
-  const Floats inverse_scale = all_of(linear.quantizer.inverse_scale);
   for (std::size_t part = 0; part < block.columns; part += lanes) {
     const std::size_t column = block.column + part;
     const auto linear_of = linear_part(linear, column, block.sums);
@@ -95,7 +92,7 @@ void finish_as(const Linear& linear, const LinearCall& call, const Sums<Sum>& bl
       case Numbers::u8: {
         auto* output = static_cast<std::uint8_t*>(call.output) + first;
         for (std::size_t row = 0; row < block.rows; ++row) {
-          store_bytes(output, multiply(activate(linear_of(sums)), inverse_scale), to_bytes);
+          store_bytes(output, levels(linear_of(sums)), to_bytes);
           sums += block.stride;
           output += call.output_stride;
         }
@@ -134,9 +131,7 @@ template <typename Sum>
 void finish(const Linear& linear, const LinearCall& call, const Sums<Sum>& block) {
   switch (linear.activation) {
     case Activation::none: return finish_as<Keep>(linear, call, block);
-    case Activation::gelu:
-      if (linear.output == Numbers::u8) return finish_as<Gelu<true>>(linear, call, block);
-      return finish_as<Gelu<false>>(linear, call, block);
+    case Activation::gelu: return finish_as<Gelu>(linear, call, block);
     default: return finish_as<Other>(linear, call, block);
   }
 }
