@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 
-__all__ = ["Child", "count_calls", "kill_after", "kill_at"]
+__all__ = ["Child", "count_calls", "interrupt_at", "kill_after", "kill_at"]
 
 _KINDS = ("os.", "shutil.", "fcntl.")
 
@@ -95,6 +95,19 @@ def kill_at(number: int, work: Callable[[], object], *, of: str = "") -> bool:
         work()
 
     return _was_killed(Child(killed).wait())
+
+
+def interrupt_at(number: int, *, of: str = "") -> None:
+    """Send this process a Ctrl-C before its file-system call of a number; see :func:`kill_at`."""
+    left = number
+
+    def hear() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    _listen(hear, of)
 
 
 def kill_after(seconds: float, work: Callable[[], object]) -> bool:

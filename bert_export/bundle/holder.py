@@ -96,15 +96,28 @@ def hold(place: Path) -> Iterator[Path]:
         collect_leftovers(holder.parent)
         raise
     with file:
-        _settle(holder, place)
         try:
+            _settle(holder, place)
             yield holder
         finally:
-            _settle(holder, place)
-            if list(holder.iterdir()) == [holder / _OWNER]:
-                (holder / _OWNER).unlink()
-                with contextlib.suppress(OSError):  # somebody is about to lock it
-                    holder.rmdir()
+            try:
+                _leave(holder, place)
+            except (HeldError, OSError):
+                raise
+            except BaseException:  # a request to end came meanwhile
+                _leave(holder, place)
+                raise
+
+
+def _leave(holder: Path, place: Path) -> None:
+    """Put in order what is left in a held folder, and remove it; it may be half done already."""
+    if not holder.exists():
+        return
+    _settle(holder, place)
+    if not list(holder.iterdir()) or list(holder.iterdir()) == [holder / _OWNER]:
+        (holder / _OWNER).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody is about to lock it
+            holder.rmdir()
 
 
 def collect_leftovers(folder: Path) -> None:

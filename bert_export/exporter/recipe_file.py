@@ -73,7 +73,7 @@ def recipe_text(request: ExportRequest) -> str:
     """A request as TOML: what differs from the defaults, and the task, model and precision."""
     stated = _stated(request)
     always = {name: getattr(request, name) for name in ("task", "model", "precision", "targets")}
-    values = {name: value for name, value in always.items() if value is not None} | stated
+    values = {name: value for name, value in always.items() if value not in {None, ()}} | stated
     return "".join(_toml(msgspec.to_builtins(values)))
 
 

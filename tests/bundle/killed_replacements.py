@@ -1,4 +1,4 @@
-"""Replace bundles and be killed before each call that touches the file system: nothing is lost.
+"""Replace bundles, killed or interrupted before each call that touches files: nothing is lost.
 
     python -m tests.bundle.killed_replacements one-step|two-steps
 
@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from bert_export.bundle import read_bundle, read_steadily, renaming, replace_folder
 from tests.bundle.small import write_small
-from tests.kills import count_calls, kill_at
+from tests.kills import Child, count_calls, interrupt_at, kill_at
 
 __all__ = ["replace", "weights_of"]
 
@@ -93,13 +94,39 @@ def kill_where_none_stands(folder: Path) -> int:
     return calls
 
 
+def interrupt_where_a_bundle_stands(folder: Path) -> int:
+    """The old or the new bundle is there, whole, and nothing beside it."""
+    place = folder / "count" / "out"
+    set_up(place)
+    calls = count_calls(partial(replace, place, force=True))
+    seen = set()
+    for number in range(1, calls + 1):
+        place = folder / f"{number}" / "out"
+        set_up(place)
+
+        def interrupted(place: Path = place, number: int = number) -> None:
+            interrupt_at(number)
+            try:
+                replace(place, force=True)
+            except KeyboardInterrupt:
+                os._exit(130)
+
+        assert Child(interrupted).wait() == 130, number
+        seen.add(weights_of(place))
+        check_strays(place)
+        assert [path.name for path in place.parent.iterdir()] == ["out"], number
+    assert seen == {b"old", b"new"}, seen
+    return calls
+
+
 def main(steps: str) -> None:
-    """Kill both kinds of replacements at every call."""
+    """Kill both kinds of replacements at every call, and interrupt one of them."""
     if steps == "two-steps":
         renaming._find = lambda: None
     with tempfile.TemporaryDirectory() as folder:
         old = kill_where_a_bundle_stands(Path(folder) / "old", in_one_step=steps == "one-step")
         new = kill_where_none_stands(Path(folder) / "new")
+        interrupt_where_a_bundle_stands(Path(folder) / "interrupted")
     print(f"{steps}: killed {old} times where a bundle stood, {new} times where none did")  # noqa: T201
     assert old > 50
     assert new > 20

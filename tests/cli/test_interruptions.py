@@ -19,7 +19,7 @@ from bert_export.cli import main
 from bert_export.cli.console import errors_on_one_line
 from bert_export.errors import TracingError
 from bert_export.exporter import Export
-from tests.kills import Child, count_calls
+from tests.kills import Child, count_calls, interrupt_at
 
 REQUESTS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -116,18 +116,6 @@ def test_at_any_file_call_nothing_is_left(
         assert there in ([["out"]] if force else [[], ["out"]] if number > calls // 2 else [[]])
         if there:
             assert read_bundle(place).task == "text-classification"
-
-
-def interrupt_at(number: int, *, of: str) -> None:
-    """Send this process a Ctrl-C before its file-system call of a number."""
-    left = iter(range(number - 1, -1, -1))
-
-    def told(event: str, arguments: tuple[object, ...]) -> None:
-        of_files = event == "open" or event.startswith(("os.", "shutil.", "fcntl."))
-        if of_files and any(of in str(argument) for argument in arguments) and not next(left, 1):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    sys.addaudithook(told)
 
 
 def test_the_status_is_kept_where_code_of_a_string_was_interrupted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -122,11 +123,9 @@ def test_a_checkpoint_with_fewer_layers_is_named(tiny: Callable[..., Path]) -> N
         model=str(tiny("BertModel")), task="sentence-embedding", pooled_layers=LAYERS + 1
     )
     with pytest.raises(InputError, match=f"expected 1 to {LAYERS}, the checkpoint's layers"):
-        load_source(request, progress=Progress())
+        load_source(check_request(request), progress=Progress())
     plain = load_source(
-        ExportRequest(
-            model=str(tiny("BertModel")), task="sentence-embedding", pooled_layers=LAYERS
-        ),
+        check_request(msgspec.structs.replace(request, pooled_layers=LAYERS)),
         progress=Progress(),
     )  # it does not say how to pool: by the mean
     assert plain.manifest.postprocessing["normalize"] is False

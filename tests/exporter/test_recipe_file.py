@@ -70,6 +70,7 @@ def test_it_is_short_and_reads_well() -> None:
         task="token-classification",
         model="demo:wnut17",
         precision="int8",
+        targets=("onnxruntime",),
         max_drop=0.005,
         quantization=QuantizationOptions(
             observer="mse", excluded_layers={"bert.encoder.layer.0": "it is small"}

@@ -73,14 +73,15 @@ def test_what_the_checkpoint_does_not_say_is_assumed_or_told(
 
 def test_it_is_one_stage(classifier: str, listener: RecordingListener) -> None:
     progress = Progress(listener)
-    source = load_source(ExportRequest(model=classifier), progress=progress)
+    source = load_source(check_request(ExportRequest(model=classifier)), progress=progress)
     assert listener.stages == ["load"]
     facts = progress.stages[0].facts
     assert facts == {"model": classifier, "parameters": source.manifest.model.parameters}
 
 
 def test_the_task_is_read_from_the_architectures(tiny: Callable[..., Path]) -> None:
-    request = ExportRequest(model=str(tiny("BertForTokenClassification", num_labels=3)))
+    model = str(tiny("BertForTokenClassification", num_labels=3))
+    request = check_request(ExportRequest(model=model))
     assert load_source(request, progress=Progress()).task.name == "token-classification"
 
 

@@ -152,5 +152,5 @@ def test_a_file_without_an_end(
     bundle = Path(shutil.copytree(source, tmp_path / "bundle"))
     (bundle / name).unlink()
     os.mkfifo(bundle / name)
-    with pytest.raises(BundleError, match=f"file {name} cannot be read: .* got it is a FIFO"):
+    with pytest.raises(BundleError, match=f"file {name} cannot be read: .* got a FIFO"):
         load(bundle, threads=1, verify=verify)
