@@ -47,6 +47,8 @@ Prepared::Prepared(const std::string& name, const ProgramFile& program, const Pl
     }
     prepare_rows(index, prepared);
   }
+  // Once more: what lies beside the numbers that were read since was mapped again with them.
+  for (const auto& entry : packed_) weights_.forget(program.tensors[std::get<0>(entry.first)]);
 }
 
 void Prepared::prepare_linear(const LinearOperation& operation, const Results& results,
