@@ -82,16 +82,9 @@ def kill_at(number: int, work: Callable[[], object], *, of: str = "") -> bool:
     Returns:
         Whether it was killed; it had ended before where not.
     """
-    left = number
-
-    def hear() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def killed() -> None:
-        _listen(hear, of)
+        _send_at(number, signal.SIGKILL, of)
         work()
 
     return _was_killed(Child(killed).wait())
@@ -99,15 +92,7 @@ def kill_at(number: int, work: Callable[[], object], *, of: str = "") -> bool:
 
 def interrupt_at(number: int, *, of: str = "") -> None:
     """Send this process a Ctrl-C before its file-system call of a number; see :func:`kill_at`."""
-    left = number
-
-    def hear() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    _listen(hear, of)
+    _send_at(number, signal.SIGINT, of)
 
 
 def kill_after(seconds: float, work: Callable[[], object]) -> bool:
@@ -116,6 +101,19 @@ def kill_after(seconds: float, work: Callable[[], object]) -> bool:
     time.sleep(seconds)
     os.kill(child.process, signal.SIGKILL)
     return _was_killed(child.wait())
+
+
+def _send_at(number: int, what: signal.Signals, of: str) -> None:
+    """Send this process a signal before its file-system call of a number; for ever."""
+    left = number
+
+    def hear() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), what)
+
+    _listen(hear, of)
 
 
 def _listen(hear: Callable[[], None], of: str) -> None:

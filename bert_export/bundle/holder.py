@@ -114,7 +114,7 @@ def _leave(holder: Path, place: Path) -> None:
     if not holder.exists():
         return
     _settle(holder, place)
-    if not list(holder.iterdir()) or list(holder.iterdir()) == [holder / _OWNER]:
+    if set(holder.iterdir()) <= {holder / _OWNER}:
         (holder / _OWNER).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody is about to lock it
             holder.rmdir()

@@ -53,7 +53,7 @@ from bert_export.exporter.engine import (
 from bert_export.exporter.float_graph import FloatGraph, make_float_graph
 from bert_export.exporter.progress import Listener, Progress, Stage
 from bert_export.exporter.refusal import Refusal, Refusals
-from bert_export.exporter.request import check_output, check_request, find_targets
+from bert_export.exporter.request import check_output, check_request, find_folder, find_targets
 from bert_export.exporter.source import Source, check_target, load_source
 from bert_export.exporter.text_graphs import plan_texts, write_text_graphs
 from bert_export.targets.engines import EngineBuilder, build_into, find_profiles
@@ -202,7 +202,7 @@ def export_request(
         eval_records=eval_records,
     )
     _check_source(source, refusals)
-    path = Path(output or f"{source.task.name}-{request.precision}")
+    path = find_folder(source.request, output)
     with replace_folder(path, force=force) as folder:
         write_tokenizer(folder, source)
         if source.request.text_input is not False:  # or it is said before the trace

@@ -24,6 +24,7 @@ __all__ = [
     "check_output",
     "check_pooled_layers",
     "check_request",
+    "find_folder",
     "find_form",
     "find_targets",
     "request_record",
@@ -89,9 +90,14 @@ def check_output(request: ExportRequest, output: str | Path | None, *, force: bo
     """
     if output is None and request.task is None:
         return None
-    folder = Path(output or f"{request.task}-{request.precision}")
+    folder = find_folder(request, output)
     check_replaceable(folder, force=force)
     return folder
+
+
+def find_folder(request: ExportRequest, output: str | Path | None) -> Path:
+    """The folder of a bundle, as it was typed or after a task that is known."""
+    return Path(output or f"{request.task}-{request.precision}")
 
 
 def find_targets(request: ExportRequest) -> tuple[Target, ...]:

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -48,15 +49,20 @@ def check_strays(place: Path) -> None:
     assert (place / "letters" / "first").read_text() == "dearest"
 
 
-def kill_where_a_bundle_stands(folder: Path, *, in_one_step: bool) -> int:
-    """The old or the new bundle is there, whole, and the next command finds all in order."""
+def places_with_a_bundle(folder: Path) -> Iterator[tuple[int, Path]]:
+    """The number of each call of replacing a bundle, and a place where an old one stands."""
     place = folder / "count" / "out"
     set_up(place)
-    calls = count_calls(partial(replace, place, force=True))
-    seen = set()
-    for number in range(1, calls + 1):
+    for number in range(1, count_calls(partial(replace, place, force=True)) + 1):
         place = folder / f"{number}" / "out"
         set_up(place)
+        yield number, place
+
+
+def kill_where_a_bundle_stands(folder: Path, *, in_one_step: bool) -> int:
+    """The old or the new bundle is there, whole, and the next command finds all in order."""
+    seen = set()
+    for number, place in places_with_a_bundle(folder):
         assert kill_at(number, partial(replace, place, force=True))
         if in_one_step:
             seen.add(weights_of(place))
@@ -72,7 +78,7 @@ def kill_where_a_bundle_stands(folder: Path, *, in_one_step: bool) -> int:
         check_strays(place)
         assert [path.name for path in place.parent.iterdir()] == ["out"], number
     assert seen == {b"old", b"new"}, seen
-    return calls
+    return number
 
 
 def kill_where_none_stands(folder: Path) -> int:
@@ -94,15 +100,10 @@ def kill_where_none_stands(folder: Path) -> int:
     return calls
 
 
-def interrupt_where_a_bundle_stands(folder: Path) -> int:
+def interrupt_where_a_bundle_stands(folder: Path) -> None:
     """The old or the new bundle is there, whole, and nothing beside it."""
-    place = folder / "count" / "out"
-    set_up(place)
-    calls = count_calls(partial(replace, place, force=True))
     seen = set()
-    for number in range(1, calls + 1):
-        place = folder / f"{number}" / "out"
-        set_up(place)
+    for number, place in places_with_a_bundle(folder):
 
         def interrupted(place: Path = place, number: int = number) -> None:
             interrupt_at(number)
@@ -116,7 +117,6 @@ def interrupt_where_a_bundle_stands(folder: Path) -> int:
         check_strays(place)
         assert [path.name for path in place.parent.iterdir()] == ["out"], number
     assert seen == {b"old", b"new"}, seen
-    return calls
 
 
 def main(steps: str) -> None:
